@@ -1,0 +1,1 @@
+"""The server: from received symbols to an answer."""

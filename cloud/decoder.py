@@ -1,0 +1,71 @@
+"""The cloud's half of the JSCC pair: from noisy symbols to tokens and their weights."""
+
+import torch
+from torch import Tensor, nn
+
+from thinwire.nn.attention import key_bias, run_block
+from thinwire.nn.backbone import Block
+from thinwire.nn.snr_gate import SnrGate, rate_mask
+
+
+class JsccDecoder(nn.Module):
+    """A gated layer per token, then transformer blocks across the tokens of the frame.
+
+    Args:
+        width: D of the tokens.
+        hidden: width of the decoder.
+        max_symbols_per_token: complex symbols at the highest rate.
+        blocks: transformer blocks.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, width: int, hidden: int, max_symbols_per_token: int, blocks: int = 1) -> None:
+        super().__init__()
+        self.max_symbols_per_token = max_symbols_per_token
+        self.first = nn.Linear(2 * max_symbols_per_token + 2, hidden)
+        self.gate = SnrGate(hidden, max_symbols_per_token)
+        self.blocks = nn.ModuleList(
+            Block(hidden, num_heads=4, mlp_ratio=2.0, qkv_bias=True, init_values=0.1) for _ in range(blocks)
+        )
+        self.norm = nn.LayerNorm(hidden)
+        self.to_token = nn.Linear(hidden, width)
+        self.to_weight = nn.Linear(hidden, 1)
+        # Statistics of the tokens of the training set, so that the layers work at unit scale.
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("std", torch.ones(width))
+
+    def forward(
+        self, symbols: Tensor, noise_variance: Tensor, valid: Tensor, symbols_per_token: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Decode.
+
+        Args:
+            symbols: ``batch x N x max_symbols_per_token`` complex64 after equalisation, zero beyond the rate.
+            noise_variance: ``batch`` variance of the noise per complex symbol after equalisation.
+            valid: ``batch x N`` bool, false for padding.
+            symbols_per_token: ``batch`` int64 rates.
+
+        Returns:
+            ``batch x N x D`` tokens, and ``batch x N`` estimates of each token's share of the patches (their sum over
+            a frame is 1, padding gets 0).
+        """
+        noise = noise_variance[:, None, None]
+        sent = rate_mask(symbols_per_token, self.max_symbols_per_token) & valid[..., None]
+        # The linear MMSE scale keeps a deep fade, where zero forcing blows the noise up, within bounds.
+        received = symbols * sent / (1.0 + noise)
+        energy = (symbols.real.square() + symbols.imag.square()) * sent
+        per_token = energy.sum(-1, keepdim=True) / symbols_per_token[:, None, None]
+        # What a token sent, relative to the noise that it is seen through; its share of the frame tells its size.
+        relative = torch.log(((per_token - noise) / (1.0 + noise)).clamp_min(0) + 0.05)
+        count = valid.sum(1).to(received.real.dtype).log()[:, None, None].expand_as(relative)
+        features = torch.cat((torch.view_as_real(received).flatten(-2), relative, count), dim=-1)
+        snr_db = -10.0 * torch.log10(noise_variance.clamp_min(1e-6))
+        hidden = nn.functional.gelu(self.gate(self.first(features), snr_db, symbols_per_token))
+        bias = key_bias(valid, None, hidden.dtype)
+        for block in self.blocks:
+            hidden = run_block(block, hidden, bias)
+        hidden = self.norm(hidden)
+        weights = self.to_weight(hidden)[..., 0].masked_fill(~valid, float("-inf")).softmax(-1)
+        return self.to_token(hidden) * self.std + self.mean, weights

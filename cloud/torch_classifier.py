@@ -1,0 +1,68 @@
+"""The cloud's classifier in torch."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch.nn.functional import pad as pad_last
+
+from cloud.answerer import ReceivedTokens
+from cloud.decoder import JsccDecoder
+from cloud.head import classify_tokens, pad
+from thinwire.bundle import Bundle
+from thinwire.images import normalise
+from thinwire.nn.backbone import VisionTransformer, build_backbone
+
+
+class TorchClassifier:
+    """Decoder, the blocks after the split, and head; see `cloud.answerer.Classifier`.
+
+    Args:
+        bundle: says how.
+        model: the whole backbone, since plain images run through all of it.
+        decoder: the JSCC decoder.
+    """
+
+    def __init__(self, bundle: Bundle, model: VisionTransformer, decoder: JsccDecoder) -> None:
+        self.bundle = bundle
+        self.model = model.eval()
+        self.decoder = decoder.eval()
+        self._device = next(model.parameters()).device
+
+    @classmethod
+    def load(cls, bundle: Bundle) -> "TorchClassifier":
+        """The classifier with the weights of a bundle."""
+        model = build_backbone(bundle.model)
+        model.load_state_dict(load_file(bundle.path("backbone.safetensors")))
+        codec = bundle.codec
+        decoder = JsccDecoder(bundle.width, codec.hidden, codec.max_symbols_per_token)
+        decoder.load_state_dict(load_file(bundle.path("decoder.safetensors")))
+        return cls(bundle, model.float(), decoder.float())
+
+    @torch.inference_mode()
+    def classify_frames(self, frames: Sequence[ReceivedTokens]) -> NDArray[np.float32]:
+        """Logits of frames of any token counts and rates, ``frames x classes``."""
+        highest = self.bundle.codec.max_symbols_per_token
+        rates = torch.tensor([frame.symbols.shape[1] for frame in frames], device=self._device)
+        noise = torch.tensor([frame.noise_variance for frame in frames], dtype=torch.float32, device=self._device)
+        padded, valid = pad(
+            [
+                pad_last(torch.from_numpy(np.array(frame.symbols)), (0, highest - frame.symbols.shape[1]))
+                for frame in frames
+            ]
+        )
+        padded, valid = padded.to(self._device), valid.to(self._device)
+        x, weights = self.decoder(padded, noise, valid, rates)
+        logits: NDArray[np.float32] = (
+            classify_tokens(self.model, self.bundle.split_layer, x, weights, valid).cpu().numpy()
+        )
+        return logits
+
+    @torch.inference_mode()
+    def classify_images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Logits of the plain model on ``batch x size x size x 3`` pixels."""
+        images = torch.from_numpy(normalise(pixels, self.bundle.preprocessing)).to(self._device)
+        logits: NDArray[np.float32] = self.model(images).cpu().numpy()
+        return logits

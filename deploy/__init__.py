@@ -1,0 +1,1 @@
+"""Every way to run the three processes."""

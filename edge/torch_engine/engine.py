@@ -1,0 +1,157 @@
+"""The edge engine in torch: one image or a batch, from pixels to symbols."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch import Tensor
+
+from edge.engine import Encoded
+from edge.torch_engine.cost import EdgeCost
+from edge.torch_engine.encoder import JsccEncoder
+from edge.torch_engine.matching import Rule, merge_down_to
+from edge.torch_engine.tokens import Tokens
+from edge.torch_engine.vit import embed, rules_for, run_layers
+from policies.policy import Policy
+from thinwire.bundle import Bundle
+from thinwire.errors import BudgetError, InvalidRequestError
+from thinwire.images import normalise
+from thinwire.nn.backbone import VisionTransformer, build_backbone
+
+
+@dataclass(frozen=True)
+class Transformed:
+    """A batch after the device's blocks.
+
+    Attributes:
+        tokens: what leaves the last block on the device.
+        counts: ``batch x (layers + 1)`` patch tokens that enter the first block and leave each.
+        merged: for each layer, whether it matched at all.
+    """
+
+    tokens: Tokens
+    counts: Tensor
+    merged: tuple[bool, ...]
+
+
+class TorchEngine:
+    """Runs the blocks before the split, merges, and encodes; see `edge.engine.Engine`.
+
+    Args:
+        bundle: says how.
+        model: the backbone; its blocks from the split on and its head are not used.
+        encoder: the JSCC encoder.
+    """
+
+    def __init__(self, bundle: Bundle, model: VisionTransformer, encoder: JsccEncoder) -> None:
+        self.bundle = bundle
+        self.model = model.eval()
+        self.encoder = encoder.eval()
+        self.cost = EdgeCost(model, bundle.split_layer, bundle.merging, encoder)
+        self._device = next(model.parameters()).device
+
+    @classmethod
+    def load(cls, bundle: Bundle) -> "TorchEngine":
+        """The engine with the weights of a bundle."""
+        model = build_backbone(bundle.model)
+        model.load_state_dict(load_file(bundle.path("backbone.safetensors")))
+        codec = bundle.codec
+        encoder = JsccEncoder(bundle.width, codec.hidden, codec.max_symbols_per_token)
+        encoder.load_state_dict(load_file(bundle.path("encoder.safetensors")))
+        return cls(bundle, model.float(), encoder.float())
+
+    @torch.inference_mode()
+    def transform(
+        self,
+        pixels: NDArray[np.uint8],
+        rules: Sequence[Rule | None],
+        margin_of: Sequence[float] | None = None,
+    ) -> Transformed:
+        """Run embedding and blocks, merging by a rule per layer.
+
+        Args:
+            pixels: ``batch x size x size x 3``.
+            rules: one per layer before the split.
+            margin_of: thresholds of which to follow the margin; see `run_layers`.
+        """
+        images = torch.from_numpy(normalise(pixels, self.bundle.preprocessing)).to(self._device)
+        blocks = list(self.model.blocks[: self.bundle.split_layer])
+        tokens, counts = run_layers(blocks, embed(self.model, images), rules, self.bundle.merging, margin_of)
+        return Transformed(tokens, counts, tuple(rule is not None for rule in rules))
+
+    @torch.inference_mode()
+    def transmit(
+        self,
+        transformed: Transformed,
+        symbols_per_token: int,
+        snr_db: float,
+        max_channel_uses: int | None = None,
+    ) -> list[Encoded]:
+        """Merge further where the cap asks for it, and encode.
+
+        Raises:
+            BudgetError: the cap is under the cost of one token.
+        """
+        tokens = transformed.tokens
+        prefix = tokens.prefix.shape[1]
+        before = tokens.counts
+        if max_channel_uses is not None:
+            tokens = self._cap(tokens, max_channel_uses // symbols_per_token)
+        x = torch.cat((tokens.prefix, tokens.x), dim=1)
+        valid = torch.cat((tokens.valid.new_ones(tokens.prefix.shape[:2]), tokens.valid), dim=1)
+        batch = len(x)
+        snr = torch.full((batch,), float(snr_db), device=x.device)
+        rate = torch.full((batch,), symbols_per_token, device=x.device)
+        symbols = self.encoder(x, tokens.all_sizes, valid, snr, rate)[..., :symbols_per_token].cpu().numpy()
+        counts, after = transformed.counts.cpu().numpy(), tokens.counts.cpu().numpy()
+        gmacs = self.cost.gmacs(counts, transformed.merged, after)
+        sizes = tokens.all_sizes.round().long().cpu().numpy()
+        origin = (tokens.origin + prefix).cpu().numpy()
+        capped = after < before.cpu().numpy()
+        return [
+            Encoded(
+                symbols=symbols[i, : prefix + after[i]],
+                merge_map=origin[i],
+                sizes=sizes[i, : prefix + after[i]],
+                tokens_per_layer=tuple(int(count) + prefix for count in counts[i, 1:]),
+                capped=bool(capped[i]),
+                edge_gmacs=float(gmacs[i]),
+            )
+            for i in range(batch)
+        ]
+
+    def _cap(self, tokens: Tokens, limit: int) -> Tokens:
+        prefix = tokens.prefix.shape[1]
+        # A head that reads the class token can do with that alone.
+        least = prefix if prefix and self.model.global_pool == "token" else prefix + 1
+        if limit < least:
+            raise BudgetError(f"the cap leaves room for {limit} tokens; the least that can be sent is {least}")
+        limits = torch.full_like(tokens.counts, max(1, limit - prefix))
+        tokens = merge_down_to(tokens, limits, self.bundle.merging.weight)
+        return tokens.without_patches() if limit == prefix else tokens
+
+    def check(self, policy: Policy) -> None:
+        """Check that a policy fits the bundle.
+
+        Raises:
+            InvalidRequestError: it has thresholds for another number of layers, or a rate above the codec's.
+        """
+        if len(policy.thresholds) != self.bundle.split_layer:
+            raise InvalidRequestError(
+                f"expected {self.bundle.split_layer} thresholds, one per layer before the split, "
+                f"got {len(policy.thresholds)}"
+            )
+        highest = self.bundle.codec.max_symbols_per_token
+        if policy.symbols_per_token > highest:
+            raise InvalidRequestError(f"symbols_per_token is at most {highest}, got {policy.symbols_per_token}")
+
+    def encode(
+        self, pixels: NDArray[np.uint8], policy: Policy, snr_db: float, max_channel_uses: int | None = None
+    ) -> Encoded:
+        """Turn one image into symbols; see `edge.engine.Engine.encode`."""
+        self.check(policy)
+        transformed = self.transform(pixels[None], rules_for(policy.thresholds))
+        return self.transmit(transformed, policy.symbols_per_token, snr_db, max_channel_uses)[0]

@@ -1,0 +1,64 @@
+"""From data to a bundle: backbone, codec, reference, sweep, front. Every stage goes on where it was stopped."""
+
+import logging
+from pathlib import Path
+
+import torch
+
+from cloud.decoder import JsccDecoder
+from edge.torch_engine.encoder import JsccEncoder
+from offline.bundles import measure_reference, with_reference, write_bundle
+from offline.data import LabelledImages, load, split_select
+from offline.evaluate import Evaluator
+from offline.recipe import Recipe
+from offline.sweep import sweep
+from offline.train_backbone import train_backbone
+from offline.train_codec import CodecTrainer, token_features
+from policies.store import Store
+from thinwire.bundle import FRONT, Bundle
+from thinwire.nn.backbone import VisionTransformer
+
+log = logging.getLogger(__name__)
+
+
+def build(recipe: Recipe, data: str, work: Path, output: Path, seed: int = 0) -> Bundle:
+    """Train, measure and write a bundle.
+
+    Args:
+        recipe: what to make.
+        data: a tar or folder of ``class/image``, or a hub data set; see `offline.data.load`.
+        work: folder of checkpoints and of the policy store; a second call with the same folder resumes.
+        output: folder of the bundle.
+        seed: of weights, augmentation, Sobol points and noise.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    train, select = split_select(load(data, recipe.preprocessing))
+    log.info("%d images to train on, %d to select on", len(train), len(select))
+    model = train_backbone(
+        recipe.model, recipe.backbone_training, train, select, recipe.preprocessing, work / "backbone.ckpt", seed
+    )
+    encoder, decoder = _train_codec(recipe, model, train, work, seed)
+    bundle = write_bundle(recipe, train.classes, model, encoder, decoder, output)
+    evaluator = Evaluator.load(bundle, select)
+    reference, measured = measure_reference(evaluator, seed)
+    for rate, one in measured.items():
+        log.info("unmerged, %d symbols per token: accuracy %.4f", rate, one.accuracy)
+    bundle = with_reference(bundle, reference)
+    with Store(f"sqlite:///{work / 'policies.sqlite'}") as store:
+        front = sweep(select, evaluator, store, recipe.sweep, seed)
+    front.save(bundle.path(FRONT))
+    return bundle
+
+
+def _train_codec(
+    recipe: Recipe, model: VisionTransformer, train: LabelledImages, work: Path, seed: int
+) -> tuple[JsccEncoder, JsccDecoder]:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(device)
+    features = token_features(model, recipe.split_layer, train, recipe.preprocessing)
+    trainer = CodecTrainer(
+        model, recipe.split_layer, recipe.codec, recipe.codec_training, features, work / "codec.ckpt", seed
+    )
+    trainer.run()
+    model.cpu()
+    return trainer.encoder, trainer.decoder

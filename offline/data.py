@@ -1,0 +1,107 @@
+"""Labelled images from a tar, a folder or a hub data set, split so that nothing is measured on what was trained on."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from timm.data.readers import create_reader
+
+from thinwire.errors import InvalidRequestError
+from thinwire.images import Preprocessing, decode, to_pixels
+
+SELECT_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images of one size with their labels.
+
+    Attributes:
+        names: path of each image within its source, ``class/name``; it keys the noise of an evaluation.
+        pixels: an ``n x height x width x 3`` array of uint8.
+        labels: an ``n``-array of int64 class indices.
+        classes: names of the classes in order of their index.
+    """
+
+    names: tuple[str, ...]
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def take(self, indices: NDArray[np.int64]) -> "LabelledImages":
+        """The images at these indices, in this order."""
+        names = tuple(self.names[index] for index in indices)
+        return LabelledImages(names, self.pixels[indices], self.labels[indices], self.classes)
+
+    def even_sample(self, limit: int) -> "LabelledImages":
+        """At most ``limit`` images, the classes as even as can be: the first of every class, then the second ..."""
+        order = np.argsort(_rank_within_class(self.labels), kind="stable")
+        return self.take(np.sort(order[:limit]))
+
+    def digest(self) -> str:
+        """SHA-256 over names, labels and pixels, as hex."""
+        content = hashlib.sha256("\n".join(self.names).encode())
+        content.update(self.labels.tobytes())
+        content.update(self.pixels.tobytes())
+        return content.hexdigest()
+
+
+def _rank_within_class(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    ranks = np.zeros(len(labels), dtype=np.int64)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        ranks[members] = np.arange(len(members))
+    return ranks
+
+
+def load(
+    source: str, preprocessing: Preprocessing, classes: tuple[str, ...] | None = None, split: str = "train"
+) -> LabelledImages:
+    """Read every image of a source.
+
+    Args:
+        source: a tar or folder laid out as ``class/image``, or a data set of the Hugging Face hub as
+            ``hfds/<owner>/<name>`` (read through timm; needs the ``datasets`` package and a network).
+        preprocessing: brings each image to the model's size; the values stay uint8.
+        classes: names in the order of their indices, which the source's folders are matched to; by default the
+            source's own names, sorted.
+        split: which split of a hub data set; a tar or a folder is read whole.
+
+    Raises:
+        InvalidRequestError: there is nothing at ``source``, or it holds a class that ``classes`` does not name.
+        InvalidImageError: an image cannot be decoded.
+    """
+    if not source.startswith("hfds/") and not Path(source).exists():
+        raise InvalidRequestError(f"no data at {source}: expected a tar or a folder of class/image")
+    reader = create_reader(source, split=split) if source.startswith("hfds/") else create_reader("", root=source)
+    names, pixels, labels = [], [], []
+    for index, (stream, label) in enumerate(reader):
+        # Hub data sets hand over encoded bytes as a stream too, so all sources take one path.
+        with stream:
+            pixels.append(to_pixels(decode(stream.read()), preprocessing))
+        names.append(str(reader.filename(index)))
+        labels.append(int(label))
+    class_to_index: dict[str, int] = getattr(reader, "class_to_idx", None) or reader.class_name_to_idx
+    found = sorted(class_to_index, key=lambda name: class_to_index[name])
+    order = tuple(found) if classes is None else classes
+    if unknown := set(found) - set(order):
+        raise InvalidRequestError(f"the data has classes that the model does not know: {', '.join(sorted(unknown))}")
+    to_index = np.array([order.index(name) for name in found], dtype=np.int64)
+    return LabelledImages(tuple(names), np.stack(pixels), to_index[np.array(labels)], order)
+
+
+def in_select(name: str) -> bool:
+    """Whether an image of the training source belongs to the *select* split, by a hash of its name."""
+    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") < SELECT_SHARE * 2**64
+
+
+def split_select(images: LabelledImages) -> tuple[LabelledImages, LabelledImages]:
+    """Split a training source into *train* and *select*, the same way whatever the order or the machine."""
+    selected = np.array([in_select(name) for name in images.names])
+    return images.take(np.flatnonzero(~selected)), images.take(np.flatnonzero(selected))

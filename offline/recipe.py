@@ -1,0 +1,66 @@
+"""Recipes: everything that makes a bundle from data, in one JSON file."""
+
+import json
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from offline.train_backbone import BackboneRecipe
+from offline.train_codec import CodecRecipe
+from thinwire.bundle import Codec, Merging
+from thinwire.errors import InvalidRequestError
+from thinwire.images import Preprocessing
+
+
+@dataclass(frozen=True)
+class SweepRecipe:
+    """Size of the measured sweep: threshold vectors, the images to compare them on, the SNRs of the front."""
+
+    vectors: int
+    images: int
+    snr_db: float
+    front_snrs_db: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a bundle is made; ``data`` names the training source where the caller gives none."""
+
+    name: str
+    data: str
+    model: dict[str, Any]
+    split_layer: int
+    preprocessing: Preprocessing
+    merging: Merging
+    codec: Codec
+    backbone_training: BackboneRecipe
+    codec_training: CodecRecipe
+    sweep: SweepRecipe
+
+
+def load_recipe(name_or_path: str) -> Recipe:
+    """Read a recipe: a file, or the name of one that comes with the package.
+
+    Raises:
+        InvalidRequestError: there is none, or it does not have the fields of `Recipe`.
+    """
+    path = Path(name_or_path)
+    if not path.is_file():
+        path = Path(str(resources.files("offline"))) / "recipes" / f"{name_or_path}.json"
+    try:
+        content = json.loads(path.read_text())
+        prepared, codec, sweep = content["preprocessing"], content["codec"], content["sweep"]
+        return Recipe(
+            **content
+            | {
+                "preprocessing": Preprocessing(**prepared | {key: tuple(prepared[key]) for key in ("mean", "std")}),
+                "merging": Merging(**content["merging"]),
+                "codec": Codec(**codec | {key: tuple(codec[key]) for key in ("rates", "snr_db")}),
+                "backbone_training": BackboneRecipe(**content["backbone_training"]),
+                "codec_training": CodecRecipe(**content["codec_training"]),
+                "sweep": SweepRecipe(**sweep | {"front_snrs_db": tuple(sweep["front_snrs_db"])}),
+            }
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InvalidRequestError(f"no readable recipe {name_or_path}: {error}") from None

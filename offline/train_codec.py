@@ -1,0 +1,218 @@
+"""Training of the JSCC pair with the backbone frozen and nothing merged.
+
+Each step draws a random subset of every image's tokens and gives its members random sizes, sends it through AWGN or
+Rayleigh block fading at a random SNR and rate, and asks the receiver for what the head would have said of the very
+same subset without a channel. So the pair never meets a merging policy, and works for all of them.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from channel.models.registry import get
+from channel.realisation import Realisation, apply
+from cloud.decoder import JsccDecoder
+from cloud.head import classify_tokens
+from edge.torch_engine.encoder import JsccEncoder
+from edge.torch_engine.vit import embed, run_layers
+from offline.data import LabelledImages
+from thinwire.bundle import Codec, Merging
+from thinwire.equalise import zero_forcing
+from thinwire.images import Preprocessing, normalise
+from thinwire.nn.backbone import VisionTransformer
+
+log = logging.getLogger(__name__)
+CHANNELS = ("awgn", "rayleigh")
+
+
+@dataclass(frozen=True)
+class CodecRecipe:
+    """Hyperparameters of one run."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    token_loss: float
+    size_loss: float
+
+
+@torch.inference_mode()
+def token_features(
+    model: VisionTransformer, split_layer: int, images: LabelledImages, preprocessing: Preprocessing, batch: int = 256
+) -> Tensor:
+    """The tokens at the split, nothing merged: an ``n x tokens x D`` tensor of float16 on the CPU."""
+    device = next(model.parameters()).device
+    blocks = list(model.blocks[:split_layer])
+    features = []
+    for start in range(0, len(images), batch):
+        inputs = torch.from_numpy(normalise(images.pixels[start : start + batch], preprocessing)).to(device)
+        tokens, _ = run_layers(blocks, embed(model, inputs), [None] * split_layer, Merging())
+        features.append(torch.cat((tokens.prefix, tokens.x), dim=1).half().cpu())
+    return torch.cat(features)
+
+
+def random_sizes(batch: int, tokens: int, patches: int, generator: np.random.Generator) -> Tensor:
+    """Sizes of at least 1 that sum to ``patches``, from even to very uneven: a ``batch x tokens`` tensor of float32."""
+    concentration = np.exp(generator.uniform(np.log(0.3), np.log(10.0), size=(batch, 1)))
+    shares = generator.gamma(np.broadcast_to(concentration, (batch, tokens))) + 1e-9
+    shares /= shares.sum(1, keepdims=True)
+    return torch.from_numpy(1 + generator.multinomial(patches - tokens, shares)).float()
+
+
+def draw_channels(
+    shape: tuple[int, int, int], snr_db: Tensor, generator: np.random.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A channel for each frame of a batch, every frame with its own model, gain and noise.
+
+    Args:
+        shape: batch, tokens, symbols per token.
+        snr_db: ``batch`` average SNRs.
+
+    Returns:
+        gains ``batch x 1 x 1`` and noise ``batch x tokens x symbols``, complex64, and N0 ``batch x 1 x 1``.
+    """
+    drawn = [
+        get(CHANNELS[int(generator.integers(len(CHANNELS)))]).draw(shape[1:], snr, generator) for snr in snr_db.tolist()
+    ]
+    gain = torch.tensor([one.gain for one in drawn], dtype=torch.complex64)
+    variance = torch.tensor([one.noise_variance for one in drawn], dtype=torch.float32)
+    noise = torch.from_numpy(np.stack([one.noise for one in drawn]))
+    return gain[:, None, None], noise, variance[:, None, None]
+
+
+def _batches(count: int, size: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
+    order = generator.permutation(count)
+    for start in range(0, count - size + 1, size):
+        yield order[start : start + size]
+
+
+class CodecTrainer:
+    """One pair in training.
+
+    Args:
+        model: the frozen backbone.
+        split_layer: where the device stops.
+        codec: shape of the pair, its SNR range.
+        recipe: hyperparameters.
+        features: `token_features` of the training split.
+        checkpoint: written after every epoch; training goes on from it where it exists.
+        seed: of weights, subsets and channels.
+    """
+
+    def __init__(
+        self,
+        model: VisionTransformer,
+        split_layer: int,
+        codec: Codec,
+        recipe: CodecRecipe,
+        features: Tensor,
+        checkpoint: Path,
+        seed: int = 0,
+    ) -> None:
+        torch.manual_seed(seed)
+        self.device = next(model.parameters()).device
+        self.model = model.eval().requires_grad_(False)
+        self.split_layer = split_layer
+        self.codec = codec
+        self.recipe = recipe
+        self.features = features
+        self.checkpoint = checkpoint
+        self.seed = seed
+        self.prefix = model.num_prefix_tokens
+        width = model.embed_dim
+        self.encoder = JsccEncoder(width, codec.hidden, codec.max_symbols_per_token).to(self.device)
+        self.decoder = JsccDecoder(width, codec.hidden, codec.max_symbols_per_token).to(self.device)
+        sample = features[:2000].flatten(0, 1).float()
+        self.decoder.mean.copy_(sample.mean(0))
+        self.decoder.std.copy_(sample.std(0))
+        parameters = [*self.encoder.parameters(), *self.decoder.parameters()]
+        self.optimiser = torch.optim.AdamW(parameters, recipe.learning_rate, weight_decay=0.01)
+        self.steps = len(features) // recipe.batch_size
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimiser, recipe.learning_rate, total_steps=self.steps * recipe.epochs + 1, pct_start=0.1
+        )
+
+    def _loss(self, x: Tensor, generator: np.random.Generator) -> Tensor:
+        batch, patches = len(x), x.shape[1] - self.prefix
+        # Half of the steps on few tokens, where merging leads.
+        count = (
+            int(np.exp(generator.uniform(0, np.log(patches + 0.999))))
+            if generator.random() < 0.5
+            else int(generator.integers(1, patches + 1))
+        )
+        chosen = np.argsort(generator.random((batch, patches)), axis=1)[:, :count]
+        index = torch.from_numpy(np.sort(chosen, axis=1)).to(self.device)[..., None].expand(-1, -1, x.shape[-1])
+        sizes = random_sizes(batch, count, patches, generator).to(self.device)
+        x = torch.cat((x[:, : self.prefix], x[:, self.prefix :].gather(1, index)), dim=1)
+        sizes = torch.cat((sizes.new_ones(batch, self.prefix), sizes), dim=1)
+        valid = torch.ones(x.shape[:2], dtype=torch.bool, device=self.device)
+
+        snr = torch.from_numpy(generator.uniform(*self.codec.snr_db, size=batch)).float()
+        symbols = self.codec.max_symbols_per_token
+        # Half of the frames at the low rates, which are the hard ones.
+        uniform = generator.integers(1, symbols + 1, size=batch)
+        low = np.exp2(generator.uniform(0, np.log2(symbols + 0.999), size=batch)).astype(np.int64)
+        rate = torch.from_numpy(np.where(generator.random(batch) < 0.5, uniform, low)).to(self.device)
+        gain, noise, variance = draw_channels((batch, x.shape[1], symbols), snr, generator)
+        realisation = Realisation(gain.to(self.device), noise.to(self.device), variance.to(self.device))
+
+        sent = self.encoder(x, sizes, valid, snr.to(self.device), rate)
+        received = apply(sent, realisation)
+        equalised, variance = zero_forcing(received, realisation.gain, realisation.noise_variance)
+        decoded, weights = self.decoder(equalised, variance[:, 0, 0], valid, rate)
+
+        target = classify_tokens(self.model, self.split_layer, x, sizes, valid)
+        answer = classify_tokens(self.model, self.split_layer, decoded, weights, valid)
+        divergence = F.kl_div(answer.log_softmax(-1), target.log_softmax(-1), reduction="batchmean", log_target=True)
+        shares = sizes / sizes.sum(1, keepdim=True)
+        error = ((decoded - x) / self.decoder.std).square().mean(-1)
+        size_error = -(shares * weights.clamp_min(1e-9).log()).sum(1) + (shares * shares.log()).sum(1)
+        token_error = (error * shares).sum(1).mean()
+        loss: Tensor = divergence + self.recipe.token_loss * token_error + self.recipe.size_loss * size_error.mean()
+        return loss
+
+    def run(self) -> None:
+        """Train, or go on from the checkpoint."""
+        first = 0
+        if self.checkpoint.exists():
+            state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+            for name, part in self._parts().items():
+                part.load_state_dict(state[name])
+            first = state["epoch"]
+        for epoch in range(first, self.recipe.epochs):
+            # Seeded by the epoch, so that a resumed run meets what an unbroken one would.
+            generator = np.random.default_rng((self.seed, epoch))
+            started, total = time.monotonic(), 0.0
+            for chosen in _batches(len(self.features), self.recipe.batch_size, generator):
+                x = self.features[torch.from_numpy(chosen)].to(self.device).float()
+                loss = self._loss(x, generator)
+                self.optimiser.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                torch.nn.utils.clip_grad_norm_([*self.encoder.parameters(), *self.decoder.parameters()], 1.0)
+                self.optimiser.step()
+                self.schedule.step()
+                total += loss.item()
+            log.info("codec epoch %d/%d: loss %.4f, %.0f s", epoch + 1, self.recipe.epochs,
+                     total / self.steps, time.monotonic() - started)  # fmt: skip
+            partial = self.checkpoint.with_suffix(".partial")
+            torch.save(
+                {name: part.state_dict() for name, part in self._parts().items()} | {"epoch": epoch + 1}, partial
+            )
+            partial.replace(self.checkpoint)
+        self.encoder.cpu().eval()
+        self.decoder.cpu().eval()
+
+    def _parts(self) -> dict[str, torch.nn.Module | torch.optim.Optimizer | torch.optim.lr_scheduler.LRScheduler]:
+        return {
+            "encoder": self.encoder,
+            "decoder": self.decoder,
+            "optimiser": self.optimiser,
+            "schedule": self.schedule,
+        }

@@ -1,0 +1,55 @@
+"""What a policy is: thresholds per layer and a rate, named by their digest."""
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from thinwire.errors import InvalidRequestError
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How hard to merge and how many symbols to spend.
+
+    Attributes:
+        thresholds: one cosine similarity per layer before the split; a layer merges what is more similar, and a
+            threshold of 1 or more skips it.
+        symbols_per_token: complex symbols per transmitted token.
+
+    Raises:
+        InvalidRequestError: a threshold is not finite or below -1, or the rate is not positive.
+    """
+
+    thresholds: tuple[float, ...]
+    symbols_per_token: int
+
+    def __post_init__(self) -> None:
+        for layer, threshold in enumerate(self.thresholds):
+            if not math.isfinite(threshold) or threshold < -1:
+                raise InvalidRequestError(f"threshold {layer} must be a number of at least -1, got {threshold}")
+        if self.symbols_per_token < 1:
+            raise InvalidRequestError(f"symbols_per_token must be at least 1, got {self.symbols_per_token}")
+
+    @classmethod
+    def create(cls, thresholds: Sequence[float], symbols_per_token: int) -> "Policy":
+        """A policy in canonical form: thresholds to six decimals, and 1 for all that skip their layer."""
+        return cls(tuple(min(1.0, round(float(value), 6)) for value in thresholds), int(symbols_per_token))
+
+    @classmethod
+    def unmerged(cls, layers: int, symbols_per_token: int) -> "Policy":
+        """The policy that merges nothing."""
+        return cls((1.0,) * layers, symbols_per_token)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON, as hex."""
+        content = {"symbols_per_token": self.symbols_per_token, "thresholds": list(self.thresholds)}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def id(self) -> str:
+        """Short name: "p-" and the first ten digits of the digest."""
+        return f"p-{self.digest[:10]}"

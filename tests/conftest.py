@@ -1,0 +1,35 @@
+"""What all tests share: tiny models with random weights."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from thinwire.nn.backbone import VisionTransformer, build_backbone
+
+torch.set_num_threads(1)
+
+
+def tiny_vit(seed: int = 0, **kwargs: Any) -> VisionTransformer:
+    """A vision transformer of 25 patches and three blocks, in float64, with weights that make tokens differ."""
+    torch.manual_seed(seed)
+    options: dict[str, Any] = {
+        "img_size": 20,
+        "patch_size": 4,
+        "num_classes": 7,
+        "embed_dim": 24,
+        "depth": 3,
+        "num_heads": 3,
+    }
+    model = build_backbone({"kwargs": options | kwargs}).double().eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.15 * torch.randn_like(parameter))
+    return model
+
+
+@pytest.fixture(name="make_vit")
+def make_vit_fixture() -> Callable[..., VisionTransformer]:
+    """The function that builds a tiny vision transformer."""
+    return tiny_vit

@@ -1,0 +1,124 @@
+"""Merging as DESIGN states it, one token at a time in float64: slow, and obviously right."""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from timm.models.vision_transformer import VisionTransformer
+
+from thinwire.bundle import Merging
+
+
+@dataclass
+class Token:
+    """One token: its hidden state, how many patches it holds, and which."""
+
+    x: np.ndarray
+    patches: list[int] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        return len(self.patches)
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
+
+
+def merge_groups(tokens: list[Token], into: dict[int, int], weight: str) -> list[Token]:
+    """Merge token ``source`` into ``into[source]``, each group averaged at once."""
+    survivors = []
+    for rank, token in enumerate(tokens):
+        if rank in into:
+            continue
+        group = [token, *(tokens[source] for source, target in sorted(into.items()) if target == rank)]
+        if len(group) == 1:
+            survivors.append(token)
+            continue
+        weights = [max(1e-12, np.linalg.norm(member.x)) if weight == "norm" else member.size for member in group]
+        x = sum(w * member.x for w, member in zip(weights, group, strict=True)) / sum(weights)
+        survivors.append(Token(x, [patch for member in group for patch in member.patches]))
+    return survivors
+
+
+def best_targets(metrics: list[np.ndarray]) -> dict[int, tuple[int, float]]:
+    """For every odd rank the even rank most like it, the first of equals, and how alike they are."""
+    found = {}
+    for source in range(1, len(metrics), 2):
+        best, most = 0, -math.inf
+        for target in range(0, len(metrics), 2):
+            similarity = cosine(metrics[source], metrics[target])
+            if similarity > most:
+                best, most = target, similarity
+        found[source] = (best, most)
+    return found
+
+
+def cap_tokens(tokens: list[Token], limit: int, weight: str) -> list[Token]:
+    """Repeated bipartite rounds by the hidden states until at most ``limit`` are left."""
+    while len(tokens) > limit:
+        found = best_targets([token.x for token in tokens])
+        ranked = sorted(found, key=lambda source: -found[source][1])[: len(tokens) - limit]
+        tokens = merge_groups(tokens, {source: found[source][0] for source in ranked}, weight)
+    return tokens
+
+
+def run_one(
+    model: VisionTransformer, image: torch.Tensor, thresholds: list[float], merging: Merging
+) -> tuple[np.ndarray, list[Token]]:
+    """One image through all blocks: the class token's hidden states (``P x D``) and the patch tokens."""
+    with torch.inference_mode():
+        embedded = model.norm_pre(model._pos_embed(model.patch_embed(image[None])))[0]
+    prefix_count = model.num_prefix_tokens
+    prefix = embedded[:prefix_count].numpy()
+    tokens = [Token(row, [patch]) for patch, row in enumerate(embedded[prefix_count:].numpy())]
+    for block, threshold in zip(model.blocks, thresholds, strict=True):
+        rows = np.concatenate([prefix, *(token.x[None] for token in tokens)])
+        rows, metrics = attention(block, rows, [1] * prefix_count + [token.size for token in tokens], merging)
+        if merging.place == "layer":
+            rows = mlp(block, rows)
+        prefix = rows[:prefix_count]
+        tokens = [Token(row, token.patches) for row, token in zip(rows[prefix_count:], tokens, strict=True)]
+        if threshold < 1:
+            found = best_targets(metrics[prefix_count:])
+            into = {source: target for source, (target, similarity) in found.items() if similarity > threshold}
+            tokens = merge_groups(tokens, into, merging.weight)
+        if merging.place == "attention":
+            rows = mlp(block, np.concatenate([prefix, *(token.x[None] for token in tokens)]))
+            prefix = rows[:prefix_count]
+            tokens = [Token(row, token.patches) for row, token in zip(rows[prefix_count:], tokens, strict=True)]
+    return prefix, tokens
+
+
+def attention(block, rows: np.ndarray, sizes: list[int], merging: Merging) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Attention with its residual, head by head and query by query, and the metric of every token."""
+    module = block.attn
+    with torch.inference_mode():
+        qkv = module.qkv(block.norm1(torch.from_numpy(rows)))
+        query, key, value = qkv.reshape(len(rows), 3, module.num_heads, module.head_dim).unbind(1)
+        query, key = module.q_norm(query).numpy(), module.k_norm(key).numpy()
+        value = value.numpy()
+    output = np.zeros((len(rows), module.num_heads, module.head_dim))
+    for head in range(module.num_heads):
+        for i in range(len(rows)):
+            logits = np.array([query[i, head] @ key[j, head] * module.scale for j in range(len(rows))])
+            if merging.proportional_attention:
+                logits += np.log(sizes)
+            weights = np.exp(logits - logits.max())
+            output[i, head] = (weights / weights.sum()) @ value[:, head]
+    with torch.inference_mode():
+        projected = block.ls1(module.proj(torch.from_numpy(output.reshape(len(rows), -1)))).numpy()
+    pick = {
+        "value": lambda j: value[j].reshape(-1),
+        "key": lambda j: key[j].reshape(-1),
+        "key_mean": lambda j: key[j].mean(0),
+    }[merging.metric]
+    return rows + projected, [pick(j) for j in range(len(rows))]
+
+
+def mlp(block, rows: np.ndarray) -> np.ndarray:
+    """The MLP with its residual."""
+    with torch.inference_mode():
+        x = torch.from_numpy(rows)
+        return (x + block.ls2(block.mlp(block.norm2(x)))).numpy()

@@ -1,0 +1,198 @@
+"""The bundle: one folder with all that the edge and the cloud must agree on. No pickle anywhere."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from thinwire.errors import BundleError
+from thinwire.images import Preprocessing
+
+SCHEMA_VERSION = 1
+MANIFEST = "bundle.json"
+FRONT = "policies.json"
+
+
+@dataclass(frozen=True)
+class Merging:
+    """How layers merge; every engine obeys it.
+
+    Attributes:
+        metric: what similarity is measured on: "value" or "key" (all heads concatenated), or "key_mean" (mean over
+            heads).
+        weight: weights of the average within a group: "norm" (of the hidden states) or "size".
+        proportional_attention: whether attention logits get the logarithm of the key token's size.
+        place: "attention" merges between attention and MLP, "layer" after the layer.
+    """
+
+    metric: str = "value"
+    weight: str = "norm"
+    proportional_attention: bool = False
+    place: str = "attention"
+
+    def __post_init__(self) -> None:
+        allowed = {
+            "metric": ("value", "key", "key_mean"),
+            "weight": ("norm", "size"),
+            "place": ("attention", "layer"),
+        }
+        for name, values in allowed.items():
+            if getattr(self, name) not in values:
+                raise BundleError(f"merging.{name} must be one of {', '.join(values)}, got {getattr(self, name)!r}")
+
+
+@dataclass(frozen=True)
+class Codec:
+    """The JSCC pair.
+
+    Attributes:
+        hidden: width of the hidden layer of the encoder.
+        max_symbols_per_token: complex symbols per token at the highest rate; any lower rate masks channels.
+        rates: symbols per token that policies use.
+        snr_db: lowest and highest SNR that the pair was trained for.
+    """
+
+    hidden: int
+    max_symbols_per_token: int
+    rates: tuple[int, ...]
+    snr_db: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The unmerged model at its smallest rate within 0.5 points of its best, on *select*, AWGN, ``snr_db``."""
+
+    symbols_per_token: int
+    channel_uses: int
+    accuracy: float
+    accuracy_se: float
+    n: int
+    snr_db: float
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle's manifest and where its files lie.
+
+    Attributes:
+        name: short name.
+        task: "classify".
+        model: specification of the backbone, for `thinwire.nn.backbone.build_backbone`.
+        split_layer: the edge runs the blocks before it, the cloud those from it on; the depth puts only the head in
+            the cloud.
+        depth: number of transformer blocks.
+        width: width D of the tokens.
+        patches: patch tokens of one image.
+        prefix_tokens: class and register tokens, which never merge and are always sent.
+        labels: name of each class.
+        preprocessing: from image to input.
+        merging: how layers merge.
+        codec: the JSCC pair.
+        reference: the unmerged reference, measured after training; no part of the digest.
+        files: SHA-256 of every file, by name; the policy front carries its own.
+        folder: where the files are.
+    """
+
+    name: str
+    task: str
+    model: dict[str, Any]
+    split_layer: int
+    depth: int
+    width: int
+    patches: int
+    prefix_tokens: int
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+    merging: Merging
+    codec: Codec
+    files: dict[str, str]
+    reference: Reference | None = None
+    folder: Path = field(default=Path(), compare=False)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over everything that changes symbols or answers: the manifest with its files, less the reference.
+
+        The policy front is left out, so that a new front can be exported without parting the edge from the cloud.
+        """
+        return hashlib.sha256(json.dumps(self._manifest(with_reference=False), sort_keys=True).encode()).hexdigest()
+
+    def _manifest(self, with_reference: bool = True) -> dict[str, Any]:
+        content = asdict(self)
+        del content["folder"]
+        if not with_reference:
+            del content["reference"]
+        return {"schema_version": SCHEMA_VERSION, **content}
+
+    def path(self, name: str) -> Path:
+        """Where a file of the bundle is."""
+        return self.folder / name
+
+    def save(self) -> None:
+        """Write the manifest into the folder."""
+        self.path(MANIFEST).write_text(json.dumps(self._manifest(), indent=2) + "\n")
+
+    def verify(self) -> None:
+        """Check every file against the manifest.
+
+        Raises:
+            BundleError: a file is missing or altered.
+        """
+        for name, expected in self.files.items():
+            if not self.path(name).is_file():
+                raise BundleError(f"bundle {self.name}: {name} is missing")
+            if file_sha256(self.path(name)) != expected:
+                raise BundleError(f"bundle {self.name}: {name} was altered: its SHA-256 is not the manifest's")
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, as hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def shipped() -> Path:
+    """The folder of the bundles that come with the package."""
+    return Path(str(resources.files("thinwire"))) / "bundles"
+
+
+def load_bundle(name_or_folder: str | Path) -> Bundle:
+    """Load and verify a bundle.
+
+    Args:
+        name_or_folder: the name of a shipped bundle, or a folder.
+
+    Raises:
+        BundleError: there is none, its schema is another, or a file is missing or altered.
+    """
+    folder = Path(name_or_folder)
+    if not folder.is_dir():
+        folder = shipped() / str(name_or_folder)
+    try:
+        content = json.loads((folder / MANIFEST).read_text())
+    except (OSError, ValueError) as error:
+        known = ", ".join(sorted(path.parent.name for path in shipped().glob(f"*/{MANIFEST}")))
+        raise BundleError(f"no readable bundle {name_or_folder}: {error} (shipped: {known})") from None
+    version = content.pop("schema_version", None)
+    if version != SCHEMA_VERSION:
+        raise BundleError(f"bundle {folder.name} has schema {version}; this version reads {SCHEMA_VERSION}")
+    try:
+        codec, prepared, reference = content["codec"], content["preprocessing"], content.get("reference")
+        bundle = Bundle(
+            **content
+            | {
+                "labels": tuple(content["labels"]),
+                "preprocessing": Preprocessing(**prepared | {k: tuple(prepared[k]) for k in ("mean", "std")}),
+                "merging": Merging(**content["merging"]),
+                "codec": Codec(**codec | {k: tuple(codec[k]) for k in ("rates", "snr_db")}),
+                "reference": Reference(**reference) if reference else None,
+                "folder": folder,
+            }
+        )
+    except (KeyError, TypeError) as error:
+        raise BundleError(f"bundle {folder.name}: its manifest is incomplete: {error}") from None
+    bundle.verify()
+    return bundle

@@ -1,0 +1,122 @@
+"""Every error that Thinwire raises on purpose, with the statuses that it has over HTTP and gRPC.
+
+The classes name causes, not places. ``code`` is the word a client can test; the HTTP status and the name of the gRPC
+status stand beside it, so that one table serves REST, gRPC and the command line.
+"""
+
+
+class ThinwireError(Exception):
+    """Base class. An instance's text is meant for the user who caused it."""
+
+    code = "internal"
+    http_status = 500
+    grpc_status = "INTERNAL"
+    title = "Internal error"
+
+
+class InvalidRequestError(ThinwireError):
+    """A field is missing, of the wrong type, out of range or contradicts another."""
+
+    code = "invalid_request"
+    http_status = 422
+    grpc_status = "INVALID_ARGUMENT"
+    title = "Invalid request"
+
+
+class InvalidImageError(ThinwireError):
+    """The bytes are no image that we read, or one that is too large to decode safely."""
+
+    code = "invalid_image"
+    http_status = 422
+    grpc_status = "INVALID_ARGUMENT"
+    title = "Unreadable image"
+
+
+class PayloadTooLargeError(ThinwireError):
+    """The body or the image exceeds the limit on its size."""
+
+    code = "payload_too_large"
+    http_status = 413
+    grpc_status = "RESOURCE_EXHAUSTED"
+    title = "Payload too large"
+
+
+class InvalidFrameError(ThinwireError):
+    """A frame's symbols disagree with its shape, are not finite, or exceed the power limit."""
+
+    code = "invalid_frame"
+    http_status = 422
+    grpc_status = "INVALID_ARGUMENT"
+    title = "Invalid frame"
+
+
+class UnknownPolicyError(ThinwireError):
+    """No policy of that id is in the front."""
+
+    code = "unknown_policy"
+    http_status = 404
+    grpc_status = "NOT_FOUND"
+    title = "Unknown policy"
+
+
+class UnknownTaskError(ThinwireError):
+    """The bundle does not answer that task."""
+
+    code = "unknown_task"
+    http_status = 404
+    grpc_status = "NOT_FOUND"
+    title = "Unknown task"
+
+
+class BudgetError(ThinwireError):
+    """No policy meets the budget, or it is under the cost of one token."""
+
+    code = "budget_not_met"
+    http_status = 422
+    grpc_status = "FAILED_PRECONDITION"
+    title = "Budget not met"
+
+
+class BundleError(ThinwireError):
+    """A bundle is missing, incomplete, altered, or of a schema that this version does not read."""
+
+    code = "invalid_bundle"
+    http_status = 500
+    grpc_status = "FAILED_PRECONDITION"
+    title = "Invalid bundle"
+
+
+class BundleMismatchError(ThinwireError):
+    """A frame belongs to a bundle that the receiver does not hold."""
+
+    code = "bundle_mismatch"
+    http_status = 409
+    grpc_status = "FAILED_PRECONDITION"
+    title = "Bundle mismatch"
+
+
+class StoreError(ThinwireError):
+    """The policy store cannot be opened, or its schema is newer than this version."""
+
+    code = "store_unavailable"
+    http_status = 500
+    grpc_status = "FAILED_PRECONDITION"
+    title = "Policy store unavailable"
+
+
+class UnavailableError(ThinwireError):
+    """A peer on the link does not answer; the request may be sent again."""
+
+    code = "unavailable"
+    http_status = 503
+    grpc_status = "UNAVAILABLE"
+    title = "Link unavailable"
+
+
+class DeadlineError(ThinwireError):
+    """The request's time ran out before the answer came."""
+
+    code = "deadline_exceeded"
+    http_status = 504
+    grpc_status = "DEADLINE_EXCEEDED"
+    title = "Deadline exceeded"

@@ -1,0 +1,111 @@
+"""What every hop knows of a frame: its identity, the layout of its symbols, its cost, and the checks on all three."""
+
+import math
+import re
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from thinwire.errors import InvalidFrameError
+from thinwire.v1 import link_pb2
+
+MAX_TOKENS = 4096
+MAX_SYMBOLS_PER_TOKEN = 256
+# A sender normalises in float32; this leaves room for its rounding and for nothing else.
+POWER_TOLERANCE = 1e-3
+_REQUEST_ID = re.compile(r"[0-9a-f]{32}")
+_LINK_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+
+
+@dataclass(frozen=True)
+class ChannelUses:
+    """Complex symbols that a frame occupies on the channel, by part."""
+
+    payload: int
+    pilots: int
+    side_information: int
+
+    @property
+    def total(self) -> int:
+        """What budget, airtime and CBR count."""
+        return self.payload + self.pilots + self.side_information
+
+
+def count_uses(
+    tokens: int, symbols_per_token: int, *, side_information_bits: int = 0, pilots: int = 0, control_rate: float = 1.0
+) -> ChannelUses:
+    """Channel uses of a frame of ``tokens x symbols_per_token`` symbols.
+
+    Args:
+        side_information_bits: digital bits that travel beside the symbols.
+        pilots: complex symbols known to the receiver.
+        control_rate: bits per channel use at which side information is sent.
+    """
+    return ChannelUses(tokens * symbols_per_token, pilots, math.ceil(side_information_bits / control_rate))
+
+
+def pack_symbols(symbols: NDArray[np.complex64]) -> bytes:
+    """Serialise complex symbols as ``cf32_le``: little-endian float32, real then imaginary, in row-major order."""
+    return np.ascontiguousarray(symbols, dtype="<c8").tobytes()
+
+
+def unpack_symbols(frame: link_pb2.Frame) -> NDArray[np.complex64]:
+    """The frame's symbols, after `check_frame`.
+
+    Returns:
+        a ``tokens x symbols_per_token`` array of complex64.
+    """
+    return np.frombuffer(frame.symbols, dtype="<c8").reshape(frame.tokens, frame.symbols_per_token)
+
+
+def check_frame(frame: link_pb2.Frame) -> NDArray[np.complex64]:
+    """Check a frame's identity, that the length of its symbols is that of its shape, and that they are finite.
+
+    Returns:
+        the symbols, as `unpack_symbols` gives them.
+
+    Raises:
+        InvalidFrameError: any of these is not so.
+    """
+    if not _LINK_ID.fullmatch(frame.link_id):
+        raise InvalidFrameError(f"link_id must match {_LINK_ID.pattern}, got {frame.link_id[:80]!r}")
+    if not _REQUEST_ID.fullmatch(frame.request_id):
+        raise InvalidFrameError(f"request_id must be 32 hexadecimal digits, got {frame.request_id[:80]!r}")
+    if not 1 <= frame.tokens <= MAX_TOKENS:
+        raise InvalidFrameError(f"tokens must be 1 to {MAX_TOKENS}, got {frame.tokens}")
+    if not 1 <= frame.symbols_per_token <= MAX_SYMBOLS_PER_TOKEN:
+        raise InvalidFrameError(
+            f"symbols_per_token must be 1 to {MAX_SYMBOLS_PER_TOKEN}, got {frame.symbols_per_token}"
+        )
+    expected = frame.tokens * frame.symbols_per_token * 8
+    if len(frame.symbols) != expected:
+        raise InvalidFrameError(
+            f"expected {expected} bytes for {frame.tokens} tokens of {frame.symbols_per_token} symbols, "
+            f"got {len(frame.symbols)}"
+        )
+    if len(frame.side_information) != math.ceil(frame.side_information_bits / 8):
+        raise InvalidFrameError(
+            f"expected {math.ceil(frame.side_information_bits / 8)} bytes of side information for "
+            f"{frame.side_information_bits} bits, got {len(frame.side_information)}"
+        )
+    symbols = unpack_symbols(frame)
+    if not np.isfinite(symbols.view(np.float32)).all():
+        raise InvalidFrameError("the symbols are not all finite")
+    return symbols
+
+
+def check_power(symbols: NDArray[np.complex64]) -> None:
+    """Check that the mean power of what a sender transmits is at most 1.
+
+    Raises:
+        InvalidFrameError: it is more.
+    """
+    power = float(np.mean(np.abs(symbols.astype(np.complex128)) ** 2))
+    if power > 1.0 + POWER_TOLERANCE:
+        raise InvalidFrameError(f"the mean power per symbol is {power:.4f}; the limit is 1")
+
+
+def frame_key(frame: link_pb2.Frame) -> tuple[str, str, int]:
+    """What names a frame: link, request and sequence number."""
+    return frame.link_id, frame.request_id, frame.sequence_number

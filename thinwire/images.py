@@ -1,0 +1,111 @@
+"""Decoding of images that may be hostile, and the preprocessing that a bundle asks for. No torch."""
+
+import io
+import math
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from thinwire.errors import InvalidImageError, PayloadTooLargeError
+
+MAX_BYTES = 16 * 2**20
+MAX_PIXELS = 50_000_000
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an image becomes the model's input.
+
+    Attributes:
+        size: height and width of the square input in pixels.
+        crop: share of the resized image's shorter side that the centre crop keeps, in (0, 1].
+        interpolation: "bilinear" or "bicubic".
+        mean: per-channel mean of values in [0, 1].
+        std: per-channel standard deviation of values in [0, 1].
+    """
+
+    size: int
+    crop: float
+    interpolation: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+def decode(data: bytes) -> Image.Image:
+    """Decode an image to 8-bit RGB, upright, with transparency over white.
+
+    Args:
+        data: an encoded image in one of `FORMATS`.
+
+    Raises:
+        PayloadTooLargeError: more than `MAX_BYTES` bytes or, as its header says, `MAX_PIXELS` pixels.
+        InvalidImageError: the bytes are not a whole image.
+    """
+    if len(data) > MAX_BYTES:
+        raise PayloadTooLargeError(f"the image has {len(data)} bytes; the limit is {MAX_BYTES}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+            if image.width * image.height > MAX_PIXELS:
+                raise PayloadTooLargeError(
+                    f"the image has {image.width} x {image.height} pixels; the limit is {MAX_PIXELS}"
+                )
+            image.load()
+            return _to_rgb(ImageOps.exif_transpose(image))
+    except PayloadTooLargeError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise PayloadTooLargeError(str(error)) from None
+    except UnidentifiedImageError:
+        raise InvalidImageError(f"{len(data)} bytes that are not an image ({', '.join(FORMATS)})") from None
+    # Pillow's decoders let many kinds of exception through on malformed input (struct.error, KeyError, ...).
+    except Exception as error:
+        raise InvalidImageError(f"the image cannot be decoded: {error}") from None
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        # Pillow's own conversion clips 16-bit grey at 255 instead of scaling it.
+        grey = np.asarray(image, dtype=np.float32)
+        return Image.fromarray(np.clip(grey / 257.0, 0, 255).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+    return image.convert("RGB")
+
+
+def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """Resize the shorter side and crop the centre.
+
+    Returns:
+        a ``size x size x 3`` array of uint8.
+    """
+    size = preprocessing.size
+    shorter = math.floor(size / preprocessing.crop)
+    scale = shorter / min(image.size)
+    width, height = (max(size, round(side * scale)) for side in image.size)
+    if (width, height) != image.size:
+        image = image.resize((width, height), RESAMPLING[preprocessing.interpolation])
+    left, top = (width - size) // 2, (height - size) // 2
+    return np.asarray(image.crop((left, top, left + size, top + size)), dtype=np.uint8)
+
+
+def normalise(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:
+    """Scale to [0, 1], subtract the mean, divide by the standard deviation.
+
+    Args:
+        pixels: a ``... x size x size x 3`` array.
+
+    Returns:
+        a ``... x 3 x size x size`` array of float32.
+    """
+    mean = np.asarray(preprocessing.mean, dtype=np.float32)
+    std = np.asarray(preprocessing.std, dtype=np.float32)
+    scaled = (pixels.astype(np.float32) / np.float32(255.0) - mean) / std
+    return np.ascontiguousarray(np.moveaxis(scaled, -1, -3))

@@ -1,0 +1,1 @@
+"""REST as the edge and the cloud both speak it."""

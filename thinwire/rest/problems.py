@@ -1,0 +1,63 @@
+"""Errors as RFC 9457 problem+json, from the one table that `thinwire.errors` is."""
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from thinwire.errors import InvalidRequestError, ThinwireError, UnavailableError
+from thinwire.rest.schemas import ProblemBody
+
+log = logging.getLogger(__name__)
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_S = 1
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    "default": {
+        "description": "An error by RFC 9457",
+        "content": {MEDIA_TYPE: {"schema": ProblemBody.model_json_schema()}},
+    }
+}
+
+
+def problem(error: ThinwireError) -> JSONResponse:
+    """The response for an error of ours."""
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if isinstance(error, UnavailableError) else None
+    return _response(error.http_status, error.title, str(error), error.code, headers)
+
+
+def _response(status: int, title: str, detail: str, code: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    body = ProblemBody(type="about:blank", title=title, status=status, detail=detail, error=code)
+    return JSONResponse(body.model_dump(), status, headers, MEDIA_TYPE)
+
+
+def describe_validation(errors: list[Any]) -> str:
+    """One line for pydantic's list of errors: where, and what was expected."""
+    lines = (f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}" for error in errors)
+    return "; ".join(lines)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of an application with problem+json."""
+
+    @app.exception_handler(ThinwireError)
+    async def ours(_: Request, error: ThinwireError) -> JSONResponse:
+        if error.http_status >= 500:
+            log.warning(str(error), extra={"error": error.code})
+        return problem(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        return problem(InvalidRequestError(describe_validation(list(error.errors()))))
+
+    @app.exception_handler(HTTPException)
+    async def http(_: Request, error: HTTPException) -> JSONResponse:
+        headers = dict(error.headers) if error.headers else None
+        return _response(error.status_code, str(error.detail), str(error.detail), "http_error", headers)
+
+    @app.exception_handler(Exception)
+    async def unexpected(_: Request, error: Exception) -> JSONResponse:
+        log.error("unexpected error", exc_info=error)
+        return _response(500, ThinwireError.title, "an unexpected error; see the log", ThinwireError.code)

@@ -1,0 +1,140 @@
+"""Bodies of requests and responses, the same at the edge and in the cloud."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _Strict(BaseModel):
+    # A misspelt parameter must not be ignored: the caller would believe that it took effect.
+    model_config = ConfigDict(extra="forbid")
+
+
+class BudgetBody(_Strict):
+    """Limits on one request: channel uses, or a bandwidth for a time; compute and accuracy beside them."""
+
+    channel_uses: Annotated[int, Field(gt=0)] | None = None
+    bandwidth_hz: Positive | None = None
+    airtime_ms: Positive | None = None
+    edge_gmacs: Positive | None = None
+    min_accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
+class ChannelBody(_Strict):
+    """The simulated channel asked for; what is left out is the link's own."""
+
+    model: Annotated[str, Field(max_length=64)] = ""
+    snr_db: Annotated[float, Field(ge=-30, le=60)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**64)] | None = None
+
+
+class Parameters(_Strict):
+    """How to answer.
+
+    ``policy`` is "auto" (chosen by the budget), an id of `/v1/policies`, or "none" (nothing merged, reference rate).
+    """
+
+    top_k: Annotated[int, Field(ge=1, le=1000)] = 5
+    policy: Annotated[str, Field(max_length=128)] = "auto"
+    budget: BudgetBody = BudgetBody()
+    channel: ChannelBody | None = None
+    timeout_ms: Annotated[float, Field(gt=0, le=600_000)] = 30_000
+
+
+class ClassifyBody(_Strict):
+    """A request to classify one image."""
+
+    inputs: Annotated[str, Field(description="The encoded image (JPEG, PNG, WebP, ...) in base64")]
+    parameters: Parameters = Parameters()
+
+
+class LabelBody(BaseModel):
+    """One label with its softmax score."""
+
+    label: str
+    score: float
+
+
+class ChosenPolicyBody(BaseModel):
+    """The policy that served; ``capped`` says that tokens were merged further to fit the budget."""
+
+    id: str
+    digest: str
+    capped: bool
+
+
+class LinkBody(BaseModel):
+    """What the frame cost on the channel, as the proxy counted it."""
+
+    tokens: int
+    channel_uses: int
+    payload_uses: int
+    pilot_uses: int
+    side_information_uses: int
+    cbr: float
+    snr_db: float | None
+    airtime_ms: float
+
+
+class CostBody(BaseModel):
+    """What the device computed, in 10^9 multiply-accumulates."""
+
+    edge_gmacs: float
+
+
+class TimingsBody(BaseModel):
+    """Where the time went, in milliseconds; a stage that did not take part is null."""
+
+    edge: float | None
+    channel: float | None
+    cloud: float | None
+    total: float
+
+
+class ClassifyResponse(BaseModel):
+    """The answer. At the cloud, where no link took part, ``policy``, ``link`` and ``cost`` are null."""
+
+    id: str
+    outputs: list[LabelBody]
+    policy: ChosenPolicyBody | None
+    link: LinkBody | None
+    cost: CostBody | None
+    timings_ms: TimingsBody
+
+
+class ModelBody(BaseModel):
+    """A bundle that this process serves."""
+
+    name: str
+    digest: str
+    task: str
+    labels: list[str]
+    input_size: int
+    split_layer: int
+    depth: int
+    patches: int
+    rates: list[int]
+
+
+class ModelsResponse(BaseModel):
+    """All bundles that this process serves."""
+
+    models: list[ModelBody]
+
+
+class HealthResponse(BaseModel):
+    """Whether the process lives, or is ready to serve."""
+
+    status: Literal["ok", "unavailable"]
+
+
+class ProblemBody(BaseModel):
+    """An error by RFC 9457, with the extra member ``error``: the code to test for."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    error: str

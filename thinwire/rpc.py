@@ -1,0 +1,118 @@
+"""gRPC as every process uses it: one factory for channels, one for servers, one mapping of errors."""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from thinwire import errors
+from thinwire.errors import DeadlineError, ThinwireError, UnavailableError
+
+ERROR_METADATA = "thinwire-error"
+MAX_MESSAGE_BYTES = 64 * 2**20
+_LIMITS: list[tuple[str, Any]] = [
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+]
+# A frame is safe to send again: the noise is keyed and the cloud deduplicates.
+_SERVICE_CONFIG = {
+    "methodConfig": [
+        {
+            "name": [{"service": "thinwire.v1.SemanticLink"}],
+            "waitForReady": False,
+            "retryPolicy": {
+                "maxAttempts": 4,
+                "initialBackoff": "0.1s",
+                "maxBackoff": "1s",
+                "backoffMultiplier": 2.0,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ]
+}
+_BY_CODE: dict[str, type[ThinwireError]] = {
+    kind.code: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ThinwireError)
+}
+
+
+def open_channel(target: str) -> grpc.aio.Channel:
+    """A channel to ``host:port`` with the message size, keepalive and retry that all of Thinwire uses."""
+    return grpc.aio.insecure_channel(
+        target,
+        options=[
+            *_LIMITS,
+            ("grpc.keepalive_time_ms", 30_000),
+            ("grpc.keepalive_timeout_ms", 10_000),
+            ("grpc.min_reconnect_backoff_ms", 100),
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 2_000),
+            ("grpc.enable_retries", 1),
+            ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+        ],
+    )
+
+
+class Server:
+    """A gRPC server that also serves health and reflection.
+
+    Args:
+        services: full names of the services that the caller adds to `grpc_server`.
+    """
+
+    def __init__(self, services: Sequence[str]) -> None:
+        self.grpc_server = grpc.aio.server(options=[*_LIMITS, ("grpc.so_reuseport", 0)])
+        self._services = services
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc_server)
+        names = (*services, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self.grpc_server)
+
+    async def start(self, address: str) -> int:
+        """Listen on ``host:port`` (port 0 takes a free one), report healthy, and return the port.
+
+        Raises:
+            UnavailableError: the address cannot be bound.
+        """
+        try:
+            port = self.grpc_server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise UnavailableError(f"cannot listen on {address}: {error}") from None
+        await self.grpc_server.start()
+        for name in ("", *self._services):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        return port
+
+    async def stop(self, grace_s: float = 5.0) -> None:
+        """Report unhealthy, finish what runs within ``grace_s`` seconds, and stop."""
+        await self._health.enter_graceful_shutdown()
+        await self.grpc_server.stop(grace_s)
+
+
+async def abort(context: grpc.aio.ServicerContext[Any, Any], error: ThinwireError) -> NoReturn:
+    """End a call with the status that the error's class has, its code in the trailing metadata."""
+    status = getattr(grpc.StatusCode, error.grpc_status)
+    await context.abort(status, str(error), ((ERROR_METADATA, error.code),))
+    raise AssertionError("unreachable: abort always raises")
+
+
+def from_rpc_error(error: grpc.aio.AioRpcError) -> ThinwireError:
+    """The error that the other side raised, or what the transport's own status means."""
+    detail = error.details() or ""
+    metadata: Iterable[tuple[str, str | bytes]] = error.trailing_metadata() or ()
+    code = dict(metadata).get(ERROR_METADATA)
+    if isinstance(code, str) and code in _BY_CODE:
+        return _BY_CODE[code](detail)
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return DeadlineError(detail or "the link did not answer in time")
+    if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+        return UnavailableError(detail or "the link is down")
+    return ThinwireError(f"{error.code().name}: {detail}")
+
+
+def from_problem(code: str, detail: str) -> ThinwireError:
+    """The error that a result in a stream carries."""
+    return _BY_CODE.get(code, ThinwireError)(detail)

@@ -1,0 +1,125 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Frame(_message.Message):
+    __slots__ = ("link_id", "request_id", "sequence_number", "task", "question", "bundle_digest", "policy_id", "policy_digest", "tokens", "symbols_per_token", "symbols", "side_information", "side_information_bits", "channel", "reception", "top_k", "want_logits")
+    LINK_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    QUESTION_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    POLICY_ID_FIELD_NUMBER: _ClassVar[int]
+    POLICY_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    SYMBOLS_PER_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    SYMBOLS_FIELD_NUMBER: _ClassVar[int]
+    SIDE_INFORMATION_FIELD_NUMBER: _ClassVar[int]
+    SIDE_INFORMATION_BITS_FIELD_NUMBER: _ClassVar[int]
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    RECEPTION_FIELD_NUMBER: _ClassVar[int]
+    TOP_K_FIELD_NUMBER: _ClassVar[int]
+    WANT_LOGITS_FIELD_NUMBER: _ClassVar[int]
+    link_id: str
+    request_id: str
+    sequence_number: int
+    task: str
+    question: str
+    bundle_digest: str
+    policy_id: str
+    policy_digest: str
+    tokens: int
+    symbols_per_token: int
+    symbols: bytes
+    side_information: bytes
+    side_information_bits: int
+    channel: ChannelRequest
+    reception: Reception
+    top_k: int
+    want_logits: bool
+    def __init__(self, link_id: _Optional[str] = ..., request_id: _Optional[str] = ..., sequence_number: _Optional[int] = ..., task: _Optional[str] = ..., question: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., policy_id: _Optional[str] = ..., policy_digest: _Optional[str] = ..., tokens: _Optional[int] = ..., symbols_per_token: _Optional[int] = ..., symbols: _Optional[bytes] = ..., side_information: _Optional[bytes] = ..., side_information_bits: _Optional[int] = ..., channel: _Optional[_Union[ChannelRequest, _Mapping]] = ..., reception: _Optional[_Union[Reception, _Mapping]] = ..., top_k: _Optional[int] = ..., want_logits: _Optional[bool] = ...) -> None: ...
+
+class ChannelRequest(_message.Message):
+    __slots__ = ("model", "snr_db", "seed")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    SNR_DB_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    snr_db: float
+    seed: int
+    def __init__(self, model: _Optional[str] = ..., snr_db: _Optional[float] = ..., seed: _Optional[int] = ...) -> None: ...
+
+class Reception(_message.Message):
+    __slots__ = ("model", "snr_db", "noise_variance", "gain_real", "gain_imag")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    SNR_DB_FIELD_NUMBER: _ClassVar[int]
+    NOISE_VARIANCE_FIELD_NUMBER: _ClassVar[int]
+    GAIN_REAL_FIELD_NUMBER: _ClassVar[int]
+    GAIN_IMAG_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    snr_db: float
+    noise_variance: float
+    gain_real: float
+    gain_imag: float
+    def __init__(self, model: _Optional[str] = ..., snr_db: _Optional[float] = ..., noise_variance: _Optional[float] = ..., gain_real: _Optional[float] = ..., gain_imag: _Optional[float] = ...) -> None: ...
+
+class Result(_message.Message):
+    __slots__ = ("link_id", "request_id", "sequence_number", "outputs", "logits", "channel", "channel_ms", "cloud_ms", "problem")
+    LINK_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    LOGITS_FIELD_NUMBER: _ClassVar[int]
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    CHANNEL_MS_FIELD_NUMBER: _ClassVar[int]
+    CLOUD_MS_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    link_id: str
+    request_id: str
+    sequence_number: int
+    outputs: _containers.RepeatedCompositeFieldContainer[Label]
+    logits: _containers.RepeatedScalarFieldContainer[float]
+    channel: ChannelReport
+    channel_ms: float
+    cloud_ms: float
+    problem: Problem
+    def __init__(self, link_id: _Optional[str] = ..., request_id: _Optional[str] = ..., sequence_number: _Optional[int] = ..., outputs: _Optional[_Iterable[_Union[Label, _Mapping]]] = ..., logits: _Optional[_Iterable[float]] = ..., channel: _Optional[_Union[ChannelReport, _Mapping]] = ..., channel_ms: _Optional[float] = ..., cloud_ms: _Optional[float] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ...) -> None: ...
+
+class Label(_message.Message):
+    __slots__ = ("label", "score")
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    label: str
+    score: float
+    def __init__(self, label: _Optional[str] = ..., score: _Optional[float] = ...) -> None: ...
+
+class ChannelReport(_message.Message):
+    __slots__ = ("model", "snr_db", "channel_uses", "payload_uses", "pilot_uses", "side_information_uses", "airtime_ms")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    SNR_DB_FIELD_NUMBER: _ClassVar[int]
+    CHANNEL_USES_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_USES_FIELD_NUMBER: _ClassVar[int]
+    PILOT_USES_FIELD_NUMBER: _ClassVar[int]
+    SIDE_INFORMATION_USES_FIELD_NUMBER: _ClassVar[int]
+    AIRTIME_MS_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    snr_db: float
+    channel_uses: int
+    payload_uses: int
+    pilot_uses: int
+    side_information_uses: int
+    airtime_ms: float
+    def __init__(self, model: _Optional[str] = ..., snr_db: _Optional[float] = ..., channel_uses: _Optional[int] = ..., payload_uses: _Optional[int] = ..., pilot_uses: _Optional[int] = ..., side_information_uses: _Optional[int] = ..., airtime_ms: _Optional[float] = ...) -> None: ...
+
+class Problem(_message.Message):
+    __slots__ = ("code", "detail")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    code: str
+    detail: str
+    def __init__(self, code: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
