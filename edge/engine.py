@@ -46,6 +46,6 @@ class Engine(Protocol):
 
         Raises:
             InvalidRequestError: the policy does not fit the bundle.
-            BudgetError: the cap is under the cost of one token (and the class token, if one is sent).
+            BudgetError: the cap is under the cost of one token (the class token if one is sent, else one patch).
         """
         ...

@@ -13,16 +13,20 @@ from channel.models.registry import get
 from channel.realisation import apply
 from cloud.answerer import ReceivedTokens
 from cloud.head import classify_tokens
+from cloud.reception import receive
 from cloud.torch_classifier import TorchClassifier
 from edge.engine import Encoded
 from edge.torch_engine.engine import TorchEngine, Transformed
 from edge.torch_engine.matching import Rule
 from edge.torch_engine.vit import rules_for
 from offline.data import LabelledImages
+from policies.budget import Budget
+from policies.choice import resolve
+from policies.front import Front
 from policies.policy import Policy
 from policies.record import ChannelProfile, Objectives
 from thinwire.bundle import Bundle
-from thinwire.equalise import zero_forcing
+from thinwire.errors import BundleError
 from thinwire.frames import count_uses
 
 LINK_ID = "evaluate"
@@ -166,8 +170,13 @@ class Evaluator:
         generator = keyed_generator(seed, LINK_ID, request_id_of(name), 0)
         realisation = get(channel.model).draw(frame.symbols.shape, channel.snr_db, generator)
         received = apply(frame.symbols, realisation)
-        symbols, noise_variance = zero_forcing(received, np.complex64(realisation.gain), realisation.noise_variance)
-        return ReceivedTokens(symbols, float(noise_variance))
+        return receive(received, complex(np.complex64(realisation.gain)), float(realisation.noise_variance))
+
+    def unmerged_gmacs(self) -> float:
+        """What the device computes for one image when nothing merges, in 10^9 MACs."""
+        bundle = self.bundle
+        counts = np.full((1, bundle.split_layer + 1), bundle.patches)
+        return float(self.engine.cost.gmacs(counts, [False] * bundle.split_layer, counts[:, -1])[0])
 
     @torch.inference_mode()
     def _bypass(self, batch: Transformed, frames: Sequence[Encoded]) -> NDArray[np.float32]:
@@ -179,3 +188,25 @@ class Evaluator:
         model, split = self.engine.model, self.bundle.split_layer
         logits: NDArray[np.float32] = classify_tokens(model, split, x, tokens.all_sizes, valid).cpu().numpy()
         return logits
+
+
+def choose_policy(bundle: Bundle, front: Front | None, asked: str, budget: Budget, snr_db: float) -> tuple[str, Policy]:
+    """The policy that an edge would use: its id and itself.
+
+    Args:
+        front: the bundle's policies; None will do for "none".
+        asked: "none" for no merging at the reference rate, "auto", or an id.
+
+    Raises:
+        BundleError: the bundle has no reference, or there is no front.
+        BudgetError: nothing meets the budget.
+        UnknownPolicyError: the front has no such policy.
+    """
+    if asked == "none":
+        if bundle.reference is None:
+            raise BundleError(f"bundle {bundle.name} has no unmerged reference")
+        return asked, Policy.unmerged(bundle.split_layer, bundle.reference.symbols_per_token)
+    if front is None:
+        raise BundleError(f"bundle {bundle.name} has no policies")
+    chosen, _ = resolve(front, asked, budget, snr_db, bundle.prefix_tokens)
+    return chosen.policy.id, chosen.policy

@@ -46,7 +46,10 @@ class Policy:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the canonical JSON, as hex."""
-        content = {"symbols_per_token": self.symbols_per_token, "thresholds": list(self.thresholds)}
+        content = {
+            "symbols_per_token": self.symbols_per_token,
+            "thresholds": [float(value) + 0.0 for value in self.thresholds],
+        }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @property

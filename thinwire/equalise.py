@@ -11,11 +11,11 @@ def zero_forcing(received: Any, gain: Any, noise_variance: Any) -> tuple[Any, An
 
     Args:
         received: y, complex.
-        gain: h, complex, broadcast against ``received``.
+        gain: h, an array, a numpy scalar or a tensor of complex64, broadcast against ``received``.
         noise_variance: N0 per complex symbol, broadcast against ``gain``.
 
     Returns:
         the symbols, and the variance of the noise on them.
     """
-    power = (gain * gain.conjugate()).real + MIN_GAIN_POWER
-    return received * gain.conjugate() / power, noise_variance / power
+    power = (gain * gain.conj()).real + MIN_GAIN_POWER
+    return received * gain.conj() / power, noise_variance / power

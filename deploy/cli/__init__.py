@@ -1,0 +1,1 @@
+"""The command line; what a command needs is imported only when it runs."""

@@ -1,0 +1,80 @@
+"""``thinwire bundle``: build, inspect, verify."""
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+from deploy.cli.common import add_bundle, add_json, print_json
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = commands.add_parser("bundle", help="build, inspect and verify bundles")
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+
+    build = actions.add_parser("build", help="train, measure and write a bundle; go on where it was stopped")
+    build.add_argument(
+        "--recipe", default="cifar10", help="name of a shipped recipe, or its file (default: %(default)s)"
+    )
+    build.add_argument("--data", help="tar or folder of class/image, or hfds/OWNER/NAME (default: the recipe's)")
+    build.add_argument("--work", type=Path, help="folder of checkpoints (default: runs/RECIPE)")
+    build.add_argument("--output", type=Path, required=True, help="folder of the bundle")
+    build.add_argument("--seed", type=int, default=0)
+    build.set_defaults(run=_build)
+
+    info = actions.add_parser("info", help="what a bundle holds")
+    add_bundle(info)
+    add_json(info)
+    info.set_defaults(run=_info)
+
+    verify = actions.add_parser("verify", help="check every file and the policy front of a bundle")
+    add_bundle(verify)
+    verify.set_defaults(run=_verify)
+
+
+def _build(options: argparse.Namespace) -> None:
+    import logging
+
+    from offline.build import build
+    from offline.recipe import load_recipe
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("timm").setLevel(logging.WARNING)
+    recipe = load_recipe(options.recipe)
+    work = options.work or Path("runs") / recipe.name
+    bundle = build(recipe, options.data or recipe.data, work, options.output, options.seed)
+    print(f"bundle {bundle.name} {bundle.digest[:16]} in {bundle.folder}")
+
+
+def _info(options: argparse.Namespace) -> None:
+    from thinwire.bundle import load_bundle
+
+    bundle = load_bundle(options.bundle)
+    content = dataclasses.asdict(bundle) | {"digest": bundle.digest, "folder": str(bundle.folder)}
+    if options.json:
+        print_json(content)
+        return
+    for key in ("name", "digest", "folder", "task", "depth", "split_layer", "width", "patches", "prefix_tokens"):
+        print(f"{key:14} {content[key]}")
+    print(f"{'labels':14} {', '.join(bundle.labels)}")
+    print(f"{'rates':14} {', '.join(str(rate) for rate in bundle.codec.rates)} symbols per token")
+    if bundle.reference:
+        reference = bundle.reference
+        print(
+            f"{'reference':14} unmerged at {reference.symbols_per_token} symbols per token: "
+            f"{reference.channel_uses} channel uses, accuracy {reference.accuracy:.4f} at {reference.snr_db:g} dB "
+            f"({reference.n} images of the select split)"
+        )
+    for name, digest in bundle.files.items():
+        print(f"{'file':14} {name}  {bundle.path(name).stat().st_size} bytes  sha256 {digest[:16]}")
+
+
+def _verify(options: argparse.Namespace) -> None:
+    from policies.front import Front
+    from thinwire.bundle import FRONT, load_bundle
+
+    bundle = load_bundle(options.bundle)
+    front = Front.load(bundle.path(FRONT), bundle.digest)
+    print(
+        f"bundle {bundle.name}: {len(bundle.files)} files and {len(front.policies)} policies are as they were written"
+    )

@@ -1,0 +1,96 @@
+"""``thinwire evaluate``: accuracy and cost of one policy on labelled images."""
+
+import argparse
+import sys
+from typing import Any
+
+from deploy.cli.common import add_bundle, add_json, finite, positive_int, print_json
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = commands.add_parser("evaluate", help="measure a policy on labelled images")
+    add_bundle(parser)
+    parser.add_argument("--data", required=True, help="tar or folder of class/image, or hfds/OWNER/NAME")
+    policy = parser.add_mutually_exclusive_group()
+    policy.add_argument("--policy", help="id of a policy, or none: unmerged at the reference rate (default: none)")
+    policy.add_argument("--thresholds", type=finite, nargs="+", metavar="T", help="one per layer before the split")
+    parser.add_argument("--budget-channel-uses", type=positive_int, metavar="N", help="cap, and choice of the policy")
+    parser.add_argument("--symbols-per-token", type=positive_int, metavar="S", help="rate (default: the policy's)")
+    parser.add_argument("--channel", choices=("awgn", "rayleigh", "none"), default="awgn")
+    parser.add_argument("--snr", type=finite, default=10.0, metavar="DB")
+    parser.add_argument("--seed", type=int, default=0, help="of the noise")
+    parser.add_argument("--limit", type=positive_int, metavar="N", help="an even sample over the classes")
+    parser.add_argument("--split", default="test", help="of a hub data set (default: %(default)s)")
+    add_json(parser)
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> None:
+    report = measure(options)
+    if options.json:
+        print_json(report)
+    else:
+        for name, value in report.items():
+            print(f"{name:20} {value:.4f}" if isinstance(value, float) else f"{name:20} {value}")
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Carry the command out.
+
+    Returns:
+        what ``--json`` prints.
+    """
+    from offline import data
+    from offline.evaluate import Evaluator, choose_policy
+    from policies.budget import Budget
+    from policies.front import Front
+    from policies.policy import Policy
+    from policies.record import ChannelProfile
+    from thinwire.bundle import FRONT, load_bundle
+    from thinwire.errors import InvalidRequestError
+
+    bundle = load_bundle(options.bundle)
+    images = data.load(options.data, bundle.preprocessing, bundle.labels, options.split)
+    if options.limit:
+        images = images.even_sample(options.limit)
+    print(f"{len(images)} images", file=sys.stderr)
+    channel = None if options.channel == "none" else ChannelProfile(options.channel, options.snr)
+    budget = Budget(channel_uses=options.budget_channel_uses)
+    if options.thresholds:
+        if options.symbols_per_token is None:
+            raise InvalidRequestError("--thresholds needs --symbols-per-token")
+        name, policy = "given", Policy.create(options.thresholds, options.symbols_per_token)
+    else:
+        asked = options.policy or ("none" if budget.cap is None else "auto")
+        front = None if asked == "none" else Front.load(bundle.path(FRONT), bundle.digest)
+        name, policy = choose_policy(bundle, front, asked, budget, options.snr)
+        if options.symbols_per_token is not None:
+            policy = Policy.create(policy.thresholds, options.symbols_per_token)
+    evaluator = Evaluator.load(bundle, images)
+    cap = None if channel is None else budget.cap
+    measured = evaluator.measure_policy(policy, channel, options.seed, cap)
+    side = bundle.preprocessing.size
+    return {
+        "bundle": bundle.name,
+        "bundle_digest": bundle.digest,
+        "policy": name,
+        "policy_digest": policy.digest,
+        "thresholds": list(policy.thresholds),
+        "symbols_per_token": policy.symbols_per_token,
+        "channel": options.channel,
+        "snr_db": None if channel is None else options.snr,
+        "seed": options.seed,
+        "budget_channel_uses": budget.cap,
+        "accuracy": measured.accuracy,
+        "accuracy_se": measured.accuracy_se,
+        "n": len(images),
+        "tokens_mean": float(measured.tokens.mean()),
+        "tokens_sd": float(measured.tokens.std()),
+        "channel_uses_mean": float(measured.uses.mean()),
+        "channel_uses_max": int(measured.uses.max()),
+        "capped_share": float(measured.capped.mean()),
+        "cbr": float(measured.uses.mean()) / (side * side * 3),
+        "edge_gmacs_mean": float(measured.edge_gmacs.mean()),
+        "edge_gmacs_unmerged": evaluator.unmerged_gmacs(),
+    }

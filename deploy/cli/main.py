@@ -1,0 +1,45 @@
+"""The entry point ``thinwire``."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from deploy.cli import bundle, classify, evaluate, policies, serve, testbed
+from thinwire.errors import ThinwireError
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands; each sets ``run`` to the function that carries it out."""
+    top = argparse.ArgumentParser(
+        prog="thinwire", description="Vision transformers split across an edge device and the cloud over a noisy link."
+    )
+    commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for module in (testbed, serve, classify, evaluate, policies, bundle):
+        module.add_to(commands)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        the exit status: 0, or 1 after an error that the user can mend, which is told on standard error.
+    """
+    options = parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except ThinwireError as error:
+        print(f"thinwire: {error.code}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader left, as `head` does. Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

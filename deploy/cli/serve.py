@@ -1,0 +1,101 @@
+"""``thinwire edge|channel|cloud serve``: one process of the three."""
+
+import argparse
+import asyncio
+
+from deploy.cli.common import add_bundle, finite, positive_int
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the three commands."""
+    edge = _serve(commands, "edge", "the device: REST gateway and engine")
+    add_bundle(edge)
+    edge.add_argument("--link", default="127.0.0.1:50061", metavar="HOST:PORT", help="the channel, or the cloud itself")
+    edge.add_argument("--link-id", default="edge", help="this device's name on the link (default: %(default)s)")
+    edge.add_argument("--host", default="127.0.0.1", help="of REST (default: %(default)s)")
+    edge.add_argument("--port", type=int, default=8080, help="of REST (default: %(default)s)")
+    edge.add_argument(
+        "--grpc", default="127.0.0.1:8081", metavar="HOST:PORT", help="gRPC health (default: %(default)s)"
+    )
+    edge.add_argument("--nominal-snr", type=finite, default=10.0, metavar="DB", help="assumed until the link tells")
+    edge.add_argument("--threads", type=positive_int, default=1, help="of torch (default: %(default)s)")
+    edge.set_defaults(run=_edge)
+
+    channel = _serve(commands, "channel", "the simulated channel")
+    channel.add_argument("--upstream", default="127.0.0.1:50051", metavar="HOST:PORT", help="the cloud's gRPC address")
+    channel.add_argument("--listen", default="127.0.0.1:50061", metavar="HOST:PORT")
+    channel.add_argument("--model", default="awgn", help="awgn or rayleigh (default: %(default)s)")
+    channel.add_argument("--snr", type=finite, default=10.0, metavar="DB", help="average Es/N0 (default: %(default)s)")
+    channel.add_argument("--seed", type=int, default=0, help="of the keyed noise (default: %(default)s)")
+    channel.add_argument("--symbol-rate", type=finite, default=1e6, metavar="HZ", help="uses per second; sets airtime")
+    channel.add_argument("--inject-airtime", action="store_true", help="hold frames for their airtime")
+    channel.set_defaults(run=_channel)
+
+    cloud = _serve(commands, "cloud", "the server: decoder, head, REST of the plain model")
+    add_bundle(cloud)
+    cloud.add_argument("--grpc", default="127.0.0.1:50051", metavar="HOST:PORT", help="the link (default: %(default)s)")
+    cloud.add_argument("--host", default="127.0.0.1", help="of REST (default: %(default)s)")
+    cloud.add_argument("--port", type=int, default=8000, help="of REST (default: %(default)s)")
+    cloud.add_argument("--threads", type=positive_int, default=1, help="of torch (default: %(default)s)")
+    cloud.set_defaults(run=_cloud)
+
+
+def _serve(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, description: str
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=description)
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    return actions.add_parser("serve", help=f"run {description} until SIGTERM")
+
+
+def _edge(options: argparse.Namespace) -> None:
+    import torch
+
+    from edge.server import Settings, serve
+    from edge.torch_engine.engine import TorchEngine
+    from thinwire import logs
+    from thinwire.bundle import load_bundle
+
+    logs.configure("edge")
+    torch.set_num_threads(options.threads)
+    bundle = load_bundle(options.bundle)
+    settings = Settings(
+        link_target=options.link,
+        link_id=options.link_id,
+        nominal_snr_db=options.nominal_snr,
+        rest_host=options.host,
+        rest_port=options.port,
+        grpc_address=options.grpc,
+    )
+    asyncio.run(serve(bundle, TorchEngine.load(bundle), settings))
+
+
+def _channel(options: argparse.Namespace) -> None:
+    from channel.profiles import Profile
+    from channel.server import Settings, serve
+    from thinwire import logs
+
+    logs.configure("channel")
+    profile = Profile(
+        model=options.model,
+        snr_db=options.snr,
+        seed=options.seed,
+        symbol_rate_hz=options.symbol_rate,
+        inject_airtime=options.inject_airtime,
+    )
+    asyncio.run(serve(Settings(upstream=options.upstream, listen=options.listen, profile=profile)))
+
+
+def _cloud(options: argparse.Namespace) -> None:
+    import torch
+
+    from cloud.server import Settings, serve
+    from cloud.torch_classifier import TorchClassifier
+    from thinwire import logs
+    from thinwire.bundle import load_bundle
+
+    logs.configure("cloud")
+    torch.set_num_threads(options.threads)
+    bundle = load_bundle(options.bundle)
+    settings = Settings(grpc_address=options.grpc, rest_host=options.host, rest_port=options.port)
+    asyncio.run(serve(bundle, TorchClassifier.load(bundle), settings))

@@ -1,0 +1,57 @@
+"""``thinwire up`` and ``thinwire demo``: the three processes on this machine."""
+
+import argparse
+import time
+from pathlib import Path
+
+from deploy.cli.common import add_bundle, add_json, finite, print_json, table
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the two commands."""
+    demo = commands.add_parser("demo", help="classify photographs under several budgets, through three processes")
+    add_bundle(demo)
+    demo.add_argument("--images", type=Path, metavar="FOLDER", help="your own (default: a cat)")
+    demo.add_argument(
+        "--snr", type=finite, default=10.0, metavar="DB", help="of the AWGN channel (default: %(default)s)"
+    )
+    add_json(demo)
+    demo.set_defaults(run=_demo)
+
+    up = commands.add_parser("up", help="run edge, channel and cloud until Ctrl-C")
+    add_bundle(up)
+    up.add_argument("--model", default="awgn", help="channel model (default: %(default)s)")
+    up.add_argument("--snr", type=finite, default=10.0, metavar="DB", help="average Es/N0 (default: %(default)s)")
+    up.set_defaults(run=_up)
+
+
+def _demo(options: argparse.Namespace) -> None:
+    from deploy.demo import as_text, photographs, run_demo
+    from thinwire.bundle import load_bundle
+
+    bundle = load_bundle(options.bundle)
+    rows = run_demo(bundle, list(photographs(options.images)), options.snr)
+    if options.json:
+        print_json(rows)
+        return
+    reference = bundle.reference
+    assert reference is not None
+    print(
+        f"bundle {bundle.name}, AWGN at {options.snr:g} dB; unmerged, a frame takes {reference.channel_uses} uses"
+    )
+    print(table([as_text(row) for row in rows]))
+
+
+def _up(options: argparse.Namespace) -> None:
+    import signal
+
+    from deploy.testbed import Ports, Testbed
+
+    # So that SIGTERM, too, stops the three processes in order.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with Testbed(options.bundle, Ports(), ("--model", options.model, "--snr", str(options.snr))) as testbed:
+        print(f"edge  {testbed.edge_url}  (docs at /docs)")
+        print(f"cloud {testbed.cloud_url}  (docs at /docs)", flush=True)
+        while True:
+            testbed.check()
+            time.sleep(0.5)

@@ -1,0 +1,136 @@
+"""The three processes on this machine, started together and stopped together."""
+
+import contextlib
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from thinwire.errors import UnavailableError
+
+HOST = "127.0.0.1"
+START_TIMEOUT_S = 90.0
+STOP_TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where the processes listen on this machine."""
+
+    edge_rest: int = 8080
+    edge_grpc: int = 8081
+    channel_grpc: int = 50061
+    cloud_grpc: int = 50051
+    cloud_rest: int = 8000
+
+    @classmethod
+    def free(cls) -> "Ports":
+        """Ports that nothing listens on now."""
+        with contextlib.ExitStack() as stack:
+            held = [stack.enter_context(socket.create_server((HOST, 0))) for _ in range(5)]
+            return cls(*(one.getsockname()[1] for one in held))
+
+
+class Testbed:
+    """Edge, channel and cloud as processes of this machine; a context manager.
+
+    Args:
+        bundle: name or folder of the bundle that the edge and the cloud serve.
+        ports: where they listen.
+        channel_arguments: further arguments of ``thinwire channel serve``.
+        log_folder: where each process's log goes; None leaves them on this process's standard error.
+    """
+
+    def __init__(
+        self,
+        bundle: str,
+        ports: Ports,
+        channel_arguments: Sequence[str] = (),
+        log_folder: Path | None = None,
+    ) -> None:
+        self.ports = ports
+        self.edge_url = f"http://{HOST}:{ports.edge_rest}"
+        self.cloud_url = f"http://{HOST}:{ports.cloud_rest}"
+        self._log_folder = log_folder
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        cloud, channel = f"{HOST}:{ports.cloud_grpc}", f"{HOST}:{ports.channel_grpc}"
+        self._commands = {
+            "cloud": ["--bundle", bundle, "--grpc", cloud, "--port", str(ports.cloud_rest)],
+            "channel": ["--upstream", cloud, "--listen", channel, *channel_arguments],
+            "edge": [
+                *("--bundle", bundle, "--link", channel, "--port", str(ports.edge_rest)),
+                *("--grpc", f"{HOST}:{ports.edge_grpc}"),
+            ],
+        }
+
+    def __enter__(self) -> Self:
+        try:
+            for name in self._commands:
+                self.start(name)
+            self.wait_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self, name: str) -> None:
+        """Start "edge", "channel" or "cloud"."""
+        command = [sys.executable, "-m", "deploy.cli.main", name, "serve", *self._commands[name]]
+        with contextlib.ExitStack() as stack:
+            log = None
+            if self._log_folder is not None:
+                log = stack.enter_context((self._log_folder / f"{name}.log").open("ab"))
+            # A session of its own, so that Ctrl-C reaches us alone and the others are stopped in order.
+            self._processes[name] = subprocess.Popen(command, stderr=log, start_new_session=True)
+
+    def wait_ready(self) -> None:
+        """Wait until the edge, the link behind it and the cloud answer.
+
+        Raises:
+            UnavailableError: a process ended, or they are not ready in time.
+        """
+        deadline = time.monotonic() + START_TIMEOUT_S
+        waiting = [f"{self.cloud_url}/health/ready", f"{self.edge_url}/health/ready"]
+        while waiting:
+            self.check()
+            if time.monotonic() > deadline:
+                raise UnavailableError(f"not ready after {START_TIMEOUT_S:g} s: {', '.join(waiting)}")
+            with contextlib.suppress(URLError, OSError):
+                with urlopen(waiting[0], timeout=5):
+                    waiting.pop(0)
+                continue
+            time.sleep(0.1)
+
+    def check(self) -> None:
+        """Check that all processes run.
+
+        Raises:
+            UnavailableError: one has ended.
+        """
+        for name, process in self._processes.items():
+            if process.poll() is not None:
+                where = f"; its log is {self._log_folder / f'{name}.log'}" if self._log_folder else ""
+                raise UnavailableError(f"the {name} process ended with status {process.returncode}{where}")
+
+    def stop(self) -> None:
+        """Stop all processes, the edge first, so that what is under way can end."""
+        for name in reversed(list(self._processes)):
+            process = self._processes.pop(name)
+            process.terminate()
+            try:
+                process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()

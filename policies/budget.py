@@ -1,0 +1,61 @@
+"""What one request may cost, and the least that it must achieve."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from policies.checks import positive, real, whole
+from thinwire.errors import InvalidRequestError
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Limits on one request; what is None is not limited, and a budget without any limit is valid.
+
+    The channel is bounded either by ``channel_uses`` or by a bandwidth for a time, never by both.
+
+    Attributes:
+        channel_uses: complex symbols, all parts of a frame together.
+        bandwidth_hz: channel uses per second.
+        airtime_ms: for how long, in milliseconds.
+        edge_gmacs: 10^9 multiply-accumulates on the device, in the mean.
+        min_accuracy: accuracy at the current SNR, 0 to 1.
+
+    Raises:
+        InvalidRequestError: a limit is out of range, or the two forms are mixed or incomplete.
+    """
+
+    channel_uses: int | None = None
+    bandwidth_hz: float | None = None
+    airtime_ms: float | None = None
+    edge_gmacs: float | None = None
+    min_accuracy: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.channel_uses is not None:
+            object.__setattr__(self, "channel_uses", whole("budget.channel_uses", self.channel_uses, 1))
+        for name in ("bandwidth_hz", "airtime_ms", "edge_gmacs"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, positive(f"budget.{name}", getattr(self, name)))
+        if self.min_accuracy is not None:
+            object.__setattr__(self, "min_accuracy", real("budget.min_accuracy", self.min_accuracy, 0, 1))
+        if self.channel_uses is not None and (self.bandwidth_hz is not None or self.airtime_ms is not None):
+            raise InvalidRequestError(
+                "a budget has either channel_uses or bandwidth_hz with airtime_ms, got both: "
+                f"channel_uses {self.channel_uses}, bandwidth_hz {self.bandwidth_hz}, airtime_ms {self.airtime_ms}"
+            )
+        if (self.bandwidth_hz is None) != (self.airtime_ms is None):
+            given, missing = (
+                ("bandwidth_hz", "airtime_ms") if self.airtime_ms is None else ("airtime_ms", "bandwidth_hz")
+            )
+            raise InvalidRequestError(f"budget.{given} says nothing without {missing}")
+
+    @property
+    def cap(self) -> int | None:
+        """The most channel uses of a frame: ``floor(bandwidth_hz * airtime_ms / 1000)`` in the second form.
+
+        None when nothing bounds them.
+        """
+        if self.bandwidth_hz is None or self.airtime_ms is None:
+            return self.channel_uses
+        # In floating point 100 kHz for 0.29 ms is 28.999 uses; the decimals as they were written give 29.
+        return int(Fraction(str(self.bandwidth_hz)) * Fraction(str(self.airtime_ms)) / 1000)

@@ -1,0 +1,186 @@
+"""A policy with what was measured of it, and its JSON form."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import numpy as np
+
+from policies.checks import members, positive, real, text, whole
+from policies.policy import Policy
+from thinwire.errors import InvalidRequestError
+
+
+@dataclass(frozen=True)
+class ChannelProfile:
+    """The channel that a policy was measured on.
+
+    Attributes:
+        model: name of the channel model, as "awgn".
+        snr_db: average SNR (Es/N0) in dB.
+        control_rate: bits of side information per channel use.
+    """
+
+    model: str
+    snr_db: float
+    control_rate: float = 1.0
+
+    def __post_init__(self) -> None:
+        text("channel.model", self.model)
+        object.__setattr__(self, "snr_db", real("channel.snr_db", self.snr_db))
+        object.__setattr__(self, "control_rate", positive("channel.control_rate", self.control_rate))
+
+
+@dataclass(frozen=True)
+class Objectives:
+    """What was measured, over ``n`` images.
+
+    Attributes:
+        accuracy: share of right answers with every frame capped at ``channel_uses_p95``.
+        accuracy_se: its standard error.
+        n: number of samples.
+        edge_gmacs: mean cost of the device, in 10^9 multiply-accumulates.
+        channel_uses: mean channel uses of a frame, all parts together.
+        channel_uses_p95: the 95% quantile of the channel uses.
+        tokens: mean tokens sent.
+        tokens_sd: their standard deviation.
+        capped_share: share of the frames that were merged further to fit the cap.
+    """
+
+    accuracy: float
+    accuracy_se: float
+    n: int
+    edge_gmacs: float
+    channel_uses: float
+    channel_uses_p95: int
+    tokens: float
+    tokens_sd: float
+    capped_share: float
+
+    def __post_init__(self) -> None:
+        for name in ("accuracy", "capped_share"):
+            object.__setattr__(self, name, real(f"objectives.{name}", getattr(self, name), 0, 1))
+        for name in ("accuracy_se", "edge_gmacs", "channel_uses", "tokens", "tokens_sd"):
+            object.__setattr__(self, name, real(f"objectives.{name}", getattr(self, name), 0))
+        for name in ("n", "channel_uses_p95"):
+            object.__setattr__(self, name, whole(f"objectives.{name}", getattr(self, name), 1))
+
+
+@dataclass(frozen=True)
+class MeasuredPolicy:
+    """A policy, what it was found for, what was measured of it, and where the figures come from.
+
+    Attributes:
+        policy: in canonical form, as `Policy.create` makes it.
+        bundle_digest: the bundle (backbone and codec) that it was measured with.
+        channel: the channel that ``objectives`` were measured on.
+        objectives: the figures at ``channel.snr_db``.
+        accuracy_by_snr: ``(snr_db, accuracy, accuracy_se)`` of the same policy at several SNRs, in any order; kept by
+            rising SNR.
+        provenance: data digest, split, seed, versions; anything that JSON holds.
+
+    Raises:
+        InvalidRequestError: a figure is out of range, an SNR stands twice, the policy is not canonical, or the
+            provenance is no JSON.
+    """
+
+    policy: Policy
+    bundle_digest: str
+    channel: ChannelProfile
+    objectives: Objectives
+    accuracy_by_snr: tuple[tuple[float, float, float], ...] = ()
+    provenance: dict[str, Any] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        text("bundle_digest", self.bundle_digest)
+        if Policy.create(self.policy.thresholds, self.policy.symbols_per_token).digest != self.policy.digest:
+            # Otherwise one behaviour would have two names, and a digest would not survive JSON (1 against 1.0).
+            raise InvalidRequestError(f"{self.policy} is not in canonical form: make it with Policy.create")
+        object.__setattr__(self, "accuracy_by_snr", _curve(self.accuracy_by_snr))
+        try:
+            provenance = json.loads(json.dumps(self.provenance, allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise InvalidRequestError(f"provenance must be JSON: {error}") from None
+        if not isinstance(provenance, dict):
+            raise InvalidRequestError(f"provenance must be an object, got {self.provenance!r}")
+        object.__setattr__(self, "provenance", provenance)
+
+    def accuracy_at(self, snr_db: float) -> float:
+        """Accuracy at an SNR, interpolated linearly in dB over ``accuracy_by_snr`` and constant beyond its ends.
+
+        Without that curve it is ``objectives.accuracy`` at every SNR.
+
+        Raises:
+            InvalidRequestError: the SNR is not finite.
+        """
+        real("snr_db", snr_db)
+        if not self.accuracy_by_snr:
+            return self.objectives.accuracy
+        snrs, accuracies, _ = zip(*self.accuracy_by_snr, strict=True)
+        return float(np.interp(snr_db, snrs, accuracies))
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON form, which `from_json` reads and lists of policies show."""
+        return {
+            "id": self.policy.id,
+            "digest": self.policy.digest,
+            "thresholds": list(self.policy.thresholds),
+            "symbols_per_token": self.policy.symbols_per_token,
+            "objectives": asdict(self.objectives),
+            "accuracy_by_snr": [
+                {"snr_db": snr_db, "accuracy": accuracy, "accuracy_se": error}
+                for snr_db, accuracy, error in self.accuracy_by_snr
+            ],
+            "channel": asdict(self.channel),
+            "bundle_digest": self.bundle_digest,
+            "provenance": self.provenance,
+        }
+
+    @classmethod
+    def from_json(cls, content: object) -> "MeasuredPolicy":
+        """Read the JSON form.
+
+        Raises:
+            InvalidRequestError: a field is missing, unknown or wrong, or the id or the digest is not that of the
+                thresholds and the rate.
+        """
+        names = ["id", "digest", "thresholds", "symbols_per_token", "objectives", "accuracy_by_snr", "channel"]
+        record = members("policy", content, [*names, "bundle_digest", "provenance"])
+        for name in ("thresholds", "accuracy_by_snr"):
+            if not isinstance(record[name], list):
+                raise InvalidRequestError(f"{name} must be a list, got {record[name]!r}")
+        thresholds = tuple(real(f"thresholds[{i}]", value) for i, value in enumerate(record["thresholds"]))
+        policy = Policy(thresholds, whole("symbols_per_token", record["symbols_per_token"], 1))
+        if (record["id"], record["digest"]) != (policy.id, policy.digest):
+            raise InvalidRequestError(
+                f"policy {record['id']!r} with digest {record['digest']!r} was altered: "
+                f"its thresholds and rate are those of {policy.id}, digest {policy.digest}"
+            )
+        points = [
+            members("accuracy_by_snr", point, ["snr_db", "accuracy", "accuracy_se"])
+            for point in record["accuracy_by_snr"]
+        ]
+        return cls(
+            policy=policy,
+            bundle_digest=record["bundle_digest"],
+            channel=ChannelProfile(**members("channel", record["channel"], [f.name for f in fields(ChannelProfile)])),
+            objectives=Objectives(**members("objectives", record["objectives"], [f.name for f in fields(Objectives)])),
+            accuracy_by_snr=tuple((point["snr_db"], point["accuracy"], point["accuracy_se"]) for point in points),
+            provenance=record["provenance"],
+        )
+
+
+def _curve(points: Iterable[tuple[float, float, float]]) -> tuple[tuple[float, float, float], ...]:
+    curve = sorted(
+        (
+            real("accuracy_by_snr.snr_db", snr_db),
+            real("accuracy_by_snr.accuracy", accuracy, 0, 1),
+            real("accuracy_by_snr.accuracy_se", error, 0),
+        )
+        for snr_db, accuracy, error in points
+    )
+    snrs = [snr_db for snr_db, _, _ in curve]
+    if len(set(snrs)) != len(snrs):
+        raise InvalidRequestError(f"accuracy_by_snr has an SNR twice: {snrs}")
+    return tuple(curve)

@@ -1,0 +1,41 @@
+"""Samples that several tests of the policies share."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from policies.policy import Policy
+from policies.record import ChannelProfile, MeasuredPolicy, Objectives
+
+BUNDLE_DIGEST = "b" * 64
+
+
+def _measured(
+    thresholds: tuple[float, ...] = (0.9, 0.8), symbols_per_token: int = 8, curve: Any = (), **objectives: Any
+) -> MeasuredPolicy:
+    figures = {
+        "accuracy": 0.7,
+        "accuracy_se": 0.01,
+        "n": 2000,
+        "edge_gmacs": 1.5,
+        "channel_uses": 100.0,
+        "channel_uses_p95": 120,
+        "tokens": 12.5,
+        "tokens_sd": 2.5,
+        "capped_share": 0.05,
+    }
+    return MeasuredPolicy(
+        policy=Policy.create(thresholds, symbols_per_token),
+        bundle_digest=BUNDLE_DIGEST,
+        channel=ChannelProfile("awgn", 10.0),
+        objectives=Objectives(**(figures | objectives)),
+        accuracy_by_snr=curve,
+        provenance={"data_digest": "d" * 64, "split": "select", "seed": 7, "versions": {"thinwire": "0.1.0"}},
+    )
+
+
+@pytest.fixture(scope="session")
+def measured() -> Callable[..., MeasuredPolicy]:
+    """Makes a measured policy; the session's scope lets properties use it."""
+    return _measured

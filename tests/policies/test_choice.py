@@ -1,0 +1,187 @@
+import re
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from policies.budget import Budget
+from policies.choice import choose, one_token_uses, resolve
+from policies.front import Front
+from thinwire.errors import BudgetError, UnknownPolicyError
+
+BUNDLE_DIGEST = "b" * 64
+
+
+def front_of(*policies):
+    return Front("tiny", BUNDLE_DIGEST, policies)
+
+
+@pytest.fixture(scope="session")
+def front(measured):
+    return front_of(
+        measured((0.5, 0.5), 4, accuracy=0.60, channel_uses=30.0, channel_uses_p95=40, edge_gmacs=0.3),
+        measured((0.7, 0.7), 4, accuracy=0.70, channel_uses=70.0, channel_uses_p95=80, edge_gmacs=0.6),
+        measured((1.0, 1.0), 8, accuracy=0.75, channel_uses=512.0, channel_uses_p95=512, edge_gmacs=1.2),
+    )
+
+
+@pytest.mark.parametrize(
+    ("budget", "uses"),
+    [
+        (Budget(), 512),
+        (Budget(channel_uses=512), 512),
+        (Budget(channel_uses=511), 80),
+        (Budget(channel_uses=80), 80),
+        (Budget(channel_uses=79), 40),
+        (Budget(bandwidth_hz=10_000, airtime_ms=8), 80),
+        (Budget(edge_gmacs=0.6), 80),
+        (Budget(edge_gmacs=0.59), 40),
+        (Budget(channel_uses=100, min_accuracy=0.7), 80),
+    ],
+)
+def test_the_most_accurate_that_fits_wins(front, budget, uses):
+    assert choose(front, budget, 10.0, minimum_uses=4).objectives.channel_uses_p95 == uses
+
+
+def test_the_quantile_is_compared_not_the_mean(measured):
+    front = front_of(measured(channel_uses=50.0, channel_uses_p95=90))
+    with pytest.raises(BudgetError, match="least that would do is 90"):
+        choose(front, Budget(channel_uses=60), 10.0, minimum_uses=8)
+
+
+def test_the_current_snr_decides(measured):
+    fragile = measured((0.5,), 2, curve=((0.0, 0.2, 0.01), (20.0, 0.8, 0.01)), accuracy=0.5)
+    robust = measured((0.5,), 8, curve=((0.0, 0.6, 0.01), (20.0, 0.7, 0.01)), accuracy=0.65)
+    front = front_of(fragile, robust)
+    assert choose(front, Budget(), 0.0, minimum_uses=2) is robust
+    assert choose(front, Budget(), 20.0, minimum_uses=2) is fragile
+    assert choose(front, Budget(min_accuracy=0.75), 20.0, minimum_uses=2) is fragile
+    with pytest.raises(BudgetError, match=r"most that would do is 0\.6 "):
+        choose(front, Budget(min_accuracy=0.75), 0.0, minimum_uses=2)
+
+
+@st.composite
+def fronts(draw, measured):
+    # Coarse values make ties common.
+    figures = st.fixed_dictionaries(
+        {
+            "accuracy": st.integers(0, 3).map(lambda step: step / 3),
+            "channel_uses": st.integers(1, 4).map(float),
+            "channel_uses_p95": st.integers(4, 12),
+            "edge_gmacs": st.integers(1, 3).map(lambda step: step / 7),
+        }
+    )
+    rows = draw(st.lists(figures, min_size=1, max_size=8))
+    order = draw(st.permutations(range(len(rows))))
+    return front_of(*(measured((0.1 * i,), 4, **row) for i, row in zip(order, rows, strict=True)))
+
+
+budgets = st.builds(
+    Budget,
+    channel_uses=st.none() | st.integers(4, 14),
+    edge_gmacs=st.none() | st.floats(0.1, 0.5),
+    min_accuracy=st.none() | st.floats(0, 1),
+)
+
+
+def fits(measured, budget):
+    figures = measured.objectives
+    return (
+        (budget.cap is None or figures.channel_uses_p95 <= budget.cap)
+        and (budget.edge_gmacs is None or figures.edge_gmacs <= budget.edge_gmacs)
+        and (budget.min_accuracy is None or figures.accuracy >= budget.min_accuracy)
+    )
+
+
+@given(st.data(), budgets)
+def test_the_choice_is_the_definition(measured, data, budget):
+    front = data.draw(fronts(measured))
+    best = None
+    for candidate in front.policies:
+        if not fits(candidate, budget):
+            continue
+        figures = candidate.objectives
+        rank = (-figures.accuracy, figures.channel_uses, figures.edge_gmacs, candidate.policy.id)
+        if best is None or rank < best[0]:
+            best = (rank, candidate)
+    if best is None:
+        with pytest.raises(BudgetError):
+            choose(front, budget, 10.0, minimum_uses=4)
+    else:
+        assert choose(front, budget, 10.0, minimum_uses=4) is best[1]
+
+
+@given(st.data(), budgets)
+def test_what_the_error_advises_succeeds(measured, data, budget):
+    front = data.draw(fronts(measured))
+    assume(not any(fits(candidate, budget) for candidate in front.policies))
+    with pytest.raises(BudgetError) as caught:
+        choose(front, budget, 10.0, minimum_uses=4)
+    advice = re.findall(r"got (\w+) \S+, the (?:least|most) that would do is (\S+) \(", str(caught.value))
+    assert advice
+    limits = {name: value for name, value in vars(budget).items() if value is not None}
+    as_number = {"channel_uses": int, "edge_gmacs": float, "min_accuracy": float}
+    for name, value in advice:
+        relaxed = {name: as_number[name](value)}
+        if "together" not in str(caught.value):
+            relaxed = limits | relaxed
+        choose(front, Budget(**relaxed), 10.0, minimum_uses=4)
+
+
+def test_the_error_names_each_limit_whose_relaxing_is_enough(front):
+    with pytest.raises(BudgetError) as caught:
+        choose(front, Budget(channel_uses=60, edge_gmacs=1.0, min_accuracy=0.7), 10.0, minimum_uses=4)
+    assert re.search(r"got channel_uses 60, .* is 80 .*; or got min_accuracy 0\.7, .* is 0\.6 ", str(caught.value))
+    assert "edge_gmacs" not in str(caught.value)
+
+
+def test_the_error_names_every_limit_that_fails(front):
+    with pytest.raises(
+        BudgetError, match=r"together: got channel_uses 20, .* is 40 .*; got min_accuracy 0.9, .*0\.75 "
+    ):
+        choose(front, Budget(channel_uses=20, min_accuracy=0.9, edge_gmacs=5.0), 10.0, minimum_uses=4)
+
+
+def test_the_error_tells_what_the_second_form_comes_to(front):
+    with pytest.raises(BudgetError, match=r"bandwidth_hz 1000\.0 for airtime_ms 20\.0\) 20, the least .* is 40 "):
+        choose(front, Budget(bandwidth_hz=1000, airtime_ms=20), 10.0, minimum_uses=4)
+
+
+def test_less_than_one_token_is_told_as_such(front):
+    with pytest.raises(BudgetError, match=r"got 3 channel uses, under the cost of one token \(4\).* is 40$"):
+        choose(front, Budget(channel_uses=3), 10.0, minimum_uses=4)
+
+
+@pytest.mark.parametrize(("prefix_tokens", "uses"), [(0, 8), (1, 8), (2, 16)])
+def test_the_smallest_frame_is_the_prefix_or_one_patch(prefix_tokens, uses):
+    assert one_token_uses(8, prefix_tokens) == uses
+
+
+@pytest.mark.parametrize("policy", [None, "auto"])
+def test_auto_chooses_and_returns_the_cap(front, policy):
+    assert resolve(front, policy, Budget(channel_uses=100), 10.0, 0) == (front.policies[1], 100)
+    assert resolve(front, policy, Budget(), 10.0, 0) == (front.policies[2], None)
+
+
+def test_auto_takes_the_smallest_rate_for_the_cost_of_one_token(front):
+    with pytest.raises(BudgetError, match=r"one token \(4\)"):
+        resolve(front, "auto", Budget(channel_uses=3), 10.0, 0)
+    with pytest.raises(BudgetError, match=r"one token \(12\)"):
+        resolve(front, "auto", Budget(channel_uses=11), 10.0, 3)
+
+
+def test_an_id_overrides_the_choice_but_not_the_cap(front):
+    dearest = front.policies[2]
+    budget = Budget(channel_uses=8, edge_gmacs=0.1, min_accuracy=0.99)
+    assert resolve(front, dearest.policy.id, budget, 10.0, 1) == (dearest, 8)
+
+
+@pytest.mark.parametrize(("cap", "prefix_tokens", "least"), [(7, 0, 8), (7, 1, 8), (15, 2, 16)])
+def test_an_id_under_the_cost_of_one_token_is_refused(front, cap, prefix_tokens, least):
+    with pytest.raises(BudgetError, match=f"got {cap} channel uses.*least that would do is {least}$"):
+        resolve(front, front.policies[2].policy.id, Budget(channel_uses=cap), 10.0, prefix_tokens)
+
+
+def test_an_unknown_id_is_refused(front):
+    with pytest.raises(UnknownPolicyError):
+        resolve(front, "none", Budget(), 10.0, 0)
