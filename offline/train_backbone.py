@@ -123,7 +123,9 @@ def train_backbone(
         if epoch >= recipe.epochs_dropped:
             model.patch_drop = whole
         model.train()
-        # Seeded by the epoch, so that a resumed run meets the batches that an unbroken one would.
+        # Seeded by the epoch, so that a resumed run meets the batches that an unbroken one would; torch's own generator
+        # drops the patches.
+        torch.manual_seed(seed * 1000 + epoch)
         generator = torch.Generator().manual_seed(seed * 1000 + epoch)
         order = torch.randperm(len(train), generator=generator).to(device)
         started, total = time.monotonic(), 0.0

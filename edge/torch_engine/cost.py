@@ -67,10 +67,11 @@ class EdgeCost:
             if merged[layer]:
                 width = block.attn.head_dim if self._merging.metric == "key_mean" else block.attn.attn_dim
                 total += self._matching(counts[:, layer], width)
-        left = counts[:, -1].copy()
-        while (left > final).any():
-            capped = left > final
+        # Rounds of the cap; they merge down to one patch, which may then be dropped.
+        left, least = counts[:, -1].copy(), np.maximum(final, 1)
+        while (left > least).any():
+            capped = left > least
             total += np.where(capped, self._matching(left, self._width), 0)
-            left = np.where(capped, np.maximum(final, (left + 1) // 2), left)
+            left = np.where(capped, np.maximum(least, (left + 1) // 2), left)
         total += (final + self._prefix) * self._encoder
         return total / 1e9

@@ -1,0 +1,27 @@
+"""Keyed randomness: what a frame meets depends on its name and the seed, and on nothing else."""
+
+import hashlib
+
+import numpy as np
+
+
+def keyed_generator(seed: int, link_id: str, request_id: str, sequence_number: int) -> np.random.Generator:
+    """The generator from which a frame's channel is drawn.
+
+    The key is BLAKE2b-128 over the seed (8 bytes), the link id, the request id (each as UTF-8 after its length in
+    8 bytes, so that no two names share an encoding) and the sequence number (8 bytes), all integers little-endian.
+    It is the key of Philox4x64-10 with its counter at zero, named here because numpy may change its default.
+
+    Args:
+        seed: unsigned 64-bit integer, as is ``sequence_number``.
+
+    Raises:
+        OverflowError: an integer is negative or too large.
+    """
+    encoding = seed.to_bytes(8, "little")
+    for text in (link_id, request_id):
+        name = text.encode()
+        encoding += len(name).to_bytes(8, "little") + name
+    encoding += sequence_number.to_bytes(8, "little")
+    key = int.from_bytes(hashlib.blake2b(encoding, digest_size=16).digest(), "little")
+    return np.random.Generator(np.random.Philox(key=key))

@@ -1,0 +1,86 @@
+"""The links that a proxy knows: the profile of each, and what it has sent."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from channel.profiles import Profile
+from thinwire.errors import InvalidRequestError
+
+# The longest link id that a frame may have.
+MAX_LINK_ID_LENGTH = 64
+
+
+@dataclass
+class Link:
+    """One link.
+
+    Attributes:
+        profile: its own profile; None follows the default.
+        frames: frames that entered the channel, retries included.
+        channel_uses: what they cost together.
+        channel_uses_max: what the dearest cost.
+    """
+
+    profile: Profile | None = None
+    frames: int = 0
+    channel_uses: int = 0
+    channel_uses_max: int = 0
+
+
+class LinkTable:
+    """Profiles and statistics by link id.
+
+    Link ids come from senders, so the table is bounded: beyond ``max_links`` it forgets the links that have been silent
+    longest, but never one with a profile of its own.
+
+    Args:
+        default: the profile of all links without one of their own.
+        max_links: how many links the table holds at most.
+    """
+
+    def __init__(self, default: Profile, max_links: int = 1024) -> None:
+        self.default = default
+        self._max_links = max_links
+        self._with_profile: dict[str, Link] = {}
+        self._others: OrderedDict[str, Link] = OrderedDict()
+
+    def profile(self, link_id: str) -> Profile:
+        """The profile in effect on a link, or the default for an empty id."""
+        link = self._with_profile.get(link_id)
+        return link.profile if link and link.profile else self.default
+
+    def set_profile(self, link_id: str, profile: Profile) -> None:
+        """Give a link a profile of its own, or replace the default for an empty id, from the next frame on.
+
+        Raises:
+            InvalidRequestError: the id is too long, or the table is full of links with profiles of their own.
+        """
+        if not link_id:
+            self.default = profile
+            return
+        if len(link_id) > MAX_LINK_ID_LENGTH:
+            raise InvalidRequestError(f"link_id must have at most {MAX_LINK_ID_LENGTH} characters, got {len(link_id)}")
+        if link_id not in self._with_profile:
+            if len(self._with_profile) >= self._max_links:
+                raise InvalidRequestError(f"no more than {self._max_links} links can have profiles of their own")
+            self._with_profile[link_id] = self._others.pop(link_id, Link())
+        self._with_profile[link_id].profile = profile
+        self._forget()
+
+    def record(self, link_id: str, channel_uses: int) -> None:
+        """Count a frame that enters the channel."""
+        link = self._with_profile.get(link_id) or self._others.setdefault(link_id, Link())
+        link.frames += 1
+        link.channel_uses += channel_uses
+        link.channel_uses_max = max(link.channel_uses_max, channel_uses)
+        if link_id in self._others:
+            self._others.move_to_end(link_id)
+            self._forget()
+
+    def links(self) -> dict[str, Link]:
+        """All links that the table holds, by id: first those with profiles of their own."""
+        return self._with_profile | self._others
+
+    def _forget(self) -> None:
+        while self._others and len(self._with_profile) + len(self._others) > self._max_links:
+            self._others.popitem(last=False)

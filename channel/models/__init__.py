@@ -1,0 +1,1 @@
+"""Channel models: one per file, found by name in the registry."""

@@ -1,0 +1,135 @@
+"""The proxy: the cloud's own service, with a channel in front of it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any, NoReturn, TypeAlias
+
+import grpc
+import grpc.aio
+
+from channel.links import LinkTable
+from channel.transmission import transmit
+from thinwire.errors import ThinwireError
+from thinwire.rpc import ERROR_METADATA, abort, from_rpc_error
+from thinwire.v1 import link_pb2, link_pb2_grpc
+
+Context: TypeAlias = grpc.aio.ServicerContext[link_pb2.Frame, link_pb2.Result]
+_TRACE_CONTEXT = ("traceparent", "tracestate")
+# The proxy has already tried again; a client that did so too would send the frame into the channel once more each time.
+_NO_RETRY = ("grpc-retry-pushback-ms", "-1")
+
+
+class ChannelProxy(link_pb2_grpc.SemanticLinkServicer):
+    """Sends every frame through its link's channel, and forwards what is received.
+
+    A frame is counted when it enters the channel, whatever becomes of it later. With ``inject_airtime`` it is held for
+    its airtime; frames of one link do not queue behind each other.
+
+    Args:
+        upstream: stub of the receiver.
+        links: profiles and statistics of the links.
+        default_timeout_s: seconds that the receiver has to answer when the client sets no deadline.
+        max_in_flight: frames of one stream that are handled at once; beyond it the stream is not read.
+    """
+
+    def __init__(
+        self,
+        upstream: link_pb2_grpc.SemanticLinkStub,
+        links: LinkTable,
+        *,
+        default_timeout_s: float = 30.0,
+        max_in_flight: int = 64,
+    ) -> None:
+        self._upstream = upstream
+        self._links = links
+        self._default_timeout_s = default_timeout_s
+        self._max_in_flight = max_in_flight
+
+    async def Infer(self, request: link_pb2.Frame, context: Context) -> link_pb2.Result:  # noqa: N802
+        """One frame, one result; errors are statuses, and the receiver's own pass unchanged."""
+        try:
+            return await self._carry(request, context)
+        except ThinwireError as error:
+            await abort(context, error)
+        except grpc.aio.AioRpcError as error:
+            await _relay(context, error)
+
+    async def Stream(self, request_iterator: AsyncIterator[link_pb2.Frame], context: Context) -> None:  # noqa: N802
+        """Many frames; results as they are ready, with ``problem`` set for a frame that fails.
+
+        Frames go to the receiver one by one through `Infer`, because a unary call can be sent again after a broken
+        connection (the receiver deduplicates) and a stream cannot. When the client goes away, gRPC cancels this
+        coroutine, and the task group cancels what is in flight.
+        """
+        slots = asyncio.Semaphore(self._max_in_flight)
+        writing = asyncio.Lock()
+
+        async def answer(frame: link_pb2.Frame) -> None:
+            try:
+                result = await self._result_or_problem(frame, context)
+                async with writing:
+                    await context.write(result)
+            finally:
+                slots.release()
+
+        async with asyncio.TaskGroup() as group:
+            async for frame in request_iterator:
+                await slots.acquire()
+                group.create_task(answer(frame))
+
+    async def _result_or_problem(self, frame: link_pb2.Frame, context: Context) -> link_pb2.Result:
+        try:
+            return await self._carry(frame, context)
+        except ThinwireError as error:
+            problem = link_pb2.Problem(code=error.code, detail=str(error))
+        except grpc.aio.AioRpcError as error:
+            problem = link_pb2.Problem(code=_code(error), detail=str(from_rpc_error(error)))
+        return link_pb2.Result(
+            link_id=frame.link_id,
+            request_id=frame.request_id,
+            sequence_number=frame.sequence_number,
+            problem=problem,
+        )
+
+    async def _carry(self, frame: link_pb2.Frame, context: Context) -> link_pb2.Result:
+        """Transmit, forward, and stamp the result.
+
+        Raises:
+            ThinwireError: the channel refused the frame.
+            AioRpcError: the receiver did, or could not be reached.
+        """
+        start = time.perf_counter()
+        profile = self._links.profile(frame.link_id)
+        transmission = transmit(frame, profile)
+        self._links.record(frame.link_id, transmission.report.channel_uses)
+        if profile.inject_airtime:
+            await asyncio.sleep(transmission.airtime_s)
+        forwarded = time.perf_counter()
+        result: link_pb2.Result = await self._upstream.Infer(
+            transmission.frame, timeout=self._timeout_s(context), metadata=_trace_context(context)
+        )
+        answered = time.perf_counter()
+        result.channel.CopyFrom(transmission.report)
+        result.channel_ms = (forwarded - start + time.perf_counter() - answered) * 1e3
+        return result
+
+    def _timeout_s(self, context: Context) -> float:
+        remaining: float | None = context.time_remaining()
+        return self._default_timeout_s if remaining is None else remaining
+
+
+def _trace_context(context: Context) -> tuple[tuple[str, Any], ...]:
+    return tuple((key, value) for key, value in context.invocation_metadata() or () if key in _TRACE_CONTEXT)
+
+
+def _code(error: grpc.aio.AioRpcError) -> Any:
+    """The word for an error in ``thinwire-error``: the receiver's own, or what the transport's status means."""
+    return dict(error.trailing_metadata() or ()).get(ERROR_METADATA, from_rpc_error(error).code)
+
+
+async def _relay(context: Context, error: grpc.aio.AioRpcError) -> NoReturn:
+    """End a call as the receiver ended its own."""
+    detail = error.details() or str(from_rpc_error(error))
+    await context.abort(error.code(), detail, ((ERROR_METADATA, _code(error)), _NO_RETRY))
+    raise AssertionError("unreachable: abort always raises")

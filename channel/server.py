@@ -1,0 +1,101 @@
+"""The proxy as a process."""
+
+import asyncio
+import logging
+import signal
+from dataclasses import dataclass, field
+
+from channel.control import ChannelControl
+from channel.links import LinkTable
+from channel.profiles import Profile
+from channel.proxy import ChannelProxy
+from thinwire.rpc import Server, open_channel
+from thinwire.v1 import control_pb2, control_pb2_grpc, link_pb2, link_pb2_grpc
+
+_SERVICES = (
+    link_pb2.DESCRIPTOR.services_by_name["SemanticLink"].full_name,
+    control_pb2.DESCRIPTOR.services_by_name["ChannelControl"].full_name,
+)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a proxy is started with.
+
+    Attributes:
+        upstream: ``host:port`` of the cloud's link.
+        listen: ``host:port`` to serve on; port 0 takes a free one.
+        profile: the default profile.
+        default_timeout_s: seconds that the cloud has to answer when a client sets no deadline.
+    """
+
+    upstream: str
+    listen: str = "127.0.0.1:50061"
+    profile: Profile = field(default_factory=Profile)
+    default_timeout_s: float = 30.0
+
+
+class ChannelServer:
+    """A proxy with its control, health and reflection, connected to the cloud.
+
+    Make it inside a running event loop.
+
+    Args:
+        settings: what to serve, and where.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._upstream = open_channel(settings.upstream)
+        links = LinkTable(settings.profile)
+        proxy = ChannelProxy(
+            link_pb2_grpc.SemanticLinkStub(self._upstream),  # type: ignore[no-untyped-call]
+            links,
+            default_timeout_s=settings.default_timeout_s,
+        )
+        self._server = Server(_SERVICES)
+        link_pb2_grpc.add_SemanticLinkServicer_to_server(proxy, self._server.grpc_server)  # type: ignore[no-untyped-call]
+        control_pb2_grpc.add_ChannelControlServicer_to_server(  # type: ignore[no-untyped-call]
+            ChannelControl(links), self._server.grpc_server
+        )
+
+    async def start(self) -> int:
+        """Listen, and return the port. The cloud need not be up yet.
+
+        Raises:
+            UnavailableError: the address cannot be bound.
+        """
+        port = await self._server.start(self._settings.listen)
+        host = self._settings.listen.rpartition(":")[0]
+        _log.info(
+            "channel proxy is listening", extra={"address": f"{host}:{port}", "upstream": self._settings.upstream}
+        )
+        return port
+
+    async def stop(self, grace_s: float = 5.0) -> None:
+        """Take no more frames, finish those in flight within ``grace_s`` seconds, and disconnect."""
+        await self._server.stop(grace_s)
+        await self._upstream.close()
+
+
+async def serve(settings: Settings) -> None:
+    """Run a proxy until SIGTERM or SIGINT, then drain it.
+
+    Raises:
+        UnavailableError: the address cannot be bound.
+    """
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    signals = (signal.SIGTERM, signal.SIGINT)
+    for number in signals:
+        loop.add_signal_handler(number, stopping.set)
+    server = ChannelServer(settings)
+    try:
+        await server.start()
+        await stopping.wait()
+        _log.info("channel proxy is stopping")
+    finally:
+        await server.stop()
+        for number in signals:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,64 @@
+"""A profile holds only what a channel can be."""
+
+import math
+from typing import Any
+
+import pytest
+
+from channel.profiles import Profile
+from thinwire.errors import InvalidRequestError
+from thinwire.v1 import link_pb2
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("model", "none"),
+        ("model", ""),
+        ("snr_db", math.nan),
+        ("snr_db", math.inf),
+        ("snr_db", -30.01),
+        ("snr_db", 60.01),
+        ("seed", -1),
+        ("seed", 2**64),
+        ("symbol_rate_hz", 0.0),
+        ("symbol_rate_hz", -1.0),
+        ("symbol_rate_hz", math.nan),
+        ("symbol_rate_hz", math.inf),
+    ],
+)
+def test_what_is_out_of_range_is_refused(field: str, value: Any) -> None:
+    with pytest.raises(InvalidRequestError, match=field.split("_")[0]):
+        Profile(**{field: value})
+
+
+@pytest.mark.parametrize("snr_db", [-30.0, 60.0])
+def test_the_limits_are_inside(snr_db: float) -> None:
+    assert Profile(snr_db=snr_db, seed=2**64 - 1).snr_db == snr_db
+
+
+def test_a_profile_survives_its_message() -> None:
+    profile = Profile("rayleigh", -2.5, 2**64 - 1, 4800.0, True)
+    assert Profile.from_proto(profile.to_proto()) == profile
+
+
+def test_a_frame_that_asks_for_nothing_gets_the_profile() -> None:
+    profile = Profile("rayleigh", 3.0, 5, 100.0, True)
+    assert profile.asked(link_pb2.ChannelRequest()) == profile
+
+
+def test_a_frame_gets_what_it_asks_for() -> None:
+    profile = Profile("rayleigh", 3.0, 5, 100.0, True)
+    asked = profile.asked(link_pb2.ChannelRequest(model="awgn", snr_db=0.0, seed=0))
+    assert asked == Profile("awgn", 0.0, 0, 100.0, True)
+    assert profile.asked(link_pb2.ChannelRequest(seed=9)) == Profile("rayleigh", 3.0, 9, 100.0, True)
+
+
+@pytest.mark.parametrize("request_", [{"model": "none"}, {"snr_db": math.nan}, {"snr_db": 1e9}])
+def test_a_frame_cannot_ask_for_what_cannot_be(request_: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequestError):
+        Profile().asked(link_pb2.ChannelRequest(**request_))
+
+
+def test_airtime_is_uses_over_symbol_rate() -> None:
+    assert Profile(symbol_rate_hz=2000.0).airtime_s(500) == 0.25

@@ -1,0 +1,66 @@
+"""The proxy as a process: health, reflection, and a stop that loses nothing."""
+
+import asyncio
+import logging
+import os
+import signal
+from typing import Any
+
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from channel.server import Settings, serve
+from tests.channel.conftest import MakeFrame, Rig
+from thinwire.errors import UnavailableError
+from thinwire.rpc import open_channel
+from thinwire.v1 import link_pb2, link_pb2_grpc
+
+
+@pytest.mark.parametrize("service", ["", "thinwire.v1.SemanticLink", "thinwire.v1.ChannelControl"])
+async def test_health_is_serving(rig: Rig, service: str) -> None:
+    answer = await health_pb2_grpc.HealthStub(rig.channel).Check(health_pb2.HealthCheckRequest(service=service))
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_reflection_lists_the_services(rig: Rig) -> None:
+    request = reflection_pb2.ServerReflectionRequest(list_services="")
+    stub = reflection_pb2_grpc.ServerReflectionStub(rig.channel)
+    (answer,) = [answer async for answer in stub.ServerReflectionInfo(iter([request]))]
+    names = {service.name for service in answer.list_services_response.service}
+    assert {"thinwire.v1.SemanticLink", "thinwire.v1.ChannelControl", "grpc.health.v1.Health"} <= names
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_drains_the_proxy(
+    rig: Rig, make_frame: MakeFrame, caplog: pytest.LogCaptureFixture, number: signal.Signals
+) -> None:
+    arrived, release = asyncio.Event(), asyncio.Event()
+
+    async def hold(frame: link_pb2.Frame, context: Any) -> None:
+        arrived.set()
+        await release.wait()
+
+    rig.cloud.behave = hold
+    caplog.set_level(logging.INFO, "channel.server")
+    serving = asyncio.create_task(serve(Settings(rig.cloud_address, "127.0.0.1:0")))
+    async with asyncio.timeout(5):
+        while not caplog.records:
+            await asyncio.sleep(0.01)
+    async with open_channel(caplog.records[0].address) as channel:
+        call = link_pb2_grpc.SemanticLinkStub(channel).Infer(make_frame())
+        async with asyncio.timeout(5):
+            await arrived.wait()
+        os.kill(os.getpid(), number)
+        await asyncio.sleep(0.05)
+        assert not serving.done()
+        release.set()
+        assert (await call).outputs[0].label == "cat"
+    async with asyncio.timeout(5):
+        await serving
+
+
+async def test_an_address_in_use_is_reported(rig: Rig) -> None:
+    async with asyncio.timeout(5):
+        with pytest.raises(UnavailableError, match="cannot listen"):
+            await serve(Settings("127.0.0.1:1", rig.address))

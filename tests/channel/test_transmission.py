@@ -1,0 +1,113 @@
+"""One frame through the channel, without a network."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from channel.keys import keyed_generator
+from channel.models import registry
+from channel.profiles import Profile
+from channel.realisation import Realisation, Symbols, apply
+from channel.transmission import transmit
+from tests.channel.conftest import MakeFrame
+from thinwire.errors import InvalidFrameError, ThinwireError
+from thinwire.frames import unpack_symbols
+from thinwire.v1 import link_pb2
+
+
+@pytest.mark.parametrize("model", ["awgn", "rayleigh"])
+def test_the_receiver_gets_the_keyed_realisation_and_its_description(make_frame: MakeFrame, model: str) -> None:
+    frame = make_frame(reception=link_pb2.Reception(model="a lie", snr_db=99.0, gain_real=5.0, gain_imag=5.0))
+    received = transmit(frame, Profile(model, 5.0, seed=42)).frame
+    generator = keyed_generator(42, frame.link_id, frame.request_id, frame.sequence_number)
+    realisation = registry.get(model).draw((4, 8), 5.0, generator)
+    assert np.array_equal(unpack_symbols(received), apply(unpack_symbols(frame), realisation))
+    assert complex(received.reception.gain_real, received.reception.gain_imag) == realisation.gain
+    assert received.reception.noise_variance == pytest.approx(10**-0.5)
+    assert (received.reception.model, received.reception.snr_db) == (model, 5.0)
+
+
+def test_only_symbols_channel_and_reception_differ_and_the_frame_sent_is_left_alone(make_frame: MakeFrame) -> None:
+    frame = make_frame(
+        question="what colour?",
+        bundle_digest="b",
+        policy_id="p",
+        policy_digest="d",
+        side_information=b"\xff\x01",
+        side_information_bits=9,
+        channel=link_pb2.ChannelRequest(model="rayleigh", snr_db=1.0, seed=2),
+        reception=link_pb2.Reception(model="a lie", snr_db=99.0, gain_real=5.0),
+        top_k=3,
+        want_logits=True,
+    )
+    sent = frame.SerializeToString(deterministic=True)
+    received = transmit(frame, Profile()).frame
+    assert frame.SerializeToString(deterministic=True) == sent
+    assert not received.HasField("channel")
+    assert received.reception.model == "rayleigh"
+    assert received.symbols != frame.symbols
+    for message in (frame, received):
+        for name in ("symbols", "channel", "reception"):
+            message.ClearField(name)
+    assert received == frame
+
+
+def test_uses_are_counted_from_the_bytes(make_frame: MakeFrame) -> None:
+    frame = make_frame(5, 3, side_information=b"\xff\x01", side_information_bits=9)
+    transmission = transmit(frame, Profile("awgn", 4.0, symbol_rate_hz=1000.0))
+    assert transmission.airtime_s == pytest.approx(0.024)
+    assert transmission.report == link_pb2.ChannelReport(
+        model="awgn",
+        snr_db=4.0,
+        channel_uses=24,
+        payload_uses=15,
+        pilot_uses=0,
+        side_information_uses=9,
+        airtime_ms=24.0,
+    )
+
+
+def test_power_is_checked_before_the_noise(make_frame: MakeFrame) -> None:
+    frame = make_frame()
+    # At -30 dB what is received has a thousand times the power that a sender may use.
+    loud = unpack_symbols(transmit(frame, Profile(snr_db=-30.0)).frame)
+    assert np.mean(np.abs(loud) ** 2) > 100
+    frame.symbols = (unpack_symbols(frame) * np.float32(1.01)).tobytes()
+    with pytest.raises(InvalidFrameError, match="power"):
+        transmit(frame, Profile())
+
+
+class Broken:
+    """A model with a fault."""
+
+    def __init__(self, fault: str) -> None:
+        self.fault = fault
+
+    def draw(self, shape: tuple[int, ...], snr_db: float, generator: np.random.Generator) -> Realisation[Any]:
+        noise: Symbols = np.zeros(shape, np.complex64)
+        match self.fault:
+            case "nan noise":
+                return Realisation(1 + 0j, noise * np.float32(np.nan), 1.0)
+            case "infinite gain":
+                return Realisation(complex(np.inf), noise + 1, 1.0)
+            case "nan variance":
+                return Realisation(1 + 0j, noise, float("nan"))
+            case "other shape":
+                return Realisation(1 + 0j, np.zeros((2, *shape), np.complex64), 1.0)
+            case "gain per symbol":
+                return Realisation(noise, noise, 1.0)
+        raise ZeroDivisionError("a fault of its own")
+
+
+@pytest.mark.parametrize(
+    "fault", ["nan noise", "infinite gain", "nan variance", "other shape", "gain per symbol", "exception"]
+)
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_a_model_at_fault_is_an_internal_error(
+    make_frame: MakeFrame, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    monkeypatch.setitem(registry._MODELS, "broken", Broken(fault))
+    with pytest.raises(ThinwireError, match="'broken'") as caught:
+        transmit(make_frame(), Profile("broken"))
+    assert caught.value.code == "internal"

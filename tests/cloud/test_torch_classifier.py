@@ -1,0 +1,63 @@
+"""Decoder and head: batches of different frames, the split, and pooling."""
+
+import numpy as np
+import pytest
+import torch
+
+from cloud.answerer import ReceivedTokens
+from cloud.head import classify_tokens
+from edge.torch_engine.vit import rules_for
+from tests.parts import make_classifier, make_engine, random_pixels
+
+
+def frames(count=6):
+    generator = np.random.default_rng(0)
+    received = []
+    for index in range(count):
+        shape = (int(generator.integers(1, 26)), int(generator.integers(1, 9)))
+        symbols = (generator.normal(size=shape) + 1j * generator.normal(size=shape)).astype(np.complex64)
+        received.append(ReceivedTokens(symbols, [0.0, 0.1, 3.0, 1e6][index % 4]))
+    return received
+
+
+@pytest.mark.parametrize("split_layer", [1, 3])
+@pytest.mark.parametrize("options", [{}, {"class_token": False, "global_pool": "avg"}], ids=["class token", "average"])
+def test_a_batch_of_different_frames_gives_each_what_it_gets_alone(split_layer, options):
+    classifier = make_classifier(split_layer, **options)
+    received = frames()
+    together = classifier.classify_frames(received)
+    assert together.shape == (6, 7)
+    alone = np.concatenate([classifier.classify_frames([one]) for one in received])
+    np.testing.assert_allclose(together, alone, atol=1e-4)
+    backwards = classifier.classify_frames(received[::-1])
+    np.testing.assert_allclose(together, backwards[::-1], atol=1e-4)
+    assert np.abs(np.diff(together, axis=0)).max() > 1e-2
+
+
+@pytest.mark.parametrize("split_layer", [0, 1, 2, 3])
+@pytest.mark.parametrize("options", [{}, {"class_token": False, "global_pool": "avg"}], ids=["class token", "average"])
+def test_unmerged_tokens_through_the_cloud_are_the_plain_model_at_every_split(split_layer, options):
+    engine, classifier = make_engine(split_layer, **options), make_classifier(split_layer, **options)
+    pixels = random_pixels(3)
+    tokens = engine.transform(pixels, rules_for([1.0] * split_layer)).tokens
+    x = torch.cat((tokens.prefix, tokens.x), dim=1)
+    valid = torch.ones(x.shape[:2], dtype=torch.bool)
+    with torch.inference_mode():
+        logits = classify_tokens(classifier.model, split_layer, x, tokens.all_sizes, valid)
+    np.testing.assert_allclose(logits.numpy(), classifier.classify_images(pixels), atol=1e-5)
+
+
+def test_average_pooling_weighs_tokens_by_size():
+    classifier = make_classifier(class_token=False, global_pool="avg")
+    x = torch.randn(1, 3, 24, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        merged = classify_tokens(classifier.model, 3, x, torch.tensor([[1.0, 3.0, 2.0]]), torch.ones(1, 3).bool())
+        spread = x[:, [0, 1, 1, 1, 2, 2]]
+        whole = classify_tokens(classifier.model, 3, spread, torch.ones(1, 6), torch.ones(1, 6).bool())
+    torch.testing.assert_close(merged, whole)
+
+
+def test_another_pooling_is_refused():
+    classifier = make_classifier(class_token=False, global_pool="max")
+    with pytest.raises(ValueError, match="pools by 'avg' or 'token', got 'max'"):
+        classifier.classify_frames(frames(1))

@@ -1,0 +1,128 @@
+"""Training on a tiny model: it learns, it resumes to the same weights, and the codec beats chance by far."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from offline.data import LabelledImages
+from offline.train_backbone import BackboneRecipe, accuracy, augment, train_backbone
+from offline.train_codec import CodecRecipe, CodecTrainer, draw_channels, random_sizes, token_features
+from tests.parts import make_bundle, make_model
+
+BUNDLE = make_bundle(class_token=False, global_pool="avg")
+RECIPE = BackboneRecipe(
+    epochs_dropped=2,
+    epochs_whole=1,
+    patch_drop_rate=0.5,
+    batch_size=16,
+    learning_rate=3e-3,
+    weight_decay=0.01,
+    label_smoothing=0.1,
+)
+
+
+def coloured_images(count: int, seed: int) -> LabelledImages:
+    """Seven classes, each a colour under noise."""
+    generator = np.random.default_rng(seed)
+    colours = np.random.default_rng(99).integers(40, 216, (7, 1, 1, 3))
+    labels = generator.integers(0, 7, count)
+    pixels = np.clip(colours[labels] + generator.normal(0, 20, (count, 20, 20, 3)), 0, 255).astype(np.uint8)
+    return LabelledImages(tuple(f"{seed}/{i}" for i in range(count)), pixels, labels, BUNDLE.labels)
+
+
+def train(checkpoint, recipe=RECIPE):
+    images = coloured_images(320, 0), coloured_images(70, 1)
+    return train_backbone(BUNDLE.model, recipe, *images, BUNDLE.preprocessing, checkpoint, seed=3)
+
+
+def test_a_run_that_was_cut_off_ends_with_the_weights_of_one_that_was_not(tmp_path, monkeypatch):
+    whole = train(tmp_path / "whole.ckpt")
+    assert accuracy(whole, coloured_images(70, 2), BUNDLE.preprocessing) > 0.6
+
+    class CutOff(Exception):  # noqa: N818
+        """Stands for a kill during the second epoch."""
+
+    saves = 0
+    save = torch.save
+
+    def save_and_die(*arguments):
+        nonlocal saves
+        saves += 1
+        save(*arguments)
+        if saves == 2:
+            raise CutOff
+
+    monkeypatch.setattr(torch, "save", save_and_die)
+    with pytest.raises(CutOff):
+        train(tmp_path / "cut.ckpt")
+    monkeypatch.setattr(torch, "save", save)
+    resumed = train(tmp_path / "cut.ckpt")
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], value, rtol=0, atol=1e-6)
+
+
+def test_augmentation_keeps_shape_range_and_draws_per_image():
+    images = torch.randint(0, 256, (8, 3, 20, 20), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images[1] = images[0]
+    changed = augment(images, torch.Generator().manual_seed(5))
+    assert changed.shape == images.shape
+    assert changed.dtype == torch.float32
+    assert changed.min() >= 0
+    assert changed.max() <= 255
+    assert not torch.equal(changed[0], changed[1])
+    assert torch.equal(changed, augment(images, torch.Generator().manual_seed(5)))
+
+
+def test_random_sizes_share_out_all_patches():
+    sizes = random_sizes(50, 6, 25, np.random.default_rng(0))
+    assert (sizes.sum(1) == 25).all()
+    assert sizes.min() >= 1
+    # From even to very uneven.
+    assert sizes.max(1).values.min() < 8
+    assert sizes.max() > 12
+
+
+def test_drawn_channels_have_the_variance_of_their_snr():
+    snr = torch.tensor([0.0, 10.0]).repeat(200)
+    gain, noise, variance = draw_channels((400, 5, 8), snr, np.random.default_rng(0))
+    assert (gain.shape, noise.shape, variance.shape) == ((400, 1, 1), (400, 5, 8), (400, 1, 1))
+    torch.testing.assert_close(variance[:2, 0, 0], torch.tensor([1.0, 0.1]))
+    for offset, expected in ((0, 1.0), (1, 0.1)):
+        # 8,000 complex samples: the relative deviation of the mean power is 1/sqrt(8000).
+        assert noise[offset::2].abs().square().mean().item() == pytest.approx(expected, rel=5 / 8000**0.5)
+    # Half AWGN (gain 1), half Rayleigh (mean power 1).
+    flat = (gain == 1).sum().item()
+    assert 150 < flat < 250
+    assert gain[gain != 1].abs().square().mean().item() == pytest.approx(1, rel=0.4)
+
+
+def test_the_codec_learns_and_resumes(tmp_path):
+    model = make_model(BUNDLE)
+    features = token_features(model, 3, coloured_images(256, 0), BUNDLE.preprocessing)
+    assert features.shape == (256, 25, 24)
+    recipe = CodecRecipe(epochs=3, batch_size=32, learning_rate=3e-3, token_loss=0.1, size_loss=0.1)
+
+    def trainer(name, epochs):
+        return CodecTrainer(
+            model, 3, BUNDLE.codec, replace(recipe, epochs=epochs), features, tmp_path / name, seed=1
+        )
+
+    def loss_of(pair):
+        with torch.no_grad():
+            return np.mean([float(pair._loss(features[:64].float(), np.random.default_rng(i))) for i in range(20)])
+
+    whole = trainer("whole", 3)
+    before = loss_of(whole)
+    whole.run()
+    assert loss_of(whole) < 0.7 * before
+
+    first = trainer("cut", 3)
+    first.recipe = replace(recipe, epochs=1)
+    first.run()
+    resumed = trainer("cut", 3)
+    resumed.run()
+    for part in ("encoder", "decoder"):
+        for name, value in getattr(whole, part).state_dict().items():
+            torch.testing.assert_close(getattr(resumed, part).state_dict()[name], value, rtol=0, atol=1e-6)
