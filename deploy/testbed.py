@@ -38,7 +38,7 @@ class Ports:
             return cls(*(one.getsockname()[1] for one in held))
 
 
-class Testbed:
+class LocalTestbed:
     """Edge, channel and cloud as processes of this machine; a context manager.
 
     Args:
@@ -46,6 +46,7 @@ class Testbed:
         ports: where they listen.
         channel_arguments: further arguments of ``thinwire channel serve``.
         log_folder: where each process's log goes; None leaves them on this process's standard error.
+        processes: which to start, in this order.
     """
 
     def __init__(
@@ -54,11 +55,13 @@ class Testbed:
         ports: Ports,
         channel_arguments: Sequence[str] = (),
         log_folder: Path | None = None,
+        processes: Sequence[str] = ("cloud", "channel", "edge"),
     ) -> None:
         self.ports = ports
         self.edge_url = f"http://{HOST}:{ports.edge_rest}"
         self.cloud_url = f"http://{HOST}:{ports.cloud_rest}"
         self._log_folder = log_folder
+        self._names = processes
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         cloud, channel = f"{HOST}:{ports.cloud_grpc}", f"{HOST}:{ports.channel_grpc}"
         self._commands = {
@@ -72,7 +75,7 @@ class Testbed:
 
     def __enter__(self) -> Self:
         try:
-            for name in self._commands:
+            for name in self._names:
                 self.start(name)
             self.wait_ready()
         except BaseException:
@@ -102,7 +105,9 @@ class Testbed:
             UnavailableError: a process ended, or they are not ready in time.
         """
         deadline = time.monotonic() + START_TIMEOUT_S
-        waiting = [f"{self.cloud_url}/health/ready", f"{self.edge_url}/health/ready"]
+        urls = {"cloud": f"{self.cloud_url}/health/ready", "edge": f"{self.edge_url}/health/ready"}
+        # The channel has no REST; the edge is ready only once it reaches it.
+        waiting = [urls[name] for name in self._names if name in urls]
         while waiting:
             self.check()
             if time.monotonic() > deadline:

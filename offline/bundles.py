@@ -1,6 +1,6 @@
 """Writing a bundle from trained parts, and measuring its unmerged reference."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,6 @@ from cloud.decoder import JsccDecoder
 from edge.torch_engine.encoder import JsccEncoder
 from offline.evaluate import Evaluator, Measurement
 from offline.recipe import Recipe
-from policies.policy import Policy
 from policies.record import ChannelProfile
 from thinwire.bundle import Bundle, Reference, file_sha256
 from thinwire.nn.backbone import VisionTransformer
@@ -29,15 +28,9 @@ def write_bundle(
     decoder: JsccDecoder,
     folder: Path,
 ) -> Bundle:
-    """Write weights (as float16, which halves the files and costs no accuracy) and manifest into ``folder``."""
+    """Write weights and manifest into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    parts: dict[str, nn.Module] = {"backbone": model, "encoder": encoder, "decoder": decoder}
-    files = {}
-    for name, part in parts.items():
-        path = folder / f"{name}.safetensors"
-        # Counters of batch normalisation are integers and stay so.
-        save_file({key: _compact(value) for key, value in part.state_dict().items()}, path)
-        files[path.name] = file_sha256(path)
+    files = write_weights({"backbone": model, "encoder": encoder, "decoder": decoder}, folder)
     bundle = Bundle(
         name=recipe.name,
         task="classify",
@@ -58,7 +51,22 @@ def write_bundle(
     return bundle
 
 
+def write_weights(parts: Mapping[str, nn.Module], folder: Path) -> dict[str, str]:
+    """Write each part's weights as ``NAME.safetensors``, in float16: that halves the files and costs no accuracy.
+
+    Returns:
+        the SHA-256 of each file, by its name.
+    """
+    files = {}
+    for name, part in parts.items():
+        path = folder / f"{name}.safetensors"
+        save_file({key: _compact(value) for key, value in part.state_dict().items()}, path)
+        files[path.name] = file_sha256(path)
+    return files
+
+
 def _compact(value: torch.Tensor) -> torch.Tensor:
+    # Counters of batch normalisation are integers and stay so.
     return (value.half() if value.is_floating_point() else value).contiguous()
 
 
@@ -94,9 +102,3 @@ def with_reference(bundle: Bundle, reference: Reference) -> Bundle:
     bundle = replace(bundle, reference=reference)
     bundle.save()
     return bundle
-
-
-def unmerged_policy(bundle: Bundle) -> Policy:
-    """The policy that merges nothing at the reference rate."""
-    rate = bundle.reference.symbols_per_token if bundle.reference else bundle.codec.max_symbols_per_token
-    return Policy.unmerged(bundle.split_layer, rate)

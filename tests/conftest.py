@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 import torch
 
+from tests.e2e.loopback import write_tiny_bundle
+from thinwire.bundle import Bundle
 from thinwire.nn.backbone import VisionTransformer, build_backbone
 
 torch.set_num_threads(1)
@@ -33,3 +35,9 @@ def tiny_vit(seed: int = 0, **kwargs: Any) -> VisionTransformer:
 def make_vit_fixture() -> Callable[..., VisionTransformer]:
     """The function that builds a tiny vision transformer."""
     return tiny_vit
+
+
+@pytest.fixture(name="tiny_bundle", scope="session")
+def tiny_bundle_fixture(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A whole bundle with random weights on disk."""
+    return write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny")

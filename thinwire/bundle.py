@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib import resources
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from thinwire.errors import BundleError
@@ -139,13 +139,21 @@ class Bundle:
         """Check every file against the manifest.
 
         Raises:
-            BundleError: a file is missing or altered.
+            BundleError: a file is missing or altered, or lies outside the folder.
         """
         for name, expected in self.files.items():
+            if not _is_inside(name):
+                raise BundleError(f"bundle {self.name}: {name!r} does not name a file inside its folder")
             if not self.path(name).is_file():
                 raise BundleError(f"bundle {self.name}: {name} is missing")
             if file_sha256(self.path(name)) != expected:
                 raise BundleError(f"bundle {self.name}: {name} was altered: its SHA-256 is not the manifest's")
+
+
+def _is_inside(name: str) -> bool:
+    # By the rules of both systems, wherever the bundle is read.
+    paths = (PurePosixPath(name), PureWindowsPath(name))
+    return not any(path.anchor or ".." in path.parts for path in paths)
 
 
 def file_sha256(path: Path) -> str:
@@ -173,9 +181,12 @@ def load_bundle(name_or_folder: str | Path) -> Bundle:
         folder = shipped() / str(name_or_folder)
     try:
         content = json.loads((folder / MANIFEST).read_text())
-    except (OSError, ValueError) as error:
+    # A manifest nested too deeply ends in a RecursionError.
+    except (OSError, ValueError, RecursionError) as error:
         known = ", ".join(sorted(path.parent.name for path in shipped().glob(f"*/{MANIFEST}")))
         raise BundleError(f"no readable bundle {name_or_folder}: {error} (shipped: {known})") from None
+    if not isinstance(content, dict):
+        raise BundleError(f"bundle {folder.name}: its manifest is no JSON object")
     version = content.pop("schema_version", None)
     if version != SCHEMA_VERSION:
         raise BundleError(f"bundle {folder.name} has schema {version}; this version reads {SCHEMA_VERSION}")
@@ -188,11 +199,12 @@ def load_bundle(name_or_folder: str | Path) -> Bundle:
                 "preprocessing": Preprocessing(**prepared | {k: tuple(prepared[k]) for k in ("mean", "std")}),
                 "merging": Merging(**content["merging"]),
                 "codec": Codec(**codec | {k: tuple(codec[k]) for k in ("rates", "snr_db")}),
+                "files": dict(content["files"]),
                 "reference": Reference(**reference) if reference else None,
                 "folder": folder,
             }
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"bundle {folder.name}: its manifest is incomplete: {error}") from None
     bundle.verify()
     return bundle

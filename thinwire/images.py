@@ -13,8 +13,17 @@ from thinwire.errors import InvalidImageError, PayloadTooLargeError
 
 MAX_BYTES = 16 * 2**20
 MAX_PIXELS = 50_000_000
+# As many as JPEG allows. Pillow keeps every row by itself: 50 million rows of one pixel would take a gigabyte.
+MAX_SIDE = 65_535
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+# Of a longer image only the middle is resized: the rest would be enlarged only to be cut away, and a JPEG of
+# 1 x 65535 pixels would take gigabytes.
+MAX_ASPECT = 8
 RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+# Pillow warns of what it meets in damaged files. Filters belong to the whole process, so this stands here and not in
+# a `warnings.catch_warnings` around each decoding, which threads that overlap would leave behind for good.
+warnings.filterwarnings("ignore", module=r"PIL\.", append=True)
 
 
 @dataclass(frozen=True)
@@ -43,24 +52,23 @@ def decode(data: bytes) -> Image.Image:
         data: an encoded image in one of `FORMATS`.
 
     Raises:
-        PayloadTooLargeError: more than `MAX_BYTES` bytes or, as its header says, `MAX_PIXELS` pixels.
+        PayloadTooLargeError: more than `MAX_BYTES` bytes or, as its header says, more than `MAX_PIXELS` pixels or
+            `MAX_SIDE` a side.
         InvalidImageError: the bytes are not a whole image.
     """
     if len(data) > MAX_BYTES:
         raise PayloadTooLargeError(f"the image has {len(data)} bytes; the limit is {MAX_BYTES}")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
-            if image.width * image.height > MAX_PIXELS:
-                raise PayloadTooLargeError(
-                    f"the image has {image.width} x {image.height} pixels; the limit is {MAX_PIXELS}"
-                )
-            image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
+        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+        if image.width * image.height > MAX_PIXELS or max(image.size) > MAX_SIDE:
+            raise PayloadTooLargeError(
+                f"the image has {image.width} x {image.height} pixels; the limit is {MAX_PIXELS}, and {MAX_SIDE} a side"
+            )
+        image.load()
+        return _to_rgb(ImageOps.exif_transpose(image))
     except PayloadTooLargeError:
         raise
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PayloadTooLargeError(str(error)) from None
     except UnidentifiedImageError:
         raise InvalidImageError(f"{len(data)} bytes that are not an image ({', '.join(FORMATS)})") from None
@@ -72,7 +80,7 @@ def decode(data: bytes) -> Image.Image:
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         # Pillow's own conversion clips 16-bit grey at 255 instead of scaling it.
-        grey = np.asarray(image, dtype=np.float32)
+        grey = np.nan_to_num(np.asarray(image, dtype=np.float32))
         return Image.fromarray(np.clip(grey / 257.0, 0, 255).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
@@ -86,6 +94,7 @@ def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.ui
     Returns:
         a ``size x size x 3`` array of uint8.
     """
+    image = _trim(image)
     size = preprocessing.size
     shorter = math.floor(size / preprocessing.crop)
     scale = shorter / min(image.size)
@@ -94,6 +103,16 @@ def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.ui
         image = image.resize((width, height), RESAMPLING[preprocessing.interpolation])
     left, top = (width - size) // 2, (height - size) // 2
     return np.asarray(image.crop((left, top, left + size, top + size)), dtype=np.uint8)
+
+
+def _trim(image: Image.Image) -> Image.Image:
+    """The middle of an image, at most `MAX_ASPECT` times as long as it is wide, with the same centre."""
+    limit = MAX_ASPECT * min(image.size)
+    width, height = (min(side, limit + (side - limit) % 2) for side in image.size)
+    if (width, height) == image.size:
+        return image
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
 
 
 def normalise(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import sys
 from datetime import UTC, datetime
 
@@ -17,17 +18,22 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line of JSON for the record."""
-        entry = {
+        entry: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "service": self._service,
             "logger": record.name,
             "message": record.getMessage(),
         }
-        entry |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        entry |= {name: _plain(value) for name, value in vars(record).items() if name not in _STANDARD}
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return json.dumps(entry, default=str)
+
+
+def _plain(value: object) -> object:
+    # JSON has no NaN and no infinity.
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def configure(service: str, level: str = "INFO") -> None:

@@ -14,6 +14,8 @@ from thinwire.errors import DeadlineError, ThinwireError, UnavailableError
 
 ERROR_METADATA = "thinwire-error"
 MAX_MESSAGE_BYTES = 64 * 2**20
+# A receiver drops trailers over 8 KiB, status and all, and one character takes up to 12 bytes on the wire.
+MAX_DETAIL_CHARACTERS = 600
 _LIMITS: list[tuple[str, Any]] = [
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -95,7 +97,10 @@ class Server:
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: ThinwireError) -> NoReturn:
     """End a call with the status that the error's class has, its code in the trailing metadata."""
     status = getattr(grpc.StatusCode, error.grpc_status)
-    await context.abort(status, str(error), ((ERROR_METADATA, error.code),))
+    detail = str(error)
+    if len(detail) > MAX_DETAIL_CHARACTERS:
+        detail = detail[: MAX_DETAIL_CHARACTERS - 3] + "..."
+    await context.abort(status, detail, ((ERROR_METADATA, error.code),))
     raise AssertionError("unreachable: abort always raises")
 
 

@@ -36,20 +36,18 @@ def _demo(options: argparse.Namespace) -> None:
         return
     reference = bundle.reference
     assert reference is not None
-    print(
-        f"bundle {bundle.name}, AWGN at {options.snr:g} dB; unmerged, a frame takes {reference.channel_uses} uses"
-    )
+    print(f"bundle {bundle.name}, AWGN at {options.snr:g} dB; unmerged, a frame takes {reference.channel_uses} uses")
     print(table([as_text(row) for row in rows]))
 
 
 def _up(options: argparse.Namespace) -> None:
     import signal
 
-    from deploy.testbed import Ports, Testbed
+    from deploy.testbed import LocalTestbed, Ports
 
     # So that SIGTERM, too, stops the three processes in order.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with Testbed(options.bundle, Ports(), ("--model", options.model, "--snr", str(options.snr))) as testbed:
+    with LocalTestbed(options.bundle, Ports(), ("--model", options.model, "--snr", str(options.snr))) as testbed:
         print(f"edge  {testbed.edge_url}  (docs at /docs)")
         print(f"cloud {testbed.cloud_url}  (docs at /docs)", flush=True)
         while True:

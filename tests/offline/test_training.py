@@ -105,9 +105,7 @@ def test_the_codec_learns_and_resumes(tmp_path):
     recipe = CodecRecipe(epochs=3, batch_size=32, learning_rate=3e-3, token_loss=0.1, size_loss=0.1)
 
     def trainer(name, epochs):
-        return CodecTrainer(
-            model, 3, BUNDLE.codec, replace(recipe, epochs=epochs), features, tmp_path / name, seed=1
-        )
+        return CodecTrainer(model, 3, BUNDLE.codec, replace(recipe, epochs=epochs), features, tmp_path / name, seed=1)
 
     def loss_of(pair):
         with torch.no_grad():

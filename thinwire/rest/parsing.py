@@ -2,12 +2,13 @@
 
 import base64
 import binascii
-import json
+from collections.abc import AsyncGenerator
+from typing import Any
 
 from fastapi import Request
 from pydantic import ValidationError
-from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
+from starlette.datastructures import ImmutableMultiDict, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from thinwire.errors import InvalidImageError, InvalidRequestError, PayloadTooLargeError
 from thinwire.images import MAX_BYTES
@@ -24,19 +25,24 @@ async def read_body(request: Request) -> bytes:
     Raises:
         PayloadTooLargeError: over `MAX_BODY_BYTES`, by the header or by what arrives.
     """
-    body = bytearray()
+    return b"".join([chunk async for chunk in _limited(request)])
+
+
+async def _limited(request: Request) -> AsyncGenerator[bytes]:
+    received = 0
     async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
+        received += len(chunk)
+        if received > MAX_BODY_BYTES:
             raise PayloadTooLargeError(f"the body is over {MAX_BODY_BYTES} bytes")
-    return bytes(body)
+        yield chunk
 
 
 async def parse_classify(request: Request) -> tuple[bytes, Parameters]:
     """Image and parameters of a request.
 
     JSON carries `ClassifyBody`. Multipart carries the image as the file ``image`` and, optionally, the JSON of
-    `Parameters` as the field ``parameters``. A raw ``image/*`` body carries that JSON in the query ``parameters``.
+    `Parameters` as the field ``parameters``. A raw ``image/*`` body carries that JSON in the query ``parameters``. Any
+    other field or query is refused.
 
     Raises:
         InvalidRequestError: the body or a parameter is not what was expected.
@@ -47,6 +53,8 @@ async def parse_classify(request: Request) -> tuple[bytes, Parameters]:
     if declared.isdecimal() and int(declared) > MAX_BODY_BYTES:
         raise PayloadTooLargeError(f"the body has {declared} bytes; the limit is {MAX_BODY_BYTES}")
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    is_raw = media_type.startswith("image/") or media_type == "application/octet-stream"
+    _check_names(request.query_params, {"parameters"} if is_raw else set(), "query")
     if media_type == "application/json":
         try:
             body = ClassifyBody.model_validate_json(await read_body(request))
@@ -55,7 +63,7 @@ async def parse_classify(request: Request) -> tuple[bytes, Parameters]:
         return _decode_base64(body.inputs), body.parameters
     if media_type == "multipart/form-data":
         return await _parse_multipart(request)
-    if media_type.startswith("image/") or media_type == "application/octet-stream":
+    if is_raw:
         parameters = _parse_parameters(request.query_params.get("parameters"))
         return await read_body(request), parameters
     raise InvalidRequestError(
@@ -64,27 +72,43 @@ async def parse_classify(request: Request) -> tuple[bytes, Parameters]:
 
 
 async def _parse_multipart(request: Request) -> tuple[bytes, Parameters]:
+    # Not `request.form`: it would write a file of any size to disk.
+    parser = MultiPartParser(
+        request.headers, _limited(request), max_files=1, max_fields=2, max_part_size=MAX_BODY_BYTES
+    )
     try:
-        async with request.form(max_files=1, max_fields=2, max_part_size=MAX_BODY_BYTES) as form:
-            image, parameters = form.get("image"), form.get("parameters")
-            if not isinstance(image, UploadFile):
-                raise InvalidRequestError("the form needs the image as a file in the field 'image'")
-            if isinstance(parameters, UploadFile):
-                raise InvalidRequestError("the field 'parameters' must be JSON text, not a file")
-            return await image.read(MAX_BYTES + 1), _parse_parameters(parameters)
-    except HTTPException as error:
-        raise InvalidRequestError(f"the form cannot be read: {error.detail}") from None
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise InvalidRequestError(f"the form cannot be read: {error.message}") from None
+    try:
+        _check_names(form, {"image", "parameters"}, "form")
+        image, parameters = form.get("image"), form.get("parameters")
+        if not isinstance(image, UploadFile):
+            raise InvalidRequestError("the form needs the image as a file in the field 'image'")
+        if isinstance(parameters, UploadFile):
+            raise InvalidRequestError("the field 'parameters' must be JSON text, not a file")
+        return await image.read(MAX_BYTES + 1), _parse_parameters(parameters)
+    finally:
+        await form.close()
+
+
+def _check_names(given: ImmutableMultiDict[str, Any], allowed: set[str], where: str) -> None:
+    # What is not read must not be ignored: the caller would believe that it took effect.
+    for name, _ in given.multi_items():
+        if name not in allowed:
+            expected = " and ".join(sorted(allowed)) or "nothing"
+            raise InvalidRequestError(f"the {where} may hold {expected}, got {name[:80]!r}")
+        if len(given.getlist(name)) > 1:
+            raise InvalidRequestError(f"the {where} holds {name!r} more than once")
 
 
 def _parse_parameters(text: str | None) -> Parameters:
     if text is None:
         return Parameters()
     try:
-        return Parameters.model_validate(json.loads(text))
+        return Parameters.model_validate_json(text)
     except ValidationError as error:
-        raise InvalidRequestError(describe_validation(error.errors(include_url=False))) from None
-    except ValueError as error:
-        raise InvalidRequestError(f"parameters is not JSON: {error}") from None
+        raise InvalidRequestError(f"parameters: {describe_validation(error.errors(include_url=False))}") from None
 
 
 def _decode_base64(text: str) -> bytes:

@@ -14,6 +14,9 @@ from thinwire.rest.schemas import ProblemBody
 log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 1
+# A body can hold a million unknown fields; nobody reads a million lines.
+MAX_ERRORS = 10
+MAX_PART_CHARACTERS = 80
 RESPONSES: dict[int | str, dict[str, Any]] = {
     "default": {
         "description": "An error by RFC 9457",
@@ -35,7 +38,12 @@ def _response(status: int, title: str, detail: str, code: str, headers: dict[str
 
 def describe_validation(errors: list[Any]) -> str:
     """One line for pydantic's list of errors: where, and what was expected."""
-    lines = (f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}" for error in errors)
+    lines = [
+        ": ".join(filter(None, (".".join(str(part)[:MAX_PART_CHARACTERS] for part in error["loc"]), error["msg"])))
+        for error in errors[:MAX_ERRORS]
+    ]
+    if len(errors) > MAX_ERRORS:
+        lines.append(f"and {len(errors) - MAX_ERRORS} more")
     return "; ".join(lines)
 
 

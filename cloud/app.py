@@ -1,0 +1,163 @@
+"""The cloud's REST interface: the plain model on a whole image, which is what one does without a link."""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from numpy.typing import NDArray
+
+from cloud.batcher import Batcher
+from cloud.servicer import rank_labels
+from thinwire.bundle import Bundle
+from thinwire.errors import DeadlineError, InvalidRequestError
+from thinwire.images import Preprocessing, decode, to_pixels
+from thinwire.rest import problems
+from thinwire.rest.parsing import parse_classify
+from thinwire.rest.schemas import (
+    BudgetBody,
+    ClassifyBody,
+    ClassifyResponse,
+    HealthResponse,
+    LabelBody,
+    ModelBody,
+    ModelsResponse,
+    Parameters,
+    TimingsBody,
+)
+
+log = logging.getLogger(__name__)
+
+
+def create_app(
+    bundle: Bundle, images: Batcher[NDArray[np.uint8], NDArray[np.float32]], ready: Callable[[], bool]
+) -> FastAPI:
+    """The application for one bundle.
+
+    Args:
+        images: runs the plain model on a ``size x size x 3`` array of uint8; gives ``classes`` logits.
+        ready: whether the process takes requests.
+    """
+    app = FastAPI(title="Thinwire cloud", description=__doc__, responses=problems.RESPONSES)
+    problems.install(app)
+
+    @app.post("/v1/classify", openapi_extra=_describe_classify())
+    async def classify(request: Request) -> ClassifyResponse:
+        """Classify one image with the plain model. What concerns the link applies at the edge and is refused here."""
+        start = time.perf_counter()
+        deadline = asyncio.get_running_loop().time()
+        data, parameters = await parse_classify(request)
+        _refuse_link_parameters(parameters)
+        parsed = time.perf_counter()
+        try:
+            # From the request's start: the upload is part of what the user waits for.
+            async with asyncio.timeout_at(deadline + parameters.timeout_ms / 1e3):
+                pixels = await asyncio.to_thread(_prepare, data, bundle.preprocessing)
+                logits = await images.submit(pixels)
+        except TimeoutError:
+            raise DeadlineError(f"no answer within {parameters.timeout_ms:g} ms") from None
+        outputs = [LabelBody(label=name, score=p) for name, p in rank_labels(logits, bundle.labels, parameters.top_k)]
+        identity, end = secrets.token_hex(16), time.perf_counter()
+        timings = TimingsBody(edge=None, channel=None, cloud=1e3 * (end - parsed), total=1e3 * (end - start))
+        log.info("image", extra={"request_id": identity, "bytes": len(data), "ms": round(timings.total, 3)})
+        return ClassifyResponse(id=identity, outputs=outputs, policy=None, link=None, cost=None, timings_ms=timings)
+
+    @app.get("/v1/models")
+    async def models() -> ModelsResponse:
+        """The bundle that this process serves."""
+        return ModelsResponse(
+            models=[
+                ModelBody(
+                    name=bundle.name,
+                    digest=bundle.digest,
+                    task=bundle.task,
+                    labels=list(bundle.labels),
+                    input_size=bundle.preprocessing.size,
+                    split_layer=bundle.split_layer,
+                    depth=bundle.depth,
+                    patches=bundle.patches,
+                    rates=list(bundle.codec.rates),
+                )
+            ]
+        )
+
+    @app.get("/health/live")
+    async def live() -> HealthResponse:
+        """Whether the process lives."""
+        return HealthResponse(status="ok")
+
+    @app.get("/health/ready", responses={503: {"model": HealthResponse}})
+    async def is_ready() -> JSONResponse:
+        """Whether the process takes requests; not before it has started, nor once it stops."""
+        body = HealthResponse(status="ok" if ready() else "unavailable")
+        return JSONResponse(body.model_dump(), 200 if body.status == "ok" else 503)
+
+    return app
+
+
+def _prepare(data: bytes, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    return to_pixels(decode(data), preprocessing)
+
+
+def _refuse_link_parameters(parameters: Parameters) -> None:
+    """Refuse what would have no effect here: its sender would believe that it took effect."""
+    refused = {
+        f"policy {parameters.policy!r}": parameters.policy not in ("auto", "none"),
+        "budget": parameters.budget != BudgetBody(),
+        "channel": parameters.channel is not None,
+    }
+    for name, present in refused.items():
+        if present:
+            raise InvalidRequestError(f"{name}: the cloud has no link and runs the plain model; send this to the edge")
+
+
+def _describe_classify() -> dict[str, Any]:
+    """OpenAPI of the three forms of a request, which FastAPI cannot see since we read the body ourselves."""
+    parameters = _inlined(Parameters.model_json_schema())
+    form = {
+        "type": "object",
+        "required": ["image"],
+        "properties": {"image": {"type": "string", "format": "binary"}, "parameters": parameters},
+    }
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": _inlined(ClassifyBody.model_json_schema())},
+                "multipart/form-data": {
+                    "schema": form,
+                    "encoding": {"parameters": {"contentType": "application/json"}},
+                },
+                "image/*": {"schema": {"type": "string", "format": "binary"}},
+            },
+        },
+        "parameters": [
+            {
+                "name": "parameters",
+                "in": "query",
+                "description": "With a raw image body only: the parameters as JSON",
+                "content": {"application/json": {"schema": parameters}},
+            }
+        ],
+    }
+
+
+def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
+    """A JSON schema with its definitions in place: a ``#/$defs/...`` inside an OpenAPI document points nowhere."""
+
+    def resolve(node: Any) -> Any:
+        if isinstance(node, list):
+            return [resolve(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        if "$ref" in node:
+            node = schema["$defs"][node["$ref"].rpartition("/")[2]] | node
+        return {name: resolve(value) for name, value in node.items() if name not in ("$ref", "$defs")}
+
+    resolved: dict[str, Any] = resolve(schema)
+    return resolved

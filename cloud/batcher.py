@@ -1,0 +1,146 @@
+"""Micro-batching: requests that arrive together run through the model together, and each gets its own answer."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+from thinwire.errors import UnavailableError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Batcher(Generic[T, R]):
+    """Collects items into batches and runs them one after the other on one worker thread.
+
+    Models are not re-entrant, and the event loop must stay free. Nothing waits for a batch to fill while the model is
+    busy: what arrives meanwhile forms the next one, so batches grow with the load by themselves.
+
+    Args:
+        run: maps items to as many results, in order.
+        max_batch: most items in one call of ``run``.
+        max_wait_s: how long, in seconds, the first item waits for company when the model is idle.
+        max_queue: most items that wait while a batch runs.
+        worker: the one-thread executor of a model that several batchers share; by default the batcher has its own.
+
+    Raises:
+        ValueError: ``max_batch`` or ``max_queue`` is under 1, or ``max_wait_s`` is negative.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[T]], Sequence[R]],
+        max_batch: int,
+        max_wait_s: float,
+        max_queue: int,
+        worker: ThreadPoolExecutor | None = None,
+    ) -> None:
+        if max_batch < 1 or max_queue < 1 or max_wait_s < 0:
+            raise ValueError(
+                "expected max_batch >= 1, max_queue >= 1 and max_wait_s >= 0, "
+                f"got {max_batch}, {max_queue} and {max_wait_s}"
+            )
+        self._run = run
+        self._max_batch = max_batch
+        self._max_wait_s = max_wait_s
+        self._max_queue = max_queue
+        self._worker = worker or ThreadPoolExecutor(1, thread_name_prefix="batcher")
+        self._owns_worker = worker is None
+        # A dict, so that a caller who goes leaves the middle of the queue at once.
+        self._waiting: dict[asyncio.Future[R], T] = {}
+        self._full = asyncio.Event()
+        self._work: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def submit(self, item: T) -> R:
+        """The result for one item. If the caller is cancelled before its batch starts, the item never runs.
+
+        Raises:
+            UnavailableError: the queue is full, or the batcher is closed.
+            Exception: what ``run`` raises for this item when it runs alone.
+        """
+        if self._closed:
+            raise UnavailableError("the server is stopping")
+        if len(self._waiting) >= self._max_queue:
+            raise UnavailableError(f"{self._max_queue} requests wait already; send it again later")
+        result: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        self._waiting[result] = item
+        if len(self._waiting) >= self._max_batch:
+            self._full.set()
+        if self._work is None:
+            self._work = asyncio.create_task(self._serve())
+        try:
+            return await result
+        finally:
+            self._waiting.pop(result, None)
+
+    async def close(self) -> None:
+        """Refuse new items and those that wait, and finish the batch that runs."""
+        self._closed = True
+        for result in self._waiting:
+            if not result.done():
+                result.set_exception(UnavailableError("the server is stopping"))
+        self._waiting.clear()
+        self._full.set()
+        if self._work is not None:
+            # Not awaited itself: a caller who gives up on closing must not cancel the batch with it.
+            await asyncio.wait({self._work})
+        if self._owns_worker:
+            self._worker.shutdown()
+
+    async def _serve(self) -> None:
+        """Run batches until nothing waits."""
+        try:
+            if self._max_wait_s > 0 and 0 < len(self._waiting) < self._max_batch:
+                self._full.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._full.wait(), self._max_wait_s)
+            while batch := self._take():
+                await self._run_batch(batch)
+        finally:
+            self._work = None
+
+    def _take(self) -> dict[asyncio.Future[R], T]:
+        # A caller that was cancelled in this very turn of the loop has not yet left the queue itself.
+        live = [result for result in self._waiting if not result.done()][: self._max_batch]
+        return {result: self._waiting.pop(result) for result in live}
+
+    async def _run_batch(self, batch: dict[asyncio.Future[R], T]) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            answers = await loop.run_in_executor(self._worker, self._attempt, list(batch.values()))
+        except Exception as error:
+            if len(batch) == 1:
+                _settle(next(iter(batch)), error=error)
+                return
+            # One item may have spoilt the batch for its neighbours.
+            for result, item in batch.items():
+                if not result.done():
+                    await self._run_batch({result: item})
+            return
+        for result, answer in zip(batch, answers, strict=True):
+            _settle(result, answer)
+
+    def _attempt(self, items: list[T]) -> Sequence[R]:
+        try:
+            results = self._run(items)
+        except BaseException as error:
+            # StopIteration cannot pass through a future, and an exit raised here would end the event loop.
+            if isinstance(error, Exception) and not isinstance(error, StopIteration):
+                raise
+            raise RuntimeError(f"the model raised {error!r}") from error
+        if len(results) != len(items):
+            raise RuntimeError(f"expected {len(items)} results, got {len(results)}")
+        return results
+
+
+def _settle(result: asyncio.Future[R], answer: R | None = None, error: Exception | None = None) -> None:
+    # The caller may have gone while the batch ran.
+    if result.done():
+        return
+    if error is not None:
+        result.set_exception(error)
+    else:
+        result.set_result(answer)  # type: ignore[arg-type]

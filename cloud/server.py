@@ -1,0 +1,169 @@
+"""The cloud as a process: gRPC and REST on one event loop, over one model."""
+
+import asyncio
+import contextlib
+import logging
+import math
+import signal
+import socket
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import uvicorn
+from numpy.typing import NDArray
+
+from cloud.answerer import Classifier, ReceivedTokens
+from cloud.app import create_app
+from cloud.batcher import Batcher
+from cloud.deduplication import Deduplicator
+from cloud.servicer import SemanticLinkServicer
+from thinwire import rpc
+from thinwire.bundle import Bundle
+from thinwire.errors import UnavailableError
+from thinwire.v1 import link_pb2, link_pb2_grpc
+
+log = logging.getLogger(__name__)
+SERVICE = link_pb2.DESCRIPTOR.services_by_name["SemanticLink"].full_name
+# A sender gives up on a frame long before the one, and cannot have so many under way as the other.
+REMEMBERED_S = 60.0
+REMEMBERED_FRAMES = 4096
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where the cloud listens, and how it batches.
+
+    Attributes:
+        grpc_address: ``host:port`` of the link; port 0 takes a free one.
+        rest_host: host of the REST interface.
+        rest_port: its port; 0 takes a free one.
+        max_batch: most frames, and most images, in one run of the model.
+        max_wait_ms: how long an idle model waits for company for its first frame. Waiting seldom pays: batches form
+            by themselves while the model is busy, and a lone frame waits in vain.
+        max_queue: most frames, and most images, that wait for the model.
+        grace_s: how long a stop waits for what runs.
+    """
+
+    grpc_address: str = "127.0.0.1:50051"
+    rest_host: str = "127.0.0.1"
+    rest_port: int = 8000
+    max_batch: int = 32
+    max_wait_ms: float = 0.0
+    max_queue: int = 256
+    grace_s: float = 10.0
+
+
+class _HttpServer(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the process's signals to `serve`, which drains the link as well."""
+        yield
+
+
+class CloudServer:
+    """One bundle's model behind gRPC and REST.
+
+    Must be made, started and stopped on one event loop.
+    """
+
+    def __init__(self, bundle: Bundle, classifier: Classifier, settings: Settings) -> None:
+        def frames(items: Sequence[ReceivedTokens]) -> list[NDArray[np.float32]]:
+            return list(classifier.classify_frames(items))
+
+        def images(items: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+            return list(classifier.classify_images(np.stack(items)))
+
+        self._bundle = bundle
+        self._settings = settings
+        # Not an attribute read through self: FastAPI's caches keep an application, and would keep this server with it.
+        self._ready = asyncio.Event()
+        # One thread for both: they are the same model.
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="model")
+        limits = settings.max_batch, settings.max_wait_ms / 1e3, settings.max_queue, self._worker
+        self._frames: Batcher[ReceivedTokens, NDArray[np.float32]] = Batcher(frames, *limits)
+        self._images: Batcher[NDArray[np.uint8], NDArray[np.float32]] = Batcher(images, *limits)
+        self._grpc = rpc.Server([SERVICE])
+        servicer = SemanticLinkServicer(bundle, self._frames, Deduplicator(REMEMBERED_FRAMES, REMEMBERED_S))
+        link_pb2_grpc.add_SemanticLinkServicer_to_server(servicer, self._grpc.grpc_server)  # type: ignore[no-untyped-call]
+        self._http = _HttpServer(
+            uvicorn.Config(
+                create_app(bundle, self._images, self._ready.is_set),
+                lifespan="off",
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                timeout_graceful_shutdown=math.ceil(settings.grace_s),
+            )
+        )
+        self._http_task: asyncio.Task[None] | None = None
+        self.grpc_port = 0
+        self.rest_port = 0
+
+    async def start(self) -> None:
+        """Listen, and report ready. From then on `grpc_port` and `rest_port` are the ports in use.
+
+        Raises:
+            UnavailableError: an address cannot be bound; nothing is left listening.
+        """
+        listener = _listen(self._settings.rest_host, self._settings.rest_port)
+        try:
+            self.grpc_port = await self._grpc.start(self._settings.grpc_address)
+        except UnavailableError:
+            listener.close()
+            raise
+        self.rest_port = listener.getsockname()[1]
+        self._http_task = asyncio.create_task(self._http.serve([listener]))
+        while not self._http.started:
+            await asyncio.sleep(0.005)
+        self._ready.set()
+        log.info(
+            "serving",
+            extra={"bundle": self._bundle.name, "grpc_port": self.grpc_port, "rest_port": self.rest_port},
+        )
+
+    async def stop(self) -> None:
+        """Report unready, finish what runs within the grace, and stop listening.
+
+        The link goes first, so that until it is drained `/health/ready` can still say that this process is leaving.
+        """
+        self._ready.clear()
+        await self._grpc.stop(self._settings.grace_s)
+        self._http.should_exit = True
+        if self._http_task is not None:
+            await self._http_task
+        await self._frames.close()
+        await self._images.close()
+        self._worker.shutdown()
+        log.info("stopped")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    if not 0 <= port < 2**16:
+        raise UnavailableError(f"cannot listen on {host}:{port}: ports are 0 to 65535")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise UnavailableError(f"cannot listen on {host}:{port}: {error}") from None
+
+
+async def serve(bundle: Bundle, classifier: Classifier, settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then drain. A second signal ends the process at once.
+
+    Raises:
+        UnavailableError: an address cannot be bound.
+    """
+    loop, leaving = asyncio.get_running_loop(), asyncio.Event()
+    signals = (signal.SIGTERM, signal.SIGINT)
+    server = CloudServer(bundle, classifier, settings)
+    await server.start()
+    for number in signals:
+        loop.add_signal_handler(number, leaving.set)
+    try:
+        await leaving.wait()
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+        await server.stop()

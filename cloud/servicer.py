@@ -1,0 +1,197 @@
+"""The cloud's end of the link: from a received frame to its labels."""
+
+import asyncio
+import hashlib
+import logging
+import math
+import struct
+import time
+from collections.abc import AsyncIterable, Sequence
+from typing import Any
+
+import grpc.aio
+import numpy as np
+from numpy.typing import NDArray
+
+from cloud.answerer import ReceivedTokens
+from cloud.batcher import Batcher
+from cloud.deduplication import Deduplicator
+from thinwire import rpc
+from thinwire.bundle import Bundle
+from thinwire.equalise import zero_forcing
+from thinwire.errors import BundleMismatchError, InvalidFrameError, InvalidRequestError, ThinwireError, UnknownTaskError
+from thinwire.frames import check_frame, count_uses, frame_key
+from thinwire.v1 import link_pb2, link_pb2_grpc
+
+log = logging.getLogger(__name__)
+Context = grpc.aio.ServicerContext[Any, Any]
+DEFAULT_TOP_K = 5
+MAX_IN_FLIGHT = 64
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+def rank_labels(logits: NDArray[np.float32], labels: Sequence[str], top_k: int) -> list[tuple[str, float]]:
+    """The best labels with their softmax scores, best first; of equal logits the earlier class first.
+
+    Args:
+        logits: one per class.
+        top_k: how many; all of them if there are fewer.
+    """
+    shifted = np.exp(logits.astype(np.float64) - logits.max())
+    scores = shifted / shifted.sum()
+    # By the logits: far below the best, unequal ones have equal scores.
+    best = np.argsort(-logits, kind="stable")[:top_k]
+    return [(labels[index], float(scores[index])) for index in best]
+
+
+def equalise(frame: link_pb2.Frame, symbols: NDArray[np.complex64]) -> ReceivedTokens:
+    """Undo the channel as the frame's reception describes it; without one the link has gain 1 and no noise.
+
+    Args:
+        symbols: the frame's symbols, ``N x S``.
+
+    Raises:
+        InvalidFrameError: the reception is impossible, or the result is not finite in single precision.
+    """
+    gain, noise_variance = 1 + 0j, 0.0
+    if frame.HasField("reception"):
+        gain = complex(frame.reception.gain_real, frame.reception.gain_imag)
+        noise_variance = frame.reception.noise_variance
+    if not (math.isfinite(gain.real) and math.isfinite(gain.imag)):
+        raise InvalidFrameError(f"the reception's gain must be finite, got {gain}")
+    if not (math.isfinite(noise_variance) and noise_variance >= 0):
+        raise InvalidFrameError(f"the reception's noise variance must be finite and >= 0, got {noise_variance}")
+    # In double precision, so that a deep fade does not lose the symbols before the division restores them.
+    wide, variance = zero_forcing(symbols.astype(np.complex128), np.complex128(gain), noise_variance)
+    with np.errstate(over="ignore", invalid="ignore"):
+        equalised = wide.astype(np.complex64)
+    if variance > _FLOAT32_MAX or not np.isfinite(equalised.view(np.float32)).all():
+        raise InvalidFrameError(f"the symbols are not finite after equalisation with the gain {gain}")
+    return ReceivedTokens(equalised, variance)
+
+
+def _digest(tokens: ReceivedTokens) -> bytes:
+    # A reception has no part of its own in this: after equalisation, nothing else of it reaches the model.
+    head = struct.pack("<QQd", *tokens.symbols.shape, tokens.noise_variance)
+    return hashlib.blake2b(head + tokens.symbols.tobytes(), digest_size=16).digest()
+
+
+class SemanticLinkServicer(link_pb2_grpc.SemanticLinkServicer):
+    """Serves `SemanticLink` for one bundle.
+
+    Args:
+        bundle: what frames must be of.
+        batcher: runs the decoder and the rest of the model; gives ``classes`` logits a frame.
+        deduplicator: keeps the logits, so that a repeated frame may ask for more labels than at first.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        batcher: Batcher[ReceivedTokens, NDArray[np.float32]],
+        deduplicator: Deduplicator[NDArray[np.float32]],
+    ) -> None:
+        self._bundle = bundle
+        self._batcher = batcher
+        self._deduplicator = deduplicator
+
+    async def Infer(self, request: link_pb2.Frame, context: Context) -> link_pb2.Result:  # noqa: N802
+        """One frame, one result; an error is the call's status."""
+        try:
+            return await self._answer(request)
+        except ThinwireError as error:
+            await rpc.abort(context, error)
+
+    async def Stream(self, request_iterator: AsyncIterable[link_pb2.Frame], context: Context) -> None:  # noqa: N802
+        """Many frames, results as they are ready; an error is the problem of its frame's result."""
+        slots, writing = asyncio.Semaphore(MAX_IN_FLIGHT), asyncio.Lock()
+
+        async def answer(frame: link_pb2.Frame) -> None:
+            try:
+                result = await self._answer(frame)
+            except ThinwireError as error:
+                result = _identified(frame)
+                result.problem.CopyFrom(link_pb2.Problem(code=error.code, detail=str(error)))
+            # The slot is held until the peer takes the result: one that does not read cannot make us hoard.
+            async with writing:
+                await context.write(result)
+            slots.release()
+
+        async with asyncio.TaskGroup() as tasks:
+            async for frame in request_iterator:
+                await slots.acquire()
+                tasks.create_task(answer(frame))
+
+    async def _answer(self, frame: link_pb2.Frame) -> link_pb2.Result:
+        """Answer one frame and log it; the only exceptions are cancellation and `ThinwireError`."""
+        start = time.perf_counter()
+        # Until it is known to be well formed, a frame's text may be as long as a message.
+        fields: dict[str, Any] = {
+            "request_id": frame.request_id[:32],
+            "link_id": frame.link_id[:64],
+            "tokens": frame.tokens,
+            "policy_id": frame.policy_id[:128],
+        }
+        fields["uses"] = count_uses(
+            frame.tokens, frame.symbols_per_token, side_information_bits=frame.side_information_bits
+        ).total
+        error = "cancelled"
+        try:
+            logits = await self._logits(frame)
+            result = _identified(frame)
+            for label, score in rank_labels(logits, self._bundle.labels, frame.top_k or DEFAULT_TOP_K):
+                result.outputs.add(label=label, score=score)
+            if frame.want_logits:
+                result.logits.extend(logits.tolist())
+            result.cloud_ms = 1e3 * (time.perf_counter() - start)
+            error = ""
+            return result
+        except ThinwireError as known:
+            error = known.code
+            raise
+        except Exception:
+            error = ThinwireError.code
+            log.exception("unexpected error", extra=fields)
+            raise ThinwireError("an unexpected error; see the log") from None
+        finally:
+            fields["ms"] = round(1e3 * (time.perf_counter() - start), 3)
+            log.info("frame", extra=fields | ({"error": error} if error else {}))
+
+    async def _logits(self, frame: link_pb2.Frame) -> NDArray[np.float32]:
+        tokens = equalise(frame, self._check(frame))
+        logits = await self._deduplicator.share(frame_key(frame), _digest(tokens), lambda: self._batcher.submit(tokens))
+        if not np.isfinite(logits).all():
+            raise InvalidFrameError("the model has no finite answer for these symbols")
+        return logits
+
+    def _check(self, frame: link_pb2.Frame) -> NDArray[np.complex64]:
+        bundle = self._bundle
+        symbols = check_frame(frame)
+        if frame.bundle_digest != bundle.digest:
+            raise BundleMismatchError(
+                f"the frame is of the bundle {frame.bundle_digest[:64]!r}; this server holds {bundle.digest!r} "
+                f"({bundle.name})"
+            )
+        if frame.task not in ("", bundle.task):
+            raise UnknownTaskError(f"bundle {bundle.name} answers the task {bundle.task!r}, got {frame.task[:80]!r}")
+        if frame.symbols_per_token > bundle.codec.max_symbols_per_token:
+            raise InvalidFrameError(
+                f"symbols_per_token must be 1 to {bundle.codec.max_symbols_per_token} for bundle {bundle.name}, "
+                f"got {frame.symbols_per_token}"
+            )
+        if frame.tokens > bundle.patches + bundle.prefix_tokens:
+            raise InvalidFrameError(
+                f"tokens must be 1 to {bundle.patches + bundle.prefix_tokens} for bundle {bundle.name}, "
+                f"got {frame.tokens}"
+            )
+        if frame.side_information_bits:
+            raise InvalidFrameError(
+                f"bundle {bundle.name} takes no side information, got {frame.side_information_bits} bits"
+            )
+        if frame.question:
+            raise InvalidRequestError(f"the task {bundle.task!r} takes no question, got {frame.question[:80]!r}")
+        return symbols
+
+
+def _identified(frame: link_pb2.Frame) -> link_pb2.Result:
+    return link_pb2.Result(link_id=frame.link_id, request_id=frame.request_id, sequence_number=frame.sequence_number)

@@ -1,0 +1,291 @@
+"""The path of one image through the device: pixels, policy, symbols, frame, answer."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.engine import Encoded, Engine
+from edge.feedback import SnrFeedback
+from edge.link_client import LinkClient, LinkStream
+from policies.budget import Budget
+from policies.choice import resolve
+from policies.front import FrontFile
+from policies.policy import Policy
+from thinwire.bundle import Bundle
+from thinwire.errors import BundleError, DeadlineError, ThinwireError
+from thinwire.frames import ChannelUses, count_uses, pack_symbols
+from thinwire.images import decode, to_pixels
+from thinwire.rest.schemas import Parameters
+from thinwire.v1 import link_pb2
+
+UNMERGED = "none"
+# Images of a stream that are under way behind the one that is answered next: enough to keep engine and link busy.
+STREAM_WINDOW = 4
+
+_Send = Callable[[link_pb2.Frame, float], Awaitable[link_pb2.Result]]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of one image.
+
+    Attributes:
+        frame_id: the request id; later frames of a stream add "-" and their sequence number.
+        outputs: labels with their softmax scores, the best first.
+        logits: ``classes`` float32; empty unless they were asked for.
+        policy_id: id of the policy that served, or "none".
+        policy_digest: its digest.
+        capped: whether tokens were merged further to fit the cap.
+        tokens: tokens that were sent.
+        uses: channel uses as the proxy counted them, or as they are by our own count where no proxy took part.
+        cbr: channel uses over the numbers in the model's input.
+        snr_db: the proxy's estimate of the average SNR in dB; None without a proxy.
+        airtime_ms: time on the channel in milliseconds; 0 without a proxy.
+        edge_gmacs: what the device computed, in 10^9 multiply-accumulates.
+        merge_map: for each patch, the row of the token that it went into; int64.
+        edge_ms: from the request to the frame, waiting included.
+        channel_ms: time in the proxy; None without one.
+        cloud_ms: time in the cloud.
+        total_ms: the whole request.
+    """
+
+    frame_id: str
+    outputs: tuple[tuple[str, float], ...]
+    logits: NDArray[np.float32]
+    policy_id: str
+    policy_digest: str
+    capped: bool
+    tokens: int
+    uses: ChannelUses
+    cbr: float
+    snr_db: float | None
+    airtime_ms: float
+    edge_gmacs: float
+    merge_map: NDArray[np.int64]
+    edge_ms: float
+    channel_ms: float | None
+    cloud_ms: float
+    total_ms: float
+
+
+@dataclass(frozen=True)
+class _Choice:
+    policy: Policy
+    policy_id: str
+    cap: int | None
+
+
+class EdgeService:
+    """Classifies images over the link.
+
+    Args:
+        bundle: what both ends agree on.
+        engine: runs the device's side of the bundle; one image at a time.
+        front_file: the policies to choose from.
+        client: the link.
+        link_id: this device's name on the link.
+        nominal_snr_db: average SNR in dB to assume before the link has said any.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: Engine,
+        front_file: FrontFile,
+        client: LinkClient,
+        link_id: str,
+        nominal_snr_db: float,
+    ) -> None:
+        self.bundle = bundle
+        self.front_file = front_file
+        self.client = client
+        self._engine = engine
+        self._link_id = link_id
+        self._feedback = SnrFeedback(nominal_snr_db)
+        # One at a time: two encodings side by side would only slow each other down. A request that is cancelled
+        # leaves the queue; one that is already being encoded is finished and dropped.
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="edge-engine")
+
+    async def classify(
+        self, image_bytes: bytes, parameters: Parameters, request_id: str | None = None, want_logits: bool = False
+    ) -> Answer:
+        """Classify one encoded image.
+
+        Args:
+            image_bytes: the image as it came.
+            parameters: how to answer; ``timeout_ms`` bounds the whole request.
+            request_id: 32 hexadecimal digits that name the frame and key its noise; random when left out.
+            want_logits: ask for all logits.
+
+        Raises:
+            DeadlineError: the time ran out, wherever the request stood.
+            ThinwireError: any other error of the image, the choice, the engine or the link.
+        """
+        request_id = request_id or secrets.token_hex(16)
+        return await self._answer(image_bytes, parameters, request_id, 0, want_logits, self.client.infer)
+
+    async def classify_stream(
+        self, images: AsyncIterator[bytes], parameters: Parameters
+    ) -> AsyncGenerator[Answer | ThinwireError]:
+        """Classify images as they come, over one call; ``timeout_ms`` bounds each image by itself.
+
+        The frames share a request id and are numbered from 0 by their image.
+
+        Yields:
+            for each image, in the order of the images, the answer or the error that it met.
+        """
+        request_id = secrets.token_hex(16)
+        link = LinkStream(self.client)
+        # Bounded, so that images are read no faster than they are answered.
+        order: asyncio.Queue[asyncio.Task[Answer | ThinwireError] | None] = asyncio.Queue(STREAM_WINDOW)
+        tasks: set[asyncio.Task[Answer | ThinwireError]] = set()
+
+        async def answer(image: bytes, sequence_number: int) -> Answer | ThinwireError:
+            try:
+                return await self._answer(image, parameters, request_id, sequence_number, False, link.send)
+            except ThinwireError as error:
+                return error
+
+        async def read() -> None:
+            sequence_number = 0
+            try:
+                async for image in images:
+                    task = asyncio.create_task(answer(image, sequence_number))
+                    tasks.add(task)
+                    sequence_number += 1
+                    await order.put(task)
+            except Exception:
+                await order.put(None)
+                raise
+            await order.put(None)
+
+        reader = asyncio.create_task(read())
+        try:
+            while (task := await order.get()) is not None:
+                yield await task
+                tasks.discard(task)
+            await reader
+        finally:
+            for pending in (reader, *tasks):
+                pending.cancel()
+            await asyncio.gather(reader, *tasks, return_exceptions=True)
+            await link.close()
+
+    async def _answer(
+        self, image: bytes, parameters: Parameters, request_id: str, sequence_number: int, logits: bool, send: _Send
+    ) -> Answer:
+        started = time.perf_counter()
+        timeout_s = parameters.timeout_ms / 1000
+        limit = asyncio.timeout(timeout_s)
+        try:
+            async with limit:
+                pixels = await asyncio.to_thread(self._pixels, image)
+                snr_db = self._snr_db(parameters)
+                choice = self._choose(parameters, snr_db)
+                encoded = await asyncio.get_running_loop().run_in_executor(
+                    self._executor, self._engine.encode, pixels, choice.policy, snr_db, choice.cap
+                )
+                _check_cap(encoded, choice.cap)
+                frame = self._frame(encoded, choice, parameters, request_id, sequence_number)
+                frame.want_logits = logits
+                edge_s = time.perf_counter() - started
+                result = await send(frame, timeout_s - edge_s)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise DeadlineError(f"no answer within {parameters.timeout_ms:g} ms") from None
+        if result.HasField("channel") and _asked_snr_db(parameters) is None:
+            # The SNR that a request asked for itself says nothing of the link's own.
+            self._feedback.report(self._link_id, result.channel.snr_db)
+        return self._report(result, frame, encoded, edge_s, time.perf_counter() - started)
+
+    def _pixels(self, image: bytes) -> NDArray[np.uint8]:
+        return to_pixels(decode(image), self.bundle.preprocessing)
+
+    def _snr_db(self, parameters: Parameters) -> float:
+        asked = _asked_snr_db(parameters)
+        return self._feedback.snr_db(self._link_id) if asked is None else asked
+
+    def _choose(self, parameters: Parameters, snr_db: float) -> _Choice:
+        budget = Budget(**parameters.budget.model_dump())
+        if parameters.policy == UNMERGED:
+            if self.bundle.reference is None:
+                raise BundleError(f"bundle {self.bundle.name} has no unmerged reference: its rate was not measured")
+            policy = Policy.unmerged(self.bundle.split_layer, self.bundle.reference.symbols_per_token)
+            return _Choice(policy, UNMERGED, budget.cap)
+        front = self.front_file.current
+        measured, cap = resolve(front, parameters.policy, budget, snr_db, self.bundle.prefix_tokens)
+        return _Choice(measured.policy, measured.policy.id, cap)
+
+    def _frame(
+        self, encoded: Encoded, choice: _Choice, parameters: Parameters, request_id: str, sequence_number: int
+    ) -> link_pb2.Frame:
+        tokens, symbols_per_token = encoded.symbols.shape
+        frame = link_pb2.Frame(
+            link_id=self._link_id,
+            request_id=request_id,
+            sequence_number=sequence_number,
+            task=self.bundle.task,
+            bundle_digest=self.bundle.digest,
+            policy_id=choice.policy_id,
+            policy_digest=choice.policy.digest,
+            tokens=tokens,
+            symbols_per_token=symbols_per_token,
+            symbols=pack_symbols(encoded.symbols),
+            top_k=parameters.top_k,
+        )
+        if parameters.channel is not None:
+            asked = parameters.channel
+            frame.channel.CopyFrom(link_pb2.ChannelRequest(model=asked.model, snr_db=asked.snr_db, seed=asked.seed))
+        return frame
+
+    def _report(
+        self, result: link_pb2.Result, frame: link_pb2.Frame, encoded: Encoded, edge_s: float, total_s: float
+    ) -> Answer:
+        heard = result.channel if result.HasField("channel") else None
+        uses = (
+            count_uses(frame.tokens, frame.symbols_per_token)
+            if heard is None
+            else ChannelUses(heard.payload_uses, heard.pilot_uses, heard.side_information_uses)
+        )
+        suffix = f"-{frame.sequence_number}" if frame.sequence_number else ""
+        return Answer(
+            frame_id=frame.request_id + suffix,
+            outputs=tuple((output.label, output.score) for output in result.outputs),
+            logits=np.array(result.logits, dtype=np.float32),
+            policy_id=frame.policy_id,
+            policy_digest=frame.policy_digest,
+            capped=encoded.capped,
+            tokens=frame.tokens,
+            uses=uses,
+            cbr=uses.total / (self.bundle.preprocessing.size**2 * 3),
+            snr_db=None if heard is None else heard.snr_db,
+            airtime_ms=0.0 if heard is None else heard.airtime_ms,
+            edge_gmacs=encoded.edge_gmacs,
+            merge_map=encoded.merge_map,
+            edge_ms=edge_s * 1000,
+            channel_ms=None if heard is None else result.channel_ms,
+            cloud_ms=result.cloud_ms,
+            total_ms=total_s * 1000,
+        )
+
+    def close(self) -> None:
+        """Drop what still waits for the engine. The client is the caller's to close."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _asked_snr_db(parameters: Parameters) -> float | None:
+    return None if parameters.channel is None else parameters.channel.snr_db
+
+
+def _check_cap(encoded: Encoded, cap: int | None) -> None:
+    # The cap is a guarantee to whoever pays for the channel: no engine's mistake may reach the link.
+    uses = count_uses(*encoded.symbols.shape).total
+    if cap is not None and uses > cap:
+        raise ThinwireError(f"the engine made a frame of {uses} channel uses under a cap of {cap}; it was not sent")

@@ -1,0 +1,64 @@
+"""The three processes, started by the code behind `thinwire up` and `thinwire demo`."""
+
+import json
+import os
+import subprocess
+import sys
+
+import httpx
+import pytest
+
+from deploy.demo import as_text, photographs, run_demo
+from deploy.testbed import LocalTestbed, Ports
+from tests.e2e.loopback import png
+from tests.parts import random_pixels
+from thinwire.errors import InvalidRequestError, UnavailableError
+
+
+def test_the_demo_classifies_under_every_budget(tiny_bundle, tmp_path):
+    (tmp_path / "image.png").write_bytes(png(random_pixels(1)[0]))
+    rows = run_demo(tiny_bundle, list(photographs(tmp_path)), 10.0)
+    budgets = [row["budget"] for row in rows]
+    assert budgets[0] is None
+    assert len(budgets) == 5
+    for row in rows:
+        answer = row["answer"]
+        assert answer["timings_ms"]["total"] > 0
+        assert as_text(row)["tokens"] == str(answer["link"]["tokens"])
+        if row["budget"] is not None:
+            assert 0 < answer["link"]["channel_uses"] <= row["budget"]
+
+
+def test_a_dead_process_is_told_and_the_edge_says_that_it_is_not_ready(tiny_bundle, tmp_path):
+    with LocalTestbed(str(tiny_bundle.folder), Ports.free(), log_folder=tmp_path) as testbed:
+        body = {"inputs": "aGVsbG8="}
+        assert httpx.post(f"{testbed.edge_url}/v1/classify", json=body).status_code == 422
+        assert httpx.get(f"{testbed.cloud_url}/v1/models").json()["models"][0]["name"] == "tiny"
+        channel = testbed._processes["channel"]
+        channel.kill()
+        channel.wait()
+        with pytest.raises(UnavailableError, match="channel process ended"):
+            testbed.check()
+        answer = httpx.post(
+            f"{testbed.edge_url}/v1/classify", content=png(random_pixels(1)[0]), headers={"content-type": "image/png"}
+        )
+        assert (answer.status_code, answer.json()["error"]) == (503, "unavailable")
+        assert "retry-after" in answer.headers
+    lines = (tmp_path / "edge.log").read_text().splitlines()
+    assert all(json.loads(line)["service"] == "edge" for line in lines)
+
+
+def test_nothing_is_left_behind(tiny_bundle, tmp_path):
+    with LocalTestbed(str(tiny_bundle.folder), Ports.free(), log_folder=tmp_path) as testbed:
+        processes = list(testbed._processes.values())
+    assert [process.poll() for process in processes] == [0, 0, 0]
+
+
+def test_a_folder_without_images_is_refused(tmp_path):
+    with pytest.raises(InvalidRequestError, match="no images in"):
+        list(photographs(tmp_path))
+
+
+def test_the_command_starts_without_torch():
+    code = "import sys, deploy.cli.main; deploy.cli.main.parser(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], env=os.environ, check=False).returncode == 0

@@ -1,0 +1,125 @@
+"""Edge, channel and cloud in this process, speaking real gRPC over the loopback, with what they exchange on record."""
+
+import contextlib
+import io
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from channel.profiles import Profile
+from channel.server import ChannelServer
+from channel.server import Settings as ChannelSettings
+from cloud.server import CloudServer
+from cloud.server import Settings as CloudSettings
+from cloud.servicer import SemanticLinkServicer
+from cloud.torch_classifier import TorchClassifier
+from edge.engine import Encoded
+from edge.link_client import LinkClient
+from edge.service import EdgeService
+from edge.torch_engine.engine import TorchEngine
+from policies.front import Front, FrontFile
+from policies.policy import Policy
+from thinwire.bundle import FRONT, Bundle
+from thinwire.v1 import link_pb2
+
+
+@dataclass
+class RecordingEngine:
+    """An engine that keeps what it encoded."""
+
+    engine: TorchEngine
+    encoded: list[Encoded] = field(default_factory=list)
+
+    def encode(
+        self, pixels: NDArray[np.uint8], policy: Policy, snr_db: float, max_channel_uses: int | None = None
+    ) -> Encoded:
+        self.encoded.append(self.engine.encode(pixels, policy, snr_db, max_channel_uses))
+        return self.encoded[-1]
+
+
+@dataclass
+class Loopback:
+    """The running testbed.
+
+    Attributes:
+        service: the edge.
+        engine: what the edge encoded, in order.
+        delivered: the frames as the cloud got them, in order.
+    """
+
+    service: EdgeService
+    engine: RecordingEngine
+    delivered: list[link_pb2.Frame]
+
+
+@contextlib.asynccontextmanager
+async def loopback(bundle: Bundle, link_id: str, profile: Profile) -> AsyncIterator[Loopback]:
+    """Start all three on free ports with the weights of a bundle."""
+    cloud = CloudServer(bundle, TorchClassifier.load(bundle), CloudSettings(grpc_address="127.0.0.1:0", rest_port=0))
+    await cloud.start()
+    channel = ChannelServer(ChannelSettings(f"127.0.0.1:{cloud.grpc_port}", "127.0.0.1:0", profile))
+    client = LinkClient(f"127.0.0.1:{await channel.start()}")
+    engine = RecordingEngine(TorchEngine.load(bundle))
+    front_file = FrontFile(bundle.path(FRONT), bundle.digest)
+    service = EdgeService(bundle, engine, front_file, client, link_id, profile.snr_db)
+    delivered: list[link_pb2.Frame] = []
+    answer = SemanticLinkServicer._answer
+
+    async def record(servicer: SemanticLinkServicer, frame: link_pb2.Frame) -> link_pb2.Result:
+        delivered.append(frame)
+        return await answer(servicer, frame)
+
+    try:
+        with mock.patch.object(SemanticLinkServicer, "_answer", record):
+            yield Loopback(service, engine, delivered)
+    finally:
+        service.close()
+        await client.close()
+        await channel.stop()
+        await cloud.stop()
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """The pixels as a PNG, which keeps them as they are."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def write_tiny_bundle(folder: Path) -> Bundle:
+    """A whole bundle with random weights, a reference and a front of three policies, in ``folder``."""
+    from dataclasses import replace
+
+    from offline.bundles import measure_reference, with_reference, write_weights
+    from offline.data import LabelledImages
+    from offline.evaluate import Evaluator
+    from offline.sweep import Sweep
+    from policies.record import ChannelProfile
+    from policies.store import Store
+    from tests.parts import make_bundle, make_classifier, make_engine, random_pixels
+
+    options = {"class_token": False, "global_pool": "avg"}
+    engine, classifier = make_engine(**options), make_classifier(**options)
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = {"backbone": engine.model, "encoder": engine.encoder, "decoder": classifier.decoder}
+    bundle = replace(make_bundle(folder=folder, **options), files=write_weights(parts, folder))
+    generator = np.random.default_rng(0)
+    names = tuple(f"tiny/{index}" for index in range(40))
+    images = LabelledImages(names, random_pixels(40), generator.integers(0, 7, 40), bundle.labels)
+    evaluator = Evaluator.load(bundle, images)
+    # A rate that leaves room for budgets of a few per cent; random weights would give any.
+    reference = replace(measure_reference(evaluator, 0)[0], symbols_per_token=8, channel_uses=200)
+    bundle = with_reference(bundle, reference)
+    with Store(f"sqlite:///{folder / 'store.sqlite'}") as store:
+        sweep = Sweep(evaluator, store, ChannelProfile("awgn", 10.0), 0)
+        study = sweep.study("tiny")
+        policies = [Policy.create(*given) for given in (([-1.0] * 3, 1), ([0.5, 0.4, 0.3], 2), ([0.8, 0.7, 1.0], 8))]
+        sweep.run(study, policies, (0.0, 10.0))
+        # All three, whichever of them random weights make the best.
+        Front(bundle.name, bundle.digest, store.trials(study)).save(bundle.path(FRONT))
+    return bundle

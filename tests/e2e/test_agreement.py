@@ -1,0 +1,79 @@
+"""One code, two ways in: frames over real gRPC meet what `thinwire evaluate` computes."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from channel.keys import keyed_generator
+from channel.models.registry import get
+from channel.profiles import Profile
+from channel.realisation import apply
+from edge.torch_engine.vit import rules_for
+from offline.data import LabelledImages, load
+from offline.evaluate import LINK_ID, Evaluator, request_id_of
+from policies.front import Front
+from policies.record import ChannelProfile
+from tests.e2e.loopback import loopback, png
+from tests.parts import random_pixels
+from thinwire.bundle import FRONT, Bundle, load_bundle
+from thinwire.frames import unpack_symbols
+from thinwire.rest.schemas import Parameters
+
+SEED = 7
+SNR_DB = 5.0
+NEAR_TIE = 1e-4
+
+
+async def check_agreement(bundle: Bundle, images: LabelledImages, policy_id: str, channel: str) -> int:
+    """Send images through the processes and compare with the evaluator.
+
+    Returns:
+        how many images were left out for a near tie.
+    """
+    policy = Front.load(bundle.path(FRONT), bundle.digest).get(policy_id).policy
+    evaluator = Evaluator.load(bundle, images)
+    rules = rules_for(policy.thresholds)
+    margin = evaluator.engine.transform(images.pixels, rules, policy.thresholds).tokens.margin
+    near_tie = margin.numpy() < NEAR_TIE
+    expected = evaluator.measure_policy(policy, ChannelProfile(channel, SNR_DB), SEED)
+    encoded = evaluator.engine.transmit(
+        evaluator.engine.transform(images.pixels, rules), policy.symbols_per_token, SNR_DB
+    )
+    parameters = Parameters(policy=policy_id)
+    async with loopback(bundle, LINK_ID, Profile(model=channel, snr_db=SNR_DB, seed=SEED)) as testbed:
+        for index, name in enumerate(images.names):
+            request_id = request_id_of(name)
+            answer = await testbed.service.classify(png(images.pixels[index]), parameters, request_id, want_logits=True)
+            if near_tie[index]:
+                continue
+            sent, delivered = testbed.engine.encoded[-1].symbols, unpack_symbols(testbed.delivered[-1])
+            np.testing.assert_allclose(sent, encoded[index].symbols, atol=1e-5)
+            # The noise bit for bit: what the evaluator draws, applied to what this edge sent, is what arrived.
+            generator = keyed_generator(SEED, LINK_ID, request_id, 0)
+            assert np.array_equal(delivered, apply(sent, get(channel).draw(sent.shape, SNR_DB, generator)))
+            np.testing.assert_allclose(answer.logits, expected.logits[index], atol=1e-4)
+            assert (answer.uses.total, answer.tokens) == (expected.uses[index], expected.tokens[index])
+    return int(near_tie.sum())
+
+
+@pytest.mark.parametrize("channel", ["awgn", "rayleigh"])
+async def test_a_tiny_bundle_agrees(tiny_bundle, channel):
+    bundle = tiny_bundle
+    names = tuple(f"new/{index}" for index in range(20))
+    images = LabelledImages(names, random_pixels(20, seed=5), np.zeros(20, dtype=np.int64), bundle.labels)
+    for measured in Front.load(bundle.path(FRONT), bundle.digest).policies:
+        assert await check_agreement(bundle, images, measured.policy.id, channel) <= 4
+
+
+@pytest.mark.data
+async def test_a_hundred_test_images_agree():
+    bundle = load_bundle("cifar10")
+    data = Path(os.environ["THINWIRE_DATA"]) / "cifar10-test.tar"
+    images = load(str(data), bundle.preprocessing, bundle.labels).even_sample(100)
+    front = Front.load(bundle.path(FRONT), bundle.digest)
+    hardest = min(front.policies, key=lambda measured: measured.objectives.tokens)
+    left_out = await check_agreement(bundle, images, hardest.policy.id, "awgn")
+    print(f"{left_out} of 100 images left out for a near tie")
+    assert left_out <= 10

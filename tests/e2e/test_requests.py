@@ -1,0 +1,74 @@
+"""Requests through real gRPC with a real model: side by side, under budgets, and over every test image."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import budgets
+from channel.profiles import Profile
+from deploy.testbed import HOST, LocalTestbed, Ports
+from offline.data import load
+from offline.evaluate import request_id_of
+from policies.front import Front
+from tests.e2e.loopback import loopback, png
+from tests.parts import random_pixels
+from thinwire.bundle import FRONT, load_bundle
+from thinwire.rest.schemas import BudgetBody, Parameters
+
+
+async def test_two_policies_at_once_give_what_each_gives_alone(tiny_bundle):
+    policies = [measured.policy.id for measured in Front.load(tiny_bundle.path(FRONT), tiny_bundle.digest).policies]
+    images = [png(pixels) for pixels in random_pixels(6, seed=9)]
+    requests = [
+        (image, policy, request_id_of(f"{policy}/{i}")) for i, image in enumerate(images) for policy in policies
+    ]
+    async with loopback(tiny_bundle, "pair", Profile(snr_db=10.0, seed=1)) as testbed:
+
+        async def ask(image, policy, request_id):
+            answer = await testbed.service.classify(image, Parameters(policy=policy), request_id, want_logits=True)
+            return answer.policy_id, answer.tokens, answer.logits
+
+        together = await asyncio.gather(*(ask(*request) for request in requests))
+    # A second testbed: the first cloud would answer repeated frames from memory.
+    async with loopback(tiny_bundle, "pair", Profile(snr_db=10.0, seed=1)) as testbed:
+        alone = [
+            await testbed.service.classify(image, Parameters(policy=policy), request_id, want_logits=True)
+            for image, policy, request_id in requests
+        ]
+    assert len({tokens for _, tokens, _ in together}) > 1
+    for (policy_id, tokens, logits), answer, (_, asked, _) in zip(together, alone, requests, strict=True):
+        assert policy_id == asked
+        assert (tokens, policy_id) == (answer.tokens, answer.policy_id)
+        np.testing.assert_allclose(logits, answer.logits, atol=1e-4)
+
+
+@pytest.mark.parametrize("budget", [4, 11, 37, 120])
+async def test_no_frame_exceeds_its_budget(tiny_bundle, budget):
+    async with loopback(tiny_bundle, "budget", Profile()) as testbed:
+        for pixels in random_pixels(10, seed=4):
+            parameters = Parameters(budget=BudgetBody(channel_uses=budget))
+            answer = await testbed.service.classify(png(pixels), parameters)
+            assert 0 < answer.uses.total <= budget
+            assert len(testbed.delivered[-1].symbols) == 8 * answer.uses.total
+
+
+@pytest.mark.data
+@pytest.mark.timeout(900)
+async def test_budgets_hold_on_test_images_as_counted_by_the_proxy():
+    bundle = load_bundle("cifar10")
+    data = Path(os.environ["THINWIRE_DATA"]) / "cifar10-test.tar"
+    images = load(str(data), bundle.preprocessing, bundle.labels).even_sample(500)
+    ports = Ports.free()
+    with LocalTestbed("cifar10", ports, processes=("cloud", "channel")):
+        rows = await budgets.run(bundle, images, f"{HOST}:{ports.channel_grpc}", 10.0)
+    assert [row["budget"] for row in rows[1:]] == [
+        int(bundle.reference.channel_uses * s) for s in (0.5, 0.2, 0.1, 0.05)
+    ]
+    for row in rows:
+        assert row["answered"] == row["frames_at_proxy"] == 500
+        assert row["budget"] is None or 0 < row["channel_uses_max"] <= row["budget"]
+        # Far from chance, whatever the budget.
+        assert row["accuracy"] > 0.5

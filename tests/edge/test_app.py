@@ -1,0 +1,241 @@
+import asyncio
+import base64
+import json
+import re
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from edge import app as app_module
+from edge.app import create_app
+from edge.service import EdgeService
+from policies.front import Front
+from thinwire.bundle import FRONT, Bundle
+from thinwire.errors import BundleMismatchError
+from thinwire.rest.schemas import ClassifyResponse
+
+Picture = Callable[..., bytes]
+
+
+@pytest.fixture
+async def http(service: EdgeService) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(create_app(service))
+    async with httpx.AsyncClient(transport=transport, base_url="http://edge") as http:
+        yield http
+
+
+def body(image: bytes, **parameters: Any) -> dict[str, Any]:
+    return {"inputs": base64.b64encode(image).decode(), "parameters": parameters}
+
+
+def is_problem(response: httpx.Response, status: int, code: str) -> bool:
+    content = response.json()
+    assert response.headers["content-type"] == "application/problem+json"
+    assert content.keys() == {"type", "title", "status", "detail", "error"}
+    return (response.status_code, content["status"], content["error"]) == (status, status, code)
+
+
+async def test_the_response_is_complete(http: httpx.AsyncClient, cloud: Any, fine: Any, picture: Picture) -> None:
+    response = await http.post("/v1/classify", json=body(picture(), top_k=2, budget={"channel_uses": 32}))
+    assert response.status_code == 200
+    content = response.json()
+    ClassifyResponse.model_validate(content, strict=True)
+    timings = content.pop("timings_ms")
+    outputs = content.pop("outputs")
+    assert content == {
+        "id": cloud.frames[0].request_id,
+        "policy": {"id": fine.policy.id, "digest": fine.policy.digest, "capped": False},
+        "link": {
+            "tokens": 8,
+            "channel_uses": 35,
+            "payload_uses": 32,
+            "pilot_uses": 2,
+            "side_information_uses": 1,
+            "cbr": pytest.approx(35 / 192),
+            "snr_db": 10.0,
+            "airtime_ms": 0.5,
+        },
+        "cost": {"edge_gmacs": 0.25},
+    }
+    assert [output.keys() for output in outputs] == [{"label", "score"}] * 2
+    assert timings.keys() == {"edge", "channel", "cloud", "total"}
+    assert (timings["channel"], timings["cloud"]) == (1.0, 2.0)
+    assert timings["total"] > timings["edge"] > 0
+
+
+async def test_three_forms_of_a_request_are_one(http: httpx.AsyncClient, cloud: Any, picture: Picture) -> None:
+    parameters = {"top_k": 3, "budget": {"channel_uses": 8}}
+    text = json.dumps(parameters)
+    responses = [
+        await http.post("/v1/classify", json=body(picture(), **parameters)),
+        await http.post("/v1/classify", files={"image": picture()}, data={"parameters": text}),
+        await http.post(
+            "/v1/classify", content=picture(), headers={"content-type": "image/png"}, params={"parameters": text}
+        ),
+    ]
+    assert [response.status_code for response in responses] == [200] * 3
+    first, *others = [response.json()["outputs"] for response in responses]
+    assert len(first) == 3
+    assert others == [first, first]
+    assert len({frame.symbols for frame in cloud.frames}) == 1
+
+
+@pytest.mark.parametrize(
+    ("parameters", "status", "code"),
+    [
+        ({"policy": "p-unknown"}, 404, "unknown_policy"),
+        ({"budget": {"channel_uses": 1}}, 422, "budget_not_met"),
+        ({"budget": {"edge_gmacs": 0.01}}, 422, "budget_not_met"),
+        ({"channel": {"model": "pigeon"}}, 422, "invalid_request"),
+        ({"chanel": {"model": "awgn"}}, 422, "invalid_request"),
+        ({"budget": {"channel_uses": 8, "bandwidth_hz": 1e3, "airtime_ms": 1}}, 422, "invalid_request"),
+    ],
+)
+async def test_errors_are_problems(
+    http: httpx.AsyncClient, picture: Picture, parameters: dict[str, Any], status: int, code: str
+) -> None:
+    response = await http.post("/v1/classify", json=body(picture(), **parameters))
+    assert is_problem(response, status, code)
+
+
+async def test_the_links_own_words_reach_the_client(http: httpx.AsyncClient, picture: Picture) -> None:
+    response = await http.post("/v1/classify", json=body(picture(), channel={"model": "pigeon"}))
+    assert response.json()["detail"] == "unknown channel model 'pigeon'"
+
+
+async def test_an_unreadable_image_is_a_problem(http: httpx.AsyncClient, cloud: Any) -> None:
+    response = await http.post("/v1/classify", json=body(b"no image"))
+    assert is_problem(response, 422, "invalid_image")
+    assert cloud.frames == []
+
+
+async def test_an_explicit_policy_is_capped(http: httpx.AsyncClient, cloud: Any, fine: Any, picture: Picture) -> None:
+    parameters = {"policy": fine.policy.id, "budget": {"channel_uses": 21}}
+    response = await http.post("/v1/classify", json=body(picture(), **parameters))
+    assert response.json()["policy"] == {"id": fine.policy.id, "digest": fine.policy.digest, "capped": True}
+    assert len(cloud.frames[0].symbols) <= 21 * 8
+
+
+async def test_without_a_proxy_its_parts_are_null(http: httpx.AsyncClient, cloud: Any, picture: Picture) -> None:
+    cloud.snr_db = None
+    content = (await http.post("/v1/classify", json=body(picture()))).json()
+    assert content["link"]["snr_db"] is None
+    assert content["timings_ms"]["channel"] is None
+    assert content["link"]["channel_uses"] == 32
+
+
+async def test_a_link_that_is_down_is_503_until_it_is_back(
+    http: httpx.AsyncClient, cloud: Any, picture: Picture
+) -> None:
+    await cloud.stop()
+    response = await http.post("/v1/classify", json=body(picture()))
+    assert is_problem(response, 503, "unavailable")
+    assert response.headers["retry-after"] == "1"
+    await cloud.start()
+    async with asyncio.timeout(10):
+        while (response := await http.post("/v1/classify", json=body(picture()))).status_code == 503:
+            await asyncio.sleep(0.1)
+    assert response.status_code == 200
+
+
+async def test_a_deadline_is_504_and_cancels_in_the_cloud(
+    http: httpx.AsyncClient, cloud: Any, picture: Picture
+) -> None:
+    cloud.delay_s = lambda _: 10.0
+    response = await http.post("/v1/classify", json=body(picture(), timeout_ms=200))
+    assert is_problem(response, 504, "deadline_exceeded")
+    await asyncio.wait_for(cloud.cancelled.wait(), 2)
+
+
+async def test_policies_are_listed_and_shown(
+    http: httpx.AsyncClient, bundle: Bundle, service: EdgeService, fine: Any, coarse: Any
+) -> None:
+    content = (await http.get("/v1/policies")).json()
+    assert content == {
+        "bundle": {"name": "test", "digest": bundle.digest},
+        "digest": service.front_file.current.digest,
+        "policies": [fine.to_json(), coarse.to_json()],
+    }
+    assert (await http.get(f"/v1/policies/{coarse.policy.id}")).json() == coarse.to_json()
+    assert is_problem(await http.get("/v1/policies/p-unknown"), 404, "unknown_policy")
+
+
+async def test_a_new_front_is_served_without_a_restart(
+    http: httpx.AsyncClient, bundle: Bundle, coarse: Any, fine: Any, picture: Picture
+) -> None:
+    Front(bundle.name, bundle.digest, (coarse,)).save(bundle.path(FRONT))
+    content = (await http.get("/v1/policies")).json()
+    assert [policy["id"] for policy in content["policies"]] == [coarse.policy.id]
+    response = await http.post("/v1/classify", json=body(picture()))
+    assert response.json()["policy"]["id"] == coarse.policy.id
+
+
+async def test_models_say_what_is_served(http: httpx.AsyncClient, bundle: Bundle) -> None:
+    (model,) = (await http.get("/v1/models")).json()["models"]
+    assert model == {
+        "name": "test",
+        "digest": bundle.digest,
+        "task": "classify",
+        "labels": list(bundle.labels),
+        "input_size": 8,
+        "split_layer": 2,
+        "depth": 2,
+        "patches": 16,
+        "rates": [2, 4],
+    }
+
+
+async def test_ready_follows_the_link_and_live_does_not(
+    http: httpx.AsyncClient, cloud: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app_module, "HEALTH_CACHE_S", 0.0)
+    ready = await http.get("/health/ready")
+    assert (ready.status_code, ready.json()) == (200, {"status": "ok"})
+    await cloud.stop()
+    unready = await http.get("/health/ready")
+    assert (unready.status_code, unready.json()) == (503, {"status": "unavailable"})
+    assert (await http.get("/health/live")).json() == {"status": "ok"}
+    await cloud.start()
+    async with asyncio.timeout(10):
+        while (await http.get("/health/ready")).status_code == 503:
+            await asyncio.sleep(0.1)
+
+
+async def test_readiness_asks_the_link_once_for_many(
+    http: httpx.AsyncClient, service: EdgeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+
+    async def is_healthy(_: float) -> bool:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0.05)
+        return True
+
+    monkeypatch.setattr(service.client, "is_healthy", is_healthy)
+    responses = await asyncio.gather(*(http.get("/health/ready") for _ in range(5)))
+    assert [response.status_code for response in responses] == [200] * 5
+    assert asked == 1
+
+
+async def test_an_error_of_the_deployment_is_not_the_clients(
+    http: httpx.AsyncClient, cloud: Any, picture: Picture
+) -> None:
+    cloud.refusal = lambda _: BundleMismatchError("another bundle")
+    response = await http.post("/v1/classify", json=body(picture()))
+    assert is_problem(response, 409, "bundle_mismatch")
+
+
+async def test_openapi_documents_every_form_of_the_body(http: httpx.AsyncClient) -> None:
+    schema = (await http.get("/openapi.json")).json()
+    operation = schema["paths"]["/v1/classify"]["post"]
+    assert operation["requestBody"]["content"].keys() == {"application/json", "multipart/form-data", "image/*"}
+    assert "application/problem+json" in operation["responses"]["default"]["content"]
+    assert [parameter["name"] for parameter in operation["parameters"]] == ["parameters"]
+    assert "top_k" in schema["components"]["schemas"]["Parameters"]["properties"]
+    references = set(re.findall(r'"\$ref": "#/components/schemas/(\w+)"', json.dumps(schema)))
+    assert {"ClassifyBody", "BudgetBody", "ChannelBody", "ClassifyResponse"} <= references
+    assert references <= schema["components"]["schemas"].keys()
+    assert '"#/$defs' not in json.dumps(schema)

@@ -1,0 +1,259 @@
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from edge.link_client import ATTEMPTS, LinkClient, LinkStream
+from thinwire.errors import BudgetError, DeadlineError, InvalidRequestError, UnavailableError
+from thinwire.v1 import link_pb2
+
+MakeFrame = Callable[..., link_pb2.Frame]
+
+
+@pytest.fixture
+async def relayed(relay: Any) -> AsyncIterator[LinkClient]:
+    client = LinkClient(f"127.0.0.1:{relay.port}")
+    yield client
+    await client.close()
+
+
+async def _all(*frames: link_pb2.Frame) -> AsyncIterator[link_pb2.Frame]:
+    for frame in frames:
+        yield frame
+
+
+async def test_a_result_comes_back_and_the_deadline_goes_out(client: LinkClient, cloud: Any, frame: MakeFrame) -> None:
+    result = await client.infer(frame(5), 3.0)
+    assert (result.link_id, result.request_id, result.sequence_number) == ("camera", "0123456789abcdef" * 2, 5)
+    assert cloud.frames == [frame(5)]
+    assert 2.0 < cloud.remaining_s[0] <= 3.0
+
+
+async def test_the_peers_error_comes_back_as_itself_and_is_not_retried(
+    client: LinkClient, cloud: Any, frame: MakeFrame
+) -> None:
+    cloud.refusal = lambda _: BudgetError("too dear")
+    with pytest.raises(BudgetError, match="too dear"):
+        await client.infer(frame(), 3.0)
+    assert len(cloud.frames) == 1
+
+
+async def test_a_peer_that_says_unavailable_has_tried_again_itself(
+    client: LinkClient, cloud: Any, frame: MakeFrame
+) -> None:
+    cloud.refusal = lambda _: UnavailableError("no cloud")
+    with pytest.raises(UnavailableError, match="no cloud"):
+        await client.infer(frame(), 3.0)
+    assert len(cloud.frames) == 1
+
+
+async def test_time_that_runs_out_is_an_error_here_and_a_cancellation_there(
+    client: LinkClient, cloud: Any, frame: MakeFrame
+) -> None:
+    cloud.delay_s = lambda _: 10.0
+    started = time.monotonic()
+    with pytest.raises(DeadlineError):
+        await client.infer(frame(), 0.2)
+    assert time.monotonic() - started < 1.0
+    await asyncio.wait_for(cloud.cancelled.wait(), 2)
+    assert len(cloud.frames) == 1
+
+
+async def test_a_link_that_is_down_is_unavailable_before_the_deadline(
+    client: LinkClient, cloud: Any, frame: MakeFrame
+) -> None:
+    await cloud.stop()
+    started = time.monotonic()
+    with pytest.raises(UnavailableError):
+        await client.infer(frame(), 20.0)
+    assert time.monotonic() - started < 5.0
+
+
+async def test_a_frame_whose_connection_dies_is_sent_again_under_the_same_name(
+    relayed: LinkClient, relay: Any, cloud: Any, frame: MakeFrame
+) -> None:
+    def die_once(_: link_pb2.Frame) -> None:
+        if len(cloud.frames) == 1:
+            asyncio.get_running_loop().call_later(0.05, relay.cut)
+
+    cloud.on_frame = die_once
+    cloud.delay_s = lambda _: 0.3 if len(cloud.frames) == 1 else 0.0
+    result = await relayed.infer(frame(9), 5.0)
+    assert result.sequence_number == 9
+    assert cloud.frames == [frame(9), frame(9)]
+    # The second attempt has what the first one left.
+    assert cloud.remaining_s[1] < cloud.remaining_s[0] - 0.1
+
+
+async def test_retries_are_bounded(relayed: LinkClient, relay: Any, cloud: Any, frame: MakeFrame) -> None:
+    cloud.on_frame = lambda _: asyncio.get_running_loop().call_later(0.05, relay.cut)
+    cloud.delay_s = lambda _: 0.3
+    with pytest.raises(UnavailableError):
+        await relayed.infer(frame(), 10.0)
+    assert len(cloud.frames) == ATTEMPTS
+
+
+async def test_cancelling_reaches_the_peer(client: LinkClient, cloud: Any, frame: MakeFrame) -> None:
+    cloud.delay_s = lambda _: 10.0
+    task = asyncio.create_task(client.infer(frame(), 20.0))
+    await asyncio.wait_for(cloud.arrived.wait(), 2)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.wait_for(cloud.cancelled.wait(), 2)
+
+
+async def test_a_stream_gives_one_item_per_frame_and_outlives_a_problem(
+    client: LinkClient, cloud: Any, frame: MakeFrame
+) -> None:
+    cloud.refusal = lambda sent: InvalidRequestError("no") if sent.sequence_number == 1 else None
+    results, errors = {}, {}
+    async for item in client.stream(_all(*map(frame, range(4)))):
+        if isinstance(item, tuple):
+            errors[item[0]] = item[1]
+        else:
+            results[item.sequence_number] = item
+    assert sorted(results) == [0, 2, 3]
+    assert [(key, type(error), str(error)) for key, error in errors.items()] == [
+        (("camera", "0123456789abcdef" * 2, 1), InvalidRequestError, "no")
+    ]
+
+
+async def test_a_stream_gives_results_as_they_are_ready(client: LinkClient, cloud: Any, frame: MakeFrame) -> None:
+    cloud.delay_s = lambda sent: 0.3 if sent.sequence_number == 0 else 0.0
+    order = [item.sequence_number async for item in client.stream(_all(frame(0), frame(1)))]  # type: ignore[union-attr]
+    assert order == [1, 0]
+
+
+async def test_a_stream_whose_connection_dies_sends_again_what_is_unanswered(
+    relayed: LinkClient, relay: Any, cloud: Any, frame: MakeFrame
+) -> None:
+    answered = asyncio.Event()
+
+    async def frames() -> AsyncIterator[link_pb2.Frame]:
+        yield frame(0)
+        await answered.wait()
+        yield frame(1)
+        yield frame(2)
+
+    def die_once(sent: link_pb2.Frame) -> None:
+        if sent.sequence_number == 2 and len(cloud.frames) == 3:
+            asyncio.get_running_loop().call_later(0.05, relay.cut)
+
+    cloud.on_frame = die_once
+    cloud.delay_s = lambda sent: 0.3 if sent.sequence_number and len(cloud.frames) <= 3 else 0.0
+    seen = []
+    async for item in relayed.stream(frames()):
+        seen.append(item.sequence_number)  # type: ignore[union-attr]
+        answered.set()
+    assert sorted(seen) == [0, 1, 2]
+    assert sorted(sent.sequence_number for sent in cloud.frames) == [0, 1, 1, 2, 2]
+    assert all(sent == frame(sent.sequence_number) for sent in cloud.frames)
+
+
+async def test_a_stream_that_the_peer_ends_early_is_opened_again(
+    client: LinkClient, cloud: Any, frame: MakeFrame
+) -> None:
+    async def answered() -> list[int]:
+        stream = client.stream(_all(frame(0), frame(1)))
+        return sorted([item.sequence_number async for item in stream])  # type: ignore[union-attr]
+
+    # Many, because what the client sees of such an end depends on whether it was writing just then.
+    cloud.hang_ups = 20
+    assert await asyncio.gather(*(answered() for _ in range(20))) == [[0, 1]] * 20
+
+
+async def test_a_stream_that_the_peer_keeps_ending_is_given_up(
+    client: LinkClient, cloud: Any, frame: MakeFrame
+) -> None:
+    cloud.hang_ups = 1000
+    ((_, error),) = [item async for item in client.stream(_all(frame(0)))]  # type: ignore[misc]
+    assert isinstance(error, UnavailableError)
+    assert cloud.hang_ups == 1000 - ATTEMPTS
+
+
+async def test_a_stream_gives_up_on_a_frame_and_recovers_with_the_link(
+    client: LinkClient, cloud: Any, frame: MakeFrame
+) -> None:
+    await cloud.stop()
+    failed = asyncio.Event()
+
+    async def frames() -> AsyncIterator[link_pb2.Frame]:
+        yield frame(0)
+        await failed.wait()
+        await cloud.start()
+        while not await client.is_healthy(0.5):
+            await asyncio.sleep(0.05)
+        yield frame(1)
+
+    items = []
+    async for item in client.stream(frames()):
+        items.append(item)
+        failed.set()
+    assert items[0][0][2] == 0
+    assert isinstance(items[0][1], UnavailableError)
+    assert items[1].sequence_number == 1
+
+
+async def test_a_stream_passes_on_what_ended_its_frames(client: LinkClient, frame: MakeFrame) -> None:
+    async def frames() -> AsyncIterator[link_pb2.Frame]:
+        yield frame(0)
+        raise OSError("the camera is gone")
+
+    seen: list[Any] = []
+
+    async def collect() -> None:
+        async for item in client.stream(frames()):
+            seen.append(item)
+
+    with pytest.raises(OSError, match="camera"):
+        await collect()
+    assert len(seen) == 1
+
+
+async def test_leaving_a_stream_cancels_the_call(client: LinkClient, cloud: Any, frame: MakeFrame) -> None:
+    async def frames() -> AsyncIterator[link_pb2.Frame]:
+        yield frame(0)
+        await asyncio.sleep(30)
+
+    async with aclosing(client.stream(frames())) as items:
+        async for _ in items:
+            break
+    await asyncio.wait_for(cloud.cancelled.wait(), 2)
+
+
+async def test_senders_share_a_stream_and_each_gets_its_own(client: LinkClient, cloud: Any, frame: MakeFrame) -> None:
+    cloud.delay_s = lambda sent: 0.1 * (3 - sent.sequence_number)
+    cloud.refusal = lambda sent: BudgetError("no") if sent.sequence_number == 1 else None
+    link = LinkStream(client)
+    results = await asyncio.gather(*(link.send(frame(n), 5.0) for n in range(3)), return_exceptions=True)
+    assert results[0].sequence_number == 0  # type: ignore[union-attr]
+    assert isinstance(results[1], BudgetError)
+    assert results[2].sequence_number == 2  # type: ignore[union-attr]
+    await link.close()
+
+
+async def test_a_shared_stream_has_deadlines_and_an_end(client: LinkClient, cloud: Any, frame: MakeFrame) -> None:
+    cloud.delay_s = lambda sent: (0.4, 0.0, 10.0)[sent.sequence_number]
+    link = LinkStream(client)
+    with pytest.raises(DeadlineError):
+        await link.send(frame(0), 0.2)
+    # Its result still comes, and nobody waits for it.
+    await asyncio.sleep(0.4)
+    assert (await link.send(frame(1), 5.0)).sequence_number == 1
+    waiting = asyncio.create_task(link.send(frame(2), 20.0))
+    await asyncio.sleep(0.05)
+    await link.close()
+    with pytest.raises(UnavailableError):
+        await asyncio.wait_for(waiting, 1)
+    with pytest.raises(UnavailableError):
+        await link.send(frame(1), 20.0)
+
+
+async def test_health_is_the_peers(client: LinkClient, cloud: Any) -> None:
+    assert await client.is_healthy(2.0)
+    await cloud.stop()
+    assert not await client.is_healthy(0.5)

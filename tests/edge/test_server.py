@@ -1,0 +1,149 @@
+import asyncio
+import os
+import signal
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+
+from edge.link_client import LinkClient
+from edge.server import EdgeServer, Settings, serve
+from policies.front import FrontFile
+from thinwire.bundle import FRONT, Bundle
+from thinwire.errors import BundleError, UnavailableError
+
+Picture = Callable[..., bytes]
+PNG = {"content-type": "image/png"}
+
+
+@pytest.fixture
+def settings(cloud: Any, front_file: FrontFile) -> Settings:
+    return Settings(link_target=f"127.0.0.1:{cloud.port}", link_id="camera", rest_port=0, grpc_address="127.0.0.1:0")
+
+
+@pytest.fixture
+async def server(bundle: Bundle, engine: Any, settings: Settings) -> AsyncIterator[EdgeServer]:
+    server = EdgeServer(bundle, engine, settings)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+def occupied() -> socket.socket:
+    return socket.create_server(("127.0.0.1", 0))
+
+
+async def test_an_image_goes_over_http_and_the_link(server: EdgeServer, cloud: Any, picture: Picture) -> None:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.rest_port}") as http:
+        assert (await http.get("/health/ready")).status_code == 200
+        response = await http.post("/v1/classify", content=picture(), headers=PNG)
+    assert response.status_code == 200
+    assert response.json()["id"] == cloud.frames[0].request_id
+    assert cloud.frames[0].link_id == "camera"
+
+
+async def test_grpc_health_ends_with_the_server(bundle: Bundle, engine: Any, settings: Settings) -> None:
+    server = EdgeServer(bundle, engine, settings)
+    await server.start()
+    probe = LinkClient(f"127.0.0.1:{server.grpc_port}")
+    assert await probe.is_healthy(2.0)
+    await server.stop()
+    assert not await probe.is_healthy(0.5)
+    await probe.close()
+    with pytest.raises(httpx.ConnectError):
+        async with httpx.AsyncClient() as http:
+            await http.get(f"http://127.0.0.1:{server.rest_port}/health/live")
+
+
+async def test_stopping_lets_go_of_engine_link_and_signals(
+    bundle: Bundle, engine: Any, settings: Settings, relay: Any, picture: Picture
+) -> None:
+    handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    server = EdgeServer(bundle, engine, replace(settings, link_target=f"127.0.0.1:{relay.port}"))
+    await server.start()
+    async with httpx.AsyncClient() as http:
+        await http.post(f"http://127.0.0.1:{server.rest_port}/v1/classify", content=picture(), headers=PNG)
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == handlers
+    assert "edge-engine_0" in (thread.name for thread in threading.enumerate())
+    assert relay.connections > 0
+    await server.stop()
+    async with asyncio.timeout(5):
+        while relay.connections or "edge-engine_0" in (thread.name for thread in threading.enumerate()):
+            await asyncio.sleep(0.05)
+
+
+async def test_a_client_that_goes_away_cancels_its_work(server: EdgeServer, cloud: Any, picture: Picture) -> None:
+    cloud.delay_s = lambda _: 10.0
+    async with httpx.AsyncClient() as http:
+        request = asyncio.create_task(
+            http.post(f"http://127.0.0.1:{server.rest_port}/v1/classify", content=picture(), headers=PNG)
+        )
+        await asyncio.wait_for(cloud.arrived.wait(), 5)
+        request.cancel()
+        await asyncio.gather(request, return_exceptions=True)
+    await asyncio.wait_for(cloud.cancelled.wait(), 3)
+
+
+async def test_a_client_that_goes_away_while_sending_is_no_error(
+    server: EdgeServer, cloud: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", server.rest_port)
+    writer.write(
+        b"POST /v1/classify HTTP/1.1\r\nhost: edge\r\ncontent-type: image/png\r\ncontent-length: 99\r\n\r\nabc"
+    )
+    await writer.drain()
+    await asyncio.sleep(0.1)
+    writer.close()
+    await asyncio.sleep(0.1)
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+    assert cloud.frames == []
+
+
+async def test_an_occupied_rest_port_is_a_clear_error(bundle: Bundle, engine: Any, settings: Settings) -> None:
+    with occupied() as holder:
+        port = holder.getsockname()[1]
+        with pytest.raises(UnavailableError, match=f"cannot listen on 127.0.0.1:{port}: Address already in use"):
+            await EdgeServer(bundle, engine, replace(settings, rest_port=port)).start()
+
+
+async def test_an_occupied_grpc_port_leaves_nothing_behind(bundle: Bundle, engine: Any, settings: Settings) -> None:
+    with occupied() as free:
+        rest_port = free.getsockname()[1]
+    with occupied() as holder:
+        address = f"127.0.0.1:{holder.getsockname()[1]}"
+        with pytest.raises(UnavailableError, match=f"cannot listen on {address}"):
+            await EdgeServer(bundle, engine, replace(settings, rest_port=rest_port, grpc_address=address)).start()
+    socket.create_server(("127.0.0.1", rest_port)).close()
+
+
+async def test_a_bundle_without_a_front_does_not_start(bundle: Bundle, engine: Any, settings: Settings) -> None:
+    bundle.path(FRONT).unlink()
+    with pytest.raises(BundleError, match="no readable policy front"):
+        await EdgeServer(bundle, engine, settings).start()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_drains(
+    bundle: Bundle, engine: Any, settings: Settings, cloud: Any, picture: Picture, number: signal.Signals
+) -> None:
+    with occupied() as free:
+        settings = replace(settings, rest_port=free.getsockname()[1])
+    serving = asyncio.create_task(serve(bundle, engine, settings))
+    cloud.delay_s = lambda _: 0.5
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{settings.rest_port}") as http:
+        async with asyncio.timeout(5):
+            while True:
+                try:
+                    await http.get("/health/live")
+                    break
+                except httpx.ConnectError:
+                    await asyncio.sleep(0.05)
+        request = asyncio.create_task(http.post("/v1/classify", content=picture(), headers=PNG))
+        await asyncio.wait_for(cloud.arrived.wait(), 5)
+        os.kill(os.getpid(), number)
+        assert (await request).status_code == 200
+    await asyncio.wait_for(serving, 5)

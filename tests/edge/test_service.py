@@ -1,0 +1,328 @@
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge.service import Answer, EdgeService
+from policies.policy import Policy
+from thinwire.bundle import Bundle
+from thinwire.errors import (
+    BudgetError,
+    BundleError,
+    DeadlineError,
+    InvalidImageError,
+    InvalidRequestError,
+    ThinwireError,
+    UnknownPolicyError,
+)
+from thinwire.frames import check_frame, check_power
+from thinwire.rest.schemas import Parameters
+
+Picture = Callable[..., bytes]
+
+
+def asking(**parameters: Any) -> Parameters:
+    return Parameters.model_validate(parameters)
+
+
+async def all_of(*images: bytes) -> AsyncIterator[bytes]:
+    for image in images:
+        yield image
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_the_frame_says_what_was_asked_and_made(
+    service: EdgeService, bundle: Bundle, cloud: Any, fine: Any, picture: Picture
+) -> None:
+    await service.classify(picture(), asking(top_k=3, channel={"model": "awgn", "snr_db": 9.0, "seed": 0}))
+    (frame,) = cloud.frames
+    check_power(check_frame(frame))
+    assert (frame.link_id, frame.sequence_number, frame.task) == ("camera", 0, "classify")
+    assert frame.bundle_digest == bundle.digest
+    assert (frame.policy_id, frame.policy_digest) == (fine.policy.id, fine.policy.digest)
+    assert (frame.tokens, frame.symbols_per_token, frame.top_k) == (8, 4, 3)
+    assert (frame.channel.model, frame.channel.snr_db) == ("awgn", 9.0)
+    # A seed of 0 is a seed; one that is left out is the link's own.
+    assert frame.channel.HasField("seed")
+    assert not frame.HasField("reception")
+
+
+async def test_a_channel_that_was_not_asked_for_is_left_out(service: EdgeService, cloud: Any, picture: Picture) -> None:
+    await service.classify(picture(), asking())
+    await service.classify(picture(), asking(channel={"model": "awgn"}))
+    assert not cloud.frames[0].HasField("channel")
+    assert not cloud.frames[1].channel.HasField("snr_db")
+    assert not cloud.frames[1].channel.HasField("seed")
+
+
+async def test_the_answer_is_the_clouds_with_the_proxys_account(
+    service: EdgeService, cloud: Any, fine: Any, picture: Picture
+) -> None:
+    answer = await service.classify(picture(), asking(top_k=2))
+    assert answer.frame_id == cloud.frames[0].request_id
+    assert len(answer.outputs) == 2
+    assert answer.outputs[0][1] > answer.outputs[1][1]
+    assert (answer.policy_id, answer.policy_digest, answer.capped) == (fine.policy.id, fine.policy.digest, False)
+    assert answer.tokens == 8
+    assert (answer.uses.payload, answer.uses.pilots, answer.uses.side_information) == (32, 2, 1)
+    assert answer.cbr == pytest.approx(35 / (8 * 8 * 3))
+    assert (answer.snr_db, answer.airtime_ms, answer.edge_gmacs) == (10.0, 0.5, 0.25)
+    assert answer.merge_map.tolist() == [n // 2 for n in range(16)]
+    assert (answer.channel_ms, answer.cloud_ms) == (1.0, 2.0)
+    assert 0 < answer.edge_ms < answer.total_ms
+    assert answer.logits.size == 0
+
+
+async def test_without_a_proxy_the_uses_are_our_own_count(service: EdgeService, cloud: Any, picture: Picture) -> None:
+    cloud.snr_db = None
+    answer = await service.classify(picture(), asking())
+    assert (answer.uses.payload, answer.uses.total) == (32, 32)
+    assert answer.cbr == pytest.approx(32 / (8 * 8 * 3))
+    assert (answer.snr_db, answer.airtime_ms, answer.channel_ms) == (None, 0.0, None)
+
+
+async def test_ids_are_random_or_the_callers(service: EdgeService, cloud: Any, picture: Picture) -> None:
+    answers = [await service.classify(picture(), asking()) for _ in range(2)]
+    assert answers[0].frame_id != answers[1].frame_id
+    mine = await service.classify(picture(), asking(), request_id="ab" * 16, want_logits=True)
+    assert mine.frame_id == cloud.frames[2].request_id == "ab" * 16
+    assert cloud.frames[2].want_logits
+    assert mine.logits.shape == (6,)
+    assert mine.logits.dtype == np.float32
+
+
+async def test_the_budget_chooses_the_policy(
+    service: EdgeService, cloud: Any, fine: Any, coarse: Any, picture: Picture
+) -> None:
+    rich = await service.classify(picture(), asking(budget={"channel_uses": 32}))
+    poor = await service.classify(picture(), asking(budget={"channel_uses": 31}))
+    thin = await service.classify(picture(), asking(budget={"bandwidth_hz": 1000, "airtime_ms": 8.9}))
+    assert [answer.policy_id for answer in (rich, poor, thin)] == [
+        fine.policy.id,
+        coarse.policy.id,
+        coarse.policy.id,
+    ]
+    assert len(cloud.frames[2].symbols) <= 8 * 8
+
+
+async def test_an_explicit_policy_overrides_the_choice_but_not_the_cap(
+    service: EdgeService, cloud: Any, engine: Any, fine: Any, picture: Picture
+) -> None:
+    answer = await service.classify(picture(), asking(policy=fine.policy.id, budget={"channel_uses": 21}))
+    assert engine.calls[0].cap == 21
+    assert (answer.policy_id, answer.capped, answer.tokens) == (fine.policy.id, True, 5)
+    assert len(cloud.frames[0].symbols) == 5 * 4 * 8 <= 21 * 8
+    assert cloud.frames[0].tokens == 5
+
+
+async def test_a_frame_over_the_cap_is_never_sent(
+    service: EdgeService, cloud: Any, engine: Any, fine: Any, picture: Picture
+) -> None:
+    engine.obeys_cap = False
+    with pytest.raises(ThinwireError, match="32 channel uses under a cap of 31") as raised:
+        await service.classify(picture(), asking(policy=fine.policy.id, budget={"channel_uses": 31}))
+    assert raised.value.http_status == 500
+    assert cloud.frames == []
+
+
+async def test_none_is_the_unmerged_reference_under_the_same_cap(
+    service: EdgeService, bundle: Bundle, cloud: Any, engine: Any, picture: Picture
+) -> None:
+    whole = await service.classify(picture(), asking(policy="none"))
+    capped = await service.classify(picture(), asking(policy="none", budget={"channel_uses": 40}))
+    assert engine.calls[0].policy == Policy.unmerged(2, 4)
+    assert (whole.policy_id, whole.policy_digest) == ("none", Policy.unmerged(2, 4).digest)
+    assert (whole.tokens, whole.capped) == (16, False)
+    assert (capped.tokens, capped.capped) == (10, True)
+    with pytest.raises(BudgetError):
+        await service.classify(picture(), asking(policy="none", budget={"channel_uses": 3}))
+
+
+async def test_none_needs_a_measured_reference(bare_service: EdgeService, picture: Picture) -> None:
+    with pytest.raises(BundleError, match="reference"):
+        await bare_service.classify(picture(), asking(policy="none"))
+    bare_service.close()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error"),
+    [
+        ({"policy": "p-unknown"}, UnknownPolicyError),
+        ({"budget": {"channel_uses": 1}}, BudgetError),
+        ({"budget": {"channel_uses": 7}}, BudgetError),
+        ({"budget": {"min_accuracy": 0.99}}, BudgetError),
+        ({"budget": {"bandwidth_hz": 1000.0}}, InvalidRequestError),
+        ({"channel": {"model": "pigeon"}}, InvalidRequestError),
+    ],
+)
+async def test_what_cannot_be_met_is_an_error(
+    service: EdgeService, picture: Picture, parameters: dict[str, Any], error: type[ThinwireError]
+) -> None:
+    with pytest.raises(error):
+        await service.classify(picture(), asking(**parameters))
+
+
+async def test_the_snr_that_was_fed_back_changes_the_next_choice(
+    service: EdgeService, cloud: Any, engine: Any, fine: Any, coarse: Any, picture: Picture
+) -> None:
+    cloud.snr_db = 0.0
+    first = await service.classify(picture(), asking())
+    second = await service.classify(picture(), asking())
+    assert [first.policy_id, second.policy_id] == [fine.policy.id, coarse.policy.id]
+    assert [call.snr_db for call in engine.calls] == [10.0, 0.0]
+
+
+async def test_an_snr_that_was_asked_for_counts_for_its_own_request_only(
+    service: EdgeService, engine: Any, coarse: Any, fine: Any, picture: Picture
+) -> None:
+    asked = await service.classify(picture(), asking(channel={"snr_db": 0.0}))
+    plain = await service.classify(picture(), asking())
+    assert asked.snr_db == 0.0
+    assert [asked.policy_id, plain.policy_id] == [coarse.policy.id, fine.policy.id]
+    assert [call.snr_db for call in engine.calls] == [0.0, 10.0]
+
+
+async def test_requests_side_by_side_get_what_each_gets_alone(
+    service: EdgeService, engine: Any, fine: Any, coarse: Any, picture: Picture
+) -> None:
+    wanted = [asking(policy=measured.policy.id) for measured in (fine, coarse)] * 2
+    alone = [await service.classify(picture(n), parameters) for n, parameters in enumerate(wanted)]
+    together = await asyncio.gather(*(service.classify(picture(n), parameters) for n, parameters in enumerate(wanted)))
+    assert [(a.outputs, a.policy_id, a.tokens) for a in together] == [(a.outputs, a.policy_id, a.tokens) for a in alone]
+    assert len({a.outputs for a in alone}) == 4
+    assert {call.thread for call in engine.calls} == {"edge-engine_0"}
+    assert threading.current_thread().name != "edge-engine_0"
+
+
+async def test_a_deadline_frees_the_engine_for_the_next(
+    service: EdgeService, cloud: Any, engine: Any, picture: Picture
+) -> None:
+    engine.open.clear()
+    started = time.monotonic()
+    with pytest.raises(DeadlineError, match="100 ms"):
+        await service.classify(picture(), asking(timeout_ms=100))
+    assert time.monotonic() - started < 1.0
+    engine.open.set()
+    await service.classify(picture(), asking(timeout_ms=5000))
+    assert len(cloud.frames) == 1
+
+
+async def test_the_link_gets_what_is_left_of_the_time(service: EdgeService, cloud: Any, picture: Picture) -> None:
+    await service.classify(picture(), asking(timeout_ms=5000))
+    assert 3.0 < cloud.remaining_s[0] < 5.0
+    cloud.delay_s = lambda _: 10.0
+    with pytest.raises(DeadlineError):
+        await service.classify(picture(), asking(timeout_ms=200))
+    await asyncio.wait_for(cloud.cancelled.wait(), 2)
+
+
+async def test_a_cancelled_request_leaves_the_queue(
+    service: EdgeService, cloud: Any, engine: Any, picture: Picture
+) -> None:
+    engine.open.clear()
+    running = asyncio.create_task(service.classify(picture(0), asking()))
+    await until(lambda: len(engine.calls) == 1)
+    queued, last = (asyncio.create_task(service.classify(picture(n), asking())) for n in (1, 2))
+    await asyncio.sleep(0.1)
+    running.cancel()
+    queued.cancel()
+    await asyncio.gather(running, queued, return_exceptions=True)
+    engine.open.set()
+    await last
+    assert len(engine.calls) == 2
+    assert len(cloud.frames) == 1
+
+
+async def test_a_stream_answers_in_order_and_outlives_a_bad_image(
+    service: EdgeService, cloud: Any, picture: Picture
+) -> None:
+    cloud.delay_s = lambda frame: 0.2 if frame.sequence_number == 0 else 0.0
+    images = [picture(0), b"no image", picture(2), picture(3)]
+    answers = [answer async for answer in service.classify_stream(all_of(*images), asking())]
+    assert isinstance(answers[1], InvalidImageError)
+    good = [answer for answer in answers if isinstance(answer, Answer)]
+    request_id = cloud.frames[0].request_id
+    assert [answer.frame_id for answer in good] == [request_id, f"{request_id}-2", f"{request_id}-3"]
+    cloud.delay_s = lambda _: 0.0
+    alone = [await service.classify(images[n], asking()) for n in (0, 2, 3)]
+    assert [answer.outputs for answer in good] == [answer.outputs for answer in alone]
+    assert len({frame.request_id for frame in cloud.frames[:3]}) == 1
+
+
+async def test_a_stream_answers_an_image_before_the_next_one_comes(service: EdgeService, picture: Picture) -> None:
+    answered = asyncio.Event()
+
+    async def images() -> AsyncIterator[bytes]:
+        for image in (picture(0), b"no image", picture(1)):
+            yield image
+            await answered.wait()
+            answered.clear()
+
+    count = 0
+    async with asyncio.timeout(5):
+        async for _ in service.classify_stream(images(), asking()):
+            count += 1
+            answered.set()
+    assert count == 3
+
+
+async def test_a_stream_goes_on_after_a_refusal_and_a_deadline(
+    service: EdgeService, cloud: Any, picture: Picture
+) -> None:
+    cloud.refusal = lambda frame: BudgetError("no") if frame.sequence_number == 0 else None
+    cloud.delay_s = lambda frame: 10.0 if frame.sequence_number == 1 else 0.0
+    images = all_of(*map(picture, range(3)))
+    kinds = [type(answer) async for answer in service.classify_stream(images, asking(timeout_ms=1000))]
+    assert kinds == [BudgetError, DeadlineError, Answer]
+
+
+async def test_a_stream_reads_no_further_than_it_answers(service: EdgeService, picture: Picture) -> None:
+    read = 0
+
+    async def images() -> AsyncIterator[bytes]:
+        nonlocal read
+        for _ in range(50):
+            read += 1
+            yield picture()
+
+    async with aclosing(service.classify_stream(images(), asking())) as answers:
+        await anext(answers)
+        await asyncio.sleep(0.2)
+        assert read < 10
+
+
+async def test_a_stream_passes_on_what_ended_its_images(service: EdgeService, picture: Picture) -> None:
+    async def images() -> AsyncIterator[bytes]:
+        yield picture()
+        raise OSError("the camera is gone")
+
+    answers: list[Any] = []
+
+    async def collect() -> None:
+        async for answer in service.classify_stream(images(), asking()):
+            answers.append(answer)
+
+    with pytest.raises(OSError, match="camera"):
+        await collect()
+    assert len(answers) == 1
+
+
+async def test_leaving_a_stream_cancels_its_work(service: EdgeService, cloud: Any, picture: Picture) -> None:
+    cloud.delay_s = lambda frame: 20.0 if frame.sequence_number else 0.0
+    async with (
+        asyncio.timeout(10),
+        aclosing(service.classify_stream(all_of(picture(), picture()), asking())) as answers,
+    ):
+        await anext(answers)
+        await until(lambda: len(cloud.frames) > 1)
+    await asyncio.wait_for(cloud.cancelled.wait(), 2)

@@ -1,0 +1,93 @@
+"""What every REST interface of ours has: models, health, and the description of a classification request."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import FastAPI, Response
+
+from thinwire.bundle import Bundle
+from thinwire.rest import problems
+from thinwire.rest.schemas import ClassifyBody, HealthResponse, ModelBody, ModelsResponse, Parameters
+
+
+def add_common(app: FastAPI, bundle: Bundle, ready: Callable[[], Awaitable[bool]]) -> None:
+    """Add ``/v1/models`` and ``/health/*``, and answer every error with problem+json.
+
+    Args:
+        bundle: what the process serves.
+        ready: whether it takes requests now.
+    """
+    problems.install(app)
+
+    @app.get("/v1/models")
+    async def models() -> ModelsResponse:
+        """The bundle that this process serves."""
+        model = ModelBody(
+            name=bundle.name,
+            digest=bundle.digest,
+            task=bundle.task,
+            labels=list(bundle.labels),
+            input_size=bundle.preprocessing.size,
+            split_layer=bundle.split_layer,
+            depth=bundle.depth,
+            patches=bundle.patches,
+            rates=list(bundle.codec.rates),
+        )
+        return ModelsResponse(models=[model])
+
+    @app.get("/health/live")
+    async def live() -> HealthResponse:
+        """Whether the process lives."""
+        return HealthResponse(status="ok")
+
+    @app.get("/health/ready", responses={503: {"model": HealthResponse}})
+    async def is_ready(response: Response) -> HealthResponse:
+        """Whether the process takes requests."""
+        if await ready():
+            return HealthResponse(status="ok")
+        response.status_code = 503
+        return HealthResponse(status="unavailable")
+
+
+def describe_classify() -> dict[str, Any]:
+    """OpenAPI of the three forms that `parse_classify` reads, which FastAPI cannot see."""
+    parameters = _inlined(Parameters.model_json_schema())
+    binary = {"type": "string", "format": "binary"}
+    form = {"type": "object", "required": ["image"], "properties": {"image": binary, "parameters": parameters}}
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": _inlined(ClassifyBody.model_json_schema())},
+                "multipart/form-data": {
+                    "schema": form,
+                    "encoding": {"parameters": {"contentType": "application/json"}},
+                },
+                "image/*": {"schema": binary},
+            },
+        },
+        "parameters": [
+            {
+                "name": "parameters",
+                "in": "query",
+                "description": "With a raw image body only: the parameters as JSON",
+                "content": {"application/json": {"schema": parameters}},
+            }
+        ],
+    }
+
+
+def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
+    """A JSON schema with its definitions in place: a ``#/$defs/...`` inside an OpenAPI document points nowhere."""
+
+    def resolve(node: Any) -> Any:
+        if isinstance(node, list):
+            return [resolve(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        if "$ref" in node:
+            node = schema["$defs"][node["$ref"].rpartition("/")[2]] | node
+        return {name: resolve(value) for name, value in node.items() if name not in ("$ref", "$defs")}
+
+    resolved: dict[str, Any] = resolve(schema)
+    return resolved

@@ -1,0 +1,75 @@
+"""Uvicorn inside an event loop that serves other things too."""
+
+import asyncio
+import contextlib
+import math
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from fastapi import FastAPI
+
+from thinwire.errors import UnavailableError
+
+
+class _Uvicorn(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the process's signals to whoever runs the loop, who drains the link as well."""
+        yield
+
+
+class HttpServer:
+    """Serves one application.
+
+    Args:
+        app: what to serve.
+        host: address to listen on.
+        port: 0 takes a free one.
+        grace_s: how long a stop waits for requests under way.
+    """
+
+    def __init__(self, app: FastAPI, host: str, port: int, grace_s: float) -> None:
+        self._address = (host, port)
+        self._server = _Uvicorn(
+            uvicorn.Config(
+                app,
+                lifespan="off",
+                ws="none",
+                log_config=None,
+                access_log=False,
+                timeout_graceful_shutdown=math.ceil(grace_s),
+            )
+        )
+        self._running: asyncio.Task[None] | None = None
+
+    async def start(self) -> int:
+        """Listen, and return the port.
+
+        Raises:
+            UnavailableError: the address cannot be bound.
+        """
+        # Bound here and not by uvicorn, which would end the process where we want to say what is wrong.
+        listener = _listen(*self._address)
+        self._running = asyncio.create_task(self._server.serve([listener]))
+        while not self._server.started:
+            if self._running.done():
+                listener.close()
+                await self._running
+                raise UnavailableError("the HTTP server ended as it started")
+            await asyncio.sleep(0.005)
+        return int(listener.getsockname()[1])
+
+    async def stop(self) -> None:
+        """Take no new requests, finish those under way within the grace, stop listening."""
+        self._server.should_exit = True
+        if self._running is not None:
+            await self._running
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as error:
+        raise UnavailableError(f"cannot listen on {host}:{port}: {error}") from None
