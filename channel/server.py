@@ -1,14 +1,13 @@
 """The proxy as a process."""
 
-import asyncio
 import logging
-import signal
 from dataclasses import dataclass, field
 
 from channel.control import ChannelControl
 from channel.links import LinkTable
 from channel.profiles import Profile
 from channel.proxy import ChannelProxy
+from thinwire import process
 from thinwire.rpc import Server, open_channel
 from thinwire.v1 import control_pb2, control_pb2_grpc, link_pb2, link_pb2_grpc
 
@@ -85,17 +84,4 @@ async def serve(settings: Settings) -> None:
     Raises:
         UnavailableError: the address cannot be bound.
     """
-    loop = asyncio.get_running_loop()
-    stopping = asyncio.Event()
-    signals = (signal.SIGTERM, signal.SIGINT)
-    for number in signals:
-        loop.add_signal_handler(number, stopping.set)
-    server = ChannelServer(settings)
-    try:
-        await server.start()
-        await stopping.wait()
-        _log.info("channel proxy is stopping")
-    finally:
-        await server.stop()
-        for number in signals:
-            loop.remove_signal_handler(number)
+    await process.run(ChannelServer(settings))

@@ -5,11 +5,9 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
 from numpy.typing import NDArray
 
 from cloud.batcher import Batcher
@@ -19,17 +17,8 @@ from thinwire.errors import DeadlineError, InvalidRequestError
 from thinwire.images import Preprocessing, decode, to_pixels
 from thinwire.rest import problems
 from thinwire.rest.parsing import parse_classify
-from thinwire.rest.schemas import (
-    BudgetBody,
-    ClassifyBody,
-    ClassifyResponse,
-    HealthResponse,
-    LabelBody,
-    ModelBody,
-    ModelsResponse,
-    Parameters,
-    TimingsBody,
-)
+from thinwire.rest.routes import add_common, describe_classify
+from thinwire.rest.schemas import BudgetBody, ClassifyResponse, LabelBody, Parameters, TimingsBody
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +33,13 @@ def create_app(
         ready: whether the process takes requests.
     """
     app = FastAPI(title="Thinwire cloud", description=__doc__, responses=problems.RESPONSES)
-    problems.install(app)
 
-    @app.post("/v1/classify", openapi_extra=_describe_classify())
+    async def is_ready() -> bool:
+        return ready()
+
+    add_common(app, bundle, is_ready)
+
+    @app.post("/v1/classify", openapi_extra=describe_classify())
     async def classify(request: Request) -> ClassifyResponse:
         """Classify one image with the plain model. What concerns the link applies at the edge and is refused here."""
         start = time.perf_counter()
@@ -67,36 +60,6 @@ def create_app(
         log.info("image", extra={"request_id": identity, "bytes": len(data), "ms": round(timings.total, 3)})
         return ClassifyResponse(id=identity, outputs=outputs, policy=None, link=None, cost=None, timings_ms=timings)
 
-    @app.get("/v1/models")
-    async def models() -> ModelsResponse:
-        """The bundle that this process serves."""
-        return ModelsResponse(
-            models=[
-                ModelBody(
-                    name=bundle.name,
-                    digest=bundle.digest,
-                    task=bundle.task,
-                    labels=list(bundle.labels),
-                    input_size=bundle.preprocessing.size,
-                    split_layer=bundle.split_layer,
-                    depth=bundle.depth,
-                    patches=bundle.patches,
-                    rates=list(bundle.codec.rates),
-                )
-            ]
-        )
-
-    @app.get("/health/live")
-    async def live() -> HealthResponse:
-        """Whether the process lives."""
-        return HealthResponse(status="ok")
-
-    @app.get("/health/ready", responses={503: {"model": HealthResponse}})
-    async def is_ready() -> JSONResponse:
-        """Whether the process takes requests; not before it has started, nor once it stops."""
-        body = HealthResponse(status="ok" if ready() else "unavailable")
-        return JSONResponse(body.model_dump(), 200 if body.status == "ok" else 503)
-
     return app
 
 
@@ -114,50 +77,3 @@ def _refuse_link_parameters(parameters: Parameters) -> None:
     for name, present in refused.items():
         if present:
             raise InvalidRequestError(f"{name}: the cloud has no link and runs the plain model; send this to the edge")
-
-
-def _describe_classify() -> dict[str, Any]:
-    """OpenAPI of the three forms of a request, which FastAPI cannot see since we read the body ourselves."""
-    parameters = _inlined(Parameters.model_json_schema())
-    form = {
-        "type": "object",
-        "required": ["image"],
-        "properties": {"image": {"type": "string", "format": "binary"}, "parameters": parameters},
-    }
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {"schema": _inlined(ClassifyBody.model_json_schema())},
-                "multipart/form-data": {
-                    "schema": form,
-                    "encoding": {"parameters": {"contentType": "application/json"}},
-                },
-                "image/*": {"schema": {"type": "string", "format": "binary"}},
-            },
-        },
-        "parameters": [
-            {
-                "name": "parameters",
-                "in": "query",
-                "description": "With a raw image body only: the parameters as JSON",
-                "content": {"application/json": {"schema": parameters}},
-            }
-        ],
-    }
-
-
-def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
-    """A JSON schema with its definitions in place: a ``#/$defs/...`` inside an OpenAPI document points nowhere."""
-
-    def resolve(node: Any) -> Any:
-        if isinstance(node, list):
-            return [resolve(item) for item in node]
-        if not isinstance(node, dict):
-            return node
-        if "$ref" in node:
-            node = schema["$defs"][node["$ref"].rpartition("/")[2]] | node
-        return {name: resolve(value) for name, value in node.items() if name not in ("$ref", "$defs")}
-
-    resolved: dict[str, Any] = resolve(schema)
-    return resolved

@@ -1,17 +1,12 @@
 """The cloud as a process: gRPC and REST on one event loop, over one model."""
 
 import asyncio
-import contextlib
 import logging
-import math
-import signal
-import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-import uvicorn
 from numpy.typing import NDArray
 
 from cloud.answerer import Classifier, ReceivedTokens
@@ -19,9 +14,10 @@ from cloud.app import create_app
 from cloud.batcher import Batcher
 from cloud.deduplication import Deduplicator
 from cloud.servicer import SemanticLinkServicer
-from thinwire import rpc
+from thinwire import process, rpc
 from thinwire.bundle import Bundle
 from thinwire.errors import UnavailableError
+from thinwire.rest.server import HttpServer
 from thinwire.v1 import link_pb2, link_pb2_grpc
 
 log = logging.getLogger(__name__)
@@ -55,13 +51,6 @@ class Settings:
     grace_s: float = 10.0
 
 
-class _HttpServer(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the process's signals to `serve`, which drains the link as well."""
-        yield
-
-
 class CloudServer:
     """One bundle's model behind gRPC and REST.
 
@@ -87,17 +76,8 @@ class CloudServer:
         self._grpc = rpc.Server([SERVICE])
         servicer = SemanticLinkServicer(bundle, self._frames, Deduplicator(REMEMBERED_FRAMES, REMEMBERED_S))
         link_pb2_grpc.add_SemanticLinkServicer_to_server(servicer, self._grpc.grpc_server)  # type: ignore[no-untyped-call]
-        self._http = _HttpServer(
-            uvicorn.Config(
-                create_app(bundle, self._images, self._ready.is_set),
-                lifespan="off",
-                log_config=None,
-                log_level="warning",
-                access_log=False,
-                timeout_graceful_shutdown=math.ceil(settings.grace_s),
-            )
-        )
-        self._http_task: asyncio.Task[None] | None = None
+        app = create_app(bundle, self._images, self._ready.is_set)
+        self._http = HttpServer(app, settings.rest_host, settings.rest_port, settings.grace_s)
         self.grpc_port = 0
         self.rest_port = 0
 
@@ -107,16 +87,12 @@ class CloudServer:
         Raises:
             UnavailableError: an address cannot be bound; nothing is left listening.
         """
-        listener = _listen(self._settings.rest_host, self._settings.rest_port)
+        self.rest_port = await self._http.start()
         try:
             self.grpc_port = await self._grpc.start(self._settings.grpc_address)
         except UnavailableError:
-            listener.close()
+            await self._http.stop()
             raise
-        self.rest_port = listener.getsockname()[1]
-        self._http_task = asyncio.create_task(self._http.serve([listener]))
-        while not self._http.started:
-            await asyncio.sleep(0.005)
         self._ready.set()
         log.info(
             "serving",
@@ -130,40 +106,17 @@ class CloudServer:
         """
         self._ready.clear()
         await self._grpc.stop(self._settings.grace_s)
-        self._http.should_exit = True
-        if self._http_task is not None:
-            await self._http_task
+        await self._http.stop()
         await self._frames.close()
         await self._images.close()
         self._worker.shutdown()
         log.info("stopped")
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    if not 0 <= port < 2**16:
-        raise UnavailableError(f"cannot listen on {host}:{port}: ports are 0 to 65535")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise UnavailableError(f"cannot listen on {host}:{port}: {error}") from None
-
-
 async def serve(bundle: Bundle, classifier: Classifier, settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then drain. A second signal ends the process at once.
+    """Serve until SIGTERM or SIGINT, then drain.
 
     Raises:
         UnavailableError: an address cannot be bound.
     """
-    loop, leaving = asyncio.get_running_loop(), asyncio.Event()
-    signals = (signal.SIGTERM, signal.SIGINT)
-    server = CloudServer(bundle, classifier, settings)
-    await server.start()
-    for number in signals:
-        loop.add_signal_handler(number, leaving.set)
-    try:
-        await leaving.wait()
-    finally:
-        for number in signals:
-            loop.remove_signal_handler(number)
-        await server.stop()
+    await process.run(CloudServer(bundle, classifier, settings))

@@ -6,68 +6,18 @@ from collections.abc import Coroutine
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
-from pydantic.json_schema import models_json_schema
 from starlette.requests import ClientDisconnect
 
 from edge.service import Answer, EdgeService
 from thinwire.rest import problems
 from thinwire.rest.parsing import parse_classify
-from thinwire.rest.schemas import (
-    ChosenPolicyBody,
-    ClassifyBody,
-    ClassifyResponse,
-    CostBody,
-    HealthResponse,
-    LabelBody,
-    LinkBody,
-    ModelBody,
-    ModelsResponse,
-    TimingsBody,
-)
+from thinwire.rest.routes import add_common, describe_classify
+from thinwire.rest.schemas import ChosenPolicyBody, ClassifyResponse, CostBody, LabelBody, LinkBody, TimingsBody
 
 # Nobody reads it: the client has gone. The number is what access logs use for that.
 CLIENT_CLOSED_REQUEST = 499
 HEALTH_TIMEOUT_S = 1.0
 HEALTH_CACHE_S = 1.0
-
-_REFS = "#/components/schemas/{model}"
-_BINARY = {"type": "string", "format": "binary"}
-_PARAMETERS_TEXT = {"type": "string", "description": "JSON of the schema Parameters", "examples": ['{"top_k": 3}']}
-_CLASSIFY_OPENAPI: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {"schema": {"$ref": _REFS.format(model="ClassifyBody")}},
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "properties": {"image": _BINARY, "parameters": _PARAMETERS_TEXT},
-                    "required": ["image"],
-                }
-            },
-            "image/*": {"schema": _BINARY},
-        },
-    },
-    "parameters": [
-        {
-            "name": "parameters",
-            "in": "query",
-            "required": False,
-            "schema": _PARAMETERS_TEXT,
-            "description": "For a raw image body only",
-        }
-    ],
-}
-
-
-class _App(FastAPI):
-    """Documents the body that `parse_classify` reads, which FastAPI cannot see."""
-
-    def openapi(self) -> dict[str, Any]:
-        if not self.openapi_schema:
-            _, definitions = models_json_schema([(ClassifyBody, "validation")], ref_template=_REFS)
-            super().openapi()["components"]["schemas"].update(definitions["$defs"])
-        return super().openapi()
 
 
 class _Readiness:
@@ -93,15 +43,14 @@ def create_app(service: EdgeService) -> FastAPI:
     Args:
         service: what answers.
     """
-    app = _App(title="Thinwire edge", description="Classifies images over a thin, noisy link")
-    problems.install(app)
-    readiness = _Readiness(service)
+    app = FastAPI(title="Thinwire edge", description="Classifies images over a thin, noisy link")
+    add_common(app, service.bundle, _Readiness(service).check)
 
     @app.post(
         "/v1/classify",
         response_model=ClassifyResponse,
         responses=problems.RESPONSES,
-        openapi_extra=_CLASSIFY_OPENAPI,
+        openapi_extra=describe_classify(),
     )
     async def classify(request: Request) -> ClassifyResponse | Response:
         try:
@@ -122,33 +71,6 @@ def create_app(service: EdgeService) -> FastAPI:
     @app.get("/v1/policies/{policy_id}", responses=problems.RESPONSES)
     async def policy(policy_id: str) -> dict[str, Any]:
         return service.front_file.current.get(policy_id).to_json()
-
-    @app.get("/v1/models")
-    async def models() -> ModelsResponse:
-        bundle = service.bundle
-        model = ModelBody(
-            name=bundle.name,
-            digest=bundle.digest,
-            task=bundle.task,
-            labels=list(bundle.labels),
-            input_size=bundle.preprocessing.size,
-            split_layer=bundle.split_layer,
-            depth=bundle.depth,
-            patches=bundle.patches,
-            rates=list(bundle.codec.rates),
-        )
-        return ModelsResponse(models=[model])
-
-    @app.get("/health/live")
-    async def live() -> HealthResponse:
-        return HealthResponse(status="ok")
-
-    @app.get("/health/ready", responses={503: {"model": HealthResponse}})
-    async def ready(response: Response) -> HealthResponse:
-        if await readiness.check():
-            return HealthResponse(status="ok")
-        response.status_code = 503
-        return HealthResponse(status="unavailable")
 
     return app
 

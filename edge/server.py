@@ -1,23 +1,17 @@
 """The edge's process: REST for users, gRPC health and reflection for whoever runs it."""
 
-import asyncio
 import logging
-import signal
-import socket
-from collections.abc import Generator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
-
-import uvicorn
 
 from edge.app import create_app
 from edge.engine import Engine
 from edge.link_client import LinkClient
 from edge.service import EdgeService
 from policies.front import FrontFile
-from thinwire import rpc
+from thinwire import process, rpc
 from thinwire.bundle import FRONT, Bundle
-from thinwire.errors import UnavailableError
+from thinwire.rest.server import HttpServer
 
 log = logging.getLogger(__name__)
 DRAIN_S = 10
@@ -76,36 +70,19 @@ class EdgeServer:
         settings = self._settings
         async with AsyncExitStack() as stack:
             front_file = FrontFile(self._bundle.path(FRONT), self._bundle.digest)
-            rest_socket = _bind(settings.rest_host, settings.rest_port)
-            stack.callback(rest_socket.close)
             client = LinkClient(settings.link_target)
             stack.push_async_callback(client.close)
             service = EdgeService(
                 self._bundle, self._engine, front_file, client, settings.link_id, settings.nominal_snr_db
             )
             stack.callback(service.close)
-            rest = _Uvicorn(
-                uvicorn.Config(
-                    create_app(service),
-                    log_config=None,
-                    access_log=False,
-                    lifespan="off",
-                    ws="none",
-                    timeout_graceful_shutdown=DRAIN_S,
-                )
-            )
-            running = asyncio.create_task(rest.serve([rest_socket]))
-            stack.push_async_callback(_drain, rest, running)
-            while not rest.started:
-                if running.done():
-                    await running
-                    raise UnavailableError("REST did not start")
-                await asyncio.sleep(0.01)
+            rest = HttpServer(create_app(service), settings.rest_host, settings.rest_port, DRAIN_S)
+            self.rest_port = await rest.start()
+            stack.push_async_callback(rest.stop)
             grpc_server = rpc.Server([])
             self.grpc_port = await grpc_server.start(settings.grpc_address)
             # Last in, first out: health says no before REST stops listening.
             stack.push_async_callback(grpc_server.stop)
-            self.rest_port = rest_socket.getsockname()[1]
             self._stack = stack.pop_all()
         log.info("edge serves", extra={"rest_port": self.rest_port, "grpc_port": self.grpc_port})
 
@@ -122,38 +99,4 @@ async def serve(bundle: Bundle, engine: Engine, settings: Settings) -> None:
         BundleError: the bundle has no valid policy front.
         BundleMismatchError: its front belongs to another bundle.
     """
-    loop = asyncio.get_running_loop()
-    stopping = asyncio.Event()
-    signals = (signal.SIGTERM, signal.SIGINT)
-    for number in signals:
-        loop.add_signal_handler(number, stopping.set)
-    server = EdgeServer(bundle, engine, settings)
-    try:
-        await server.start()
-        await stopping.wait()
-    finally:
-        for number in signals:
-            loop.remove_signal_handler(number)
-        await server.stop()
-
-
-class _Uvicorn(uvicorn.Server):
-    """Uvicorn inside our loop, where signals are ours."""
-
-    @contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield
-
-
-async def _drain(rest: uvicorn.Server, running: asyncio.Task[None]) -> None:
-    rest.should_exit = True
-    await running
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    # Bound here and not by uvicorn, which would end the process where we want to say what is wrong.
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise UnavailableError(f"cannot listen on {host}:{port}: {error.strerror}") from None
+    await process.run(EdgeServer(bundle, engine, settings))

@@ -61,6 +61,8 @@ def write_weights(parts: Mapping[str, nn.Module], folder: Path) -> dict[str, str
     for name, part in parts.items():
         path = folder / f"{name}.safetensors"
         save_file({key: _compact(value) for key, value in part.state_dict().items()}, path)
+        # safetensors makes files that only their owner reads; a service runs as somebody else.
+        path.chmod(0o644)
         files[path.name] = file_sha256(path)
     return files
 

@@ -1,6 +1,7 @@
 """gRPC as every process uses it: one factory for channels, one for servers, one mapping of errors."""
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
@@ -79,6 +80,9 @@ class Server:
         Raises:
             UnavailableError: the address cannot be bound.
         """
+        # gRPC takes a port above the highest modulo 65536.
+        if not re.fullmatch(r".+:\d{1,5}", address) or int(address.rpartition(":")[2]) > 65_535:
+            raise UnavailableError(f"cannot listen on {address}: expected HOST:PORT, such as 127.0.0.1:50051")
         try:
             port = self.grpc_server.add_insecure_port(address)
         except RuntimeError as error:

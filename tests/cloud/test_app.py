@@ -31,7 +31,7 @@ async def served(bundle, classifier_factory):
     fake = classifier_factory()
     server = CloudServer(bundle, fake, Settings("127.0.0.1:0", rest_port=0))
     await server.start()
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.rest_port}") as client:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.rest_port}", timeout=60) as client:
         yield client, fake, server
     fake.gate.set()
     await server.stop()

@@ -44,7 +44,7 @@ async def channel(server):
 
 @pytest.fixture
 async def client(server):
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.rest_port}") as client:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.rest_port}", timeout=60) as client:
         yield client
 
 

@@ -23,9 +23,12 @@ async def read_body(request: Request) -> bytes:
     """The whole body, refused as soon as it is too large.
 
     Raises:
-        PayloadTooLargeError: over `MAX_BODY_BYTES`, by the header or by what arrives.
+        PayloadTooLargeError: more than `MAX_BODY_BYTES` arrive.
     """
-    return b"".join([chunk async for chunk in _limited(request)])
+    body = bytearray()
+    async for chunk in _limited(request):
+        body += chunk
+    return bytes(body)
 
 
 async def _limited(request: Request) -> AsyncGenerator[bytes]:
@@ -71,13 +74,28 @@ async def parse_classify(request: Request) -> tuple[bytes, Parameters]:
     )
 
 
+class _FormParser(MultiPartParser):
+    """Starlette's parser, which by itself writes a file of any size to disk and takes a form that is cut short."""
+
+    def __init__(self, request: Request) -> None:
+        limits = {"max_files": 1, "max_fields": 2, "max_part_size": MAX_BODY_BYTES}
+        super().__init__(request.headers, self._whole(request), **limits)
+        self._ended = False
+
+    def on_end(self) -> None:
+        """The boundary that closes the form was met."""
+        self._ended = True
+
+    async def _whole(self, request: Request) -> AsyncGenerator[bytes]:
+        async for chunk in _limited(request):
+            yield chunk
+        if not self._ended:
+            raise MultiPartException("it is cut short.")
+
+
 async def _parse_multipart(request: Request) -> tuple[bytes, Parameters]:
-    # Not `request.form`: it would write a file of any size to disk.
-    parser = MultiPartParser(
-        request.headers, _limited(request), max_files=1, max_fields=2, max_part_size=MAX_BODY_BYTES
-    )
     try:
-        form = await parser.parse()
+        form = await _FormParser(request).parse()
     except MultiPartException as error:
         raise InvalidRequestError(f"the form cannot be read: {error.message}") from None
     try:

@@ -68,8 +68,11 @@ class HttpServer:
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    # Asked for such a port, Python leaves the socket open behind its OverflowError.
+    if not 0 <= port < 2**16:
+        raise UnavailableError(f"cannot listen on {host}:{port}: ports are 0 to 65535")
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise UnavailableError(f"cannot listen on {host}:{port}: {error}") from None
