@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import logging
-import math
 import struct
 import time
 from collections.abc import AsyncIterable, Sequence
@@ -16,9 +15,9 @@ from numpy.typing import NDArray
 from cloud.answerer import ReceivedTokens
 from cloud.batcher import Batcher
 from cloud.deduplication import Deduplicator
+from cloud.reception import receive
 from thinwire import rpc
 from thinwire.bundle import Bundle
-from thinwire.equalise import zero_forcing
 from thinwire.errors import BundleMismatchError, InvalidFrameError, InvalidRequestError, ThinwireError, UnknownTaskError
 from thinwire.frames import check_frame, count_uses, frame_key
 from thinwire.v1 import link_pb2, link_pb2_grpc
@@ -27,7 +26,6 @@ log = logging.getLogger(__name__)
 Context = grpc.aio.ServicerContext[Any, Any]
 DEFAULT_TOP_K = 5
 MAX_IN_FLIGHT = 64
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def rank_labels(logits: NDArray[np.float32], labels: Sequence[str], top_k: int) -> list[tuple[str, float]]:
@@ -53,21 +51,10 @@ def equalise(frame: link_pb2.Frame, symbols: NDArray[np.complex64]) -> ReceivedT
     Raises:
         InvalidFrameError: the reception is impossible, or the result is not finite in single precision.
     """
-    gain, noise_variance = 1 + 0j, 0.0
-    if frame.HasField("reception"):
-        gain = complex(frame.reception.gain_real, frame.reception.gain_imag)
-        noise_variance = frame.reception.noise_variance
-    if not (math.isfinite(gain.real) and math.isfinite(gain.imag)):
-        raise InvalidFrameError(f"the reception's gain must be finite, got {gain}")
-    if not (math.isfinite(noise_variance) and noise_variance >= 0):
-        raise InvalidFrameError(f"the reception's noise variance must be finite and >= 0, got {noise_variance}")
-    # In double precision, so that a deep fade does not lose the symbols before the division restores them.
-    wide, variance = zero_forcing(symbols.astype(np.complex128), np.complex128(gain), noise_variance)
-    with np.errstate(over="ignore", invalid="ignore"):
-        equalised = wide.astype(np.complex64)
-    if variance > _FLOAT32_MAX or not np.isfinite(equalised.view(np.float32)).all():
-        raise InvalidFrameError(f"the symbols are not finite after equalisation with the gain {gain}")
-    return ReceivedTokens(equalised, variance)
+    if not frame.HasField("reception"):
+        return receive(symbols, 1 + 0j, 0.0)
+    reception = frame.reception
+    return receive(symbols, complex(reception.gain_real, reception.gain_imag), reception.noise_variance)
 
 
 def _digest(tokens: ReceivedTokens) -> bytes:

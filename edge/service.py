@@ -14,17 +14,15 @@ from edge.engine import Encoded, Engine
 from edge.feedback import SnrFeedback
 from edge.link_client import LinkClient, LinkStream
 from policies.budget import Budget
-from policies.choice import resolve
+from policies.choice import Choice, choose_for
 from policies.front import FrontFile
-from policies.policy import Policy
 from thinwire.bundle import Bundle
-from thinwire.errors import BundleError, DeadlineError, ThinwireError
+from thinwire.errors import DeadlineError, ThinwireError
 from thinwire.frames import ChannelUses, count_uses, pack_symbols
 from thinwire.images import decode, to_pixels
 from thinwire.rest.schemas import Parameters
 from thinwire.v1 import link_pb2
 
-UNMERGED = "none"
 # Images of a stream that are under way behind the one that is answered next: enough to keep engine and link busy.
 STREAM_WINDOW = 4
 
@@ -72,13 +70,6 @@ class Answer:
     channel_ms: float | None
     cloud_ms: float
     total_ms: float
-
-
-@dataclass(frozen=True)
-class _Choice:
-    policy: Policy
-    policy_id: str
-    cap: int | None
 
 
 class EdgeService:
@@ -187,7 +178,8 @@ class EdgeService:
             async with limit:
                 pixels = await asyncio.to_thread(self._pixels, image)
                 snr_db = self._snr_db(parameters)
-                choice = self._choose(parameters, snr_db)
+                budget = Budget(**parameters.budget.model_dump())
+                choice = choose_for(self.bundle, self.front_file.current, parameters.policy, budget, snr_db)
                 encoded = await asyncio.get_running_loop().run_in_executor(
                     self._executor, self._engine.encode, pixels, choice.policy, snr_db, choice.cap
                 )
@@ -212,19 +204,8 @@ class EdgeService:
         asked = _asked_snr_db(parameters)
         return self._feedback.snr_db(self._link_id) if asked is None else asked
 
-    def _choose(self, parameters: Parameters, snr_db: float) -> _Choice:
-        budget = Budget(**parameters.budget.model_dump())
-        if parameters.policy == UNMERGED:
-            if self.bundle.reference is None:
-                raise BundleError(f"bundle {self.bundle.name} has no unmerged reference: its rate was not measured")
-            policy = Policy.unmerged(self.bundle.split_layer, self.bundle.reference.symbols_per_token)
-            return _Choice(policy, UNMERGED, budget.cap)
-        front = self.front_file.current
-        measured, cap = resolve(front, parameters.policy, budget, snr_db, self.bundle.prefix_tokens)
-        return _Choice(measured.policy, measured.policy.id, cap)
-
     def _frame(
-        self, encoded: Encoded, choice: _Choice, parameters: Parameters, request_id: str, sequence_number: int
+        self, encoded: Encoded, choice: Choice, parameters: Parameters, request_id: str, sequence_number: int
     ) -> link_pb2.Frame:
         tokens, symbols_per_token = encoded.symbols.shape
         frame = link_pb2.Frame(
@@ -233,7 +214,7 @@ class EdgeService:
             sequence_number=sequence_number,
             task=self.bundle.task,
             bundle_digest=self.bundle.digest,
-            policy_id=choice.policy_id,
+            policy_id=choice.id,
             policy_digest=choice.policy.digest,
             tokens=tokens,
             symbols_per_token=symbols_per_token,

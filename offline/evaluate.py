@@ -20,13 +20,9 @@ from edge.torch_engine.engine import TorchEngine, Transformed
 from edge.torch_engine.matching import Rule
 from edge.torch_engine.vit import rules_for
 from offline.data import LabelledImages
-from policies.budget import Budget
-from policies.choice import resolve
-from policies.front import Front
 from policies.policy import Policy
 from policies.record import ChannelProfile, Objectives
 from thinwire.bundle import Bundle
-from thinwire.errors import BundleError
 from thinwire.frames import count_uses
 
 LINK_ID = "evaluate"
@@ -188,25 +184,3 @@ class Evaluator:
         model, split = self.engine.model, self.bundle.split_layer
         logits: NDArray[np.float32] = classify_tokens(model, split, x, tokens.all_sizes, valid).cpu().numpy()
         return logits
-
-
-def choose_policy(bundle: Bundle, front: Front | None, asked: str, budget: Budget, snr_db: float) -> tuple[str, Policy]:
-    """The policy that an edge would use: its id and itself.
-
-    Args:
-        front: the bundle's policies; None will do for "none".
-        asked: "none" for no merging at the reference rate, "auto", or an id.
-
-    Raises:
-        BundleError: the bundle has no reference, or there is no front.
-        BudgetError: nothing meets the budget.
-        UnknownPolicyError: the front has no such policy.
-    """
-    if asked == "none":
-        if bundle.reference is None:
-            raise BundleError(f"bundle {bundle.name} has no unmerged reference")
-        return asked, Policy.unmerged(bundle.split_layer, bundle.reference.symbols_per_token)
-    if front is None:
-        raise BundleError(f"bundle {bundle.name} has no policies")
-    chosen, _ = resolve(front, asked, budget, snr_db, bundle.prefix_tokens)
-    return chosen.policy.id, chosen.policy

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 
 from policies.budget import Budget
 from policies.front import Front
+from policies.policy import Policy
 from policies.record import MeasuredPolicy
-from thinwire.errors import BudgetError
+from thinwire.bundle import Bundle
+from thinwire.errors import BudgetError, BundleError
 
 AUTO = "auto"
+UNMERGED = "none"
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,40 @@ def resolve(
             f"the least that would do is {least}"
         )
     return measured, budget.cap
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What serves a request: the policy with its id ("none" for the unmerged reference), and the cap on the frame."""
+
+    id: str
+    policy: Policy
+    cap: int | None
+
+
+def choose_for(bundle: Bundle, front: Front | None, asked: str, budget: Budget, snr_db: float) -> Choice:
+    """The policy for a request of a bundle.
+
+    Args:
+        bundle: whose unmerged reference "none" stands for.
+        front: its policies; None will do for "none".
+        asked: "none" (nothing merged, reference rate; the cap still holds), "auto", or an id.
+        budget: the limits.
+        snr_db: the current average SNR in dB.
+
+    Raises:
+        BundleError: the bundle lacks the reference, or the front, that was asked for.
+        BudgetError: no policy meets the budget, or the cap is under the cost of one token.
+        UnknownPolicyError: the front has no policy of that id.
+    """
+    if asked == UNMERGED:
+        if bundle.reference is None:
+            raise BundleError(f"bundle {bundle.name} has no unmerged reference: its rate was not measured")
+        return Choice(asked, Policy.unmerged(bundle.split_layer, bundle.reference.symbols_per_token), budget.cap)
+    if front is None:
+        raise BundleError(f"bundle {bundle.name} has no policies")
+    measured, cap = resolve(front, asked, budget, snr_db, bundle.prefix_tokens)
+    return Choice(measured.policy.id, measured.policy, cap)
 
 
 def _limits(budget: Budget, snr_db: float) -> list[_Limit]:

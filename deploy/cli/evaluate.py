@@ -42,8 +42,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         what ``--json`` prints.
     """
     from offline import data
-    from offline.evaluate import Evaluator, choose_policy
+    from offline.evaluate import Evaluator
     from policies.budget import Budget
+    from policies.choice import AUTO, UNMERGED, choose_for
     from policies.front import Front
     from policies.policy import Policy
     from policies.record import ChannelProfile
@@ -62,9 +63,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             raise InvalidRequestError("--thresholds needs --symbols-per-token")
         name, policy = "given", Policy.create(options.thresholds, options.symbols_per_token)
     else:
-        asked = options.policy or ("none" if budget.cap is None else "auto")
-        front = None if asked == "none" else Front.load(bundle.path(FRONT), bundle.digest)
-        name, policy = choose_policy(bundle, front, asked, budget, options.snr)
+        asked = options.policy or (UNMERGED if budget.cap is None else AUTO)
+        front = None if asked == UNMERGED else Front.load(bundle.path(FRONT), bundle.digest)
+        choice = choose_for(bundle, front, asked, budget, options.snr)
+        name, policy = choice.id, choice.policy
         if options.symbols_per_token is not None:
             policy = Policy.create(policy.thresholds, options.symbols_per_token)
     evaluator = Evaluator.load(bundle, images)

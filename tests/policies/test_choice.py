@@ -5,9 +5,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from policies.budget import Budget
-from policies.choice import choose, one_token_uses, resolve
+from policies.choice import Choice, choose, choose_for, one_token_uses, resolve
 from policies.front import Front
-from thinwire.errors import BudgetError, UnknownPolicyError
+from policies.policy import Policy
+from thinwire.bundle import Bundle, Codec, Merging, Reference
+from thinwire.errors import BudgetError, BundleError, UnknownPolicyError
+from thinwire.images import Preprocessing
 
 BUNDLE_DIGEST = "b" * 64
 
@@ -185,3 +188,31 @@ def test_an_id_under_the_cost_of_one_token_is_refused(front, cap, prefix_tokens,
 def test_an_unknown_id_is_refused(front):
     with pytest.raises(UnknownPolicyError):
         resolve(front, "none", Budget(), 10.0, 0)
+
+
+def bundle_with(reference):
+    codec = Codec(hidden=8, max_symbols_per_token=16, rates=(4, 8), snr_db=(-5.0, 20.0))
+    preprocessing = Preprocessing(32, 1.0, "bicubic", (0.5,) * 3, (0.5,) * 3)
+    return Bundle("tiny", "classify", {}, 2, 2, 8, 64, 0, ("a",), preprocessing, Merging(), codec, {}, reference)
+
+
+REFERENCE = Reference(symbols_per_token=4, channel_uses=256, accuracy=0.8, accuracy_se=0.01, n=100, snr_db=10.0)
+
+
+def test_none_is_the_unmerged_reference_under_the_cap():
+    choice = choose_for(bundle_with(REFERENCE), None, "none", Budget(channel_uses=99), 10.0)
+    assert choice == Choice("none", Policy((1.0, 1.0), 4), 99)
+
+
+def test_auto_and_an_id_are_resolved_in_the_front(front):
+    bundle = bundle_with(REFERENCE)
+    assert choose_for(bundle, front, "auto", Budget(channel_uses=80), 10.0).policy.thresholds == (0.7, 0.7)
+    first = front.policies[0].policy
+    assert choose_for(bundle, front, first.id, Budget(), 10.0) == Choice(first.id, first, None)
+
+
+def test_what_the_bundle_lacks_is_told(front):
+    with pytest.raises(BundleError, match="no unmerged reference"):
+        choose_for(bundle_with(None), front, "none", Budget(), 10.0)
+    with pytest.raises(BundleError, match="has no policies"):
+        choose_for(bundle_with(REFERENCE), None, "auto", Budget(), 10.0)

@@ -15,7 +15,8 @@ class _Strict(BaseModel):
 class BudgetBody(_Strict):
     """Limits on one request: channel uses, or a bandwidth for a time; compute and accuracy beside them."""
 
-    channel_uses: Annotated[int, Field(gt=0)] | None = None
+    # Strict: true would count as 1.
+    channel_uses: Annotated[int, Field(gt=0, strict=True)] | None = None
     bandwidth_hz: Positive | None = None
     airtime_ms: Positive | None = None
     edge_gmacs: Positive | None = None
