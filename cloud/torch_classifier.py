@@ -35,10 +35,10 @@ class TorchClassifier:
     def load(cls, bundle: Bundle) -> "TorchClassifier":
         """The classifier with the weights of a bundle."""
         model = build_backbone(bundle.model)
-        model.load_state_dict(load_file(bundle.path("backbone.safetensors")))
+        model.load_state_dict(load_file(bundle.verified("backbone.safetensors")))
         codec = bundle.codec
         decoder = JsccDecoder(bundle.width, codec.hidden, codec.max_symbols_per_token)
-        decoder.load_state_dict(load_file(bundle.path("decoder.safetensors")))
+        decoder.load_state_dict(load_file(bundle.verified("decoder.safetensors")))
         return cls(bundle, model.float(), decoder.float())
 
     @torch.inference_mode()

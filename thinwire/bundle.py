@@ -131,6 +131,16 @@ class Bundle:
         """Where a file of the bundle is."""
         return self.folder / name
 
+    def verified(self, name: str) -> Path:
+        """Where a file is whose content the manifest vouches for.
+
+        Raises:
+            BundleError: the manifest does not list it, so `verify` has not seen it.
+        """
+        if name not in self.files:
+            raise BundleError(f"bundle {self.name}: its manifest lists no {name}")
+        return self.path(name)
+
     def save(self) -> None:
         """Write the manifest into the folder."""
         self.path(MANIFEST).write_text(json.dumps(self._manifest(), indent=2) + "\n")

@@ -57,10 +57,10 @@ class TorchEngine:
     def load(cls, bundle: Bundle) -> "TorchEngine":
         """The engine with the weights of a bundle."""
         model = build_backbone(bundle.model)
-        model.load_state_dict(load_file(bundle.path("backbone.safetensors")))
+        model.load_state_dict(load_file(bundle.verified("backbone.safetensors")))
         codec = bundle.codec
         encoder = JsccEncoder(bundle.width, codec.hidden, codec.max_symbols_per_token)
-        encoder.load_state_dict(load_file(bundle.path("encoder.safetensors")))
+        encoder.load_state_dict(load_file(bundle.verified("encoder.safetensors")))
         return cls(bundle, model.float(), encoder.float())
 
     @torch.inference_mode()

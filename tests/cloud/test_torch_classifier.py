@@ -1,13 +1,17 @@
 """Decoder and head: batches of different frames, the split, and pooling."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from cloud.answerer import ReceivedTokens
 from cloud.head import classify_tokens
+from cloud.torch_classifier import TorchClassifier
 from edge.torch_engine.vit import rules_for
 from tests.parts import make_classifier, make_engine, random_pixels
+from thinwire.errors import BundleError
 
 
 def frames(count=6):
@@ -61,3 +65,11 @@ def test_another_pooling_is_refused():
     classifier = make_classifier(class_token=False, global_pool="max")
     with pytest.raises(ValueError, match="pools by 'avg' or 'token', got 'max'"):
         classifier.classify_frames(frames(1))
+
+
+def test_weights_that_the_manifest_does_not_list_are_not_loaded(tiny_bundle):
+    unlisted = replace(
+        tiny_bundle, files={name: sha for name, sha in tiny_bundle.files.items() if "decoder" not in name}
+    )
+    with pytest.raises(BundleError, match=r"lists no decoder\.safetensors"):
+        TorchClassifier.load(unlisted)
