@@ -3,12 +3,12 @@
 import asyncio
 import logging
 import secrets
-import time
 from collections.abc import Callable
 
 import numpy as np
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from numpy.typing import NDArray
+from starlette.requests import ClientDisconnect
 
 from cloud.batcher import Batcher
 from cloud.servicer import rank_labels
@@ -21,6 +21,8 @@ from thinwire.rest.routes import add_common, describe_classify
 from thinwire.rest.schemas import BudgetBody, ClassifyResponse, LabelBody, Parameters, TimingsBody
 
 log = logging.getLogger(__name__)
+# nginx's number for it; there is no standard one.
+CLIENT_CLOSED_REQUEST = 499
 
 
 def create_app(
@@ -39,23 +41,27 @@ def create_app(
 
     add_common(app, bundle, is_ready)
 
-    @app.post("/v1/classify", openapi_extra=describe_classify())
-    async def classify(request: Request) -> ClassifyResponse:
+    @app.post("/v1/classify", response_model=ClassifyResponse, openapi_extra=describe_classify())
+    async def classify(request: Request) -> ClassifyResponse | Response:
         """Classify one image with the plain model. What concerns the link applies at the edge and is refused here."""
-        start = time.perf_counter()
-        deadline = asyncio.get_running_loop().time()
-        data, parameters = await parse_classify(request)
+        clock = asyncio.get_running_loop().time
+        start = clock()
+        try:
+            data, parameters = await parse_classify(request)
+        except ClientDisconnect:
+            # Nobody reads it, and it is no error of ours.
+            return Response(status_code=CLIENT_CLOSED_REQUEST)
         _refuse_link_parameters(parameters)
-        parsed = time.perf_counter()
+        parsed = clock()
         try:
             # From the request's start: the upload is part of what the user waits for.
-            async with asyncio.timeout_at(deadline + parameters.timeout_ms / 1e3):
+            async with asyncio.timeout_at(start + parameters.timeout_ms / 1e3):
                 pixels = await asyncio.to_thread(_prepare, data, bundle.preprocessing)
                 logits = await images.submit(pixels)
         except TimeoutError:
             raise DeadlineError(f"no answer within {parameters.timeout_ms:g} ms") from None
         outputs = [LabelBody(label=name, score=p) for name, p in rank_labels(logits, bundle.labels, parameters.top_k)]
-        identity, end = secrets.token_hex(16), time.perf_counter()
+        identity, end = secrets.token_hex(16), clock()
         timings = TimingsBody(edge=None, channel=None, cloud=1e3 * (end - parsed), total=1e3 * (end - start))
         log.info("image", extra={"request_id": identity, "bytes": len(data), "ms": round(timings.total, 3)})
         return ClassifyResponse(id=identity, outputs=outputs, policy=None, link=None, cost=None, timings_ms=timings)

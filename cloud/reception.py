@@ -28,8 +28,8 @@ def receive(received: NDArray[np.complex64], gain: complex, noise_variance: floa
     if not (math.isfinite(noise_variance) and noise_variance >= 0):
         raise InvalidFrameError(f"the reception's noise variance must be finite and >= 0, got {noise_variance}")
     # In double precision, so that a deep fade does not lose the symbols before the division restores them.
-    wide, variance = zero_forcing(received.astype(np.complex128), np.complex128(gain), noise_variance)
     with np.errstate(over="ignore", invalid="ignore"):
+        wide, variance = zero_forcing(received.astype(np.complex128), np.complex128(gain), noise_variance)
         symbols = wide.astype(np.complex64)
     if variance > _FLOAT32_MAX or not np.isfinite(symbols.view(np.float32)).all():
         raise InvalidFrameError(f"the symbols are not finite after equalisation with the gain {gain}")

@@ -25,6 +25,7 @@ from policies.study import Study
 
 log = logging.getLogger(__name__)
 QUANTILES = np.linspace(0, 1, 41)
+STAIRCASE_QUANTILES = (0.0, 0.1, 0.25, 0.5)
 VERSIONS = {name: metadata.version(name) for name in ("torch", "timm", "numpy")}
 
 
@@ -56,6 +57,20 @@ def sobol_thresholds(quantiles: NDArray[np.float64], count: int, seed: int) -> l
         for layer in range(len(quantiles))
     ]
     return [tuple(float(value) for value in row) for row in np.stack(columns, axis=1)]
+
+
+def staircase_thresholds(quantiles: NDArray[np.float64]) -> list[tuple[float, ...]]:
+    """Only the last k layers merge, all at one quantile: the far ends of the front, which Sobol points seldom reach.
+
+    With the quantile 0 every one of the k layers halves its tokens.
+    """
+    layers = len(quantiles)
+    return [
+        (1.0,) * (layers - last)
+        + tuple(float(np.interp(quantile, QUANTILES, row)) for row in quantiles[layers - last :])
+        for last in range(2, layers + 1)
+        for quantile in STAIRCASE_QUANTILES
+    ]
 
 
 class Sweep:
@@ -134,11 +149,11 @@ class Sweep:
         )
 
 
-def sobol_policies(engine: TorchEngine, images: LabelledImages, recipe: SweepRecipe, seed: int) -> Iterator[Policy]:
-    """No merging and the Sobol threshold vectors, each at every rate of the codec."""
-    layers = engine.bundle.split_layer
-    vectors = sobol_thresholds(similarity_quantiles(engine, images), recipe.vectors, seed)
-    for thresholds in [(1.0,) * layers, *vectors]:
+def sweep_policies(engine: TorchEngine, images: LabelledImages, recipe: SweepRecipe, seed: int) -> Iterator[Policy]:
+    """No merging, Sobol points and staircases, each at every rate of the codec."""
+    quantiles = similarity_quantiles(engine, images)
+    unmerged = (1.0,) * engine.bundle.split_layer
+    for thresholds in (unmerged, *sobol_thresholds(quantiles, recipe.vectors, seed), *staircase_thresholds(quantiles)):
         for rate in engine.bundle.codec.rates:
             yield Policy.create(thresholds, rate)
 
@@ -153,7 +168,7 @@ def sweep(select: LabelledImages, evaluator: Evaluator, store: Store, recipe: Sw
     first = Sweep(sample, store, channel, seed)
     tag = bundle.digest[:10]
     found = first.study(f"{bundle.name}-{tag}-sobol")
-    first.run(found, sobol_policies(evaluator.engine, select.even_sample(256), recipe, seed))
+    first.run(found, sweep_policies(evaluator.engine, select.even_sample(256), recipe, seed))
     candidates = [measured.policy for measured in store.export_front(found).policies]
     second = Sweep(evaluator, store, channel, seed)
     measured_anew = second.study(f"{bundle.name}-{tag}-front")

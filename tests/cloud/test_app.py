@@ -202,6 +202,18 @@ async def test_an_unexpected_error_tells_the_client_nothing(client, model, monke
     assert (await client.post("/v1/classify", **as_json(encode()))).status_code == 200
 
 
+async def test_a_client_that_goes_during_its_upload_is_no_error(client, served, caplog):
+    _, writer = await asyncio.open_connection("127.0.0.1", served[2].rest_port)
+    writer.write(b"POST /v1/classify HTTP/1.1\r\nhost: x\r\ncontent-type: image/png\r\ncontent-length: 99\r\n\r\nabc")
+    await writer.drain()
+    await asyncio.sleep(0.05)
+    writer.close()
+    await writer.wait_closed()
+    await asyncio.sleep(0.1)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+    assert (await client.get("/health/ready")).status_code == 200
+
+
 async def test_models(client, bundle):
     assert (await client.get("/v1/models")).json() == {
         "models": [

@@ -70,7 +70,7 @@ async def test_another_content_under_the_same_name_is_refused():
     assert work.started == 1
 
 
-async def test_a_failure_reaches_all_that_wait_and_is_not_remembered():
+async def test_a_failure_reaches_all_that_wait_and_is_not_remembered(caplog):
     frames, work = Deduplicator(10, 60.0), Work(ValueError("no"))
     callers = [asyncio.create_task(frames.share(KEY, b"a", work)) for _ in range(2)]
     await settle()
@@ -79,6 +79,7 @@ async def test_a_failure_reaches_all_that_wait_and_is_not_remembered():
     work.error = None
     # Not even its content is: the repaired frame is a new one.
     assert await frames.share(KEY, b"b", work) == 2
+    assert not caplog.records
 
 
 async def test_a_cancelled_caller_leaves_the_work_to_the_others():

@@ -333,6 +333,28 @@ async def test_a_cancelled_stream_frees_its_places(stub, classifier, make_frame,
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
+async def test_results_of_a_stream_are_written_one_at_a_time(bundle, batcher, make_frame):
+    class Peer:
+        def __init__(self):
+            self.writing = False
+            self.results = []
+
+        async def write(self, result):
+            assert not self.writing, "gRPC refuses a second message while one is on its way"
+            self.writing = True
+            await asyncio.sleep(0.001)
+            self.results.append(result)
+            self.writing = False
+
+    async def frames():
+        for n in range(MAX_QUEUE):
+            yield make_frame(n)
+
+    peer = Peer()
+    await SemanticLinkServicer(bundle, batcher, Deduplicator(100, 60.0)).Stream(frames(), peer)
+    assert sorted(result.logits[0] for result in peer.results) == list(range(MAX_QUEUE))
+
+
 async def test_a_frame_leaves_one_line_in_the_log(stub, make_frame, caplog):
     caplog.set_level(logging.INFO, logger="cloud")
     frame = make_frame(tokens=3, symbols_per_token=4)
@@ -363,6 +385,11 @@ def test_labels_are_ranked(logits, top_k):
     everything = dict(rank_labels(logits, names, len(logits)))
     assert sum(everything.values()) == pytest.approx(1)
     assert all(everything[name] == score for name, score in ranked)
+
+
+def test_scores_that_vanish_do_not_change_the_order():
+    ranked = rank_labels(np.array([0.0, -900.0, -800.0], dtype=np.float32), "abc", 3)
+    assert ranked == [("a", 1.0), ("c", 0.0), ("b", 0.0)]
 
 
 finite = st.floats(-1e3, 1e3, width=32)

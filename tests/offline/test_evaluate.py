@@ -1,0 +1,69 @@
+"""The evaluator against a plain loop over single images."""
+
+import numpy as np
+import pytest
+
+from channel.keys import keyed_generator
+from channel.models.registry import get
+from channel.realisation import apply
+from cloud.reception import receive
+from offline.data import LabelledImages
+from offline.evaluate import LINK_ID, Evaluator, request_id_of
+from policies.policy import Policy
+from policies.record import ChannelProfile
+from tests.parts import make_classifier, make_engine, random_pixels
+from thinwire.errors import InvalidRequestError
+
+POLICY = Policy.create([0.5, 0.4, 1.0], 4)
+
+
+def make_evaluator(batch=8, **options):
+    engine, classifier = make_engine(**options), make_classifier(**options)
+    labels = np.random.default_rng(1).integers(0, 7, 20)
+    images = LabelledImages(tuple(f"i/{i}" for i in range(20)), random_pixels(20), labels, engine.bundle.labels)
+    return Evaluator(engine.bundle, engine, classifier, images, batch)
+
+
+@pytest.mark.parametrize("channel", ["awgn", "rayleigh"])
+@pytest.mark.parametrize("options", [{}, {"class_token": False, "global_pool": "avg"}], ids=["class token", "average"])
+def test_it_is_the_loop_over_single_images(channel, options):
+    evaluator = make_evaluator(**options)
+    cap = 4 * 9
+    measured = evaluator.measure_policy(POLICY, ChannelProfile(channel, 3.0), seed=2, max_channel_uses=cap)
+    for index, name in enumerate(evaluator.images.names):
+        encoded = evaluator.engine.encode(evaluator.images.pixels[index], POLICY, 3.0, cap)
+        generator = keyed_generator(2, LINK_ID, request_id_of(name), 0)
+        drawn = get(channel).draw(encoded.symbols.shape, 3.0, generator)
+        arrived = receive(apply(encoded.symbols, drawn), complex(drawn.gain), float(drawn.noise_variance))
+        logits = evaluator.classifier.classify_frames([arrived])[0]
+        np.testing.assert_allclose(measured.logits[index], logits, atol=1e-4)
+        assert measured.correct[index] == (logits.argmax() == evaluator.images.labels[index])
+        assert measured.uses[index] == encoded.symbols.size <= cap
+        assert (measured.tokens[index], measured.capped[index]) == (len(encoded.symbols), encoded.capped)
+        assert measured.edge_gmacs[index] == encoded.edge_gmacs
+    assert 0 < measured.capped.mean() < 1
+
+
+def test_without_a_channel_and_merging_it_is_the_plain_model():
+    evaluator = make_evaluator()
+    measured = evaluator.measure_policy(Policy.unmerged(3, 4), None, seed=0)
+    np.testing.assert_allclose(
+        measured.logits, evaluator.classifier.classify_images(evaluator.images.pixels), atol=1e-5
+    )
+    assert measured.edge_gmacs[0] == pytest.approx(evaluator.unmerged_gmacs())
+
+
+def test_noise_belongs_to_the_image_and_not_to_its_batch_or_place():
+    small, large = make_evaluator(batch=3), make_evaluator(batch=20)
+    channel = ChannelProfile("awgn", 0.0)
+    first = small.measure_policy(POLICY, channel, 7)
+    np.testing.assert_allclose(first.logits, large.measure_policy(POLICY, channel, 7).logits, atol=1e-4)
+    backwards = make_evaluator()
+    backwards.images = backwards.images.take(np.arange(20)[::-1])
+    np.testing.assert_allclose(first.logits[::-1], backwards.measure_policy(POLICY, channel, 7).logits, atol=1e-4)
+    assert np.abs(first.logits - large.measure_policy(POLICY, channel, 8).logits).max() > 1e-3
+
+
+def test_a_policy_of_another_bundle_is_refused():
+    with pytest.raises(InvalidRequestError, match="expected 3 thresholds"):
+        make_evaluator().measure_policy(Policy.create([0.5], 4), None, 0)
