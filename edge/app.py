@@ -3,12 +3,13 @@
 import asyncio
 import time
 from collections.abc import Coroutine
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Header, Request, Response
 from starlette.requests import ClientDisconnect
 
 from edge.service import Answer, EdgeService
+from thinwire.frames import REQUEST_ID_PATTERN
 from thinwire.rest import problems
 from thinwire.rest.parsing import parse_classify
 from thinwire.rest.routes import add_common, describe_classify
@@ -16,6 +17,14 @@ from thinwire.rest.schemas import ChosenPolicyBody, ClassifyResponse, CostBody, 
 
 # Nobody reads it: the client has gone. The number is what access logs use for that.
 CLIENT_CLOSED_REQUEST = 499
+RequestId = Annotated[
+    str | None,
+    Header(
+        pattern=REQUEST_ID_PATTERN,
+        description="Names the frame and keys its noise; a request repeated under its id meets the same noise and is "
+        "answered once. Random when left out.",
+    ),
+]
 HEALTH_TIMEOUT_S = 1.0
 HEALTH_CACHE_S = 1.0
 
@@ -52,10 +61,10 @@ def create_app(service: EdgeService) -> FastAPI:
         responses=problems.RESPONSES,
         openapi_extra=describe_classify(),
     )
-    async def classify(request: Request) -> ClassifyResponse | Response:
+    async def classify(request: Request, x_request_id: RequestId = None) -> ClassifyResponse | Response:
         try:
             image, parameters = await parse_classify(request)
-            return _response(await _while_connected(request, service.classify(image, parameters)))
+            return _response(await _while_connected(request, service.classify(image, parameters, x_request_id)))
         except ClientDisconnect:
             return Response(status_code=CLIENT_CLOSED_REQUEST)
 

@@ -10,6 +10,7 @@ import pytest
 
 from deploy.cli.classify import classify
 from deploy.demo import photographs
+from tests.readme import ask, examples, rounded
 from thinwire.bundle import load_bundle
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(1800)]
@@ -70,6 +71,11 @@ def test_errors_are_problems(parameters, status, error):
     )
     assert (answer.status_code, answer.json()["error"]) == (status, error)
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(("script", "shown"), examples())
+def test_the_readmes_requests_give_the_readmes_answers(script, shown):
+    assert rounded(ask(script)) == rounded(shown)
 
 
 def reach(service: str, host: str, port: int) -> int:

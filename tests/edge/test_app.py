@@ -82,6 +82,15 @@ async def test_three_forms_of_a_request_are_one(http: httpx.AsyncClient, cloud: 
     assert len({frame.symbols for frame in cloud.frames}) == 1
 
 
+async def test_a_request_may_bring_its_own_id(http: httpx.AsyncClient, cloud: Any, picture: Picture) -> None:
+    name = "0123456789abcdef" * 2
+    response = await http.post("/v1/classify", json=body(picture()), headers={"x-request-id": name})
+    assert response.json()["id"] == cloud.frames[0].request_id == name
+    refused = await http.post("/v1/classify", json=body(picture()), headers={"x-request-id": name.upper()})
+    assert (refused.status_code, refused.json()["error"]) == (422, "invalid_request")
+    assert len(cloud.frames) == 1
+
+
 @pytest.mark.parametrize(
     ("parameters", "status", "code"),
     [
@@ -233,7 +242,7 @@ async def test_openapi_documents_every_form_of_the_body(http: httpx.AsyncClient)
     operation = schema["paths"]["/v1/classify"]["post"]
     assert operation["requestBody"]["content"].keys() == {"application/json", "multipart/form-data", "image/*"}
     assert "application/problem+json" in operation["responses"]["default"]["content"]
-    assert [parameter["name"] for parameter in operation["parameters"]] == ["parameters"]
+    assert {parameter["name"] for parameter in operation["parameters"]} == {"parameters", "x-request-id"}
     assert '"top_k"' in json.dumps(operation["requestBody"]["content"]["application/json"])
     assert '"ClassifyResponse"' in json.dumps(schema["components"])
     for pointer in re.findall(r'"\$ref": "#/([^"]+)"', json.dumps(schema)):
