@@ -27,7 +27,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     channel.add_argument("--model", default="awgn", help="awgn or rayleigh (default: %(default)s)")
     channel.add_argument("--snr", type=finite, default=10.0, metavar="DB", help="average Es/N0 (default: %(default)s)")
     channel.add_argument("--seed", type=int, default=0, help="of the keyed noise (default: %(default)s)")
-    channel.add_argument("--symbol-rate", type=finite, default=1e4, metavar="HZ", help="uses per second (default: 10,000)")
+    channel.add_argument(
+        "--symbol-rate", type=finite, default=1e4, metavar="HZ", help="uses per second (default: 10,000)"
+    )
     channel.add_argument("--inject-airtime", action="store_true", help="hold frames for their airtime")
     channel.set_defaults(run=_channel)
 

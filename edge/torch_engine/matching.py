@@ -21,13 +21,18 @@ def above(threshold: float) -> Rule:
     return lambda best: best > threshold
 
 
-def top(counts: Tensor) -> Rule:
-    """Merge each image's most similar sources, ``counts`` of them (Bolya et al., 2023, ToMe); the earlier on a tie."""
+def top(counts: Tensor | int) -> Rule:
+    """Merge each image's most similar sources, ``counts`` of them; the earlier on a tie.
+
+    Args:
+        counts: one number for all images, or ``batch`` int64.
+    """
+    limit = counts if isinstance(counts, int) else counts[:, None]
 
     def rule(best: Tensor) -> Tensor:
         order = best.argsort(dim=1, descending=True, stable=True)
         ranks = order.argsort(dim=1)
-        return (ranks < counts[:, None]) & (best > float("-inf"))
+        return (ranks < limit) & (best > float("-inf"))
 
     return rule
 

@@ -65,9 +65,12 @@ def cap_tokens(tokens: list[Token], limit: int, weight: str) -> list[Token]:
 
 
 def run_one(
-    model: VisionTransformer, image: torch.Tensor, thresholds: list[float], merging: Merging
+    model: VisionTransformer, image: torch.Tensor, thresholds: list[float], merging: Merging, r: int | None = None
 ) -> tuple[np.ndarray, list[Token]]:
-    """One image through all blocks: the class token's hidden states (``P x D``) and the patch tokens."""
+    """One image through all blocks: the class token's hidden states (``P x D``) and the patch tokens.
+
+    With ``r``, that many tokens merge at each layer, whatever their similarity.
+    """
     with torch.inference_mode():
         embedded = model.norm_pre(model._pos_embed(model.patch_embed(image[None])))[0]
     prefix_count = model.num_prefix_tokens
@@ -82,6 +85,8 @@ def run_one(
         tokens = [Token(row, token.patches) for row, token in zip(rows[prefix_count:], tokens, strict=True)]
         if threshold < 1:
             found = best_targets(metrics[prefix_count:])
+            if r is not None:
+                found = dict(sorted(found.items(), key=lambda item: -item[1][1])[:r])
             into = {source: target for source, (target, similarity) in found.items() if similarity > threshold}
             tokens = merge_groups(tokens, into, merging.weight)
         if merging.place == "attention":

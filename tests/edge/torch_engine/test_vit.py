@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from edge.torch_engine.matching import merge_down_to, top
+from edge.torch_engine.matching import merge_down_to
+from edge.torch_engine.tome import TOME, fixed_rules
 from edge.torch_engine.vit import embed, rules_for, run_layers
 from tests.edge.torch_engine.slow_merging import cap_tokens, run_one
 from thinwire.bundle import Merging
@@ -113,14 +114,20 @@ def test_the_cap_is_the_slow_loop(make_vit, limit, weight):
         assert capped.sizes[index, :count].tolist() == [token.size for token in expected]
 
 
-def test_fixed_r_removes_r_tokens_per_layer_as_tome_does(make_vit):
-    model, x = make_vit(), images(4)
-    tome = Merging(metric="key_mean", weight="size", proportional_attention=True)
-    rules = [top(torch.full((4,), 6))] * 3
+@pytest.mark.parametrize("r", [0, 3, 6, 20])
+def test_tome_is_the_slow_loop(make_vit, r):
+    model, x = make_vit(), images(2)
     with torch.inference_mode():
-        tokens, counts = run_layers(list(model.blocks), embed(model, x), rules, tome)
-    assert counts.tolist() == [[25, 19, 13, 7]] * 4
-    assert (tokens.sizes.sum(1) == 25).all()
+        tokens, counts = run_layers(list(model.blocks), embed(model, x), fixed_rules(3, r), TOME)
+    expected_counts = [25]
+    for _ in range(3):
+        expected_counts.append(expected_counts[-1] - min(r, expected_counts[-1] // 2))
+    assert counts.tolist() == [expected_counts] * 2
+    for index in range(2):
+        prefix, expected = run_one(model, x[index], [-1.1] * 3, TOME, r)
+        np.testing.assert_allclose(tokens.prefix[index].numpy(), prefix, atol=1e-9)
+        np.testing.assert_allclose(tokens.x[index].numpy(), np.stack([token.x for token in expected]), atol=1e-9)
+        assert tokens.sizes[index].tolist() == [token.size for token in expected]
 
 
 def test_a_batch_gives_each_image_what_it_gets_alone(make_vit):
