@@ -1,5 +1,7 @@
 """The Pareto store: studies, their trials and the fronts exported from them, in SQLite or any database by URL."""
 
+import sqlite3
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
@@ -9,7 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 import sqlalchemy as sa
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -270,14 +272,27 @@ class Store:
 def _configure_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
     cursor = connection.cursor()
     try:
-        # The timeout goes first: the change to WAL itself may have to wait.
         cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-        cursor.execute("PRAGMA journal_mode = WAL")
+        _switch_to_wal(cursor)
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.close()
     except BaseException:
         connection.close()
         raise
+
+
+def _switch_to_wal(cursor: DBAPICursor) -> None:
+    # Of two processes that switch a new file at once, SQLite fails one at once, whatever its busy timeout: both hold
+    # the read lock that the other waits for.
+    deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1e3
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def _measured(study: Study, row: sa.RowMapping) -> MeasuredPolicy:
