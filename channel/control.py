@@ -30,7 +30,10 @@ class ChannelControl(control_pb2_grpc.ChannelControlServicer):
         return self._links.profile(request.link_id).to_proto()
 
     async def SetProfile(self, request: control_pb2.SetProfileRequest, context: Context) -> control_pb2.Profile:  # noqa: N802
-        """Replace a whole profile from the next frame on."""
+        """Replace a whole profile from the next frame on, and answer with what is in effect then.
+
+        They differ where a trace is replayed: the default's SNR and symbol rate stay the trace's.
+        """
         try:
             if not request.HasField("profile"):
                 raise InvalidRequestError("the profile is missing")
@@ -39,7 +42,7 @@ class ChannelControl(control_pb2_grpc.ChannelControlServicer):
         except InvalidRequestError as error:
             await abort(context, error)
         _log.info("profile set", extra={"link_id": request.link_id, "profile": profile})
-        return profile.to_proto()
+        return self._links.profile(request.link_id).to_proto()
 
     async def ListLinks(  # noqa: N802
         self, request: control_pb2.ListLinksRequest, context: Context

@@ -1,9 +1,12 @@
 """The links that a proxy knows: the profile of each, and what it has sent."""
 
+import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from channel.profiles import Profile
+from channel.trace import Trace
 from thinwire.errors import InvalidRequestError
 
 # The longest link id that a frame may have.
@@ -36,18 +39,31 @@ class LinkTable:
     Args:
         default: the profile of all links without one of their own.
         max_links: how many links the table holds at most.
+        trace: what the default profile's SNR and symbol rate follow from now on, whatever default is set later.
+        clock: seconds from any origin.
     """
 
-    def __init__(self, default: Profile, max_links: int = 1024) -> None:
-        self.default = default
+    def __init__(
+        self,
+        default: Profile,
+        max_links: int = 1024,
+        trace: Trace | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._default = default
         self._max_links = max_links
+        self._trace = trace
+        self._clock = clock
+        self._start = clock()
         self._with_profile: dict[str, Link] = {}
         self._others: OrderedDict[str, Link] = OrderedDict()
 
     def profile(self, link_id: str) -> Profile:
-        """The profile in effect on a link, or the default for an empty id."""
+        """The profile in effect on a link now, or the default for an empty id."""
         link = self._with_profile.get(link_id)
-        return link.profile if link and link.profile else self.default
+        if link and link.profile:
+            return link.profile
+        return self._trace.over(self._default, self._clock() - self._start) if self._trace else self._default
 
     def set_profile(self, link_id: str, profile: Profile) -> None:
         """Give a link a profile of its own, or replace the default for an empty id, from the next frame on.
@@ -56,7 +72,7 @@ class LinkTable:
             InvalidRequestError: the id is too long, or the table is full of links with profiles of their own.
         """
         if not link_id:
-            self.default = profile
+            self._default = profile
             return
         if len(link_id) > MAX_LINK_ID_LENGTH:
             raise InvalidRequestError(f"link_id must have at most {MAX_LINK_ID_LENGTH} characters, got {len(link_id)}")

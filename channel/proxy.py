@@ -8,9 +8,11 @@ from typing import Any, NoReturn, TypeAlias
 import grpc
 import grpc.aio
 
+from channel.carried import CarriedFrames
 from channel.links import LinkTable
 from channel.transmission import transmit
 from thinwire.errors import ThinwireError
+from thinwire.frames import frame_key
 from thinwire.rpc import ERROR_METADATA, abort, from_rpc_error
 from thinwire.v1 import link_pb2, link_pb2_grpc
 
@@ -24,11 +26,13 @@ class ChannelProxy(link_pb2_grpc.SemanticLinkServicer):
     """Sends every frame through its link's channel, and forwards what is received.
 
     A frame is counted when it enters the channel, whatever becomes of it later. With ``inject_airtime`` it is held for
-    its airtime; frames of one link do not queue behind each other.
+    its airtime; frames of one link do not queue behind each other. A frame that comes again is carried under the
+    profile of its first time, even if the link's has changed since.
 
     Args:
         upstream: stub of the receiver.
         links: profiles and statistics of the links.
+        carried: the memory of frames that may come again.
         default_timeout_s: seconds that the receiver has to answer when the client sets no deadline.
         max_in_flight: frames of one stream that are handled at once; beyond it the stream is not read.
     """
@@ -37,12 +41,14 @@ class ChannelProxy(link_pb2_grpc.SemanticLinkServicer):
         self,
         upstream: link_pb2_grpc.SemanticLinkStub,
         links: LinkTable,
+        carried: CarriedFrames,
         *,
         default_timeout_s: float = 30.0,
         max_in_flight: int = 64,
     ) -> None:
         self._upstream = upstream
         self._links = links
+        self._carried = carried
         self._default_timeout_s = default_timeout_s
         self._max_in_flight = max_in_flight
 
@@ -100,8 +106,11 @@ class ChannelProxy(link_pb2_grpc.SemanticLinkServicer):
             AioRpcError: the receiver did, or could not be reached.
         """
         start = time.perf_counter()
-        profile = self._links.profile(frame.link_id)
+        key = frame_key(frame)
+        profile = self._carried.profile(key) or self._links.profile(frame.link_id)
         transmission = transmit(frame, profile)
+        # Only now is the key known to be sound, and thus short.
+        self._carried.remember(key, profile)
         self._links.record(frame.link_id, transmission.report.channel_uses)
         if profile.inject_airtime:
             await asyncio.sleep(transmission.airtime_s)

@@ -1,12 +1,16 @@
 """The proxy as a process."""
 
 import logging
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from channel.carried import CarriedFrames
 from channel.control import ChannelControl
 from channel.links import LinkTable
 from channel.profiles import Profile
 from channel.proxy import ChannelProxy
+from channel.trace import Trace
 from thinwire import process
 from thinwire.rpc import Server, open_channel
 from thinwire.v1 import control_pb2, control_pb2_grpc, link_pb2, link_pb2_grpc
@@ -27,12 +31,14 @@ class Settings:
         listen: ``host:port`` to serve on; port 0 takes a free one.
         profile: the default profile.
         default_timeout_s: seconds that the cloud has to answer when a client sets no deadline.
+        trace: what the default profile's SNR and symbol rate follow from the start; None keeps them still.
     """
 
     upstream: str
     listen: str = "127.0.0.1:50061"
     profile: Profile = field(default_factory=Profile)
     default_timeout_s: float = 30.0
+    trace: Trace | None = None
 
 
 class ChannelServer:
@@ -42,15 +48,17 @@ class ChannelServer:
 
     Args:
         settings: what to serve, and where.
+        clock: seconds from any origin; a trace starts now.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
         self._upstream = open_channel(settings.upstream)
-        links = LinkTable(settings.profile)
+        links = LinkTable(settings.profile, trace=settings.trace, clock=clock)
         proxy = ChannelProxy(
             link_pb2_grpc.SemanticLinkStub(self._upstream),  # type: ignore[no-untyped-call]
             links,
+            CarriedFrames(clock=clock),
             default_timeout_s=settings.default_timeout_s,
         )
         self._server = Server(_SERVICES)

@@ -1,6 +1,8 @@
 """What all tests share: tiny models with random weights."""
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,6 +37,15 @@ def tiny_vit(seed: int = 0, **kwargs: Any) -> VisionTransformer:
 def make_vit_fixture() -> Callable[..., VisionTransformer]:
     """The function that builds a tiny vision transformer."""
     return tiny_vit
+
+
+@pytest.fixture(name="cifar10_test")
+def cifar10_test_fixture() -> str:
+    """The CIFAR-10 test split, for tests marked ``data``."""
+    path = Path(os.environ.get("THINWIRE_DATA", "")) / "cifar10-test.tar"
+    if not path.is_file():
+        pytest.skip("THINWIRE_DATA names no folder with cifar10-test.tar")
+    return str(path)
 
 
 @pytest.fixture(name="tiny_bundle", scope="session")

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+from pathlib import Path
 
 from deploy.cli.common import add_bundle, finite, positive_int
 
@@ -21,17 +22,28 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     edge.add_argument("--threads", type=positive_int, default=1, help="of torch (default: %(default)s)")
     edge.set_defaults(run=_edge)
 
-    channel = _serve(commands, "channel", "the simulated channel")
+    actions = _actions(commands, "channel", "the simulated channel")
+    channel = actions.add_parser("serve", help="run the simulated channel until SIGTERM")
     channel.add_argument("--upstream", default="127.0.0.1:50051", metavar="HOST:PORT", help="the cloud's gRPC address")
     channel.add_argument("--listen", default="127.0.0.1:50061", metavar="HOST:PORT")
     channel.add_argument("--model", default="awgn", help="awgn or rayleigh (default: %(default)s)")
-    channel.add_argument("--snr", type=finite, default=10.0, metavar="DB", help="average Es/N0 (default: %(default)s)")
+    snr = channel.add_mutually_exclusive_group()
+    snr.add_argument("--snr", type=finite, default=10.0, metavar="DB", help="average Es/N0 (default: %(default)s)")
+    snr.add_argument("--trace", type=Path, metavar="FILE", help="CSV of time_s,snr_db[,symbol_rate_hz], repeated")
     channel.add_argument("--seed", type=int, default=0, help="of the keyed noise (default: %(default)s)")
     channel.add_argument(
         "--symbol-rate", type=finite, default=1e4, metavar="HZ", help="uses per second (default: 10,000)"
     )
     channel.add_argument("--inject-airtime", action="store_true", help="hold frames for their airtime")
     channel.set_defaults(run=_channel)
+    record = actions.add_parser("record", help="record a fade as a trace for --trace")
+    record.add_argument("--output", type=Path, required=True, metavar="FILE", help="the CSV to write")
+    record.add_argument("--mean-snr", type=finite, required=True, metavar="DB", help="Es/N0 at the fade's mean power")
+    record.add_argument("--doppler", type=finite, required=True, metavar="HZ", help="largest Doppler shift")
+    record.add_argument("--step", type=finite, required=True, metavar="S", help="seconds between rows")
+    record.add_argument("--length", type=finite, required=True, metavar="S", help="seconds until it repeats")
+    record.add_argument("--seed", type=int, required=True, metavar="N", help="of the fade")
+    record.set_defaults(run=_record)
 
     cloud = _serve(commands, "cloud", "the server: decoder, head, REST of the plain model")
     add_bundle(cloud)
@@ -45,9 +57,13 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 def _serve(
     commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, description: str
 ) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=description)
-    actions = parser.add_subparsers(required=True, metavar="ACTION")
-    return actions.add_parser("serve", help=f"run {description} until SIGTERM")
+    return _actions(commands, name, description).add_parser("serve", help=f"run {description} until SIGTERM")
+
+
+def _actions(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, description: str
+) -> "argparse._SubParsersAction[argparse.ArgumentParser]":
+    return commands.add_parser(name, help=description).add_subparsers(required=True, metavar="ACTION")
 
 
 def _edge(options: argparse.Namespace) -> None:
@@ -75,6 +91,7 @@ def _edge(options: argparse.Namespace) -> None:
 def _channel(options: argparse.Namespace) -> None:
     from channel.profiles import Profile
     from channel.server import Settings, serve
+    from channel.trace import Trace
     from thinwire import logs
 
     logs.configure("channel")
@@ -85,7 +102,21 @@ def _channel(options: argparse.Namespace) -> None:
         symbol_rate_hz=options.symbol_rate,
         inject_airtime=options.inject_airtime,
     )
-    asyncio.run(serve(Settings(upstream=options.upstream, listen=options.listen, profile=profile)))
+    trace = Trace.read(options.trace) if options.trace else None
+    asyncio.run(serve(Settings(upstream=options.upstream, listen=options.listen, profile=profile, trace=trace)))
+
+
+def _record(options: argparse.Namespace) -> None:
+    from channel.fade import record
+
+    trace = record(
+        mean_snr_db=options.mean_snr,
+        doppler_hz=options.doppler,
+        step_s=options.step,
+        length_s=options.length,
+        seed=options.seed,
+    )
+    trace.write(options.output)
 
 
 def _cloud(options: argparse.Namespace) -> None:

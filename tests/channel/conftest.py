@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -12,6 +13,7 @@ import pytest
 
 from channel.profiles import Profile
 from channel.server import ChannelServer, Settings
+from channel.trace import Trace
 from thinwire.frames import pack_symbols
 from thinwire.rpc import Server, open_channel
 from thinwire.v1 import control_pb2_grpc, link_pb2, link_pb2_grpc
@@ -26,6 +28,16 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
         while not condition():
             await asyncio.sleep(0.01)
+
+
+@dataclass
+class FakeClock:
+    """Shows the time that it is set to."""
+
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 class FakeCloud(link_pb2_grpc.SemanticLinkServicer):
@@ -75,11 +87,17 @@ async def start_rig() -> AsyncIterator[StartRig]:
     """A function that starts the whole rig with the default profile that it is given."""
     rigs: list[Rig] = []
 
-    async def start(profile: Profile | None = None, default_timeout_s: float = 30.0) -> Rig:
+    async def start(
+        profile: Profile | None = None,
+        default_timeout_s: float = 30.0,
+        trace: Trace | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> Rig:
         cloud, cloud_server = FakeCloud(), Server(["thinwire.v1.SemanticLink"])
         link_pb2_grpc.add_SemanticLinkServicer_to_server(cloud, cloud_server.grpc_server)
         cloud_address = f"127.0.0.1:{await cloud_server.start('127.0.0.1:0')}"
-        proxy = ChannelServer(Settings(cloud_address, "127.0.0.1:0", profile or Profile(), default_timeout_s))
+        settings = Settings(cloud_address, "127.0.0.1:0", profile or Profile(), default_timeout_s, trace)
+        proxy = ChannelServer(settings, clock)
         address = f"127.0.0.1:{await proxy.start()}"
         rigs.append(Rig(cloud, cloud_server, proxy, cloud_address, address, open_channel(address)))
         return rigs[-1]

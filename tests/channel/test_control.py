@@ -20,7 +20,7 @@ async def set_profile(rig: Rig, link_id: str, profile: Profile) -> control_pb2.P
 async def test_a_change_holds_from_the_next_frame_on_for_its_link_only(rig: Rig, make_frame: MakeFrame) -> None:
     await rig.link.Infer(make_frame())
     assert Profile.from_proto(await set_profile(rig, "camera-1", RAYLEIGH)) == RAYLEIGH
-    await rig.link.Infer(make_frame())
+    await rig.link.Infer(make_frame(sequence_number=4))
     await rig.link.Infer(make_frame(link_id="camera-2"))
     stamped = [(frame.reception.model, frame.reception.snr_db) for frame in rig.cloud.frames]
     assert stamped == [("awgn", 10.0), ("rayleigh", -2.0), ("awgn", 10.0)]

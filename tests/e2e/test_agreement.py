@@ -1,8 +1,5 @@
 """One code, two ways in: frames over real gRPC meet what `thinwire evaluate` computes."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -68,10 +65,9 @@ async def test_a_tiny_bundle_agrees(tiny_bundle, channel):
 
 
 @pytest.mark.data
-async def test_a_hundred_test_images_agree():
+async def test_a_hundred_test_images_agree(cifar10_test):
     bundle = load_bundle("cifar10")
-    data = Path(os.environ["THINWIRE_DATA"]) / "cifar10-test.tar"
-    images = load(str(data), bundle.preprocessing, bundle.labels).even_sample(100)
+    images = load(cifar10_test, bundle.preprocessing, bundle.labels).even_sample(100)
     front = Front.load(bundle.path(FRONT), bundle.digest)
     hardest = min(front.policies, key=lambda measured: measured.objectives.tokens)
     left_out = await check_agreement(bundle, images, hardest.policy.id, "awgn")

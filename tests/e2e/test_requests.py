@@ -1,8 +1,6 @@
 """Requests through real gRPC with a real model: side by side, under budgets, and over every test image."""
 
 import asyncio
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -57,10 +55,9 @@ async def test_no_frame_exceeds_its_budget(tiny_bundle, budget):
 
 @pytest.mark.data
 @pytest.mark.timeout(900)
-async def test_budgets_hold_on_test_images_as_counted_by_the_proxy():
+async def test_budgets_hold_on_test_images_as_counted_by_the_proxy(cifar10_test):
     bundle = load_bundle("cifar10")
-    data = Path(os.environ["THINWIRE_DATA"]) / "cifar10-test.tar"
-    images = load(str(data), bundle.preprocessing, bundle.labels).even_sample(500)
+    images = load(cifar10_test, bundle.preprocessing, bundle.labels).even_sample(500)
     ports = Ports.free()
     with LocalTestbed("cifar10", ports, processes=("cloud", "channel")):
         rows = await budgets.run(bundle, images, f"{HOST}:{ports.channel_grpc}", 10.0)

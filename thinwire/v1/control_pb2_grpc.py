@@ -61,7 +61,8 @@ class ChannelControlServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SetProfile(self, request, context):
-        """Replaces the profile of one link, or the default profile, from the next frame on.
+        """Replaces the profile of one link, or the default profile, from the next frame on. Answers with the profile that is
+        then in effect: a trace that is replayed overrides the SNR of the default profile.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -1,0 +1,49 @@
+"""Under which channel a frame was carried, so that it meets the same one when it is sent again."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TypeAlias
+
+from channel.profiles import Profile
+
+Key: TypeAlias = tuple[str, str, int]
+
+
+class CarriedFrames:
+    """Remembers the profile of a frame's link when the frame was first carried, by `thinwire.frames.frame_key`.
+
+    A retry keeps its key and must meet the same noise, although the channel may have changed in between; otherwise the
+    receiver gets other symbols under the same name, and refuses them.
+
+    Args:
+        max_entries: most frames that are remembered; the one that was carried longest ago goes first.
+        ttl_s: seconds for which a frame is remembered after it was last carried.
+        clock: seconds from any origin.
+    """
+
+    def __init__(
+        self, max_entries: int = 4096, ttl_s: float = 60.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._max_entries = max_entries
+        self._ttl_s = ttl_s
+        self._clock = clock
+        # Profile and expiry, in the order of expiry, since all live equally long.
+        self._frames: OrderedDict[Key, tuple[Profile, float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        """How many frames are held, some of which may be past their time."""
+        return len(self._frames)
+
+    def profile(self, key: Key) -> Profile | None:
+        """The profile under which a frame was carried, or None if it is not remembered."""
+        profile, expires = self._frames.get(key, (None, 0.0))
+        return profile if self._clock() < expires else None
+
+    def remember(self, key: Key, profile: Profile) -> None:
+        """Note that a frame is carried now, and forget what is too old or too much."""
+        now = self._clock()
+        self._frames[key] = profile, now + self._ttl_s
+        self._frames.move_to_end(key)
+        while len(self._frames) > self._max_entries or next(iter(self._frames.values()))[1] <= now:
+            self._frames.popitem(last=False)
