@@ -15,6 +15,7 @@ from cloud.servicer import rank_labels
 from thinwire.bundle import Bundle
 from thinwire.errors import DeadlineError, InvalidRequestError
 from thinwire.images import Preprocessing, decode, to_pixels
+from thinwire.metrics import CloudMetrics
 from thinwire.rest import problems
 from thinwire.rest.parsing import parse_classify
 from thinwire.rest.routes import add_common, describe_classify
@@ -26,47 +27,61 @@ CLIENT_CLOSED_REQUEST = 499
 
 
 def create_app(
-    bundle: Bundle, images: Batcher[NDArray[np.uint8], NDArray[np.float32]], ready: Callable[[], bool]
+    bundle: Bundle,
+    images: Batcher[NDArray[np.uint8], NDArray[np.float32]],
+    ready: Callable[[], bool],
+    metrics: CloudMetrics,
 ) -> FastAPI:
     """The application for one bundle.
 
     Args:
         images: runs the plain model on a ``size x size x 3`` array of uint8; gives ``classes`` logits.
         ready: whether the process takes requests.
+        metrics: what to count with, and to show.
     """
     app = FastAPI(title="Thinwire cloud", description=__doc__, responses=problems.RESPONSES)
 
     async def is_ready() -> bool:
         return ready()
 
-    add_common(app, bundle, is_ready)
+    add_common(app, bundle, is_ready, metrics.registry)
+    # Not in closures: FastAPI's caches keep the endpoints, and would keep these when the application is gone.
+    app.state.images, app.state.metrics = images, metrics
 
     @app.post("/v1/classify", response_model=ClassifyResponse, openapi_extra=describe_classify())
     async def classify(request: Request) -> ClassifyResponse | Response:
         """Classify one image with the plain model. What concerns the link applies at the edge and is refused here."""
-        clock = asyncio.get_running_loop().time
-        start = clock()
         try:
-            data, parameters = await parse_classify(request)
+            with request.app.state.metrics.requests.counting():
+                return await _classify(request, bundle)
         except ClientDisconnect:
             # Nobody reads it, and it is no error of ours.
             return Response(status_code=CLIENT_CLOSED_REQUEST)
-        _refuse_link_parameters(parameters)
-        parsed = clock()
-        try:
-            # From the request's start: the upload is part of what the user waits for.
-            async with asyncio.timeout_at(start + parameters.timeout_ms / 1e3):
-                pixels = await asyncio.to_thread(_prepare, data, bundle.preprocessing)
-                logits = await images.submit(pixels)
-        except TimeoutError:
-            raise DeadlineError(f"no answer within {parameters.timeout_ms:g} ms") from None
-        outputs = [LabelBody(label=name, score=p) for name, p in rank_labels(logits, bundle.labels, parameters.top_k)]
-        identity, end = secrets.token_hex(16), clock()
-        timings = TimingsBody(edge=None, channel=None, cloud=1e3 * (end - parsed), total=1e3 * (end - start))
-        log.info("image", extra={"request_id": identity, "bytes": len(data), "ms": round(timings.total, 3)})
-        return ClassifyResponse(id=identity, outputs=outputs, policy=None, link=None, cost=None, timings_ms=timings)
 
     return app
+
+
+async def _classify(request: Request, bundle: Bundle) -> ClassifyResponse:
+    images: Batcher[NDArray[np.uint8], NDArray[np.float32]] = request.app.state.images
+    metrics: CloudMetrics = request.app.state.metrics
+    clock = asyncio.get_running_loop().time
+    start = clock()
+    data, parameters = await parse_classify(request)
+    _refuse_link_parameters(parameters)
+    parsed = clock()
+    try:
+        # From the request's start: the upload is part of what the user waits for.
+        async with asyncio.timeout_at(start + parameters.timeout_ms / 1e3):
+            pixels = await asyncio.to_thread(_prepare, data, bundle.preprocessing)
+            logits = await images.submit(pixels)
+    except TimeoutError:
+        raise DeadlineError(f"no answer within {parameters.timeout_ms:g} ms") from None
+    outputs = [LabelBody(label=name, score=p) for name, p in rank_labels(logits, bundle.labels, parameters.top_k)]
+    identity, end = secrets.token_hex(16), clock()
+    metrics.observe_image(end - parsed)
+    timings = TimingsBody(edge=None, channel=None, cloud=1e3 * (end - parsed), total=1e3 * (end - start))
+    log.info("image", extra={"request_id": identity, "bytes": len(data), "ms": round(timings.total, 3)})
+    return ClassifyResponse(id=identity, outputs=outputs, policy=None, link=None, cost=None, timings_ms=timings)
 
 
 def _prepare(data: bytes, preprocessing: Preprocessing) -> NDArray[np.uint8]:

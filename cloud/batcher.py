@@ -24,6 +24,7 @@ class Batcher(Generic[T, R]):
         max_wait_s: how long, in seconds, the first item waits for company when the model is idle.
         max_queue: most items that wait while a batch runs.
         worker: the one-thread executor of a model that several batchers share; by default the batcher has its own.
+        on_batch: told the size of each batch before it runs; items that run again alone are batches of one.
 
     Raises:
         ValueError: ``max_batch`` or ``max_queue`` is under 1, or ``max_wait_s`` is negative.
@@ -36,6 +37,7 @@ class Batcher(Generic[T, R]):
         max_wait_s: float,
         max_queue: int,
         worker: ThreadPoolExecutor | None = None,
+        on_batch: Callable[[int], None] = lambda size: None,
     ) -> None:
         if max_batch < 1 or max_queue < 1 or max_wait_s < 0:
             raise ValueError(
@@ -48,11 +50,16 @@ class Batcher(Generic[T, R]):
         self._max_queue = max_queue
         self._worker = worker or ThreadPoolExecutor(1, thread_name_prefix="batcher")
         self._owns_worker = worker is None
+        self._on_batch = on_batch
         # A dict, so that a caller who goes leaves the middle of the queue at once.
         self._waiting: dict[asyncio.Future[R], T] = {}
         self._full = asyncio.Event()
         self._work: asyncio.Task[None] | None = None
         self._closed = False
+
+    def waiting(self) -> int:
+        """How many items wait for a batch."""
+        return len(self._waiting)
 
     async def submit(self, item: T) -> R:
         """The result for one item. If the caller is cancelled before its batch starts, the item never runs.
@@ -109,6 +116,7 @@ class Batcher(Generic[T, R]):
 
     async def _run_batch(self, batch: dict[asyncio.Future[R], T]) -> None:
         loop = asyncio.get_running_loop()
+        self._on_batch(len(batch))
         try:
             answers = await loop.run_in_executor(self._worker, self._attempt, list(batch.values()))
         except Exception as error:

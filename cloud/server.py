@@ -17,6 +17,7 @@ from cloud.servicer import SemanticLinkServicer
 from thinwire import process, rpc
 from thinwire.bundle import Bundle
 from thinwire.errors import UnavailableError
+from thinwire.metrics import CloudMetrics
 from thinwire.rest.server import HttpServer
 from thinwire.v1 import link_pb2, link_pb2_grpc
 
@@ -70,13 +71,21 @@ class CloudServer:
         self._ready = asyncio.Event()
         # One thread for both: they are the same model.
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="model")
+        metrics = CloudMetrics()
         limits = settings.max_batch, settings.max_wait_ms / 1e3, settings.max_queue, self._worker
-        self._frames: Batcher[ReceivedTokens, NDArray[np.float32]] = Batcher(frames, *limits)
-        self._images: Batcher[NDArray[np.uint8], NDArray[np.float32]] = Batcher(images, *limits)
+        self._frames: Batcher[ReceivedTokens, NDArray[np.float32]] = Batcher(
+            frames, *limits, on_batch=metrics.batches("frame")
+        )
+        self._images: Batcher[NDArray[np.uint8], NDArray[np.float32]] = Batcher(
+            images, *limits, on_batch=metrics.batches("image")
+        )
+        metrics.watch_queue("frame", self._frames.waiting)
+        metrics.watch_queue("image", self._images.waiting)
         self._grpc = rpc.Server([SERVICE])
-        servicer = SemanticLinkServicer(bundle, self._frames, Deduplicator(REMEMBERED_FRAMES, REMEMBERED_S))
+        deduplicator: Deduplicator[NDArray[np.float32]] = Deduplicator(REMEMBERED_FRAMES, REMEMBERED_S)
+        servicer = SemanticLinkServicer(bundle, self._frames, deduplicator, metrics)
         link_pb2_grpc.add_SemanticLinkServicer_to_server(servicer, self._grpc.grpc_server)  # type: ignore[no-untyped-call]
-        app = create_app(bundle, self._images, self._ready.is_set)
+        app = create_app(bundle, self._images, self._ready.is_set, metrics)
         self._http = HttpServer(app, settings.rest_host, settings.rest_port, settings.grace_s)
         self.grpc_port = 0
         self.rest_port = 0

@@ -20,6 +20,7 @@ from thinwire import rpc
 from thinwire.bundle import Bundle
 from thinwire.errors import BundleMismatchError, InvalidFrameError, InvalidRequestError, ThinwireError, UnknownTaskError
 from thinwire.frames import check_frame, count_uses, frame_key
+from thinwire.metrics import CANCELLED, OK, CloudMetrics
 from thinwire.v1 import link_pb2, link_pb2_grpc
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ class SemanticLinkServicer(link_pb2_grpc.SemanticLinkServicer):
         bundle: what frames must be of.
         batcher: runs the decoder and the rest of the model; gives ``classes`` logits a frame.
         deduplicator: keeps the logits, so that a repeated frame may ask for more labels than at first.
+        metrics: what to count with; its own where nobody looks.
     """
 
     def __init__(
@@ -77,10 +79,12 @@ class SemanticLinkServicer(link_pb2_grpc.SemanticLinkServicer):
         bundle: Bundle,
         batcher: Batcher[ReceivedTokens, NDArray[np.float32]],
         deduplicator: Deduplicator[NDArray[np.float32]],
+        metrics: CloudMetrics | None = None,
     ) -> None:
         self._bundle = bundle
         self._batcher = batcher
         self._deduplicator = deduplicator
+        self._metrics = metrics or CloudMetrics()
 
     async def Infer(self, request: link_pb2.Frame, context: Context) -> link_pb2.Result:  # noqa: N802
         """One frame, one result; an error is the call's status."""
@@ -122,7 +126,7 @@ class SemanticLinkServicer(link_pb2_grpc.SemanticLinkServicer):
         fields["uses"] = count_uses(
             frame.tokens, frame.symbols_per_token, side_information_bits=frame.side_information_bits
         ).total
-        error = "cancelled"
+        error = CANCELLED
         try:
             logits = await self._logits(frame)
             result = _identified(frame)
@@ -130,7 +134,9 @@ class SemanticLinkServicer(link_pb2_grpc.SemanticLinkServicer):
                 result.outputs.add(label=label, score=score)
             if frame.want_logits:
                 result.logits.extend(logits.tolist())
-            result.cloud_ms = 1e3 * (time.perf_counter() - start)
+            elapsed = time.perf_counter() - start
+            result.cloud_ms = 1e3 * elapsed
+            self._metrics.observe_frame(elapsed)
             error = ""
             return result
         except ThinwireError as known:
@@ -141,6 +147,7 @@ class SemanticLinkServicer(link_pb2_grpc.SemanticLinkServicer):
             log.exception("unexpected error", extra=fields)
             raise ThinwireError("an unexpected error; see the log") from None
         finally:
+            self._metrics.frames.count(error or OK)
             fields["ms"] = round(1e3 * (time.perf_counter() - start), 3)
             log.info("frame", extra=fields | ({"error": error} if error else {}))
 

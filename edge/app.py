@@ -2,13 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Header, Request, Response
+from fastapi import Depends, FastAPI, Header, Request, Response
+from fastapi.exceptions import RequestValidationError
 from starlette.requests import ClientDisconnect
 
 from edge.service import Answer, EdgeService
+from thinwire.errors import InvalidRequestError
 from thinwire.frames import REQUEST_ID_PATTERN
 from thinwire.rest import problems
 from thinwire.rest.parsing import parse_classify
@@ -53,24 +55,30 @@ def create_app(service: EdgeService) -> FastAPI:
         service: what answers.
     """
     app = FastAPI(title="Thinwire edge", description="Classifies images over a thin, noisy link")
-    add_common(app, service.bundle, _Readiness(service).check)
+    # Not in closures: FastAPI's caches keep the endpoints, and would keep the service when the application is gone.
+    app.state.service = service
+    add_common(app, service.bundle, _Readiness(service).check, service.metrics.registry)
 
     @app.post(
         "/v1/classify",
         response_model=ClassifyResponse,
         responses=problems.RESPONSES,
         openapi_extra=describe_classify(),
+        dependencies=[Depends(_count_refusals, scope="function")],
     )
     async def classify(request: Request, x_request_id: RequestId = None) -> ClassifyResponse | Response:
+        service = _service(request)
         try:
-            image, parameters = await parse_classify(request)
+            # The service counts what reaches it.
+            with service.metrics.requests.counting_failure():
+                image, parameters = await parse_classify(request)
             return _response(await _while_connected(request, service.classify(image, parameters, x_request_id)))
         except ClientDisconnect:
             return Response(status_code=CLIENT_CLOSED_REQUEST)
 
     @app.get("/v1/policies", responses=problems.RESPONSES)
-    async def policies() -> dict[str, Any]:
-        front = service.front_file.current
+    async def policies(request: Request) -> dict[str, Any]:
+        front = _service(request).front_file.current
         return {
             "bundle": {"name": front.bundle_name, "digest": front.bundle_digest},
             "digest": front.digest,
@@ -78,10 +86,24 @@ def create_app(service: EdgeService) -> FastAPI:
         }
 
     @app.get("/v1/policies/{policy_id}", responses=problems.RESPONSES)
-    async def policy(policy_id: str) -> dict[str, Any]:
-        return service.front_file.current.get(policy_id).to_json()
+    async def policy(request: Request, policy_id: str) -> dict[str, Any]:
+        return _service(request).front_file.current.get(policy_id).to_json()
 
     return app
+
+
+def _service(request: Request) -> EdgeService:
+    service: EdgeService = request.app.state.service
+    return service
+
+
+async def _count_refusals(request: Request) -> AsyncGenerator[None]:
+    """Count what FastAPI refuses before the endpoint runs."""
+    try:
+        yield
+    except RequestValidationError:
+        _service(request).metrics.requests.count(InvalidRequestError.code)
+        raise
 
 
 async def _while_connected(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:

@@ -1,6 +1,7 @@
 """The path of one image through the device: pixels, policy, symbols, frame, answer."""
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -20,9 +21,11 @@ from thinwire.bundle import Bundle
 from thinwire.errors import DeadlineError, ThinwireError
 from thinwire.frames import ChannelUses, count_uses, pack_symbols
 from thinwire.images import decode, to_pixels
+from thinwire.metrics import EdgeMetrics
 from thinwire.rest.schemas import Parameters
 from thinwire.v1 import link_pb2
 
+log = logging.getLogger(__name__)
 # Images of a stream that are under way behind the one that is answered next: enough to keep engine and link busy.
 STREAM_WINDOW = 4
 
@@ -82,6 +85,9 @@ class EdgeService:
         client: the link.
         link_id: this device's name on the link.
         nominal_snr_db: average SNR in dB to assume before the link has said any.
+
+    Attributes:
+        metrics: what this service counts.
     """
 
     def __init__(
@@ -96,6 +102,7 @@ class EdgeService:
         self.bundle = bundle
         self.front_file = front_file
         self.client = client
+        self.metrics = EdgeMetrics()
         self._engine = engine
         self._link_id = link_id
         self._feedback = SnrFeedback(nominal_snr_db)
@@ -119,7 +126,8 @@ class EdgeService:
             ThinwireError: any other error of the image, the choice, the engine or the link.
         """
         request_id = request_id or secrets.token_hex(16)
-        return await self._answer(image_bytes, parameters, request_id, 0, want_logits, self.client.infer)
+        with self.metrics.requests.counting():
+            return await self._answer(image_bytes, parameters, request_id, 0, want_logits, self.client.infer)
 
     async def classify_stream(
         self, images: AsyncIterator[bytes], parameters: Parameters
@@ -139,7 +147,8 @@ class EdgeService:
 
         async def answer(image: bytes, sequence_number: int) -> Answer | ThinwireError:
             try:
-                return await self._answer(image, parameters, request_id, sequence_number, False, link.send)
+                with self.metrics.requests.counting():
+                    return await self._answer(image, parameters, request_id, sequence_number, False, link.send)
             except ThinwireError as error:
                 return error
 
@@ -195,7 +204,23 @@ class EdgeService:
         if result.HasField("channel") and _asked_snr_db(parameters) is None:
             # The SNR that a request asked for itself says nothing of the link's own.
             self._feedback.report(self._link_id, result.channel.snr_db)
-        return self._report(result, frame, encoded, edge_s, time.perf_counter() - started)
+            self.metrics.observe_snr_db(result.channel.snr_db)
+        answer = self._report(result, frame, encoded, edge_s, time.perf_counter() - started)
+        self.metrics.observe_frame(answer.tokens, answer.uses.total, answer.capped)
+        self.metrics.observe_stages(answer.edge_ms, answer.channel_ms, answer.cloud_ms, answer.total_ms)
+        log.info(
+            "frame",
+            extra={
+                "request_id": answer.frame_id,
+                "snr_db": answer.snr_db,
+                "policy": answer.policy_id,
+                "tokens": answer.tokens,
+                "channel_uses": answer.uses.total,
+                "answer": answer.outputs[0][0] if answer.outputs else None,
+                "ms": round(answer.total_ms, 3),
+            },
+        )
+        return answer
 
     def _pixels(self, image: bytes) -> NDArray[np.uint8]:
         return to_pixels(decode(image), self.bundle.preprocessing)

@@ -153,6 +153,19 @@ async def test_one_bad_item_does_not_fail_its_neighbours(double):
     await batcher.close()
 
 
+async def test_sizes_of_batches_are_told_and_those_who_wait_are_counted(double):
+    told = []
+    batcher = Batcher(double, 2, 0.0, 8, on_batch=told.append)
+    calls = [asyncio.create_task(batcher.submit(item)) for item in (1, ValueError("bad"), 3)]
+    await asyncio.sleep(0)
+    assert batcher.waiting() == 3
+    await asyncio.gather(*calls, return_exceptions=True)
+    assert batcher.waiting() == 0
+    # The two of the batch that failed ran again alone.
+    assert told == [2, 1, 1, 1]
+    await batcher.close()
+
+
 async def test_an_item_that_fails_alone_runs_once(double):
     batcher = Batcher(double, 8, 0.0, 8)
     with pytest.raises(ValueError, match="bad"):

@@ -101,6 +101,16 @@ async def test_ids_are_random_or_the_callers(service: EdgeService, cloud: Any, p
     assert mine.logits.dtype == np.float32
 
 
+async def test_the_log_has_a_line_for_every_frame(
+    service: EdgeService, coarse: Any, picture: Picture, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "edge.service"):
+        answer = await service.classify(picture(), asking(budget={"channel_uses": 31}))
+    (line,) = [record for record in caplog.records if record.name == "edge.service"]
+    assert (line.request_id, line.policy, line.snr_db) == (answer.frame_id, coarse.policy.id, answer.snr_db)
+    assert (line.tokens, line.channel_uses, line.answer) == (answer.tokens, answer.uses.total, answer.outputs[0][0])
+
+
 async def test_the_budget_chooses_the_policy(
     service: EdgeService, cloud: Any, fine: Any, coarse: Any, picture: Picture
 ) -> None:

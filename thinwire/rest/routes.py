@@ -3,21 +3,27 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import PlainTextResponse
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from thinwire.bundle import Bundle
 from thinwire.rest import problems
 from thinwire.rest.schemas import ClassifyBody, HealthResponse, ModelBody, ModelsResponse, Parameters
 
 
-def add_common(app: FastAPI, bundle: Bundle, ready: Callable[[], Awaitable[bool]]) -> None:
-    """Add ``/v1/models`` and ``/health/*``, and answer every error with problem+json.
+def add_common(app: FastAPI, bundle: Bundle, ready: Callable[[], Awaitable[bool]], registry: CollectorRegistry) -> None:
+    """Add ``/v1/models``, ``/metrics`` and ``/health/*``, and answer every error with problem+json.
 
     Args:
         bundle: what the process serves.
         ready: whether it takes requests now.
+        registry: what ``/metrics`` shows.
     """
     problems.install(app)
+    # Not in closures: FastAPI's caches keep the endpoints, and would keep what they hold when the application is gone.
+    app.state.ready, app.state.registry = ready, registry
 
     @app.get("/v1/models")
     async def models() -> ModelsResponse:
@@ -41,12 +47,17 @@ def add_common(app: FastAPI, bundle: Bundle, ready: Callable[[], Awaitable[bool]
         return HealthResponse(status="ok")
 
     @app.get("/health/ready", responses={503: {"model": HealthResponse}})
-    async def is_ready(response: Response) -> HealthResponse:
+    async def is_ready(request: Request, response: Response) -> HealthResponse:
         """Whether the process takes requests."""
-        if await ready():
+        if await request.app.state.ready():
             return HealthResponse(status="ok")
         response.status_code = 503
         return HealthResponse(status="unavailable")
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    async def metrics(request: Request) -> Response:
+        """Counters, gauges and histograms in Prometheus' text format."""
+        return Response(generate_latest(request.app.state.registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 def describe_classify() -> dict[str, Any]:
