@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 # gRPC itself sends again what got no response headers; this is for a connection that dies after them.
 ATTEMPTS = 2
 BACKOFF_S = 0.1
+# How long a stream goes on sending a frame over a link that is down: long enough for a peer to be restarted.
+STREAM_PATIENCE_S = 15.0
 # A write to a stream that has just died makes INTERNAL of whatever it died of.
 _BROKEN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL)
 
@@ -30,7 +32,7 @@ Item = link_pb2.Result | tuple[FrameKey, ThinwireError]
 @dataclass
 class _Sent:
     frame: link_pb2.Frame
-    failures: int = 0
+    failed_s: float | None = None
 
 
 class _BrokenError(UnavailableError):
@@ -83,8 +85,8 @@ class LinkClient:
         """Send frames as they come, over one call.
 
         Every frame gets exactly one item, in the order in which they are ready. When the call dies, a new one takes
-        over and the frames without an answer are sent again; those that fail once more get the error, and the stream
-        goes on. Two frames of one key must not be under way together.
+        over and the frames without an answer are sent again; those that still have none `STREAM_PATIENCE_S` after
+        their first failure get the error, and the stream goes on. Two frames of one key must not be under way together.
 
         Yields:
             a result, or a frame's key (link, request, sequence) and its error.
@@ -219,11 +221,13 @@ def _result_key(result: link_pb2.Result) -> FrameKey:
 
 def _give_up(unanswered: dict[FrameKey, _Sent], error: ThinwireError) -> list[Item]:
     """Take out the frames that are not worth sending again."""
-    for sent in unanswered.values():
-        sent.failures += 1
-    hopeless = [
-        key for key, sent in unanswered.items() if sent.failures == ATTEMPTS or not isinstance(error, _BrokenError)
-    ]
+    now_s = asyncio.get_running_loop().time()
+    hopeless = []
+    for key, sent in unanswered.items():
+        if sent.failed_s is None:
+            sent.failed_s = now_s
+        if now_s - sent.failed_s >= STREAM_PATIENCE_S or not isinstance(error, _BrokenError):
+            hopeless.append(key)
     for key in hopeless:
         del unanswered[key]
     return [(key, error) for key in hopeless]

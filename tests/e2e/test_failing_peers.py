@@ -1,0 +1,47 @@
+"""Processes that die while requests run, for real."""
+
+import asyncio
+import os
+import signal
+
+from deploy.testbed import HOST, LocalTestbed, Ports
+from edge.link_client import LinkClient
+from edge.service import Answer, EdgeService
+from edge.torch_engine.engine import TorchEngine
+from policies.front import FrontFile
+from tests.e2e.loopback import png
+from tests.parts import random_pixels
+from thinwire.bundle import FRONT
+from thinwire.rest.schemas import Parameters
+
+FRAMES = 500
+
+
+async def test_a_stream_outlives_a_proxy_that_is_killed_and_started_again(tiny_bundle, tmp_path):
+    ports = Ports.free()
+    pictures = [png(pixels) for pixels in random_pixels(20)]
+    with LocalTestbed(str(tiny_bundle.folder), ports, log_folder=tmp_path, processes=("cloud", "channel")) as testbed:
+        client = LinkClient(f"{HOST}:{ports.channel_grpc}")
+        front_file = FrontFile(tiny_bundle.path(FRONT), tiny_bundle.digest)
+        service = EdgeService(tiny_bundle, TorchEngine.load(tiny_bundle), front_file, client, "stream", 10.0)
+        while not await client.is_healthy(1.0):
+            await asyncio.sleep(0.1)
+
+        async def images():
+            for index in range(FRAMES):
+                yield pictures[index % len(pictures)]
+
+        answers = []
+        async for answer in service.classify_stream(images(), Parameters()):
+            answers.append(answer)
+            if len(answers) == FRAMES // 4:
+                process = testbed._processes["channel"]
+                os.kill(process.pid, signal.SIGKILL)
+                process.wait()
+                asyncio.get_running_loop().call_later(1.0, testbed.start, "channel")
+        service.close()
+        await client.close()
+    assert [type(answer) for answer in answers] == [Answer] * FRAMES
+    # In the order of the images, each once.
+    assert [answer.frame_id.partition("-")[2] or "0" for answer in answers] == [str(index) for index in range(FRAMES)]
+    assert len({answer.frame_id.partition("-")[0] for answer in answers}) == 1
