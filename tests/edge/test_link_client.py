@@ -30,7 +30,8 @@ async def test_a_result_comes_back_and_the_deadline_goes_out(client: LinkClient,
     result = await client.infer(frame(5), 3.0)
     assert (result.link_id, result.request_id, result.sequence_number) == ("camera", "0123456789abcdef" * 2, 5)
     assert cloud.frames == [frame(5)]
-    assert 2.0 < cloud.remaining_s[0] <= 3.0
+    # The peer counts from the arrival, and the deadline is rounded on its way.
+    assert 1.0 < cloud.remaining_s[0] < 3.5
 
 
 async def test_the_peers_error_comes_back_as_itself_and_is_not_retried(
