@@ -1,7 +1,6 @@
 """Edge, channel and cloud in this process, speaking real gRPC over the loopback, with what they exchange on record."""
 
 import contextlib
-import io
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +8,6 @@ from unittest import mock
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from channel.profiles import Profile
 from channel.server import ChannelServer
@@ -82,13 +80,6 @@ async def loopback(bundle: Bundle, link_id: str, profile: Profile) -> AsyncItera
         await client.close()
         await channel.stop()
         await cloud.stop()
-
-
-def png(pixels: NDArray[np.uint8]) -> bytes:
-    """The pixels as a PNG, which keeps them as they are."""
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG")
-    return stream.getvalue()
 
 
 def write_tiny_bundle(folder: Path) -> Bundle:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from benchmarks.budgets import png
 from channel.keys import keyed_generator
 from channel.models.registry import get
 from channel.profiles import Profile
@@ -12,7 +13,7 @@ from offline.data import LabelledImages, load
 from offline.evaluate import LINK_ID, Evaluator, request_id_of
 from policies.front import Front
 from policies.record import ChannelProfile
-from tests.e2e.loopback import loopback, png
+from tests.e2e.loopback import loopback
 from tests.parts import random_pixels
 from thinwire.bundle import FRONT, Bundle, load_bundle
 from thinwire.frames import unpack_symbols

@@ -4,12 +4,12 @@ import asyncio
 import os
 import signal
 
+from benchmarks.budgets import png
 from deploy.testbed import HOST, LocalTestbed, Ports
 from edge.link_client import LinkClient
 from edge.service import Answer, EdgeService
 from edge.torch_engine.engine import TorchEngine
 from policies.front import FrontFile
-from tests.e2e.loopback import png
 from tests.parts import random_pixels
 from thinwire.bundle import FRONT
 from thinwire.rest.schemas import Parameters

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from benchmarks import budgets
+from benchmarks.budgets import png
 from channel.profiles import Profile
 from deploy.testbed import HOST, LocalTestbed, Ports
 from offline.data import load
 from offline.evaluate import request_id_of
 from policies.front import Front
-from tests.e2e.loopback import loopback, png
+from tests.e2e.loopback import loopback
 from tests.parts import random_pixels
 from thinwire.bundle import FRONT, load_bundle
 from thinwire.rest.schemas import BudgetBody, Parameters
