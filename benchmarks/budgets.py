@@ -5,7 +5,6 @@ the unmerged reference. The channel and the cloud are processes of their own; th
 can be named after its image and meets the same noise in every run. Channel uses are what the proxy counted.
 """
 
-import argparse
 import asyncio
 import io
 import json
@@ -15,16 +14,17 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from deploy.cli.common import add_bundle, table
+from benchmarks.arguments import load_asked, parser_for
+from deploy.cli.common import table
 from deploy.testbed import HOST, LocalTestbed, Ports
 from edge.link_client import LinkClient
 from edge.service import Answer, EdgeService
 from edge.torch_engine.engine import TorchEngine
-from offline.data import LabelledImages, load
+from offline.data import LabelledImages
 from offline.evaluate import request_id_of
 from policies.front import FrontFile
 from thinwire import rpc
-from thinwire.bundle import FRONT, Bundle, load_bundle
+from thinwire.bundle import FRONT, Bundle
 from thinwire.rest.schemas import BudgetBody, Parameters
 from thinwire.v1 import control_pb2, control_pb2_grpc
 
@@ -96,18 +96,10 @@ async def run(bundle: Bundle, images: LabelledImages, target: str, snr_db: float
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_bundle(parser)
-    parser.add_argument("--data", required=True, help="tar or folder of class/image")
-    parser.add_argument("--limit", type=int, help="an even sample over the classes")
+    parser = parser_for(__doc__)
     parser.add_argument("--snr", type=float, default=10.0)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    bundle = load_bundle(options.bundle)
-    images = load(options.data, bundle.preprocessing, bundle.labels)
-    if options.limit:
-        images = images.even_sample(options.limit)
+    bundle, images = load_asked(options)
     ports = Ports.free()
     channel = ("--snr", str(options.snr), "--seed", str(options.seed))
     with LocalTestbed(options.bundle, ports, channel, processes=("cloud", "channel")):

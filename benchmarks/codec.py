@@ -4,17 +4,15 @@
 fading, with the same images and the same keyed noise, and the model without codec and channel beside it.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from deploy.cli.common import add_bundle, table
-from offline.data import load
+from benchmarks.arguments import load_asked, parser_for
+from deploy.cli.common import table
 from offline.evaluate import Evaluator
 from policies.record import ChannelProfile
-from thinwire.bundle import load_bundle
 
 SNRS_DB = (-5.0, 0.0, 5.0, 10.0, 15.0, 20.0)
 CHANNELS = ("awgn", "rayleigh")
@@ -59,17 +57,9 @@ def as_text(result: dict[str, Any]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_bundle(parser)
-    parser.add_argument("--data", required=True, help="tar or folder of class/image")
-    parser.add_argument("--limit", type=int, help="an even sample over the classes")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", action="store_true")
+    parser = parser_for(__doc__)
     options = parser.parse_args(arguments)
-    bundle = load_bundle(options.bundle)
-    images = load(options.data, bundle.preprocessing, bundle.labels)
-    if options.limit:
-        images = images.even_sample(options.limit)
+    bundle, images = load_asked(options)
     result = run(Evaluator.load(bundle, images), options.seed)
     print(json.dumps(result, indent=2) if options.json else as_text(result))
 

@@ -161,7 +161,8 @@ def sweep_policies(engine: TorchEngine, images: LabelledImages, recipe: SweepRec
 def sweep(select: LabelledImages, evaluator: Evaluator, store: Store, recipe: SweepRecipe, seed: int) -> Front:
     """Compare all policies on a sample of *select*, then measure the best ones on the whole of it, at every SNR.
 
-    The second pass takes out of the figures the luck that got a policy onto the first front.
+    The second pass thins out the luck that got a policy onto the first front. It does not remove it: the sample is part
+    of *select*, and its images meet the same noise again. Only a split that chose nothing gives an unbiased figure.
     """
     bundle, channel = evaluator.bundle, ChannelProfile("awgn", recipe.snr_db)
     sample = Evaluator(bundle, evaluator.engine, evaluator.classifier, select.even_sample(recipe.images))

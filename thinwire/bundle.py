@@ -49,7 +49,7 @@ class Codec:
     """The JSCC pair.
 
     Attributes:
-        hidden: width of the hidden layer of the encoder.
+        hidden: width of the hidden layers of encoder and decoder.
         max_symbols_per_token: complex symbols per token at the highest rate; any lower rate masks channels.
         rates: symbols per token that policies use.
         snr_db: lowest and highest SNR that the pair was trained for.

@@ -6,10 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cloud.batcher import Batcher
+from cloud.deduplication import Deduplicator
+from cloud.servicer import SemanticLinkServicer
+from thinwire import rpc
 from thinwire.bundle import Bundle, Codec, Merging
 from thinwire.frames import pack_symbols
 from thinwire.images import Preprocessing
-from thinwire.v1 import link_pb2
+from thinwire.v1 import link_pb2, link_pb2_grpc
 
 POISON = 99.0
 
@@ -120,3 +124,44 @@ def until():
                 await asyncio.sleep(0.002)
 
     return wait
+
+
+MAX_QUEUE = 4
+
+
+@pytest.fixture
+async def batcher(classifier):
+    batcher = Batcher(lambda frames: list(classifier.classify_frames(frames)), 8, 0.0, MAX_QUEUE)
+    yield batcher
+    classifier.gate.set()
+    await batcher.close()
+
+
+@pytest.fixture
+async def stub(bundle, batcher):
+    server = rpc.Server([])
+    servicer = SemanticLinkServicer(bundle, batcher, Deduplicator(100, 60.0))
+    link_pb2_grpc.add_SemanticLinkServicer_to_server(servicer, server.grpc_server)
+    port = await server.start("127.0.0.1:0")
+    async with rpc.open_channel(f"127.0.0.1:{port}") as channel:
+        yield link_pb2_grpc.SemanticLinkStub(channel)
+    await server.stop(0.0)
+
+
+@pytest.fixture
+def occupy(stub, classifier, make_frame, until):
+    """Keep the model busy with a frame until the gate opens."""
+
+    async def start():
+        classifier.gate.clear()
+        runs = classifier.runs
+        call = asyncio.ensure_future(stub.Infer(make_frame()))
+        await until(lambda: classifier.runs > runs)
+        return call
+
+    return start
+
+
+@pytest.fixture
+def waiting(batcher):
+    return lambda: len(batcher._waiting)

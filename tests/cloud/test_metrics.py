@@ -14,12 +14,12 @@ from PIL import Image
 from cloud.app import create_app
 from cloud.batcher import Batcher
 from cloud.server import CloudServer, Settings
+from tests.cloud.conftest import POISON
 from tests.exposition import outcomes, samples
 from thinwire.metrics import CloudMetrics
 from thinwire.rpc import open_channel
 from thinwire.v1 import link_pb2_grpc
 
-POISON = 99.0
 REQUESTS, FRAMES = "thinwire_requests_total", "thinwire_frames_total"
 
 
