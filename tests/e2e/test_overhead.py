@@ -1,0 +1,21 @@
+"""The overhead benchmark on a tiny bundle."""
+
+from benchmarks import overhead
+from deploy.testbed import LocalTestbed, Ports
+from tests.parts import random_pixels
+
+MEASURED = 5
+
+
+def test_it_measures_every_part_of_what_is_served(tiny_bundle, tmp_path):
+    images = list(random_pixels(overhead.WARM_UP + MEASURED))
+    with LocalTestbed(str(tiny_bundle.folder), Ports.free(), log_folder=tmp_path) as testbed:
+        results = [overhead.run(tiny_bundle, images, testbed.edge_url, policy) for policy in overhead.POLICIES]
+    for result in results:
+        assert result["images"] == MEASURED
+        assert set(result["parts"]) == set(overhead.PARTS)
+        assert all(result["parts"][part] > 0 for part in ("edge computation", "channel", "cloud computation"))
+        low, high = result["overhead_quartiles"]
+        assert low <= result["overhead"] <= high
+    text = overhead.as_text(results)
+    assert all(part in text for part in (*overhead.PARTS, *overhead.POLICIES))
