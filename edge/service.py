@@ -6,14 +6,15 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.answer import Answer
 from edge.engine import Encoded, Engine
 from edge.feedback import SnrFeedback
-from edge.link_client import LinkClient, LinkStream
+from edge.link_client import LinkClient
+from edge.link_stream import LinkStream
 from policies.budget import Budget
 from policies.choice import Choice, choose_for
 from policies.front import FrontFile
@@ -30,49 +31,6 @@ log = logging.getLogger(__name__)
 STREAM_WINDOW = 4
 
 _Send = Callable[[link_pb2.Frame, float], Awaitable[link_pb2.Result]]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What came of one image.
-
-    Attributes:
-        frame_id: the request id; later frames of a stream add "-" and their sequence number.
-        outputs: labels with their softmax scores, the best first.
-        logits: ``classes`` float32; empty unless they were asked for.
-        policy_id: id of the policy that served, or "none".
-        policy_digest: its digest.
-        capped: whether tokens were merged further to fit the cap.
-        tokens: tokens that were sent.
-        uses: channel uses as the proxy counted them, or as they are by our own count where no proxy took part.
-        cbr: channel uses over the numbers in the model's input.
-        snr_db: the proxy's estimate of the average SNR in dB; None without a proxy.
-        airtime_ms: time on the channel in milliseconds; 0 without a proxy.
-        edge_gmacs: what the device computed, in 10^9 multiply-accumulates.
-        merge_map: for each patch, the row of the token that it went into; int64.
-        edge_ms: from the request to the frame, waiting included.
-        channel_ms: time in the proxy; None without one.
-        cloud_ms: time in the cloud.
-        total_ms: the whole request.
-    """
-
-    frame_id: str
-    outputs: tuple[tuple[str, float], ...]
-    logits: NDArray[np.float32]
-    policy_id: str
-    policy_digest: str
-    capped: bool
-    tokens: int
-    uses: ChannelUses
-    cbr: float
-    snr_db: float | None
-    airtime_ms: float
-    edge_gmacs: float
-    merge_map: NDArray[np.int64]
-    edge_ms: float
-    channel_ms: float | None
-    cloud_ms: float
-    total_ms: float
 
 
 class EdgeService:
@@ -216,6 +174,7 @@ class EdgeService:
                 "policy": answer.policy_id,
                 "tokens": answer.tokens,
                 "channel_uses": answer.uses.total,
+                "transmissions": answer.transmissions,
                 "answer": answer.outputs[0][0] if answer.outputs else None,
                 "ms": round(answer.total_ms, 3),
             },
@@ -273,6 +232,7 @@ class EdgeService:
             cbr=uses.total / (self.bundle.preprocessing.size**2 * 3),
             snr_db=None if heard is None else heard.snr_db,
             airtime_ms=0.0 if heard is None else heard.airtime_ms,
+            transmissions=1 if heard is None else heard.transmissions,
             edge_gmacs=encoded.edge_gmacs,
             merge_map=encoded.merge_map,
             edge_ms=edge_s * 1000,

@@ -98,13 +98,15 @@ class Server:
         await self.grpc_server.stop(grace_s)
 
 
-async def abort(context: grpc.aio.ServicerContext[Any, Any], error: ThinwireError) -> NoReturn:
-    """End a call with the status that the error's class has, its code in the trailing metadata."""
+async def abort(
+    context: grpc.aio.ServicerContext[Any, Any], error: ThinwireError, metadata: tuple[tuple[str, str], ...] = ()
+) -> NoReturn:
+    """End a call with the status that the error's class has, its code in the trailing metadata before ``metadata``."""
     status = getattr(grpc.StatusCode, error.grpc_status)
     detail = str(error)
     if len(detail) > MAX_DETAIL_CHARACTERS:
         detail = detail[: MAX_DETAIL_CHARACTERS - 3] + "..."
-    await context.abort(status, detail, ((ERROR_METADATA, error.code),))
+    await context.abort(status, detail, ((ERROR_METADATA, error.code), *metadata))
     raise AssertionError("unreachable: abort always raises")
 
 

@@ -35,6 +35,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "--symbol-rate", type=finite, default=1e4, metavar="HZ", help="uses per second (default: 10,000)"
     )
     channel.add_argument("--inject-airtime", action="store_true", help="hold frames for their airtime")
+    channel.add_argument(
+        "--frame-loss", type=finite, default=0.0, metavar="P", help="probability that a frame is lost (default: 0)"
+    )
     channel.set_defaults(run=_channel)
     record = actions.add_parser("record", help="record a fade as a trace for --trace")
     record.add_argument("--output", type=Path, required=True, metavar="FILE", help="the CSV to write")
@@ -101,6 +104,7 @@ def _channel(options: argparse.Namespace) -> None:
         seed=options.seed,
         symbol_rate_hz=options.symbol_rate,
         inject_airtime=options.inject_airtime,
+        frame_loss=options.frame_loss,
     )
     trace = Trace.read(options.trace) if options.trace else None
     asyncio.run(serve(Settings(upstream=options.upstream, listen=options.listen, profile=profile, trace=trace)))

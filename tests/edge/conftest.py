@@ -193,6 +193,7 @@ class FakeCloud(link_pb2_grpc.SemanticLinkServicer):
                     pilot_uses=2,
                     side_information_uses=1,
                     airtime_ms=0.5,
+                    transmissions=1,
                 )
             )
         return result

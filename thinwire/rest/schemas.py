@@ -67,7 +67,11 @@ class ChosenPolicyBody(BaseModel):
 
 
 class LinkBody(BaseModel):
-    """What the frame cost on the channel, as the proxy counted it."""
+    """What the frame cost on the channel, as the proxy counted it.
+
+    Uses and airtime are those of one transmission. ``transmissions`` says how often the proxy met the frame: more than
+    once if it was lost on the air, or repeated under its id.
+    """
 
     tokens: int
     channel_uses: int
@@ -77,6 +81,7 @@ class LinkBody(BaseModel):
     cbr: float
     snr_db: float | None
     airtime_ms: float
+    transmissions: int
 
 
 class CostBody(BaseModel):
