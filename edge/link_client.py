@@ -8,7 +8,6 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from edge.outbox import FrameKey, Outbox
 from thinwire import rpc
@@ -16,6 +15,7 @@ from thinwire.errors import FrameLostError, ThinwireError, UnavailableError
 from thinwire.v1 import link_pb2, link_pb2_grpc
 
 log = logging.getLogger(__name__)
+SERVICE = link_pb2.DESCRIPTOR.services_by_name["SemanticLink"].full_name
 # gRPC itself sends again what got no response headers; this is for a connection that dies after them.
 ATTEMPTS = 2
 BACKOFF_S = 0.1
@@ -44,7 +44,6 @@ class LinkClient:
         self._channel = rpc.open_channel(target)
         # The stubs for grpcio are typed for the synchronous API only.
         self._link: Any = link_pb2_grpc.SemanticLinkStub(self._channel)  # type: ignore[no-untyped-call]
-        self._health: Any = health_pb2_grpc.HealthStub(self._channel)
 
     async def infer(self, frame: link_pb2.Frame, timeout_s: float) -> link_pb2.Result:
         """Send one frame and wait for its result.
@@ -146,12 +145,8 @@ class LinkClient:
             await end(writer)
 
     async def is_healthy(self, timeout_s: float) -> bool:
-        """Whether the peer says within ``timeout_s`` seconds that it serves."""
-        try:
-            answer = await self._health.Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
-        except grpc.aio.AioRpcError:
-            return False
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+        """Whether the peer says within ``timeout_s`` seconds that it serves; a proxy does not without its cloud."""
+        return await rpc.is_serving(self._channel, SERVICE, timeout_s)
 
     async def close(self) -> None:
         """Close the channel; calls under way are cancelled."""
