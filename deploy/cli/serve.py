@@ -4,7 +4,7 @@ import argparse
 import asyncio
 from pathlib import Path
 
-from deploy.cli.common import add_bundle, finite, positive_int
+from deploy.cli.common import add_bundle, finite, positive, positive_int
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -19,6 +19,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "--grpc", default="127.0.0.1:8081", metavar="HOST:PORT", help="gRPC health (default: %(default)s)"
     )
     edge.add_argument("--nominal-snr", type=finite, default=10.0, metavar="DB", help="assumed until the link tells")
+    edge.add_argument(
+        "--nominal-symbol-rate", type=positive, default=1e4, metavar="HZ", help="likewise (default: 10,000)"
+    )
     edge.add_argument("--threads", type=positive_int, default=1, help="of torch (default: %(default)s)")
     edge.set_defaults(run=_edge)
 
@@ -84,6 +87,7 @@ def _edge(options: argparse.Namespace) -> None:
         link_target=options.link,
         link_id=options.link_id,
         nominal_snr_db=options.nominal_snr,
+        nominal_symbol_rate_hz=options.nominal_symbol_rate,
         rest_host=options.host,
         rest_port=options.port,
         grpc_address=options.grpc,

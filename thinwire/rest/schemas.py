@@ -13,7 +13,10 @@ class _Strict(BaseModel):
 
 
 class BudgetBody(_Strict):
-    """Limits on one request: channel uses, or a bandwidth for a time; compute and accuracy beside them."""
+    """Limits on one request: channel uses, or a bandwidth for a time; compute and accuracy beside them.
+
+    A time alone counts at the link's symbol rate, as it was fed back last.
+    """
 
     # Strict: true would count as 1.
     channel_uses: Annotated[int, Field(gt=0, strict=True)] | None = None
