@@ -1,4 +1,4 @@
-"""Under which channel a frame was carried, so that it meets the same one when it is sent again."""
+"""Under which channel a frame was carried and how often, so that it meets the same one when it is sent again."""
 
 import time
 from collections import OrderedDict
@@ -14,7 +14,8 @@ class CarriedFrames:
     """Remembers the profile of a frame's link when the frame was first carried, by `thinwire.frames.frame_key`.
 
     A retry keeps its key and must meet the same noise, although the channel may have changed in between; otherwise the
-    receiver gets other symbols under the same name, and refuses them.
+    receiver gets other symbols under the same name, and refuses them. Whether it is lost is drawn anew each time, by
+    the number of the transmission, which is counted here.
 
     Args:
         max_entries: most frames that are remembered; the one that was carried longest ago goes first.
@@ -28,8 +29,8 @@ class CarriedFrames:
         self._max_entries = max_entries
         self._ttl_s = ttl_s
         self._clock = clock
-        # Profile and expiry, in the order of expiry, since all live equally long.
-        self._frames: OrderedDict[Key, tuple[Profile, float]] = OrderedDict()
+        # Profile, transmissions and expiry, in the order of expiry, since all live equally long.
+        self._frames: OrderedDict[Key, tuple[Profile, int, float]] = OrderedDict()
 
     def __len__(self) -> int:
         """How many frames are held, some of which may be past their time."""
@@ -37,13 +38,20 @@ class CarriedFrames:
 
     def profile(self, key: Key) -> Profile | None:
         """The profile under which a frame was carried, or None if it is not remembered."""
-        profile, expires = self._frames.get(key, (None, 0.0))
+        profile, _, expires = self._frames.get(key, (None, 0, 0.0))
         return profile if self._clock() < expires else None
 
-    def remember(self, key: Key, profile: Profile) -> None:
-        """Note that a frame is carried now, and forget what is too old or too much."""
+    def remember(self, key: Key, profile: Profile) -> int:
+        """Note that a frame is carried now, and forget what is too old or too much.
+
+        Returns:
+            which transmission of the frame this is, from 1; a frame that was forgotten starts again.
+        """
         now = self._clock()
-        self._frames[key] = profile, now + self._ttl_s
+        _, transmissions, expires = self._frames.get(key, (None, 0, 0.0))
+        transmission = transmissions + 1 if now < expires else 1
+        self._frames[key] = profile, transmission, now + self._ttl_s
         self._frames.move_to_end(key)
-        while len(self._frames) > self._max_entries or next(iter(self._frames.values()))[1] <= now:
+        while len(self._frames) > self._max_entries or next(iter(self._frames.values()))[2] <= now:
             self._frames.popitem(last=False)
+        return transmission

@@ -23,6 +23,7 @@ class Profile:
         seed: seed of the keyed noise, an unsigned 64-bit integer.
         symbol_rate_hz: channel uses per second.
         inject_airtime: hold every frame for its airtime; otherwise airtime is only accounted.
+        frame_loss: probability that a transmission of a frame is lost on the air, at least 0 and below 1.
 
     Raises:
         InvalidRequestError: a value is out of range, or there is no such model.
@@ -33,6 +34,7 @@ class Profile:
     seed: int = 0
     symbol_rate_hz: float = 100_000.0
     inject_airtime: bool = False
+    frame_loss: float = 0.0
 
     def __post_init__(self) -> None:
         registry.get(self.model)
@@ -44,6 +46,8 @@ class Profile:
             raise InvalidRequestError(
                 f"symbol_rate_hz must be finite and at least {MIN_SYMBOL_RATE_HZ:g}, got {self.symbol_rate_hz}"
             )
+        if not 0 <= self.frame_loss < 1:
+            raise InvalidRequestError(f"frame_loss must be at least 0 and below 1, got {self.frame_loss}")
 
     @classmethod
     def from_proto(cls, message: control_pb2.Profile) -> "Profile":
@@ -52,7 +56,14 @@ class Profile:
         Raises:
             InvalidRequestError: as for `Profile`.
         """
-        return cls(message.model, message.snr_db, message.seed, message.symbol_rate_hz, message.inject_airtime)
+        return cls(
+            model=message.model,
+            snr_db=message.snr_db,
+            seed=message.seed,
+            symbol_rate_hz=message.symbol_rate_hz,
+            inject_airtime=message.inject_airtime,
+            frame_loss=message.frame_loss,
+        )
 
     def to_proto(self) -> control_pb2.Profile:
         """The profile as a message."""
@@ -62,6 +73,7 @@ class Profile:
             seed=self.seed,
             symbol_rate_hz=self.symbol_rate_hz,
             inject_airtime=self.inject_airtime,
+            frame_loss=self.frame_loss,
         )
 
     def asked(self, request: link_pb2.ChannelRequest) -> "Profile":

@@ -10,15 +10,16 @@ import grpc.aio
 
 from channel.carried import CarriedFrames
 from channel.links import LinkTable
-from channel.transmission import transmit
-from thinwire.errors import ThinwireError
+from channel.transmission import is_lost, transmit
+from thinwire.errors import FrameLostError, ThinwireError
 from thinwire.frames import frame_key
 from thinwire.rpc import ERROR_METADATA, abort, from_rpc_error
 from thinwire.v1 import link_pb2, link_pb2_grpc
 
 Context: TypeAlias = grpc.aio.ServicerContext[link_pb2.Frame, link_pb2.Result]
 _TRACE_CONTEXT = ("traceparent", "tracestate")
-# The proxy has already tried again; a client that did so too would send the frame into the channel once more each time.
+# The proxy has already tried again, or tells the sender to: gRPC's own retry in the client would send the frame into
+# the channel unseen.
 _NO_RETRY = ("grpc-retry-pushback-ms", "-1")
 
 
@@ -28,6 +29,9 @@ class ChannelProxy(link_pb2_grpc.SemanticLinkServicer):
     A frame is counted when it enters the channel, whatever becomes of it later. With ``inject_airtime`` it is held for
     its airtime; frames of one link do not queue behind each other. A frame that comes again is carried under the
     profile of its first time, even if the link's has changed since.
+
+    A frame that is lost on the air has occupied the channel all the same. The proxy then plays the negative
+    acknowledgement of the link layer: it answers with `FrameLostError`, and the sender transmits the frame again.
 
     Args:
         upstream: stub of the receiver.
@@ -57,7 +61,7 @@ class ChannelProxy(link_pb2_grpc.SemanticLinkServicer):
         try:
             return await self._carry(request, context)
         except ThinwireError as error:
-            await abort(context, error)
+            await abort(context, error, (_NO_RETRY,))
         except grpc.aio.AioRpcError as error:
             await _relay(context, error)
 
@@ -102,6 +106,7 @@ class ChannelProxy(link_pb2_grpc.SemanticLinkServicer):
         """Transmit, forward, and stamp the result.
 
         Raises:
+            FrameLostError: the frame was lost on the air.
             ThinwireError: the channel refused the frame.
             AioRpcError: the receiver did, or could not be reached.
         """
@@ -110,10 +115,12 @@ class ChannelProxy(link_pb2_grpc.SemanticLinkServicer):
         profile = self._carried.profile(key) or self._links.profile(frame.link_id)
         transmission = transmit(frame, profile)
         # Only now is the key known to be sound, and thus short.
-        self._carried.remember(key, profile)
+        number = transmission.report.transmissions = self._carried.remember(key, profile)
         self._links.record(frame.link_id, transmission.report.channel_uses)
         if profile.inject_airtime:
             await asyncio.sleep(transmission.airtime_s)
+        if is_lost(frame, profile, number):
+            raise FrameLostError(f"the frame was lost on the air, transmission {number}")
         forwarded = time.perf_counter()
         result: link_pb2.Result = await self._upstream.Infer(
             transmission.frame, timeout=self._timeout_s(context), metadata=_trace_context(context)

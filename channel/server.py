@@ -1,5 +1,6 @@
 """The proxy as a process."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -12,13 +13,14 @@ from channel.profiles import Profile
 from channel.proxy import ChannelProxy
 from channel.trace import Trace
 from thinwire import process
-from thinwire.rpc import Server, open_channel
+from thinwire.rpc import Server, is_serving, open_channel
 from thinwire.v1 import control_pb2, control_pb2_grpc, link_pb2, link_pb2_grpc
 
-_SERVICES = (
-    link_pb2.DESCRIPTOR.services_by_name["SemanticLink"].full_name,
-    control_pb2.DESCRIPTOR.services_by_name["ChannelControl"].full_name,
-)
+_LINK = link_pb2.DESCRIPTOR.services_by_name["SemanticLink"].full_name
+_SERVICES = (_LINK, control_pb2.DESCRIPTOR.services_by_name["ChannelControl"].full_name)
+# How often the cloud is asked for its health, and how long it has to answer.
+_HEALTH_PERIOD_S = 1.0
+_HEALTH_TIMEOUT_S = 1.0
 _log = logging.getLogger(__name__)
 
 
@@ -44,6 +46,8 @@ class Settings:
 class ChannelServer:
     """A proxy with its control, health and reflection, connected to the cloud.
 
+    Its health as a process says that it runs; that of the service `SemanticLink` is the cloud's, as last heard.
+
     Make it inside a running event loop.
 
     Args:
@@ -62,18 +66,22 @@ class ChannelServer:
             default_timeout_s=settings.default_timeout_s,
         )
         self._server = Server(_SERVICES)
+        self._watch: asyncio.Task[None] | None = None
         link_pb2_grpc.add_SemanticLinkServicer_to_server(proxy, self._server.grpc_server)  # type: ignore[no-untyped-call]
         control_pb2_grpc.add_ChannelControlServicer_to_server(  # type: ignore[no-untyped-call]
             ChannelControl(links), self._server.grpc_server
         )
 
     async def start(self) -> int:
-        """Listen, and return the port. The cloud need not be up yet.
+        """Listen, and return the port. The cloud need not be up yet; its health is awaited for a second.
 
         Raises:
             UnavailableError: the address cannot be bound.
         """
+        serving = await self._cloud_serves()
         port = await self._server.start(self._settings.listen)
+        await self._server.set_serving(_LINK, serving)
+        self._watch = asyncio.create_task(self._watch_cloud())
         host = self._settings.listen.rpartition(":")[0]
         _log.info(
             "channel proxy is listening", extra={"address": f"{host}:{port}", "upstream": self._settings.upstream}
@@ -82,8 +90,19 @@ class ChannelServer:
 
     async def stop(self, grace_s: float = 5.0) -> None:
         """Take no more frames, finish those in flight within ``grace_s`` seconds, and disconnect."""
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
         await self._server.stop(grace_s)
         await self._upstream.close()
+
+    async def _cloud_serves(self) -> bool:
+        return await is_serving(self._upstream, _LINK, _HEALTH_TIMEOUT_S)
+
+    async def _watch_cloud(self) -> None:
+        while True:
+            await asyncio.sleep(_HEALTH_PERIOD_S)
+            await self._server.set_serving(_LINK, await self._cloud_serves())
 
 
 async def serve(settings: Settings) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from channel.keys import keyed_generator
+from channel.keys import keyed_generator, keyed_uniform
 from channel.models import registry
 from channel.profiles import Profile
 from channel.realisation import Symbols, apply
@@ -67,8 +67,21 @@ def transmit(frame: link_pb2.Frame, profile: Profile) -> Transmission:
         pilot_uses=uses.pilots,
         side_information_uses=uses.side_information,
         airtime_ms=airtime_s * 1e3,
+        symbol_rate_hz=profile.symbol_rate_hz,
     )
     return Transmission(forwarded, report, airtime_s)
+
+
+def is_lost(frame: link_pb2.Frame, profile: Profile, transmission: int) -> bool:
+    """Whether a frame is lost on the air, by `keyed_uniform` and the profile's ``frame_loss``.
+
+    Args:
+        frame: a frame that `transmit` took.
+        profile: the profile of its link.
+        transmission: which transmission of the frame this is, from 1: a retry is lost or not by a draw of its own.
+    """
+    seed = profile.asked(frame.channel).seed
+    return keyed_uniform(seed, *frame_key(frame), transmission) < profile.frame_loss
 
 
 def _receive(frame: link_pb2.Frame, symbols: Symbols, profile: Profile) -> tuple[Symbols, link_pb2.Reception]:

@@ -25,6 +25,7 @@ class Settings:
         link_target: the proxy or the cloud, as ``host:port``.
         link_id: this device's name on the link.
         nominal_snr_db: average SNR in dB to assume before the link has said any.
+        nominal_symbol_rate_hz: channel uses per second to assume likewise.
         rest_host: address of REST.
         rest_port: port of REST; 0 takes a free one.
         grpc_address: ``host:port`` of gRPC health and reflection; port 0 takes a free one.
@@ -33,6 +34,7 @@ class Settings:
     link_target: str
     link_id: str = "edge"
     nominal_snr_db: float = 10.0
+    nominal_symbol_rate_hz: float = 10_000.0
     rest_host: str = "127.0.0.1"
     rest_port: int = 8080
     grpc_address: str = "127.0.0.1:8081"
@@ -73,7 +75,13 @@ class EdgeServer:
             client = LinkClient(settings.link_target)
             stack.push_async_callback(client.close)
             service = EdgeService(
-                self._bundle, self._engine, front_file, client, settings.link_id, settings.nominal_snr_db
+                self._bundle,
+                self._engine,
+                front_file,
+                client,
+                settings.link_id,
+                settings.nominal_snr_db,
+                settings.nominal_symbol_rate_hz,
             )
             stack.callback(service.close)
             rest = HttpServer(create_app(service), settings.rest_host, settings.rest_port, DRAIN_S)

@@ -2,18 +2,20 @@
 
 import asyncio
 import logging
+import math
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.answer import Answer
 from edge.engine import Encoded, Engine
-from edge.feedback import SnrFeedback
-from edge.link_client import LinkClient, LinkStream
+from edge.feedback import Feedback
+from edge.link_client import LinkClient
+from edge.link_stream import LinkStream
 from policies.budget import Budget
 from policies.choice import Choice, choose_for
 from policies.front import FrontFile
@@ -32,49 +34,6 @@ STREAM_WINDOW = 4
 _Send = Callable[[link_pb2.Frame, float], Awaitable[link_pb2.Result]]
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What came of one image.
-
-    Attributes:
-        frame_id: the request id; later frames of a stream add "-" and their sequence number.
-        outputs: labels with their softmax scores, the best first.
-        logits: ``classes`` float32; empty unless they were asked for.
-        policy_id: id of the policy that served, or "none".
-        policy_digest: its digest.
-        capped: whether tokens were merged further to fit the cap.
-        tokens: tokens that were sent.
-        uses: channel uses as the proxy counted them, or as they are by our own count where no proxy took part.
-        cbr: channel uses over the numbers in the model's input.
-        snr_db: the proxy's estimate of the average SNR in dB; None without a proxy.
-        airtime_ms: time on the channel in milliseconds; 0 without a proxy.
-        edge_gmacs: what the device computed, in 10^9 multiply-accumulates.
-        merge_map: for each patch, the row of the token that it went into; int64.
-        edge_ms: from the request to the frame, waiting included.
-        channel_ms: time in the proxy; None without one.
-        cloud_ms: time in the cloud.
-        total_ms: the whole request.
-    """
-
-    frame_id: str
-    outputs: tuple[tuple[str, float], ...]
-    logits: NDArray[np.float32]
-    policy_id: str
-    policy_digest: str
-    capped: bool
-    tokens: int
-    uses: ChannelUses
-    cbr: float
-    snr_db: float | None
-    airtime_ms: float
-    edge_gmacs: float
-    merge_map: NDArray[np.int64]
-    edge_ms: float
-    channel_ms: float | None
-    cloud_ms: float
-    total_ms: float
-
-
 class EdgeService:
     """Classifies images over the link.
 
@@ -85,6 +44,7 @@ class EdgeService:
         client: the link.
         link_id: this device's name on the link.
         nominal_snr_db: average SNR in dB to assume before the link has said any.
+        nominal_symbol_rate_hz: channel uses per second to assume likewise.
 
     Attributes:
         metrics: what this service counts.
@@ -98,6 +58,7 @@ class EdgeService:
         client: LinkClient,
         link_id: str,
         nominal_snr_db: float,
+        nominal_symbol_rate_hz: float = 10_000.0,
     ) -> None:
         self.bundle = bundle
         self.front_file = front_file
@@ -105,7 +66,8 @@ class EdgeService:
         self.metrics = EdgeMetrics()
         self._engine = engine
         self._link_id = link_id
-        self._feedback = SnrFeedback(nominal_snr_db)
+        self._snr_feedback = Feedback(nominal_snr_db)
+        self._rate_feedback = Feedback(nominal_symbol_rate_hz)
         # One at a time: two encodings side by side would only slow each other down. A request that is cancelled
         # leaves the queue; one that is already being encoded is finished and dropped.
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="edge-engine")
@@ -187,7 +149,8 @@ class EdgeService:
             async with limit:
                 pixels = await asyncio.to_thread(self._pixels, image)
                 snr_db = self._snr_db(parameters)
-                budget = Budget(**parameters.budget.model_dump())
+                rate_hz = self._rate_feedback.latest(self._link_id)
+                budget = Budget.on_link(rate_hz, **parameters.budget.model_dump())
                 choice = choose_for(self.bundle, self.front_file.current, parameters.policy, budget, snr_db)
                 encoded = await asyncio.get_running_loop().run_in_executor(
                     self._executor, self._engine.encode, pixels, choice.policy, snr_db, choice.cap
@@ -201,10 +164,7 @@ class EdgeService:
             if not limit.expired():
                 raise
             raise DeadlineError(f"no answer within {parameters.timeout_ms:g} ms") from None
-        if result.HasField("channel") and _asked_snr_db(parameters) is None:
-            # The SNR that a request asked for itself says nothing of the link's own.
-            self._feedback.report(self._link_id, result.channel.snr_db)
-            self.metrics.observe_snr_db(result.channel.snr_db)
+        self._learn(result, parameters)
         answer = self._report(result, frame, encoded, edge_s, time.perf_counter() - started)
         self.metrics.observe_frame(answer.tokens, answer.uses.total, answer.capped)
         self.metrics.observe_stages(answer.edge_ms, answer.channel_ms, answer.cloud_ms, answer.total_ms)
@@ -216,6 +176,7 @@ class EdgeService:
                 "policy": answer.policy_id,
                 "tokens": answer.tokens,
                 "channel_uses": answer.uses.total,
+                "transmissions": answer.transmissions,
                 "answer": answer.outputs[0][0] if answer.outputs else None,
                 "ms": round(answer.total_ms, 3),
             },
@@ -227,7 +188,16 @@ class EdgeService:
 
     def _snr_db(self, parameters: Parameters) -> float:
         asked = _asked_snr_db(parameters)
-        return self._feedback.snr_db(self._link_id) if asked is None else asked
+        return self._snr_feedback.latest(self._link_id) if asked is None else asked
+
+    def _learn(self, result: link_pb2.Result, parameters: Parameters) -> None:
+        # The SNR that a request asked for itself says nothing of the link's own.
+        if result.HasField("channel") and _asked_snr_db(parameters) is None:
+            self._snr_feedback.report(self._link_id, result.channel.snr_db)
+            self.metrics.observe_snr_db(result.channel.snr_db)
+        # Zero: there is no proxy, or one that does not tell.
+        if 0 < result.channel.symbol_rate_hz < math.inf:
+            self._rate_feedback.report(self._link_id, result.channel.symbol_rate_hz)
 
     def _frame(
         self, encoded: Encoded, choice: Choice, parameters: Parameters, request_id: str, sequence_number: int
@@ -273,6 +243,7 @@ class EdgeService:
             cbr=uses.total / (self.bundle.preprocessing.size**2 * 3),
             snr_db=None if heard is None else heard.snr_db,
             airtime_ms=0.0 if heard is None else heard.airtime_ms,
+            transmissions=1 if heard is None else heard.transmissions,
             edge_gmacs=encoded.edge_gmacs,
             merge_map=encoded.merge_map,
             edge_ms=edge_s * 1000,

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from policies.checks import positive, real, whole
 from thinwire.errors import InvalidRequestError
@@ -48,6 +49,22 @@ class Budget:
                 ("bandwidth_hz", "airtime_ms") if self.airtime_ms is None else ("airtime_ms", "bandwidth_hz")
             )
             raise InvalidRequestError(f"budget.{given} says nothing without {missing}")
+
+    @classmethod
+    def on_link(cls, symbol_rate_hz: float, **limits: Any) -> "Budget":
+        """A budget on a link; an airtime without a bandwidth counts at the link's symbol rate.
+
+        Args:
+            symbol_rate_hz: channel uses per second of the link, as far as is known now.
+            limits: the attributes.
+
+        Raises:
+            InvalidRequestError: as for `Budget`.
+        """
+        given = {name for name, value in limits.items() if value is not None}
+        if "airtime_ms" in given and not given & {"channel_uses", "bandwidth_hz"}:
+            limits["bandwidth_hz"] = symbol_rate_hz
+        return cls(**limits)
 
     @property
     def cap(self) -> int | None:

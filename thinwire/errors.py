@@ -113,6 +113,15 @@ class UnavailableError(ThinwireError):
     title = "Link unavailable"
 
 
+class FrameLostError(ThinwireError):
+    """A frame was lost on the air; it may be sent again."""
+
+    code = "frame_lost"
+    http_status = 503
+    grpc_status = "UNAVAILABLE"
+    title = "Frame lost"
+
+
 class DeadlineError(ThinwireError):
     """The request's time ran out before the answer came."""
 

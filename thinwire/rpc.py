@@ -59,6 +59,16 @@ def open_channel(target: str) -> grpc.aio.Channel:
     )
 
 
+async def is_serving(channel: grpc.aio.Channel, service: str, timeout_s: float) -> bool:
+    """Whether the peer says within ``timeout_s`` seconds that it serves a service."""
+    stub = health_pb2_grpc.HealthStub(channel)
+    try:
+        answer = await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=timeout_s)
+    except grpc.aio.AioRpcError:
+        return False
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
 class Server:
     """A gRPC server that also serves health and reflection.
 
@@ -89,8 +99,13 @@ class Server:
             raise UnavailableError(f"cannot listen on {address}: {error}") from None
         await self.grpc_server.start()
         for name in ("", *self._services):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+            await self.set_serving(name, True)
         return port
+
+    async def set_serving(self, service: str, serving: bool) -> None:
+        """Report a service as healthy or not, until the server stops."""
+        statuses = health_pb2.HealthCheckResponse
+        await self._health.set(service, statuses.SERVING if serving else statuses.NOT_SERVING)
 
     async def stop(self, grace_s: float = 5.0) -> None:
         """Report unhealthy, finish what runs within ``grace_s`` seconds, and stop."""
@@ -98,13 +113,15 @@ class Server:
         await self.grpc_server.stop(grace_s)
 
 
-async def abort(context: grpc.aio.ServicerContext[Any, Any], error: ThinwireError) -> NoReturn:
-    """End a call with the status that the error's class has, its code in the trailing metadata."""
+async def abort(
+    context: grpc.aio.ServicerContext[Any, Any], error: ThinwireError, metadata: tuple[tuple[str, str], ...] = ()
+) -> NoReturn:
+    """End a call with the status that the error's class has, its code in the trailing metadata before ``metadata``."""
     status = getattr(grpc.StatusCode, error.grpc_status)
     detail = str(error)
     if len(detail) > MAX_DETAIL_CHARACTERS:
         detail = detail[: MAX_DETAIL_CHARACTERS - 3] + "..."
-    await context.abort(status, detail, ((ERROR_METADATA, error.code),))
+    await context.abort(status, detail, ((ERROR_METADATA, error.code), *metadata))
     raise AssertionError("unreachable: abort always raises")
 
 

@@ -41,6 +41,14 @@ def finite(text: str) -> float:
     return value
 
 
+def positive(text: str) -> float:
+    """A finite number above 0, for argparse."""
+    value = finite(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"must be above 0, got {value}")
+    return value
+
+
 def table(rows: list[dict[str, str]]) -> str:
     """Rows with the same keys as aligned text; numbers to the right."""
     columns = list(rows[0])

@@ -4,7 +4,7 @@ import argparse
 import asyncio
 from pathlib import Path
 
-from deploy.cli.common import add_bundle, finite, positive_int
+from deploy.cli.common import add_bundle, finite, positive, positive_int
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -19,6 +19,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "--grpc", default="127.0.0.1:8081", metavar="HOST:PORT", help="gRPC health (default: %(default)s)"
     )
     edge.add_argument("--nominal-snr", type=finite, default=10.0, metavar="DB", help="assumed until the link tells")
+    edge.add_argument(
+        "--nominal-symbol-rate", type=positive, default=1e4, metavar="HZ", help="likewise (default: 10,000)"
+    )
     edge.add_argument("--threads", type=positive_int, default=1, help="of torch (default: %(default)s)")
     edge.set_defaults(run=_edge)
 
@@ -35,6 +38,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "--symbol-rate", type=finite, default=1e4, metavar="HZ", help="uses per second (default: 10,000)"
     )
     channel.add_argument("--inject-airtime", action="store_true", help="hold frames for their airtime")
+    channel.add_argument(
+        "--frame-loss", type=finite, default=0.0, metavar="P", help="probability that a frame is lost (default: 0)"
+    )
     channel.set_defaults(run=_channel)
     record = actions.add_parser("record", help="record a fade as a trace for --trace")
     record.add_argument("--output", type=Path, required=True, metavar="FILE", help="the CSV to write")
@@ -81,6 +87,7 @@ def _edge(options: argparse.Namespace) -> None:
         link_target=options.link,
         link_id=options.link_id,
         nominal_snr_db=options.nominal_snr,
+        nominal_symbol_rate_hz=options.nominal_symbol_rate,
         rest_host=options.host,
         rest_port=options.port,
         grpc_address=options.grpc,
@@ -101,6 +108,7 @@ def _channel(options: argparse.Namespace) -> None:
         seed=options.seed,
         symbol_rate_hz=options.symbol_rate,
         inject_airtime=options.inject_airtime,
+        frame_loss=options.frame_loss,
     )
     trace = Trace.read(options.trace) if options.trace else None
     asyncio.run(serve(Settings(upstream=options.upstream, listen=options.listen, profile=profile, trace=trace)))

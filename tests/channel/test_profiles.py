@@ -25,6 +25,9 @@ from thinwire.v1 import link_pb2
         ("symbol_rate_hz", -1.0),
         ("symbol_rate_hz", math.nan),
         ("symbol_rate_hz", math.inf),
+        ("frame_loss", -0.1),
+        ("frame_loss", 1.0),
+        ("frame_loss", math.nan),
     ],
 )
 def test_what_is_out_of_range_is_refused(field: str, value: Any) -> None:
@@ -38,7 +41,7 @@ def test_the_limits_are_inside(snr_db: float) -> None:
 
 
 def test_a_profile_survives_its_message() -> None:
-    profile = Profile("rayleigh", -2.5, 2**64 - 1, 4800.0, True)
+    profile = Profile("rayleigh", -2.5, 2**64 - 1, 4800.0, True, 0.125)
     assert Profile.from_proto(profile.to_proto()) == profile
 
 

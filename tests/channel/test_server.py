@@ -13,7 +13,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from channel.server import Settings, serve
 from tests.channel.conftest import MakeFrame, Rig
 from thinwire.errors import UnavailableError
-from thinwire.rpc import open_channel
+from thinwire.rpc import Server, open_channel
 from thinwire.v1 import link_pb2, link_pb2_grpc
 
 
@@ -21,6 +21,27 @@ from thinwire.v1 import link_pb2, link_pb2_grpc
 async def test_health_is_serving(rig: Rig, service: str) -> None:
     answer = await health_pb2_grpc.HealthStub(rig.channel).Check(health_pb2.HealthCheckRequest(service=service))
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_the_links_health_is_the_clouds(rig: Rig) -> None:
+    async def status(service: str) -> int:
+        request = health_pb2.HealthCheckRequest(service=service)
+        return (await health_pb2_grpc.HealthStub(rig.channel).Check(request)).status
+
+    watch = health_pb2_grpc.HealthStub(rig.channel).Watch(
+        health_pb2.HealthCheckRequest(service="thinwire.v1.SemanticLink"), timeout=20
+    )
+    assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+    await rig.cloud_server.stop(0)
+    assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+    assert await status("thinwire.v1.SemanticLink") == health_pb2.HealthCheckResponse.NOT_SERVING
+    # The process itself is well, or whoever watches it would restart it for the cloud's sake.
+    assert await status("") == health_pb2.HealthCheckResponse.SERVING
+    again = Server(["thinwire.v1.SemanticLink"])
+    await again.start(rig.cloud_address)
+    assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+    watch.cancel()
+    await again.stop(0)
 
 
 async def test_reflection_lists_the_services(rig: Rig) -> None:

@@ -65,6 +65,7 @@ def test_uses_are_counted_from_the_bytes(make_frame: MakeFrame) -> None:
         pilot_uses=0,
         side_information_uses=9,
         airtime_ms=24.0,
+        symbol_rate_hz=1000.0,
     )
 
 

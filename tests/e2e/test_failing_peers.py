@@ -6,8 +6,9 @@ import signal
 
 from benchmarks.budgets import png
 from deploy.testbed import HOST, LocalTestbed, Ports
+from edge.answer import Answer
 from edge.link_client import LinkClient
-from edge.service import Answer, EdgeService
+from edge.service import EdgeService
 from edge.torch_engine.engine import TorchEngine
 from policies.front import FrontFile
 from tests.parts import random_pixels

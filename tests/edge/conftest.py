@@ -78,6 +78,7 @@ class FakeCloud(link_pb2_grpc.SemanticLinkServicer):
     Attributes:
         frames: all frames that came, retries included.
         snr_db: stamped on results as a proxy does; None: no proxy in between.
+        symbol_rate_hz: stamped likewise.
         refusal: the error to answer with, by frame.
         delay_s: how long an answer takes, by frame.
         remaining_s: what each call had left of its deadline.
@@ -89,6 +90,7 @@ class FakeCloud(link_pb2_grpc.SemanticLinkServicer):
     def __init__(self) -> None:
         self.frames: list[link_pb2.Frame] = []
         self.snr_db: float | None = 10.0
+        self.symbol_rate_hz = 10_000.0
         self.refusal: Callable[[link_pb2.Frame], ThinwireError | None] = lambda _: None
         self.delay_s: Callable[[link_pb2.Frame], float] = lambda _: 0.0
         self.remaining_s: list[float | None] = []
@@ -193,6 +195,8 @@ class FakeCloud(link_pb2_grpc.SemanticLinkServicer):
                     pilot_uses=2,
                     side_information_uses=1,
                     airtime_ms=0.5,
+                    transmissions=1,
+                    symbol_rate_hz=self.symbol_rate_hz,
                 )
             )
         return result

@@ -56,6 +56,7 @@ async def test_the_response_is_complete(http: httpx.AsyncClient, cloud: Any, fin
             "cbr": pytest.approx(35 / 192),
             "snr_db": 10.0,
             "airtime_ms": 0.5,
+            "transmissions": 1,
         },
         "cost": {"edge_gmacs": 0.25},
     }

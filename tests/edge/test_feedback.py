@@ -1,18 +1,18 @@
-from edge.feedback import SnrFeedback
+from edge.feedback import Feedback
 
 
-def test_a_link_that_said_nothing_has_the_nominal_snr() -> None:
-    assert SnrFeedback(7.5).snr_db("camera") == 7.5
+def test_a_link_that_said_nothing_has_the_nominal_value() -> None:
+    assert Feedback(7.5).latest("camera") == 7.5
 
 
-def test_the_latest_estimate_counts() -> None:
-    feedback = SnrFeedback(7.5)
+def test_the_latest_value_counts() -> None:
+    feedback = Feedback(7.5)
     feedback.report("camera", 3.0)
     feedback.report("camera", 0.0)
-    assert feedback.snr_db("camera") == 0.0
+    assert feedback.latest("camera") == 0.0
 
 
 def test_links_are_kept_apart() -> None:
-    feedback = SnrFeedback(7.5)
+    feedback = Feedback(7.5)
     feedback.report("camera", 3.0)
-    assert feedback.snr_db("door") == 7.5
+    assert feedback.latest("door") == 7.5

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from edge import link_client
-from edge.link_client import ATTEMPTS, LinkClient, LinkStream
+from edge.link_client import ATTEMPTS, LinkClient
+from edge.link_stream import LinkStream
 from thinwire.errors import BudgetError, DeadlineError, InvalidRequestError, UnavailableError
 from thinwire.v1 import link_pb2
 

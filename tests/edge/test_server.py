@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from edge.link_client import LinkClient
 from edge.server import EdgeServer, Settings, serve
 from policies.front import FrontFile
+from thinwire import rpc
 from thinwire.bundle import FRONT, Bundle
 from thinwire.errors import BundleError, UnavailableError
 
@@ -49,10 +49,10 @@ async def test_an_image_goes_over_http_and_the_link(server: EdgeServer, cloud: A
 async def test_grpc_health_ends_with_the_server(bundle: Bundle, engine: Any, settings: Settings) -> None:
     server = EdgeServer(bundle, engine, settings)
     await server.start()
-    probe = LinkClient(f"127.0.0.1:{server.grpc_port}")
-    assert await probe.is_healthy(2.0)
+    probe = rpc.open_channel(f"127.0.0.1:{server.grpc_port}")
+    assert await rpc.is_serving(probe, "", 2.0)
     await server.stop()
-    assert not await probe.is_healthy(0.5)
+    assert not await rpc.is_serving(probe, "", 0.5)
     await probe.close()
     with pytest.raises(httpx.ConnectError):
         async with httpx.AsyncClient() as http:

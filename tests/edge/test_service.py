@@ -1,4 +1,5 @@
 import asyncio
+import math
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -8,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge.service import Answer, EdgeService
+from edge.answer import Answer
+from edge.service import EdgeService
 from policies.policy import Policy
 from thinwire.bundle import Bundle
 from thinwire.errors import (
@@ -123,6 +125,35 @@ async def test_the_budget_chooses_the_policy(
         coarse.policy.id,
     ]
     assert len(cloud.frames[2].symbols) <= 8 * 8
+
+
+async def test_an_airtime_follows_the_links_symbol_rate(
+    service: EdgeService, cloud: Any, fine: Any, coarse: Any, picture: Picture
+) -> None:
+    async def policy() -> str:
+        return (await service.classify(picture(), asking(budget={"airtime_ms": 3.2}))).policy_id
+
+    # 32 uses at the nominal rate of 10 kHz.
+    assert await policy() == fine.policy.id
+    for cloud.symbol_rate_hz, following in ((9_000.0, coarse), (20_000.0, fine), (2_600.0, coarse)):
+        await service.classify(picture(), asking(channel={"snr_db": 3.0}))
+        assert await policy() == following.policy.id
+    assert len(cloud.frames[-1].symbols) <= 8 * int(2_600 * 3.2 / 1000)
+    # 6 uses hold 3 tokens of the rate 2, and no policy's usual frame.
+    cloud.symbol_rate_hz = 2_000.0
+    await service.classify(picture(), asking())
+    with pytest.raises(BudgetError, match=r"bandwidth_hz 2000\.0 for airtime_ms 3\.2\) 6, the least .* is 8"):
+        await policy()
+
+
+@pytest.mark.parametrize("rate_hz", [0.0, -1.0, math.nan, math.inf])
+async def test_a_rate_that_is_none_is_not_followed(
+    service: EdgeService, cloud: Any, fine: Any, picture: Picture, rate_hz: float
+) -> None:
+    cloud.symbol_rate_hz = rate_hz
+    for _ in range(2):
+        answer = await service.classify(picture(), asking(budget={"airtime_ms": 3.2}))
+        assert answer.policy_id == fine.policy.id
 
 
 async def test_an_explicit_policy_overrides_the_choice_but_not_the_cap(

@@ -78,3 +78,32 @@ def test_the_ends_of_the_shares_are_valid():
 def test_numpy_scalars_become_plain_numbers():
     assert type(Budget(channel_uses=np.int64(5)).channel_uses) is int
     assert type(Budget(edge_gmacs=np.float32(0.5)).edge_gmacs) is float
+
+
+def test_an_airtime_alone_counts_at_the_links_rate():
+    assert Budget.on_link(4000.0, airtime_ms=2.5, edge_gmacs=1.0) == Budget(
+        bandwidth_hz=4000.0, airtime_ms=2.5, edge_gmacs=1.0
+    )
+    assert Budget.on_link(100_000.0, airtime_ms=0.29, bandwidth_hz=None, channel_uses=None).cap == 29
+
+
+@pytest.mark.parametrize(
+    "limits", [{}, {"channel_uses": 7}, {"bandwidth_hz": 50.0, "airtime_ms": 100.0}, {"min_accuracy": 0.5}]
+)
+def test_the_links_rate_changes_no_other_budget(limits):
+    assert Budget.on_link(4000.0, **limits) == Budget(**limits)
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"channel_uses": 10, "airtime_ms": 10.0}, "either channel_uses or bandwidth_hz"),
+        ({"bandwidth_hz": 10.0}, "bandwidth_hz says nothing without airtime_ms"),
+        ({"bandwidth_hz": 0.0, "airtime_ms": 10.0}, "bandwidth_hz must be"),
+        ({"airtime_ms": 0.0}, "airtime_ms must be"),
+        ({"airtime_ms": math.inf}, "airtime_ms must be"),
+    ],
+)
+def test_what_is_wrong_stays_wrong_on_a_link(limits, message):
+    with pytest.raises(InvalidRequestError, match=message):
+        Budget.on_link(4000.0, **limits)

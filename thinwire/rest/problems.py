@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from thinwire.errors import InvalidRequestError, ThinwireError, UnavailableError
+from thinwire.errors import InvalidRequestError, ThinwireError
 from thinwire.rest.schemas import ProblemBody
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 
 def problem(error: ThinwireError) -> JSONResponse:
     """The response for an error of ours."""
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if isinstance(error, UnavailableError) else None
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if error.http_status == 503 else None
     return _response(error.http_status, error.title, str(error), error.code, headers)
 
 

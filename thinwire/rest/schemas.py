@@ -13,7 +13,10 @@ class _Strict(BaseModel):
 
 
 class BudgetBody(_Strict):
-    """Limits on one request: channel uses, or a bandwidth for a time; compute and accuracy beside them."""
+    """Limits on one request: channel uses, or a bandwidth for a time; compute and accuracy beside them.
+
+    A time alone counts at the link's symbol rate, as it was fed back last.
+    """
 
     # Strict: true would count as 1.
     channel_uses: Annotated[int, Field(gt=0, strict=True)] | None = None
@@ -67,7 +70,11 @@ class ChosenPolicyBody(BaseModel):
 
 
 class LinkBody(BaseModel):
-    """What the frame cost on the channel, as the proxy counted it."""
+    """What the frame cost on the channel, as the proxy counted it.
+
+    Uses and airtime are those of one transmission. ``transmissions`` says how often the proxy met the frame: more than
+    once if it was lost on the air, or repeated under its id.
+    """
 
     tokens: int
     channel_uses: int
@@ -77,6 +84,7 @@ class LinkBody(BaseModel):
     cbr: float
     snr_db: float | None
     airtime_ms: float
+    transmissions: int
 
 
 class CostBody(BaseModel):

@@ -99,7 +99,7 @@ class Label(_message.Message):
     def __init__(self, label: _Optional[str] = ..., score: _Optional[float] = ...) -> None: ...
 
 class ChannelReport(_message.Message):
-    __slots__ = ("model", "snr_db", "channel_uses", "payload_uses", "pilot_uses", "side_information_uses", "airtime_ms")
+    __slots__ = ("model", "snr_db", "channel_uses", "payload_uses", "pilot_uses", "side_information_uses", "airtime_ms", "transmissions", "symbol_rate_hz")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     SNR_DB_FIELD_NUMBER: _ClassVar[int]
     CHANNEL_USES_FIELD_NUMBER: _ClassVar[int]
@@ -107,6 +107,8 @@ class ChannelReport(_message.Message):
     PILOT_USES_FIELD_NUMBER: _ClassVar[int]
     SIDE_INFORMATION_USES_FIELD_NUMBER: _ClassVar[int]
     AIRTIME_MS_FIELD_NUMBER: _ClassVar[int]
+    TRANSMISSIONS_FIELD_NUMBER: _ClassVar[int]
+    SYMBOL_RATE_HZ_FIELD_NUMBER: _ClassVar[int]
     model: str
     snr_db: float
     channel_uses: int
@@ -114,7 +116,9 @@ class ChannelReport(_message.Message):
     pilot_uses: int
     side_information_uses: int
     airtime_ms: float
-    def __init__(self, model: _Optional[str] = ..., snr_db: _Optional[float] = ..., channel_uses: _Optional[int] = ..., payload_uses: _Optional[int] = ..., pilot_uses: _Optional[int] = ..., side_information_uses: _Optional[int] = ..., airtime_ms: _Optional[float] = ...) -> None: ...
+    transmissions: int
+    symbol_rate_hz: float
+    def __init__(self, model: _Optional[str] = ..., snr_db: _Optional[float] = ..., channel_uses: _Optional[int] = ..., payload_uses: _Optional[int] = ..., pilot_uses: _Optional[int] = ..., side_information_uses: _Optional[int] = ..., airtime_ms: _Optional[float] = ..., transmissions: _Optional[int] = ..., symbol_rate_hz: _Optional[float] = ...) -> None: ...
 
 class Problem(_message.Message):
     __slots__ = ("code", "detail")

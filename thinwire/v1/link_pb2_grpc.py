@@ -50,7 +50,8 @@ class SemanticLinkServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Infer(self, request, context):
-        """One frame, one result. Errors are gRPC statuses; the metadata key "thinwire-error" carries the error's code.
+        """One frame, one result. Errors are gRPC statuses; the metadata key "thinwire-error" carries the error's code. A frame
+        that was lost on the air fails with "frame_lost", in a stream as a problem, and is sent again by its sender.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI, HTTPException, Query
 
 from thinwire import errors
-from thinwire.errors import BudgetError, StoreError, ThinwireError, UnavailableError
+from thinwire.errors import BudgetError, FrameLostError, StoreError, ThinwireError, UnavailableError
 from thinwire.rest import problems
 from thinwire.rest.problems import MAX_ERRORS, MAX_PART_CHARACTERS, describe_validation, problem
 from thinwire.rest.schemas import ProblemBody
@@ -67,7 +67,7 @@ async def test_errors_of_ours(client, kind):
         "detail": "what went wrong: é 犬 %s %d",
         "error": kind.code,
     }
-    assert ("retry-after" in response.headers) == (kind is UnavailableError)
+    assert ("retry-after" in response.headers) == (kind in (UnavailableError, FrameLostError))
 
 
 @pytest.mark.parametrize(("kind", "logged"), [(StoreError, True), (UnavailableError, True), (BudgetError, False)])

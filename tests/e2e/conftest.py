@@ -1,0 +1,27 @@
+"""Processes behind a channel so slow that requests can be caught in it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from deploy.testbed import LocalTestbed, Ports
+from thinwire.bundle import Bundle
+
+
+@pytest.fixture(name="_shared_testbed", scope="session")
+def shared_testbed_fixture(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalTestbed]:
+    # Ten seconds for the 200 uses of an unmerged frame.
+    arguments = ("--symbol-rate", "20", "--inject-airtime")
+    folder = tmp_path_factory.mktemp("slow")
+    with LocalTestbed(str(tiny_bundle.folder), Ports.free(), arguments, folder) as testbed:
+        yield testbed
+
+
+@pytest.fixture
+def slow_testbed(_shared_testbed: LocalTestbed) -> LocalTestbed:
+    """Edge, channel and cloud, all of them running and ready; the channel holds a frame for 50 ms a use."""
+    for name, process in _shared_testbed._processes.items():
+        if process.poll() is not None:
+            _shared_testbed.start(name)
+    _shared_testbed.wait_ready()
+    return _shared_testbed

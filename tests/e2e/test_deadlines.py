@@ -1,0 +1,59 @@
+"""A request whose time runs out ends on time at the edge, and its work ends everywhere."""
+
+import secrets
+import signal
+import time
+
+import httpx
+import pytest
+
+from deploy.testbed import LocalTestbed
+from tests.e2e.peers import classify, frames_of, is_problem, send, until
+
+pytestmark = pytest.mark.timeout(300)
+SMALL = {"budget": {"channel_uses": 4}}
+
+
+def _late(testbed: LocalTestbed, timeout_ms: float, **parameters: object) -> str:
+    """Id of a request that ran out of time, and said so on time."""
+    request_id = secrets.token_hex(16)
+    started = time.monotonic()
+    response = classify(testbed.edge_url, request_id, timeout_ms=timeout_ms, **parameters)
+    elapsed_ms = 1e3 * (time.monotonic() - started)
+    assert is_problem(response, 504, "deadline_exceeded")
+    # It may be late on a loaded machine, but is not the 30 s or the airtime that something else takes.
+    assert timeout_ms * 0.9 <= elapsed_ms < timeout_ms + 5000
+    return request_id
+
+
+def _answered(testbed: LocalTestbed) -> list[str]:
+    return [line["request_id"] for line in frames_of(testbed, "cloud") if "error" not in line]
+
+
+def test_a_frame_whose_time_runs_out_in_the_air_never_reaches_the_cloud(slow_testbed):
+    started = time.monotonic()
+    late = _late(slow_testbed, 1500, policy="none")
+    # The channel is whole, and what left it holds nothing up.
+    answer = classify(slow_testbed.edge_url, **SMALL)
+    assert answer.status_code == 200
+    until(lambda: time.monotonic() - started > 12)
+    frames = [line["request_id"] for line in frames_of(slow_testbed, "cloud")]
+    assert frames[-1] == answer.json()["id"]
+    assert late not in frames
+    metrics = httpx.get(f"{slow_testbed.edge_url}/metrics").text
+    assert 'thinwire_requests_total{outcome="deadline_exceeded",service="edge"}' in metrics
+
+
+def test_a_cloud_that_says_nothing_is_504_and_does_not_answer_late(slow_testbed):
+    send(slow_testbed, "cloud", signal.SIGSTOP)
+    try:
+        late = _late(slow_testbed, 1500, **SMALL)
+    finally:
+        send(slow_testbed, "cloud", signal.SIGCONT)
+    slow_testbed.wait_ready()
+    answer = classify(slow_testbed.edge_url, **SMALL)
+    assert answer.status_code == 200
+    answered = _answered(slow_testbed)
+    assert answered[-1] == answer.json()["id"]
+    assert late not in answered
+    assert 'thinwire_queue_length{kind="frame"} 0.0' in httpx.get(f"{slow_testbed.cloud_url}/metrics").text
