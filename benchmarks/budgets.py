@@ -17,8 +17,9 @@ from PIL import Image
 from benchmarks.arguments import load_asked, parser_for
 from deploy.cli.common import table
 from deploy.testbed import HOST, LocalTestbed, Ports
+from edge.answer import Answer
 from edge.link_client import LinkClient
-from edge.service import Answer, EdgeService
+from edge.service import EdgeService
 from edge.torch_engine.engine import TorchEngine
 from offline.data import LabelledImages
 from offline.evaluate import request_id_of

@@ -9,7 +9,8 @@ from fastapi import Depends, FastAPI, Header, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.requests import ClientDisconnect
 
-from edge.service import Answer, EdgeService
+from edge.answer import Answer
+from edge.service import EdgeService
 from thinwire.errors import InvalidRequestError
 from thinwire.frames import REQUEST_ID_PATTERN
 from thinwire.rest import problems

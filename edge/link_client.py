@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from thinwire import rpc
+from thinwire import rpc, tracing
 from thinwire.errors import DeadlineError, ThinwireError, UnavailableError
 from thinwire.frames import frame_key
 from thinwire.v1 import link_pb2, link_pb2_grpc
@@ -71,7 +71,10 @@ class LinkClient:
         deadline = loop.time() + timeout_s
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                result: link_pb2.Result = await self._link.Infer(frame, timeout=deadline - loop.time())
+                with tracing.span("link", tracing.CLIENT, attempt=attempt):
+                    result: link_pb2.Result = await self._link.Infer(
+                        frame, timeout=deadline - loop.time(), metadata=tracing.outgoing()
+                    )
                 return result
             except grpc.aio.AioRpcError as error:
                 failure = _from_rpc_error(error)
@@ -172,6 +175,11 @@ class LinkStream:
             UnavailableError: the link is down, or the stream was closed.
             ThinwireError: whatever the peer answered with.
         """
+        with tracing.span("link", tracing.CLIENT):
+            frame.traceparent = tracing.traceparent()
+            return await self._send(frame, timeout_s)
+
+    async def _send(self, frame: link_pb2.Frame, timeout_s: float) -> link_pb2.Result:
         answer: asyncio.Future[link_pb2.Result] = asyncio.get_running_loop().create_future()
         self._waiting[frame_key(frame)] = answer
         self._frames.put_nowait(frame)

@@ -6,17 +6,18 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.answer import Answer
 from edge.engine import Encoded, Engine
 from edge.feedback import SnrFeedback
 from edge.link_client import LinkClient, LinkStream
 from policies.budget import Budget
 from policies.choice import Choice, choose_for
 from policies.front import FrontFile
+from thinwire import tracing
 from thinwire.bundle import Bundle
 from thinwire.errors import DeadlineError, ThinwireError
 from thinwire.frames import ChannelUses, count_uses, pack_symbols
@@ -30,49 +31,6 @@ log = logging.getLogger(__name__)
 STREAM_WINDOW = 4
 
 _Send = Callable[[link_pb2.Frame, float], Awaitable[link_pb2.Result]]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What came of one image.
-
-    Attributes:
-        frame_id: the request id; later frames of a stream add "-" and their sequence number.
-        outputs: labels with their softmax scores, the best first.
-        logits: ``classes`` float32; empty unless they were asked for.
-        policy_id: id of the policy that served, or "none".
-        policy_digest: its digest.
-        capped: whether tokens were merged further to fit the cap.
-        tokens: tokens that were sent.
-        uses: channel uses as the proxy counted them, or as they are by our own count where no proxy took part.
-        cbr: channel uses over the numbers in the model's input.
-        snr_db: the proxy's estimate of the average SNR in dB; None without a proxy.
-        airtime_ms: time on the channel in milliseconds; 0 without a proxy.
-        edge_gmacs: what the device computed, in 10^9 multiply-accumulates.
-        merge_map: for each patch, the row of the token that it went into; int64.
-        edge_ms: from the request to the frame, waiting included.
-        channel_ms: time in the proxy; None without one.
-        cloud_ms: time in the cloud.
-        total_ms: the whole request.
-    """
-
-    frame_id: str
-    outputs: tuple[tuple[str, float], ...]
-    logits: NDArray[np.float32]
-    policy_id: str
-    policy_digest: str
-    capped: bool
-    tokens: int
-    uses: ChannelUses
-    cbr: float
-    snr_db: float | None
-    airtime_ms: float
-    edge_gmacs: float
-    merge_map: NDArray[np.int64]
-    edge_ms: float
-    channel_ms: float | None
-    cloud_ms: float
-    total_ms: float
 
 
 class EdgeService:
@@ -109,6 +67,8 @@ class EdgeService:
         # One at a time: two encodings side by side would only slow each other down. A request that is cancelled
         # leaves the queue; one that is already being encoded is finished and dropped.
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="edge-engine")
+        self._encoding = 0
+        self.metrics.watch_queue(lambda: max(0, self._encoding - 1))
 
     async def classify(
         self, image_bytes: bytes, parameters: Parameters, request_id: str | None = None, want_logits: bool = False
@@ -126,7 +86,7 @@ class EdgeService:
             ThinwireError: any other error of the image, the choice, the engine or the link.
         """
         request_id = request_id or secrets.token_hex(16)
-        with self.metrics.requests.counting():
+        with self.metrics.requests.counting(), tracing.span("image", request_id=request_id):
             return await self._answer(image_bytes, parameters, request_id, 0, want_logits, self.client.infer)
 
     async def classify_stream(
@@ -147,7 +107,8 @@ class EdgeService:
 
         async def answer(image: bytes, sequence_number: int) -> Answer | ThinwireError:
             try:
-                with self.metrics.requests.counting():
+                span = tracing.span("image", request_id=request_id, sequence_number=sequence_number)
+                with self.metrics.requests.counting(), span:
                     return await self._answer(image, parameters, request_id, sequence_number, False, link.send)
             except ThinwireError as error:
                 return error
@@ -185,13 +146,13 @@ class EdgeService:
         limit = asyncio.timeout(timeout_s)
         try:
             async with limit:
-                pixels = await asyncio.to_thread(self._pixels, image)
+                with self.metrics.decoding(), tracing.span("decode"):
+                    pixels = await asyncio.to_thread(self._pixels, image)
                 snr_db = self._snr_db(parameters)
                 budget = Budget(**parameters.budget.model_dump())
                 choice = choose_for(self.bundle, self.front_file.current, parameters.policy, budget, snr_db)
-                encoded = await asyncio.get_running_loop().run_in_executor(
-                    self._executor, self._engine.encode, pixels, choice.policy, snr_db, choice.cap
-                )
+                tracing.annotate(policy=choice.id)
+                encoded = await self._encode(pixels, choice, snr_db)
                 _check_cap(encoded, choice.cap)
                 frame = self._frame(encoded, choice, parameters, request_id, sequence_number)
                 frame.want_logits = logits
@@ -206,6 +167,7 @@ class EdgeService:
             self._feedback.report(self._link_id, result.channel.snr_db)
             self.metrics.observe_snr_db(result.channel.snr_db)
         answer = self._report(result, frame, encoded, edge_s, time.perf_counter() - started)
+        tracing.annotate(tokens=answer.tokens, channel_uses=answer.uses.total, snr_db=answer.snr_db)
         self.metrics.observe_frame(answer.tokens, answer.uses.total, answer.capped)
         self.metrics.observe_stages(answer.edge_ms, answer.channel_ms, answer.cloud_ms, answer.total_ms)
         log.info(
@@ -221,6 +183,25 @@ class EdgeService:
             },
         )
         return answer
+
+    async def _encode(self, pixels: NDArray[np.uint8], choice: Choice, snr_db: float) -> Encoded:
+        """Wait for the engine and run it."""
+
+        def run() -> tuple[float, Encoded]:
+            return time.perf_counter(), self._engine.encode(pixels, choice.policy, snr_db, choice.cap)
+
+        came = time.perf_counter()
+        self._encoding += 1
+        try:
+            with tracing.span("encode"):
+                began, encoded = await asyncio.get_running_loop().run_in_executor(self._executor, run)
+                ended = time.perf_counter()
+                tracing.record("queue", came, began)
+                tracing.record("engine", began, ended)
+        finally:
+            self._encoding -= 1
+        self.metrics.observe_encoding(began - came, ended - began)
+        return encoded
 
     def _pixels(self, image: bytes) -> NDArray[np.uint8]:
         return to_pixels(decode(image), self.bundle.preprocessing)

@@ -77,8 +77,8 @@ async def test_every_request_is_counted_once_by_its_outcome(
         for name, value in sample.labels.items()
         if name != "le"
     }
-    stages = {("stage", stage) for stage in ("edge", "channel", "cloud", "total")}
-    assert values == {("service", "edge")} | stages | {("outcome", outcome) for outcome in expected}
+    stages = {("stage", s) for s in ("decode", "queue", "engine", "edge", "channel", "cloud", "total")}
+    assert values == {("service", "edge"), ("kind", "image")} | stages | {("outcome", outcome) for outcome in expected}
 
 
 async def test_histograms_hold_what_the_answers_said(http: httpx.AsyncClient, fine: Any, picture: Picture) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge.service import Answer, EdgeService
+from edge.answer import Answer
+from edge.service import EdgeService
 from policies.policy import Policy
 from thinwire.bundle import Bundle
 from thinwire.errors import (
