@@ -242,9 +242,7 @@ class ChannelMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._frames = Outcomes(
-            "thinwire_frames", "Frames by outcome, repeated ones included", "channel", self.registry
-        )
+        self.frames = Outcomes("thinwire_frames", "Frames by outcome, repeated ones included", "channel", self.registry)
         self._in_flight = Gauge("thinwire_frames_in_flight", "Frames without an answer yet", registry=self.registry)
         uses = Counter("thinwire_channel_uses", "Channel uses by part", ["part"], registry=self.registry)
         self._payload, self._pilots, self._side_information = (

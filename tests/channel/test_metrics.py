@@ -56,7 +56,7 @@ async def test_frames_are_counted_by_outcome_and_uses_by_part(start_rig: StartRi
 
     async def frames() -> AsyncIterator[link_pb2.Frame]:
         yield make_frame(sequence_number=9, channel=link_pb2.ChannelRequest(snr_db=20.0))
-        yield make_frame(sequence_number=10, tokens=0)
+        yield make_frame(sequence_number=10, symbols=b"")
 
     assert len([result async for result in rig.link.Stream(frames())]) == 2
     text = show(rig)
