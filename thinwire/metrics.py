@@ -204,9 +204,11 @@ class CloudMetrics:
     def passages(self, kind: str) -> Callable[[float, float], None]:
         """What takes in how long a "frame" or an "image" waited for the model and was in it, in seconds."""
 
+        waits, runs = self._waits.labels(kind), self._runs.labels(kind)
+
         def observe(queue_s: float, model_s: float) -> None:
-            self._waits.labels(kind).observe(queue_s)
-            self._runs.labels(kind).observe(model_s)
+            waits.observe(queue_s)
+            runs.observe(model_s)
 
         return observe
 
