@@ -11,13 +11,14 @@ import grpc.aio
 from channel.carried import CarriedFrames
 from channel.links import LinkTable
 from channel.transmission import is_lost, transmit
+from thinwire import tracing
 from thinwire.errors import FrameLostError, ThinwireError
 from thinwire.frames import frame_key
+from thinwire.metrics import ChannelMetrics
 from thinwire.rpc import ERROR_METADATA, abort, from_rpc_error
 from thinwire.v1 import link_pb2, link_pb2_grpc
 
 Context: TypeAlias = grpc.aio.ServicerContext[link_pb2.Frame, link_pb2.Result]
-_TRACE_CONTEXT = ("traceparent", "tracestate")
 # The proxy has already tried again, or tells the sender to: gRPC's own retry in the client would send the frame into
 # the channel unseen.
 _NO_RETRY = ("grpc-retry-pushback-ms", "-1")
@@ -39,6 +40,7 @@ class ChannelProxy(link_pb2_grpc.SemanticLinkServicer):
         carried: the memory of frames that may come again.
         default_timeout_s: seconds that the receiver has to answer when the client sets no deadline.
         max_in_flight: frames of one stream that are handled at once; beyond it the stream is not read.
+        metrics: what to count with; its own where nobody looks.
     """
 
     def __init__(
@@ -49,17 +51,19 @@ class ChannelProxy(link_pb2_grpc.SemanticLinkServicer):
         *,
         default_timeout_s: float = 30.0,
         max_in_flight: int = 64,
+        metrics: ChannelMetrics | None = None,
     ) -> None:
         self._upstream = upstream
         self._links = links
         self._carried = carried
         self._default_timeout_s = default_timeout_s
         self._max_in_flight = max_in_flight
+        self._metrics = metrics or ChannelMetrics()
 
     async def Infer(self, request: link_pb2.Frame, context: Context) -> link_pb2.Result:  # noqa: N802
         """One frame, one result; errors are statuses, and the receiver's own pass unchanged."""
         try:
-            return await self._carry(request, context)
+            return await self._observed(request, context)
         except ThinwireError as error:
             await abort(context, error, (_NO_RETRY,))
         except grpc.aio.AioRpcError as error:
@@ -90,7 +94,7 @@ class ChannelProxy(link_pb2_grpc.SemanticLinkServicer):
 
     async def _result_or_problem(self, frame: link_pb2.Frame, context: Context) -> link_pb2.Result:
         try:
-            return await self._carry(frame, context)
+            return await self._observed(frame, context)
         except ThinwireError as error:
             problem = link_pb2.Problem(code=error.code, detail=str(error))
         except grpc.aio.AioRpcError as error:
@@ -102,8 +106,14 @@ class ChannelProxy(link_pb2_grpc.SemanticLinkServicer):
             problem=problem,
         )
 
-    async def _carry(self, frame: link_pb2.Frame, context: Context) -> link_pb2.Result:
-        """Transmit, forward, and stamp the result.
+    async def _observed(self, frame: link_pb2.Frame, context: Context) -> link_pb2.Result:
+        """Carry a frame, counted and traced; raises as `_carry` does."""
+        parent = tracing.incoming(frame, context.invocation_metadata())
+        with self._metrics.carrying(), tracing.span("transmission", tracing.SERVER, parent):
+            return await self._carry(frame, context, tracing.outgoing() or parent)
+
+    async def _carry(self, frame: link_pb2.Frame, context: Context, trace: tracing.Carrier) -> link_pb2.Result:
+        """Transmit, forward with the trace's headers, and stamp the result.
 
         Raises:
             FrameLostError: the frame was lost on the air.
@@ -117,26 +127,31 @@ class ChannelProxy(link_pb2_grpc.SemanticLinkServicer):
         # Only now is the key known to be sound, and thus short.
         number = transmission.report.transmissions = self._carried.remember(key, profile)
         self._links.record(frame.link_id, transmission.report.channel_uses)
+        self._metrics.observe_transmission(transmission.report)
+        tracing.annotate(
+            link_id=frame.link_id,
+            request_id=frame.request_id,
+            tokens=frame.tokens,
+            channel_uses=transmission.report.channel_uses,
+            snr_db=transmission.report.snr_db,
+        )
         if profile.inject_airtime:
             await asyncio.sleep(transmission.airtime_s)
         if is_lost(frame, profile, number):
             raise FrameLostError(f"the frame was lost on the air, transmission {number}")
         forwarded = time.perf_counter()
         result: link_pb2.Result = await self._upstream.Infer(
-            transmission.frame, timeout=self._timeout_s(context), metadata=_trace_context(context)
+            transmission.frame, timeout=self._timeout_s(context), metadata=trace
         )
         answered = time.perf_counter()
         result.channel.CopyFrom(transmission.report)
         result.channel_ms = (forwarded - start + time.perf_counter() - answered) * 1e3
+        self._metrics.observe_stages(result.channel_ms / 1e3, answered - forwarded)
         return result
 
     def _timeout_s(self, context: Context) -> float:
         remaining: float | None = context.time_remaining()
         return self._default_timeout_s if remaining is None else remaining
-
-
-def _trace_context(context: Context) -> tuple[tuple[str, Any], ...]:
-    return tuple((key, value) for key, value in context.invocation_metadata() or () if key in _TRACE_CONTEXT)
 
 
 def _code(error: grpc.aio.AioRpcError) -> Any:

@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 
 from channel.carried import CarriedFrames
 from channel.control import ChannelControl
+from channel.exposition import Exposition
 from channel.links import LinkTable
 from channel.profiles import Profile
 from channel.proxy import ChannelProxy
 from channel.trace import Trace
 from thinwire import process
+from thinwire.errors import UnavailableError
+from thinwire.metrics import ChannelMetrics
 from thinwire.rpc import Server, is_serving, open_channel
 from thinwire.v1 import control_pb2, control_pb2_grpc, link_pb2, link_pb2_grpc
 
@@ -33,6 +36,7 @@ class Settings:
         listen: ``host:port`` to serve on; port 0 takes a free one.
         profile: the default profile.
         default_timeout_s: seconds that the cloud has to answer when a client sets no deadline.
+        metrics_port: port of ``/metrics``, on the host of ``listen``; 0 takes a free one, None serves no metrics.
         trace: what the default profile's SNR and symbol rate follow from the start; None keeps them still.
     """
 
@@ -41,6 +45,7 @@ class Settings:
     profile: Profile = field(default_factory=Profile)
     default_timeout_s: float = 30.0
     trace: Trace | None = None
+    metrics_port: int | None = None
 
 
 class ChannelServer:
@@ -53,17 +58,24 @@ class ChannelServer:
     Args:
         settings: what to serve, and where.
         clock: seconds from any origin; a trace starts now.
+
+    Attributes:
+        metrics_port: the port of ``/metrics`` once started; None without one.
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
         self._upstream = open_channel(settings.upstream)
+        self._metrics = ChannelMetrics()
+        self._exposition: Exposition | None = None
+        self.metrics_port: int | None = None
         links = LinkTable(settings.profile, trace=settings.trace, clock=clock)
         proxy = ChannelProxy(
             link_pb2_grpc.SemanticLinkStub(self._upstream),  # type: ignore[no-untyped-call]
             links,
             CarriedFrames(clock=clock),
             default_timeout_s=settings.default_timeout_s,
+            metrics=self._metrics,
         )
         self._server = Server(_SERVICES)
         self._watch: asyncio.Task[None] | None = None
@@ -79,12 +91,24 @@ class ChannelServer:
             UnavailableError: the address cannot be bound.
         """
         serving = await self._cloud_serves()
-        port = await self._server.start(self._settings.listen)
+        host = self._settings.listen.rpartition(":")[0]
+        if self._settings.metrics_port is not None:
+            self._exposition = Exposition(self._metrics.registry, host, self._settings.metrics_port)
+            self.metrics_port = self._exposition.port
+        try:
+            port = await self._server.start(self._settings.listen)
+        except UnavailableError:
+            await self._stop_exposition()
+            raise
         await self._server.set_serving(_LINK, serving)
         self._watch = asyncio.create_task(self._watch_cloud())
-        host = self._settings.listen.rpartition(":")[0]
         _log.info(
-            "channel proxy is listening", extra={"address": f"{host}:{port}", "upstream": self._settings.upstream}
+            "channel proxy is listening",
+            extra={
+                "address": f"{host}:{port}",
+                "upstream": self._settings.upstream,
+                "metrics_port": self.metrics_port,
+            },
         )
         return port
 
@@ -95,6 +119,12 @@ class ChannelServer:
             await asyncio.gather(self._watch, return_exceptions=True)
         await self._server.stop(grace_s)
         await self._upstream.close()
+        await self._stop_exposition()
+
+    async def _stop_exposition(self) -> None:
+        if self._exposition is not None:
+            await self._exposition.stop()
+            self._exposition = None
 
     async def _cloud_serves(self) -> bool:
         return await is_serving(self._upstream, _LINK, _HEALTH_TIMEOUT_S)

@@ -22,7 +22,8 @@ class Transmission:
     """A frame that went through the channel.
 
     Attributes:
-        frame: the frame as the receiver gets it: noisy, not equalised, ``reception`` stamped, ``channel`` removed.
+        frame: the frame as the receiver gets it: noisy, not equalised, ``reception`` stamped, ``channel`` and
+            ``traceparent`` removed.
         report: what the sender learns with its result.
         airtime_s: seconds for which the frame occupied the channel.
     """
@@ -54,6 +55,7 @@ def transmit(frame: link_pb2.Frame, profile: Profile) -> Transmission:
     forwarded = link_pb2.Frame()
     forwarded.CopyFrom(frame)
     forwarded.ClearField("channel")
+    forwarded.ClearField("traceparent")
     forwarded.symbols = pack_symbols(received)
     forwarded.reception.CopyFrom(reception)
 

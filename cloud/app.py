@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect
 
 from cloud.batcher import Batcher
 from cloud.servicer import rank_labels
+from thinwire import tracing
 from thinwire.bundle import Bundle
 from thinwire.errors import DeadlineError, InvalidRequestError
 from thinwire.images import Preprocessing, decode, to_pixels
@@ -72,12 +73,14 @@ async def _classify(request: Request, bundle: Bundle) -> ClassifyResponse:
     try:
         # From the request's start: the upload is part of what the user waits for.
         async with asyncio.timeout_at(start + parameters.timeout_ms / 1e3):
-            pixels = await asyncio.to_thread(_prepare, data, bundle.preprocessing)
+            with tracing.span("decode"):
+                pixels = await asyncio.to_thread(_prepare, data, bundle.preprocessing)
             logits = await images.submit(pixels)
     except TimeoutError:
         raise DeadlineError(f"no answer within {parameters.timeout_ms:g} ms") from None
     outputs = [LabelBody(label=name, score=p) for name, p in rank_labels(logits, bundle.labels, parameters.top_k)]
     identity, end = secrets.token_hex(16), clock()
+    tracing.annotate(request_id=identity)
     metrics.observe_image(end - parsed)
     timings = TimingsBody(edge=None, channel=None, cloud=1e3 * (end - parsed), total=1e3 * (end - start))
     log.info("image", extra={"request_id": identity, "bytes": len(data), "ms": round(timings.total, 3)})

@@ -74,10 +74,10 @@ class CloudServer:
         metrics = CloudMetrics()
         limits = settings.max_batch, settings.max_wait_ms / 1e3, settings.max_queue, self._worker
         self._frames: Batcher[ReceivedTokens, NDArray[np.float32]] = Batcher(
-            frames, *limits, on_batch=metrics.batches("frame")
+            frames, *limits, on_batch=metrics.batches("frame"), on_passage=metrics.passages("frame")
         )
         self._images: Batcher[NDArray[np.uint8], NDArray[np.float32]] = Batcher(
-            images, *limits, on_batch=metrics.batches("image")
+            images, *limits, on_batch=metrics.batches("image"), on_passage=metrics.passages("image")
         )
         metrics.watch_queue("frame", self._frames.waiting)
         metrics.watch_queue("image", self._images.waiting)

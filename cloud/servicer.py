@@ -16,11 +16,12 @@ from cloud.answerer import ReceivedTokens
 from cloud.batcher import Batcher
 from cloud.deduplication import Deduplicator
 from cloud.reception import receive
-from thinwire import rpc
+from thinwire import rpc, tracing
 from thinwire.bundle import Bundle
 from thinwire.errors import BundleMismatchError, InvalidFrameError, InvalidRequestError, ThinwireError, UnknownTaskError
 from thinwire.frames import check_frame, count_uses, frame_key
-from thinwire.metrics import CANCELLED, OK, CloudMetrics
+from thinwire.metrics import CloudMetrics
+from thinwire.outcomes import CANCELLED, OK
 from thinwire.v1 import link_pb2, link_pb2_grpc
 
 log = logging.getLogger(__name__)
@@ -89,7 +90,7 @@ class SemanticLinkServicer(link_pb2_grpc.SemanticLinkServicer):
     async def Infer(self, request: link_pb2.Frame, context: Context) -> link_pb2.Result:  # noqa: N802
         """One frame, one result; an error is the call's status."""
         try:
-            return await self._answer(request)
+            return await self._traced(request, context)
         except ThinwireError as error:
             await rpc.abort(context, error)
 
@@ -99,7 +100,7 @@ class SemanticLinkServicer(link_pb2_grpc.SemanticLinkServicer):
 
         async def answer(frame: link_pb2.Frame) -> None:
             try:
-                result = await self._answer(frame)
+                result = await self._traced(frame, context)
             except ThinwireError as error:
                 result = _identified(frame)
                 result.problem.CopyFrom(link_pb2.Problem(code=error.code, detail=str(error)))
@@ -112,6 +113,11 @@ class SemanticLinkServicer(link_pb2_grpc.SemanticLinkServicer):
             async for frame in request_iterator:
                 await slots.acquire()
                 tasks.create_task(answer(frame))
+
+    async def _traced(self, frame: link_pb2.Frame, context: Context) -> link_pb2.Result:
+        parent = tracing.incoming(frame, context.invocation_metadata())
+        with tracing.span("frame", tracing.SERVER, parent):
+            return await self._answer(frame)
 
     async def _answer(self, frame: link_pb2.Frame) -> link_pb2.Result:
         """Answer one frame and log it; the only exceptions are cancellation and `ThinwireError`."""
@@ -126,6 +132,12 @@ class SemanticLinkServicer(link_pb2_grpc.SemanticLinkServicer):
         fields["uses"] = count_uses(
             frame.tokens, frame.symbols_per_token, side_information_bits=frame.side_information_bits
         ).total
+        tracing.annotate(
+            request_id=fields["request_id"],
+            link_id=fields["link_id"],
+            policy=fields["policy_id"],
+            tokens=frame.tokens,
+        )
         error = CANCELLED
         try:
             logits = await self._logits(frame)
@@ -152,11 +164,20 @@ class SemanticLinkServicer(link_pb2_grpc.SemanticLinkServicer):
             log.info("frame", extra=fields | ({"error": error} if error else {}))
 
     async def _logits(self, frame: link_pb2.Frame) -> NDArray[np.float32]:
-        tokens = equalise(frame, self._check(frame))
+        with self._metrics.receiving(), tracing.span("receive"):
+            tokens = equalise(frame, self._check(frame))
+        self._take_in(frame)
         logits = await self._deduplicator.share(frame_key(frame), _digest(tokens), lambda: self._batcher.submit(tokens))
         if not np.isfinite(logits).all():
             raise InvalidFrameError("the model has no finite answer for these symbols")
         return logits
+
+    def _take_in(self, frame: link_pb2.Frame) -> None:
+        """Count and trace what a sound frame says of itself: one that is not may claim any size."""
+        uses = count_uses(frame.tokens, frame.symbols_per_token, side_information_bits=frame.side_information_bits)
+        snr_db = frame.reception.snr_db if frame.HasField("reception") else None
+        self._metrics.observe_frame_size(frame.tokens, uses.total, snr_db)
+        tracing.annotate(channel_uses=uses.total, snr_db=snr_db)
 
     def _check(self, frame: link_pb2.Frame) -> NDArray[np.complex64]:
         bundle = self._bundle

@@ -29,12 +29,13 @@ class Ports:
     channel_grpc: int = 50061
     cloud_grpc: int = 50051
     cloud_rest: int = 8000
+    channel_metrics: int = 8061
 
     @classmethod
     def free(cls) -> "Ports":
         """Ports that nothing listens on now."""
         with contextlib.ExitStack() as stack:
-            held = [stack.enter_context(socket.create_server((HOST, 0))) for _ in range(5)]
+            held = [stack.enter_context(socket.create_server((HOST, 0))) for _ in range(6)]
             return cls(*(one.getsockname()[1] for one in held))
 
 
@@ -66,7 +67,10 @@ class LocalTestbed:
         cloud, channel = f"{HOST}:{ports.cloud_grpc}", f"{HOST}:{ports.channel_grpc}"
         self._commands = {
             "cloud": ["--bundle", bundle, "--grpc", cloud, "--port", str(ports.cloud_rest)],
-            "channel": ["--upstream", cloud, "--listen", channel, *channel_arguments],
+            "channel": [
+                *("--upstream", cloud, "--listen", channel),
+                *("--metrics-port", str(ports.channel_metrics), *channel_arguments),
+            ],
             "edge": [
                 *("--bundle", bundle, "--link", channel, "--port", str(ports.edge_rest)),
                 *("--grpc", f"{HOST}:{ports.edge_grpc}"),

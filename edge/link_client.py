@@ -10,7 +10,7 @@ import grpc
 import grpc.aio
 
 from edge.outbox import FrameKey, Outbox
-from thinwire import rpc
+from thinwire import rpc, tracing
 from thinwire.errors import FrameLostError, ThinwireError, UnavailableError
 from thinwire.v1 import link_pb2, link_pb2_grpc
 
@@ -66,7 +66,10 @@ class LinkClient:
         lost = broken = 0
         while True:
             try:
-                result: link_pb2.Result = await self._link.Infer(frame, timeout=deadline - loop.time())
+                with tracing.span("link", tracing.CLIENT, attempt=lost + broken + 1):
+                    result: link_pb2.Result = await self._link.Infer(
+                        frame, timeout=deadline - loop.time(), metadata=tracing.outgoing()
+                    )
                 return result
             except grpc.aio.AioRpcError as error:
                 failure = _from_rpc_error(error)

@@ -7,6 +7,7 @@ from typing import Any
 
 from edge.link_client import LinkClient, end, result_key
 from edge.outbox import FrameKey
+from thinwire import tracing
 from thinwire.errors import DeadlineError, UnavailableError
 from thinwire.frames import frame_key
 from thinwire.v1 import link_pb2
@@ -33,6 +34,11 @@ class LinkStream:
             UnavailableError: the link is down, or the stream was closed.
             ThinwireError: whatever the peer answered with.
         """
+        with tracing.span("link", tracing.CLIENT):
+            frame.traceparent = tracing.traceparent()
+            return await self._send(frame, timeout_s)
+
+    async def _send(self, frame: link_pb2.Frame, timeout_s: float) -> link_pb2.Result:
         answer: asyncio.Future[link_pb2.Result] = asyncio.get_running_loop().create_future()
         self._waiting[frame_key(frame)] = answer
         self._frames.put_nowait(frame)

@@ -19,6 +19,7 @@ from edge.link_stream import LinkStream
 from policies.budget import Budget
 from policies.choice import Choice, choose_for
 from policies.front import FrontFile
+from thinwire import tracing
 from thinwire.bundle import Bundle
 from thinwire.errors import DeadlineError, ThinwireError
 from thinwire.frames import ChannelUses, count_uses, pack_symbols
@@ -71,6 +72,8 @@ class EdgeService:
         # One at a time: two encodings side by side would only slow each other down. A request that is cancelled
         # leaves the queue; one that is already being encoded is finished and dropped.
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="edge-engine")
+        self._encoding = 0
+        self.metrics.watch_queue(lambda: max(0, self._encoding - 1))
 
     async def classify(
         self, image_bytes: bytes, parameters: Parameters, request_id: str | None = None, want_logits: bool = False
@@ -88,7 +91,7 @@ class EdgeService:
             ThinwireError: any other error of the image, the choice, the engine or the link.
         """
         request_id = request_id or secrets.token_hex(16)
-        with self.metrics.requests.counting():
+        with self.metrics.requests.counting(), tracing.span("image", request_id=request_id):
             return await self._answer(image_bytes, parameters, request_id, 0, want_logits, self.client.infer)
 
     async def classify_stream(
@@ -109,7 +112,8 @@ class EdgeService:
 
         async def answer(image: bytes, sequence_number: int) -> Answer | ThinwireError:
             try:
-                with self.metrics.requests.counting():
+                span = tracing.span("image", request_id=request_id, sequence_number=sequence_number)
+                with self.metrics.requests.counting(), span:
                     return await self._answer(image, parameters, request_id, sequence_number, False, link.send)
             except ThinwireError as error:
                 return error
@@ -147,14 +151,14 @@ class EdgeService:
         limit = asyncio.timeout(timeout_s)
         try:
             async with limit:
-                pixels = await asyncio.to_thread(self._pixels, image)
+                with self.metrics.decoding(), tracing.span("decode"):
+                    pixels = await asyncio.to_thread(self._pixels, image)
                 snr_db = self._snr_db(parameters)
                 rate_hz = self._rate_feedback.latest(self._link_id)
                 budget = Budget.on_link(rate_hz, **parameters.budget.model_dump())
                 choice = choose_for(self.bundle, self.front_file.current, parameters.policy, budget, snr_db)
-                encoded = await asyncio.get_running_loop().run_in_executor(
-                    self._executor, self._engine.encode, pixels, choice.policy, snr_db, choice.cap
-                )
+                tracing.annotate(policy=choice.id)
+                encoded = await self._encode(pixels, choice, snr_db)
                 _check_cap(encoded, choice.cap)
                 frame = self._frame(encoded, choice, parameters, request_id, sequence_number)
                 frame.want_logits = logits
@@ -166,6 +170,7 @@ class EdgeService:
             raise DeadlineError(f"no answer within {parameters.timeout_ms:g} ms") from None
         self._learn(result, parameters)
         answer = self._report(result, frame, encoded, edge_s, time.perf_counter() - started)
+        tracing.annotate(tokens=answer.tokens, channel_uses=answer.uses.total, snr_db=answer.snr_db)
         self.metrics.observe_frame(answer.tokens, answer.uses.total, answer.capped)
         self.metrics.observe_stages(answer.edge_ms, answer.channel_ms, answer.cloud_ms, answer.total_ms)
         log.info(
@@ -182,6 +187,25 @@ class EdgeService:
             },
         )
         return answer
+
+    async def _encode(self, pixels: NDArray[np.uint8], choice: Choice, snr_db: float) -> Encoded:
+        """Wait for the engine and run it."""
+
+        def run() -> tuple[float, Encoded]:
+            return time.perf_counter(), self._engine.encode(pixels, choice.policy, snr_db, choice.cap)
+
+        came = time.perf_counter()
+        self._encoding += 1
+        try:
+            with tracing.span("encode"):
+                began, encoded = await asyncio.get_running_loop().run_in_executor(self._executor, run)
+                ended = time.perf_counter()
+                tracing.record("queue", came, began)
+                tracing.record("engine", began, ended)
+        finally:
+            self._encoding -= 1
+        self.metrics.observe_encoding(began - came, ended - began)
+        return encoded
 
     def _pixels(self, image: bytes) -> NDArray[np.uint8]:
         return to_pixels(decode(image), self.bundle.preprocessing)

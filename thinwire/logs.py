@@ -6,11 +6,13 @@ import math
 import sys
 from datetime import UTC, datetime
 
+from thinwire import tracing
+
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 class JsonFormatter(logging.Formatter):
-    """Writes time, level, service, logger and message, and every field given as ``extra``."""
+    """Writes time, level, service, logger and message, every field given as ``extra``, and the span around the call."""
 
     def __init__(self, service: str) -> None:
         super().__init__()
@@ -26,6 +28,7 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
         }
         entry |= {name: _plain(value) for name, value in vars(record).items() if name not in _STANDARD}
+        entry |= tracing.ids()
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return json.dumps(entry, default=str)

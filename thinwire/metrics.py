@@ -1,23 +1,22 @@
-"""What the edge and the cloud count for Prometheus, each service in a registry of its own.
+"""What each process counts for Prometheus, in a registry of its own.
 
 Labels take values from lists that we hold (services, stages, kinds, the codes of `thinwire.errors`) and never from what
 a client sent: every new value is a series that is kept until the process ends.
 """
 
-import asyncio
 import math
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from starlette.requests import ClientDisconnect
 
-from thinwire.errors import ThinwireError
+from thinwire.outcomes import OK, outcome_of
+from thinwire.v1 import link_pb2
 
-OK = "ok"
-CANCELLED = "cancelled"
 _TOKENS = tuple(2**n for n in range(11))
 _USES = tuple(4**n for n in range(1, 9))
+_SNR_DB = tuple(range(-30, 61, 5))
 _BATCH = tuple(2**n for n in range(9))
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
@@ -55,21 +54,15 @@ class Outcomes:
         try:
             yield
         except BaseException as error:
-            self.count(_outcome(error))
+            self.count(outcome_of(error))
             raise
-
-
-def _outcome(error: BaseException) -> str:
-    if isinstance(error, asyncio.CancelledError | ClientDisconnect):
-        return CANCELLED
-    return error.code if isinstance(error, ThinwireError) else ThinwireError.code
 
 
 class _Stages:
     """Latency by stage."""
 
     def __init__(self, service: str, stages: tuple[str, ...], registry: CollectorRegistry) -> None:
-        documentation = "Time that a stage took of what was answered"
+        documentation = "Time that a stage took where it succeeded"
         histogram = Histogram(
             "thinwire_stage_seconds", documentation, ["service", "stage"], buckets=_SECONDS, registry=registry
         )
@@ -79,6 +72,47 @@ class _Stages:
         # Some times are told by a peer, and one NaN would spoil the sum for good.
         if math.isfinite(seconds) and seconds >= 0:
             self._stages[stage].observe(seconds)
+
+    @contextmanager
+    def timing(self, stage: str) -> Iterator[None]:
+        """Take in the time of the block, unless it raises."""
+        start = time.perf_counter()
+        yield
+        self.observe(stage, time.perf_counter() - start)
+
+
+class _Sizes:
+    """Tokens and channel uses by frame."""
+
+    def __init__(self, which: str, registry: CollectorRegistry) -> None:
+        self._tokens = Histogram("thinwire_frame_tokens", f"Tokens of {which}", buckets=_TOKENS, registry=registry)
+        self._uses = Histogram(
+            "thinwire_frame_channel_uses",
+            f"Channel uses of {which}, pilots and side information included",
+            buckets=_USES,
+            registry=registry,
+        )
+
+    def observe(self, tokens: int, channel_uses: int) -> None:
+        self._tokens.observe(tokens)
+        self._uses.observe(channel_uses)
+
+
+class _FrameSnr:
+    """SNR by frame, where frames of many links meet.
+
+    A gauge would show the link that happened to speak last, and a label would take the links' names from their senders.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._snr = Histogram(
+            "thinwire_frame_snr_db", "Average SNR in dB stamped on a frame", buckets=_SNR_DB, registry=registry
+        )
+
+    def observe(self, snr_db: float) -> None:
+        # At the cloud it is whatever the peer wrote.
+        if math.isfinite(snr_db):
+            self._snr.observe(snr_db)
 
 
 class EdgeMetrics:
@@ -92,27 +126,35 @@ class EdgeMetrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.requests = Outcomes("thinwire_requests", "Images by outcome", "edge", self.registry)
-        self._tokens = Histogram(
-            "thinwire_frame_tokens", "Tokens of an answered frame", buckets=_TOKENS, registry=self.registry
-        )
-        self._uses = Histogram(
-            "thinwire_frame_channel_uses",
-            "Channel uses of an answered frame, pilots and side information included",
-            buckets=_USES,
-            registry=self.registry,
-        )
+        self._sizes = _Sizes("an answered frame", self.registry)
         self._capped = Counter(
             "thinwire_capped_frames", "Answered frames merged further to fit their cap", registry=self.registry
         )
         self._snr = Gauge("thinwire_snr_db", "Average SNR in dB as fed back last", registry=self.registry)
         # Zero would be an SNR like any other; nothing has been heard yet.
         self._snr.set(math.nan)
-        self._stages = _Stages("edge", ("edge", "channel", "cloud", "total"), self.registry)
+        self._queue = Gauge(
+            "thinwire_queue_length", "Images that wait for the engine", ["kind"], registry=self.registry
+        )
+        stages = ("decode", "queue", "engine", "edge", "channel", "cloud", "total")
+        self._stages = _Stages("edge", stages, self.registry)
+
+    def watch_queue(self, length: Callable[[], int]) -> None:
+        """Show how many images wait for the engine, asked for at each scrape."""
+        self._queue.labels("image").set_function(length)
+
+    def decoding(self) -> AbstractContextManager[None]:
+        """Take in the time of the block that decodes an image: the stage "decode"."""
+        return self._stages.timing("decode")
+
+    def observe_encoding(self, queue_s: float, engine_s: float) -> None:
+        """Take in how long an image waited for the engine, and how long that took."""
+        self._stages.observe("queue", queue_s)
+        self._stages.observe("engine", engine_s)
 
     def observe_frame(self, tokens: int, channel_uses: int, capped: bool) -> None:
         """Take in the size of a frame that was answered."""
-        self._tokens.observe(tokens)
-        self._uses.observe(channel_uses)
+        self._sizes.observe(tokens, channel_uses)
         self._capped.inc(int(capped))
 
     def observe_stages(self, edge_ms: float, channel_ms: float | None, cloud_ms: float, total_ms: float) -> None:
@@ -144,15 +186,45 @@ class CloudMetrics:
             "thinwire_batch_size", "Items in one run of the model", ["kind"], buckets=_BATCH, registry=self.registry
         )
         self._queue = Gauge("thinwire_queue_length", "Items that wait for the model", ["kind"], registry=self.registry)
-        self._stages = _Stages("cloud", ("cloud", "plain"), self.registry)
+        self._waits, self._runs = (
+            Histogram(name, documentation, ["kind"], buckets=_SECONDS, registry=self.registry)
+            for name, documentation in (
+                ("thinwire_queue_seconds", "Time that an item waited for the model"),
+                ("thinwire_model_seconds", "Time that the model took for an item's batch"),
+            )
+        )
+        self._sizes = _Sizes("a sound frame", self.registry)
+        self._snr = _FrameSnr(self.registry)
+        self._stages = _Stages("cloud", ("receive", "cloud", "plain"), self.registry)
 
     def batches(self, kind: str) -> Callable[[float], None]:
         """What takes in the size of a batch of "frame" or "image"."""
         return self._batches.labels(kind).observe
 
+    def passages(self, kind: str) -> Callable[[float, float], None]:
+        """What takes in how long a "frame" or an "image" waited for the model and was in it, in seconds."""
+
+        waits, runs = self._waits.labels(kind), self._runs.labels(kind)
+
+        def observe(queue_s: float, model_s: float) -> None:
+            waits.observe(queue_s)
+            runs.observe(model_s)
+
+        return observe
+
     def watch_queue(self, kind: str, length: Callable[[], int]) -> None:
         """Show the length of the queue of "frame" or "image", asked for at each scrape."""
         self._queue.labels(kind).set_function(length)
+
+    def receiving(self) -> AbstractContextManager[None]:
+        """Take in the time of the block that checks and equalises a frame: the stage "receive"."""
+        return self._stages.timing("receive")
+
+    def observe_frame_size(self, tokens: int, channel_uses: int, snr_db: float | None) -> None:
+        """Take in what a sound frame says of itself; None for one that no proxy stamped."""
+        self._sizes.observe(tokens, channel_uses)
+        if snr_db is not None:
+            self._snr.observe(snr_db)
 
     def observe_frame(self, seconds: float) -> None:
         """Take in the time of an answered frame: the stage "cloud"."""
@@ -161,3 +233,44 @@ class CloudMetrics:
     def observe_image(self, seconds: float) -> None:
         """Take in the time of an answered plain image, its upload left out: the stage "plain"."""
         self._stages.observe("plain", seconds)
+
+
+class ChannelMetrics:
+    """What one proxy counts. A frame that comes again is another frame here: it is sent again.
+
+    Attributes:
+        registry: what ``/metrics`` shows.
+    """
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.frames = Outcomes("thinwire_frames", "Frames by outcome, repeated ones included", "channel", self.registry)
+        self._in_flight = Gauge("thinwire_frames_in_flight", "Frames without an answer yet", registry=self.registry)
+        uses = Counter("thinwire_channel_uses", "Channel uses by part", ["part"], registry=self.registry)
+        self._payload, self._pilots, self._side_information = (
+            uses.labels(part) for part in ("payload", "pilots", "side_information")
+        )
+        self._airtime = Counter(
+            "thinwire_airtime_seconds", "Time that frames occupied the channel", registry=self.registry
+        )
+        self._snr = _FrameSnr(self.registry)
+        self._stages = _Stages("channel", ("channel", "upstream"), self.registry)
+
+    @contextmanager
+    def carrying(self) -> Iterator[None]:
+        """Count a frame, in flight during the block and then by how it ends."""
+        with self.frames.counting(), self._in_flight.track_inprogress():
+            yield
+
+    def observe_transmission(self, report: link_pb2.ChannelReport) -> None:
+        """Take in what a frame cost that enters the channel, whatever becomes of it later."""
+        self._payload.inc(report.payload_uses)
+        self._pilots.inc(report.pilot_uses)
+        self._side_information.inc(report.side_information_uses)
+        self._airtime.inc(report.airtime_ms / 1e3)
+        self._snr.observe(report.snr_db)
+
+    def observe_stages(self, channel_s: float, upstream_s: float) -> None:
+        """Take in how long an answered frame was in the proxy, and how long the proxy waited for the cloud."""
+        self._stages.observe("channel", channel_s)
+        self._stages.observe("upstream", upstream_s)

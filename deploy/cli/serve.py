@@ -29,6 +29,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     channel = actions.add_parser("serve", help="run the simulated channel until SIGTERM")
     channel.add_argument("--upstream", default="127.0.0.1:50051", metavar="HOST:PORT", help="the cloud's gRPC address")
     channel.add_argument("--listen", default="127.0.0.1:50061", metavar="HOST:PORT")
+    channel.add_argument("--metrics-port", type=int, metavar="PORT", help="of /metrics, on the host of --listen")
     channel.add_argument("--model", default="awgn", help="awgn or rayleigh (default: %(default)s)")
     snr = channel.add_mutually_exclusive_group()
     snr.add_argument("--snr", type=finite, default=10.0, metavar="DB", help="average Es/N0 (default: %(default)s)")
@@ -77,7 +78,7 @@ def _edge(options: argparse.Namespace) -> None:
 
     from edge.server import Settings, serve
     from edge.torch_engine.engine import TorchEngine
-    from thinwire import logs
+    from thinwire import logs, tracing
     from thinwire.bundle import load_bundle
 
     logs.configure("edge")
@@ -92,14 +93,15 @@ def _edge(options: argparse.Namespace) -> None:
         rest_port=options.port,
         grpc_address=options.grpc,
     )
-    asyncio.run(serve(bundle, TorchEngine.load(bundle), settings))
+    with tracing.exporting("edge"):
+        asyncio.run(serve(bundle, TorchEngine.load(bundle), settings))
 
 
 def _channel(options: argparse.Namespace) -> None:
     from channel.profiles import Profile
     from channel.server import Settings, serve
     from channel.trace import Trace
-    from thinwire import logs
+    from thinwire import logs, tracing
 
     logs.configure("channel")
     profile = Profile(
@@ -111,7 +113,15 @@ def _channel(options: argparse.Namespace) -> None:
         frame_loss=options.frame_loss,
     )
     trace = Trace.read(options.trace) if options.trace else None
-    asyncio.run(serve(Settings(upstream=options.upstream, listen=options.listen, profile=profile, trace=trace)))
+    settings = Settings(
+        upstream=options.upstream,
+        listen=options.listen,
+        profile=profile,
+        trace=trace,
+        metrics_port=options.metrics_port,
+    )
+    with tracing.exporting("channel"):
+        asyncio.run(serve(settings))
 
 
 def _record(options: argparse.Namespace) -> None:
@@ -132,11 +142,12 @@ def _cloud(options: argparse.Namespace) -> None:
 
     from cloud.server import Settings, serve
     from cloud.torch_classifier import TorchClassifier
-    from thinwire import logs
+    from thinwire import logs, tracing
     from thinwire.bundle import load_bundle
 
     logs.configure("cloud")
     torch.set_num_threads(options.threads)
     bundle = load_bundle(options.bundle)
     settings = Settings(grpc_address=options.grpc, rest_host=options.host, rest_port=options.port)
-    asyncio.run(serve(bundle, TorchClassifier.load(bundle), settings))
+    with tracing.exporting("cloud"):
+        asyncio.run(serve(bundle, TorchClassifier.load(bundle), settings))

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 import grpc
@@ -193,6 +193,20 @@ async def test_trace_context_crosses_the_hop_and_nothing_else_does(rig: Rig, mak
     (metadata,) = rig.cloud.metadata
     assert {key: metadata.get(key) for key in trace} == trace
     assert "cookie" not in metadata
+
+
+@pytest.mark.parametrize("own", ["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "", "one\nline", "é"])
+async def test_a_frame_of_a_stream_names_its_own_trace(rig: Rig, make_frame: MakeFrame, own: str) -> None:
+    of_the_call = "00-ffffffffffffffffffffffffffffffff-b7ad6b7169203331-01"
+
+    async def frames() -> AsyncIterator[link_pb2.Frame]:
+        yield make_frame(traceparent=own)
+
+    results = [result async for result in rig.link.Stream(frames(), metadata=(("traceparent", of_the_call),))]
+    assert [result.HasField("problem") for result in results] == [False]
+    # As metadata now, and nowhere else: the cloud's parent may be the proxy's span.
+    assert rig.cloud.metadata[0]["traceparent"] == (own if own.startswith("00-") else of_the_call)
+    assert rig.cloud.frames[0].traceparent == ""
 
 
 async def test_injected_airtime_holds_the_frame(start_rig: StartRig, make_frame: MakeFrame) -> None:

@@ -84,6 +84,15 @@ async def test_frames_and_images_are_counted_by_outcome(bundle, classifier, make
         assert seen[f"thinwire_batch_size_sum{{kind={kind}}}"] == items
         assert seen[f"thinwire_queue_length{{kind={kind}}}"] == 0
     assert seen["thinwire_stage_seconds_count{service=cloud,stage=cloud}"] == 4
+    # One that the model broke on has no time in it; a repeated one is a frame, and did not wait.
+    for name in ("queue", "model"):
+        assert seen[f"thinwire_{name}_seconds_count{{kind=frame}}"] == 3
+        assert seen[f"thinwire_{name}_seconds_count{{kind=image}}"] == 2
+    # Those that were sound: four that were answered, and the one that broke the model.
+    for name in ("thinwire_frame_tokens", "thinwire_frame_channel_uses"):
+        assert seen[f"{name}_count"] == 5
+    assert seen["thinwire_frame_tokens_sum"] == 5 * 3
+    assert seen["thinwire_stage_seconds_count{service=cloud,stage=receive}"] == 5
     assert seen["thinwire_stage_seconds_count{service=cloud,stage=plain}"] == 2
     told_s = sum(result.cloud_ms for result in results) / 1e3
     assert seen["thinwire_stage_seconds_sum{service=cloud,stage=cloud}"] > told_s

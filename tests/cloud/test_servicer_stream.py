@@ -75,6 +75,9 @@ async def test_results_of_a_stream_are_written_one_at_a_time(bundle, batcher, ma
             self.writing = False
             self.results = []
 
+        def invocation_metadata(self):
+            return ()
+
         async def write(self, result):
             assert not self.writing, "gRPC refuses a second message while one is on its way"
             self.writing = True

@@ -77,8 +77,8 @@ async def test_every_request_is_counted_once_by_its_outcome(
         for name, value in sample.labels.items()
         if name != "le"
     }
-    stages = {("stage", stage) for stage in ("edge", "channel", "cloud", "total")}
-    assert values == {("service", "edge")} | stages | {("outcome", outcome) for outcome in expected}
+    stages = {("stage", s) for s in ("decode", "queue", "engine", "edge", "channel", "cloud", "total")}
+    assert values == {("service", "edge"), ("kind", "image")} | stages | {("outcome", outcome) for outcome in expected}
 
 
 async def test_histograms_hold_what_the_answers_said(http: httpx.AsyncClient, fine: Any, picture: Picture) -> None:
@@ -189,3 +189,20 @@ async def test_the_registry_goes_with_its_application(
     await asyncio.sleep(0)
     gc.collect()
     assert registry() is None
+
+
+async def test_images_that_wait_for_the_engine_are_shown_and_timed(
+    service: EdgeService, engine: Any, picture: Picture
+) -> None:
+    engine.open.clear()
+    requests = [asyncio.create_task(service.classify(picture(number), Parameters())) for number in range(3)]
+    queue = "thinwire_queue_length{kind=image}"
+    async with asyncio.timeout(20):
+        while samples(show(service))[queue] != 2:
+            await asyncio.sleep(0.01)
+    engine.open.set()
+    await asyncio.gather(*requests)
+    seen = samples(show(service))
+    assert seen[queue] == 0
+    for stage in ("decode", "queue", "engine"):
+        assert seen[f"thinwire_stage_seconds_count{{service=edge,stage={stage}}}"] == 3

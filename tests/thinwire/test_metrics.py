@@ -1,18 +1,17 @@
-import asyncio
 import math
 from collections.abc import Callable
+from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
-from starlette.requests import ClientDisconnect
 
 from tests.exposition import outcomes, samples
 from tests.parts import make_bundle
-from thinwire.errors import BudgetError, ThinwireError
-from thinwire.metrics import CloudMetrics, EdgeMetrics, Outcomes
+from thinwire.errors import BudgetError
+from thinwire.metrics import ChannelMetrics, CloudMetrics, EdgeMetrics, Outcomes
 from thinwire.rest.routes import add_common
 
 
@@ -21,14 +20,7 @@ def show(registry: CollectorRegistry) -> str:
 
 
 @pytest.mark.parametrize(
-    ("error", "outcome"),
-    [
-        (BudgetError("too little"), "budget_not_met"),
-        (ThinwireError("broken"), "internal"),
-        (RuntimeError("a bug"), "internal"),
-        (asyncio.CancelledError(), "cancelled"),
-        (ClientDisconnect(), "cancelled"),
-    ],
+    ("error", "outcome"), [(BudgetError("too little"), "budget_not_met"), (RuntimeError(), "internal")]
 )
 def test_an_error_is_counted_once_by_its_code(error: BaseException, outcome: str) -> None:
     registry = CollectorRegistry()
@@ -62,12 +54,15 @@ def test_a_peers_impossible_time_spoils_no_sum(told_ms: float) -> None:
         assert seen[f"thinwire_stage_seconds_sum{{service=edge,stage={stage}}}"] == pytest.approx(total)
 
 
-@pytest.mark.parametrize("make", [EdgeMetrics, CloudMetrics])
-def test_names_are_ours_and_two_services_are_separate(make: Callable[[], EdgeMetrics | CloudMetrics]) -> None:
+@pytest.mark.parametrize(
+    ("make", "counter"),
+    [(EdgeMetrics, "requests"), (CloudMetrics, "requests"), (CloudMetrics, "frames"), (ChannelMetrics, "frames")],
+)
+def test_names_are_ours_and_two_services_are_separate(make: Callable[[], Any], counter: str) -> None:
     first, second = make(), make()
-    first.requests.count("ok")
-    assert outcomes(show(first.registry), "thinwire_requests_total") == {"ok": 1}
-    assert outcomes(show(second.registry), "thinwire_requests_total") == {}
+    getattr(first, counter).count("ok")
+    assert outcomes(show(first.registry), f"thinwire_{counter}_total") == {"ok": 1}
+    assert outcomes(show(second.registry), f"thinwire_{counter}_total") == {}
     families = list(text_string_to_metric_families(show(first.registry)))
     assert all(family.name.startswith("thinwire_") and family.documentation for family in families)
 
@@ -77,6 +72,22 @@ def test_nothing_heard_is_no_snr() -> None:
     assert math.isnan(samples(show(metrics.registry))["thinwire_snr_db"])
     metrics.observe_snr_db(-3.5)
     assert samples(show(metrics.registry))["thinwire_snr_db"] == -3.5
+
+
+@pytest.mark.parametrize("told_db", [math.nan, math.inf, -math.inf])
+def test_a_peers_impossible_snr_is_left_out(told_db: float) -> None:
+    metrics = CloudMetrics()
+    for snr_db in (-40.0, told_db, None, 12.0, 1e300):
+        metrics.observe_frame_size(3, 12, snr_db)
+    seen = samples(show(metrics.registry))
+    assert (seen["thinwire_frame_snr_db_count"], seen["thinwire_frame_tokens_count"]) == (3, 5)
+
+
+def test_a_name_is_of_one_type_in_all_three_processes() -> None:
+    kinds: dict[str, str] = {}
+    for metrics in (EdgeMetrics(), CloudMetrics(), ChannelMetrics()):
+        for family in text_string_to_metric_families(show(metrics.registry)):
+            assert kinds.setdefault(family.name, family.type) == family.type
 
 
 async def test_the_route_shows_the_registry_it_was_given() -> None:

@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from thinwire import tracing
 from thinwire.errors import InvalidRequestError, ThinwireError
 from thinwire.rest.schemas import ProblemBody
 
@@ -32,6 +33,7 @@ def problem(error: ThinwireError) -> JSONResponse:
 
 
 def _response(status: int, title: str, detail: str, code: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    tracing.fail(code, detail)
     body = ProblemBody(type="about:blank", title=title, status=status, detail=detail, error=code)
     return JSONResponse(body.model_dump(), status, headers, MEDIA_TYPE)
 

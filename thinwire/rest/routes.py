@@ -8,13 +8,15 @@ from fastapi.responses import PlainTextResponse
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from thinwire import tracing
 from thinwire.bundle import Bundle
 from thinwire.rest import problems
 from thinwire.rest.schemas import ClassifyBody, HealthResponse, ModelBody, ModelsResponse, Parameters
+from thinwire.rest.spans import RequestSpans
 
 
 def add_common(app: FastAPI, bundle: Bundle, ready: Callable[[], Awaitable[bool]], registry: CollectorRegistry) -> None:
-    """Add ``/v1/models``, ``/metrics`` and ``/health/*``, and answer every error with problem+json.
+    """Add ``/v1/models``, ``/metrics`` and ``/health/*``, answer every error with problem+json, and trace requests.
 
     Args:
         bundle: what the process serves.
@@ -22,6 +24,8 @@ def add_common(app: FastAPI, bundle: Bundle, ready: Callable[[], Awaitable[bool]
         registry: what ``/metrics`` shows.
     """
     problems.install(app)
+    if tracing.is_on():
+        app.add_middleware(RequestSpans)
     # Not in closures: FastAPI's caches keep the endpoints, and would keep what they hold when the application is gone.
     app.state.ready, app.state.registry = ready, registry
 

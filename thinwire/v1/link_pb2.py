@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16thinwire/v1/link.proto\x12\x0bthinwire.v1\"\x98\x03\n\x05\x46rame\x12\x0f\n\x07link_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x17\n\x0fsequence_number\x18\x03 \x01(\r\x12\x0c\n\x04task\x18\x04 \x01(\t\x12\x10\n\x08question\x18\x05 \x01(\t\x12\x15\n\rbundle_digest\x18\x06 \x01(\t\x12\x11\n\tpolicy_id\x18\x07 \x01(\t\x12\x15\n\rpolicy_digest\x18\x08 \x01(\t\x12\x0e\n\x06tokens\x18\t \x01(\r\x12\x19\n\x11symbols_per_token\x18\n \x01(\r\x12\x0f\n\x07symbols\x18\x0b \x01(\x0c\x12\x18\n\x10side_information\x18\x0c \x01(\x0c\x12\x1d\n\x15side_information_bits\x18\r \x01(\r\x12,\n\x07\x63hannel\x18\x0e \x01(\x0b\x32\x1b.thinwire.v1.ChannelRequest\x12)\n\treception\x18\x0f \x01(\x0b\x32\x16.thinwire.v1.Reception\x12\r\n\x05top_k\x18\x10 \x01(\r\x12\x13\n\x0bwant_logits\x18\x11 \x01(\x08\"[\n\x0e\x43hannelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x13\n\x06snr_db\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\x04seed\x18\x03 \x01(\x04H\x01\x88\x01\x01\x42\t\n\x07_snr_dbB\x07\n\x05_seed\"h\n\tReception\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06snr_db\x18\x02 \x01(\x01\x12\x16\n\x0enoise_variance\x18\x03 \x01(\x01\x12\x11\n\tgain_real\x18\x04 \x01(\x02\x12\x11\n\tgain_imag\x18\x05 \x01(\x02\"\xf5\x01\n\x06Result\x12\x0f\n\x07link_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x17\n\x0fsequence_number\x18\x03 \x01(\r\x12#\n\x07outputs\x18\x04 \x03(\x0b\x32\x12.thinwire.v1.Label\x12\x0e\n\x06logits\x18\x05 \x03(\x02\x12+\n\x07\x63hannel\x18\x06 \x01(\x0b\x32\x1a.thinwire.v1.ChannelReport\x12\x12\n\nchannel_ms\x18\x07 \x01(\x01\x12\x10\n\x08\x63loud_ms\x18\x08 \x01(\x01\x12%\n\x07problem\x18\t \x01(\x0b\x32\x14.thinwire.v1.Problem\"%\n\x05Label\x12\r\n\x05label\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02\"\xd0\x01\n\rChannelReport\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06snr_db\x18\x02 \x01(\x01\x12\x14\n\x0c\x63hannel_uses\x18\x03 \x01(\r\x12\x14\n\x0cpayload_uses\x18\x04 \x01(\r\x12\x12\n\npilot_uses\x18\x05 \x01(\r\x12\x1d\n\x15side_information_uses\x18\x06 \x01(\r\x12\x12\n\nairtime_ms\x18\x07 \x01(\x01\x12\x15\n\rtransmissions\x18\x08 \x01(\r\x12\x16\n\x0esymbol_rate_hz\x18\t \x01(\x01\"\'\n\x07Problem\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t2w\n\x0cSemanticLink\x12\x30\n\x05Infer\x12\x12.thinwire.v1.Frame\x1a\x13.thinwire.v1.Result\x12\x35\n\x06Stream\x12\x12.thinwire.v1.Frame\x1a\x13.thinwire.v1.Result(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16thinwire/v1/link.proto\x12\x0bthinwire.v1\"\xad\x03\n\x05\x46rame\x12\x0f\n\x07link_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x17\n\x0fsequence_number\x18\x03 \x01(\r\x12\x0c\n\x04task\x18\x04 \x01(\t\x12\x10\n\x08question\x18\x05 \x01(\t\x12\x15\n\rbundle_digest\x18\x06 \x01(\t\x12\x11\n\tpolicy_id\x18\x07 \x01(\t\x12\x15\n\rpolicy_digest\x18\x08 \x01(\t\x12\x0e\n\x06tokens\x18\t \x01(\r\x12\x19\n\x11symbols_per_token\x18\n \x01(\r\x12\x0f\n\x07symbols\x18\x0b \x01(\x0c\x12\x18\n\x10side_information\x18\x0c \x01(\x0c\x12\x1d\n\x15side_information_bits\x18\r \x01(\r\x12,\n\x07\x63hannel\x18\x0e \x01(\x0b\x32\x1b.thinwire.v1.ChannelRequest\x12)\n\treception\x18\x0f \x01(\x0b\x32\x16.thinwire.v1.Reception\x12\r\n\x05top_k\x18\x10 \x01(\r\x12\x13\n\x0bwant_logits\x18\x11 \x01(\x08\x12\x13\n\x0btraceparent\x18\x12 \x01(\t\"[\n\x0e\x43hannelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x13\n\x06snr_db\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\x04seed\x18\x03 \x01(\x04H\x01\x88\x01\x01\x42\t\n\x07_snr_dbB\x07\n\x05_seed\"h\n\tReception\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06snr_db\x18\x02 \x01(\x01\x12\x16\n\x0enoise_variance\x18\x03 \x01(\x01\x12\x11\n\tgain_real\x18\x04 \x01(\x02\x12\x11\n\tgain_imag\x18\x05 \x01(\x02\"\xf5\x01\n\x06Result\x12\x0f\n\x07link_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x17\n\x0fsequence_number\x18\x03 \x01(\r\x12#\n\x07outputs\x18\x04 \x03(\x0b\x32\x12.thinwire.v1.Label\x12\x0e\n\x06logits\x18\x05 \x03(\x02\x12+\n\x07\x63hannel\x18\x06 \x01(\x0b\x32\x1a.thinwire.v1.ChannelReport\x12\x12\n\nchannel_ms\x18\x07 \x01(\x01\x12\x10\n\x08\x63loud_ms\x18\x08 \x01(\x01\x12%\n\x07problem\x18\t \x01(\x0b\x32\x14.thinwire.v1.Problem\"%\n\x05Label\x12\r\n\x05label\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02\"\xd0\x01\n\rChannelReport\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06snr_db\x18\x02 \x01(\x01\x12\x14\n\x0c\x63hannel_uses\x18\x03 \x01(\r\x12\x14\n\x0cpayload_uses\x18\x04 \x01(\r\x12\x12\n\npilot_uses\x18\x05 \x01(\r\x12\x1d\n\x15side_information_uses\x18\x06 \x01(\r\x12\x12\n\nairtime_ms\x18\x07 \x01(\x01\x12\x15\n\rtransmissions\x18\x08 \x01(\r\x12\x16\n\x0esymbol_rate_hz\x18\t \x01(\x01\"\'\n\x07Problem\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t2w\n\x0cSemanticLink\x12\x30\n\x05Infer\x12\x12.thinwire.v1.Frame\x1a\x13.thinwire.v1.Result\x12\x35\n\x06Stream\x12\x12.thinwire.v1.Frame\x1a\x13.thinwire.v1.Result(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,19 +32,19 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'thinwire.v1.link_pb2', _glo
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_FRAME']._serialized_start=40
-  _globals['_FRAME']._serialized_end=448
-  _globals['_CHANNELREQUEST']._serialized_start=450
-  _globals['_CHANNELREQUEST']._serialized_end=541
-  _globals['_RECEPTION']._serialized_start=543
-  _globals['_RECEPTION']._serialized_end=647
-  _globals['_RESULT']._serialized_start=650
-  _globals['_RESULT']._serialized_end=895
-  _globals['_LABEL']._serialized_start=897
-  _globals['_LABEL']._serialized_end=934
-  _globals['_CHANNELREPORT']._serialized_start=937
-  _globals['_CHANNELREPORT']._serialized_end=1145
-  _globals['_PROBLEM']._serialized_start=1147
-  _globals['_PROBLEM']._serialized_end=1186
-  _globals['_SEMANTICLINK']._serialized_start=1188
-  _globals['_SEMANTICLINK']._serialized_end=1307
+  _globals['_FRAME']._serialized_end=469
+  _globals['_CHANNELREQUEST']._serialized_start=471
+  _globals['_CHANNELREQUEST']._serialized_end=562
+  _globals['_RECEPTION']._serialized_start=564
+  _globals['_RECEPTION']._serialized_end=668
+  _globals['_RESULT']._serialized_start=671
+  _globals['_RESULT']._serialized_end=916
+  _globals['_LABEL']._serialized_start=918
+  _globals['_LABEL']._serialized_end=955
+  _globals['_CHANNELREPORT']._serialized_start=958
+  _globals['_CHANNELREPORT']._serialized_end=1166
+  _globals['_PROBLEM']._serialized_start=1168
+  _globals['_PROBLEM']._serialized_end=1207
+  _globals['_SEMANTICLINK']._serialized_start=1209
+  _globals['_SEMANTICLINK']._serialized_end=1328
 # @@protoc_insertion_point(module_scope)

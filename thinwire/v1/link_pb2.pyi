@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Frame(_message.Message):
-    __slots__ = ("link_id", "request_id", "sequence_number", "task", "question", "bundle_digest", "policy_id", "policy_digest", "tokens", "symbols_per_token", "symbols", "side_information", "side_information_bits", "channel", "reception", "top_k", "want_logits")
+    __slots__ = ("link_id", "request_id", "sequence_number", "task", "question", "bundle_digest", "policy_id", "policy_digest", "tokens", "symbols_per_token", "symbols", "side_information", "side_information_bits", "channel", "reception", "top_k", "want_logits", "traceparent")
     LINK_ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_NUMBER_FIELD_NUMBER: _ClassVar[int]
@@ -25,6 +25,7 @@ class Frame(_message.Message):
     RECEPTION_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
     WANT_LOGITS_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     link_id: str
     request_id: str
     sequence_number: int
@@ -42,7 +43,8 @@ class Frame(_message.Message):
     reception: Reception
     top_k: int
     want_logits: bool
-    def __init__(self, link_id: _Optional[str] = ..., request_id: _Optional[str] = ..., sequence_number: _Optional[int] = ..., task: _Optional[str] = ..., question: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., policy_id: _Optional[str] = ..., policy_digest: _Optional[str] = ..., tokens: _Optional[int] = ..., symbols_per_token: _Optional[int] = ..., symbols: _Optional[bytes] = ..., side_information: _Optional[bytes] = ..., side_information_bits: _Optional[int] = ..., channel: _Optional[_Union[ChannelRequest, _Mapping]] = ..., reception: _Optional[_Union[Reception, _Mapping]] = ..., top_k: _Optional[int] = ..., want_logits: _Optional[bool] = ...) -> None: ...
+    traceparent: str
+    def __init__(self, link_id: _Optional[str] = ..., request_id: _Optional[str] = ..., sequence_number: _Optional[int] = ..., task: _Optional[str] = ..., question: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., policy_id: _Optional[str] = ..., policy_digest: _Optional[str] = ..., tokens: _Optional[int] = ..., symbols_per_token: _Optional[int] = ..., symbols: _Optional[bytes] = ..., side_information: _Optional[bytes] = ..., side_information_bits: _Optional[int] = ..., channel: _Optional[_Union[ChannelRequest, _Mapping]] = ..., reception: _Optional[_Union[Reception, _Mapping]] = ..., top_k: _Optional[int] = ..., want_logits: _Optional[bool] = ..., traceparent: _Optional[str] = ...) -> None: ...
 
 class ChannelRequest(_message.Message):
     __slots__ = ("model", "snr_db", "seed")
