@@ -8,15 +8,15 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class _Strict(BaseModel):
-    # A misspelt parameter must not be ignored: the caller would believe that it took effect.
-    model_config = ConfigDict(extra="forbid")
+    # A misspelt parameter must not be ignored: the caller would believe that it took effect. And strict, or true would
+    # count as 1 and "10" as 10, which the OpenAPI document does not say.
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class BudgetBody(_Strict):
     """Limits on one request: channel uses, or a bandwidth for a time; compute and accuracy beside them."""
 
-    # Strict: true would count as 1.
-    channel_uses: Annotated[int, Field(gt=0, strict=True)] | None = None
+    channel_uses: Annotated[int, Field(gt=0)] | None = None
     bandwidth_hz: Positive | None = None
     airtime_ms: Positive | None = None
     edge_gmacs: Positive | None = None
@@ -47,7 +47,10 @@ class Parameters(_Strict):
 class ClassifyBody(_Strict):
     """A request to classify one image."""
 
-    inputs: Annotated[str, Field(description="The encoded image (JPEG, PNG, WebP, ...) in base64")]
+    inputs: Annotated[
+        str,
+        Field(description="The encoded image (JPEG, PNG, WebP, ...) in base64", json_schema_extra={"format": "byte"}),
+    ]
     parameters: Parameters = Parameters()
 
 
