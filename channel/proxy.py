@@ -7,11 +7,12 @@ from typing import Any, NoReturn, TypeAlias
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from channel.carried import CarriedFrames
 from channel.links import LinkTable
 from channel.transmission import transmit
-from thinwire.errors import ThinwireError
+from thinwire.errors import InvalidFrameError, ThinwireError
 from thinwire.frames import frame_key
 from thinwire.rpc import ERROR_METADATA, abort, from_rpc_error
 from thinwire.v1 import link_pb2, link_pb2_grpc
@@ -79,10 +80,17 @@ class ChannelProxy(link_pb2_grpc.SemanticLinkServicer):
             finally:
                 slots.release()
 
+        unreadable = False
         async with asyncio.TaskGroup() as group:
-            async for frame in request_iterator:
-                await slots.acquire()
-                group.create_task(answer(frame))
+            try:
+                async for frame in request_iterator:
+                    await slots.acquire()
+                    group.create_task(answer(frame))
+            except DecodeError:
+                unreadable = True
+        # Only now, so that what came before it is answered.
+        if unreadable:
+            await abort(context, InvalidFrameError("the stream holds a message that is no frame"))
 
     async def _result_or_problem(self, frame: link_pb2.Frame, context: Context) -> link_pb2.Result:
         try:

@@ -82,7 +82,7 @@ def load(
     try:
         reader = create_reader(source, split=split) if source.startswith("hfds/") else create_reader("", root=source)
     # What timm's readers end in where there are no images, or no tar.
-    except (RuntimeError, AssertionError, tarfile.TarError) as error:
+    except (RuntimeError, ValueError, AssertionError, tarfile.TarError) as error:
         raise InvalidRequestError(f"no labelled images in {source}: {error}") from None
     names, pixels, labels = [], [], []
     for index, (stream, label) in enumerate(reader):

@@ -80,7 +80,7 @@ def fuzz(url: str, mode: GenerationMode, examples: dict[str, int]) -> dict[int, 
     schema = schemathesis.openapi.from_dict(document)
     schema.config.update(base_url=url)
     operations = {operation.ok().label: operation.ok() for operation in schema.get_all_operations()}
-    assert operations.keys() == examples.keys()
+    assert examples.keys() <= operations.keys()
     statuses: dict[int, int] = {}
 
     def ask(case: schemathesis.Case) -> None:
@@ -106,17 +106,32 @@ def asked_fixture(testbed: LocalTestbed) -> Iterator[LocalTestbed]:
         yield testbed
 
 
-READS = {"GET /v1/models": 10, "GET /health/live": 10, "GET /health/ready": 10, "GET /metrics": 10}
-EDGE_READS = READS | {"GET /v1/policies": 10, "GET /v1/policies/{policy_id}": 100}
+# Without parameters there is one request to make, and nothing to get wrong.
+READS = {"GET /v1/models": 1, "GET /health/live": 1, "GET /health/ready": 1, "GET /metrics": 1}
+EDGE = {"POST /v1/classify": 350, "GET /v1/policies/{policy_id}": 50}
+CLOUD = {"POST /v1/classify": 100}
 
 
 @pytest.mark.parametrize("mode", GenerationMode)
 def test_the_edge_answers_as_its_document_says(asked, mode):
-    statuses = fuzz(asked.edge_url, mode, {"POST /v1/classify": 500} | EDGE_READS)
-    print(mode, statuses)
+    reads = READS | {"GET /v1/policies": 1} if mode is GenerationMode.POSITIVE else {}
+    print(fuzz(asked.edge_url, mode, EDGE | reads))
 
 
 @pytest.mark.parametrize("mode", GenerationMode)
 def test_the_cloud_answers_as_its_document_says(asked, mode):
-    statuses = fuzz(asked.cloud_url, mode, {"POST /v1/classify": 150} | READS)
-    print(mode, statuses)
+    reads = READS if mode is GenerationMode.POSITIVE else {}
+    print(fuzz(asked.cloud_url, mode, CLOUD | reads))
+
+
+def test_damaged_images_are_answered_or_refused(asked):
+    statuses = set()
+    with httpx.Client(timeout=ANSWER_WITHIN_S) as client:
+        for seed in range(25):
+            for sample in SAMPLES.values():
+                image = mutate(sample, seed)
+                url = asked.cloud_url if seed % 3 == 0 else asked.edge_url
+                response = client.post(f"{url}/v1/classify", content=image, headers={"content-type": "image/png"})
+                statuses.add(response.status_code)
+                assert response.is_success or response.json()["error"] in ("invalid_image", "payload_too_large")
+    assert {200, 422} <= statuses <= {200, 413, 422}
