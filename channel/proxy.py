@@ -7,12 +7,13 @@ from typing import Any, NoReturn, TypeAlias
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from channel.carried import CarriedFrames
 from channel.links import LinkTable
 from channel.transmission import is_lost, transmit
 from thinwire import tracing
-from thinwire.errors import FrameLostError, ThinwireError
+from thinwire.errors import FrameLostError, InvalidFrameError, ThinwireError
 from thinwire.frames import frame_key
 from thinwire.metrics import ChannelMetrics
 from thinwire.rpc import ERROR_METADATA, abort, from_rpc_error
@@ -87,10 +88,17 @@ class ChannelProxy(link_pb2_grpc.SemanticLinkServicer):
             finally:
                 slots.release()
 
+        unreadable = False
         async with asyncio.TaskGroup() as group:
-            async for frame in request_iterator:
-                await slots.acquire()
-                group.create_task(answer(frame))
+            try:
+                async for frame in request_iterator:
+                    await slots.acquire()
+                    group.create_task(answer(frame))
+            except DecodeError:
+                unreadable = True
+        # Only now, so that what came before it is answered.
+        if unreadable:
+            await abort(context, InvalidFrameError("the stream holds a message that is no frame"))
 
     async def _result_or_problem(self, frame: link_pb2.Frame, context: Context) -> link_pb2.Result:
         try:

@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc.aio
 import numpy as np
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from cloud.answerer import ReceivedTokens
@@ -109,10 +110,17 @@ class SemanticLinkServicer(link_pb2_grpc.SemanticLinkServicer):
                 await context.write(result)
             slots.release()
 
+        unreadable = False
         async with asyncio.TaskGroup() as tasks:
-            async for frame in request_iterator:
-                await slots.acquire()
-                tasks.create_task(answer(frame))
+            try:
+                async for frame in request_iterator:
+                    await slots.acquire()
+                    tasks.create_task(answer(frame))
+            except DecodeError:
+                unreadable = True
+        # Only now, so that what came before it is answered.
+        if unreadable:
+            await rpc.abort(context, InvalidFrameError("the stream holds a message that is no frame"))
 
     async def _traced(self, frame: link_pb2.Frame, context: Context) -> link_pb2.Result:
         parent = tracing.incoming(frame, context.invocation_metadata())

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch.nn.functional import pad as pad_last
 
 from cloud.answerer import ReceivedTokens
@@ -13,7 +12,8 @@ from cloud.decoder import JsccDecoder
 from cloud.head import classify_tokens, pad
 from thinwire.bundle import Bundle
 from thinwire.images import normalise
-from thinwire.nn.backbone import VisionTransformer, build_backbone
+from thinwire.nn.backbone import VisionTransformer
+from thinwire.nn.weights import load_backbone, load_part
 
 
 class TorchClassifier:
@@ -33,13 +33,16 @@ class TorchClassifier:
 
     @classmethod
     def load(cls, bundle: Bundle) -> "TorchClassifier":
-        """The classifier with the weights of a bundle."""
-        model = build_backbone(bundle.model)
-        model.load_state_dict(load_file(bundle.verified("backbone.safetensors")))
+        """The classifier with the weights of a bundle.
+
+        Raises:
+            BundleError: the weights are not those that the manifest describes.
+        """
         codec = bundle.codec
-        decoder = JsccDecoder(bundle.width, codec.hidden, codec.max_symbols_per_token)
-        decoder.load_state_dict(load_file(bundle.verified("decoder.safetensors")))
-        return cls(bundle, model.float(), decoder.float())
+        decoder = load_part(
+            bundle, "decoder", lambda: JsccDecoder(bundle.width, codec.hidden, codec.max_symbols_per_token)
+        )
+        return cls(bundle, load_backbone(bundle), decoder)
 
     @torch.inference_mode()
     def classify_frames(self, frames: Sequence[ReceivedTokens]) -> NDArray[np.float32]:

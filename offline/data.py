@@ -1,6 +1,7 @@
 """Labelled images from a tar, a folder or a hub data set, split so that nothing is measured on what was trained on."""
 
 import hashlib
+import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,12 +74,16 @@ def load(
         split: which split of a hub data set; a tar or a folder is read whole.
 
     Raises:
-        InvalidRequestError: there is nothing at ``source``, or it holds a class that ``classes`` does not name.
+        InvalidRequestError: there is nothing at ``source``, or no images, or a class that ``classes`` does not name.
         InvalidImageError: an image cannot be decoded.
     """
     if not source.startswith("hfds/") and not Path(source).exists():
         raise InvalidRequestError(f"no data at {source}: expected a tar or a folder of class/image")
-    reader = create_reader(source, split=split) if source.startswith("hfds/") else create_reader("", root=source)
+    try:
+        reader = create_reader(source, split=split) if source.startswith("hfds/") else create_reader("", root=source)
+    # What timm's readers end in where there are no images, or no tar.
+    except (RuntimeError, ValueError, AssertionError, tarfile.TarError) as error:
+        raise InvalidRequestError(f"no labelled images in {source}: {error}") from None
     names, pixels, labels = [], [], []
     for index, (stream, label) in enumerate(reader):
         # Hub data sets hand over encoded bytes as a stream too, so all sources take one path.

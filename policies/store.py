@@ -77,14 +77,15 @@ class Store:
 
     Args:
         url: a database as SQLAlchemy names it, e.g. ``sqlite:///policies.db``. A SQLite file and its folder are made
-            where there are none.
+            where there are none, if ``create``.
+        create: whether to make what is not there.
 
     Raises:
         StoreError: it cannot be opened, holds something else, or has another schema. All methods raise it when the
             database fails them.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, create: bool = True) -> None:
         try:
             parsed = sa.make_url(url)
         except SQLAlchemyError:
@@ -94,6 +95,8 @@ class Store:
         with self._errors("open it"):
             sqlite = parsed.get_backend_name() == "sqlite"
             if sqlite and parsed.database and parsed.database != ":memory:":
+                if not create and not Path(parsed.database).exists():
+                    raise StoreError(f"policy store {self._name}: there is none")
                 Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
             self._engine = sa.create_engine(parsed)
         if sqlite:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib import resources
@@ -9,7 +10,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from thinwire.errors import BundleError
-from thinwire.images import Preprocessing
+from thinwire.images import RESAMPLING, Preprocessing
 
 SCHEMA_VERSION = 1
 MANIFEST = "bundle.json"
@@ -160,6 +161,51 @@ class Bundle:
                 raise BundleError(f"bundle {self.name}: {name} was altered: its SHA-256 is not the manifest's")
 
 
+def _check_values(bundle: Bundle) -> None:
+    """Check the manifest's values one by one; whether they fit the weights shows when these are loaded.
+
+    Raises:
+        BundleError: one is of the wrong type or out of range.
+    """
+    prepared, codec, reference = bundle.preprocessing, bundle.codec, bundle.reference
+    top = codec.max_symbols_per_token
+    checks = {
+        "name": isinstance(bundle.name, str),
+        "task": isinstance(bundle.task, str),
+        "model": isinstance(bundle.model, dict),
+        "depth": _whole(bundle.depth, 1),
+        "split_layer": _whole(bundle.split_layer, 0) and bundle.split_layer <= bundle.depth,
+        "width": _whole(bundle.width, 1),
+        "patches": _whole(bundle.patches, 1),
+        "prefix_tokens": _whole(bundle.prefix_tokens, 0),
+        "labels": bool(bundle.labels) and all(isinstance(label, str) for label in bundle.labels),
+        "preprocessing.size": _whole(prepared.size, 1),
+        "preprocessing.crop": _real(prepared.crop) and 0 < prepared.crop <= 1,
+        "preprocessing.interpolation": prepared.interpolation in list(RESAMPLING),
+        "preprocessing.mean": len(prepared.mean) == 3 and all(_real(value) for value in prepared.mean),
+        "preprocessing.std": len(prepared.std) == 3 and all(_real(value) and value > 0 for value in prepared.std),
+        "merging.proportional_attention": isinstance(bundle.merging.proportional_attention, bool),
+        "codec.hidden": _whole(codec.hidden, 1),
+        "codec.max_symbols_per_token": _whole(top, 1),
+        "codec.rates": bool(codec.rates) and all(_whole(rate, 1) and rate <= top for rate in codec.rates),
+        "codec.snr_db": len(codec.snr_db) == 2 and all(_real(value) for value in codec.snr_db),
+        "reference.symbols_per_token": not reference
+        or (_whole(reference.symbols_per_token, 1) and reference.symbols_per_token <= top),
+        "files": all(isinstance(value, str) for value in bundle.files.values()),
+    }
+    for name, is_right in checks.items():
+        if not is_right:
+            raise BundleError(f"bundle {bundle.folder.name}: its manifest has an impossible {name}")
+
+
+def _whole(value: object, low: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= low
+
+
+def _real(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _is_inside(name: str) -> bool:
     # By the rules of both systems, wherever the bundle is read.
     paths = (PurePosixPath(name), PureWindowsPath(name))
@@ -187,9 +233,10 @@ def load_bundle(name_or_folder: str | Path) -> Bundle:
         BundleError: there is none, its schema is another, or a file is missing or altered.
     """
     folder = Path(name_or_folder)
-    if not folder.is_dir():
-        folder = shipped() / str(name_or_folder)
     try:
+        # Raises for a name that is too long.
+        if not folder.is_dir():
+            folder = shipped() / str(name_or_folder)
         content = json.loads((folder / MANIFEST).read_text())
     # A manifest nested too deeply ends in a RecursionError.
     except (OSError, ValueError, RecursionError) as error:
@@ -214,7 +261,8 @@ def load_bundle(name_or_folder: str | Path) -> Bundle:
                 "folder": folder,
             }
         )
+        _check_values(bundle)
     except (KeyError, TypeError, ValueError) as error:
-        raise BundleError(f"bundle {folder.name}: its manifest is incomplete: {error}") from None
+        raise BundleError(f"bundle {folder.name}: its manifest is incomplete or wrong: {error}") from None
     bundle.verify()
     return bundle

@@ -2,7 +2,6 @@
 
 import argparse
 import base64
-import json
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +50,11 @@ def classify(url: str, image: bytes, parameters: dict[str, Any], timeout_s: floa
     try:
         response = httpx.post(f"{url}/v1/classify", json=body, timeout=timeout_s)
         answer: dict[str, Any] = response.json()
-    except (httpx.HTTPError, json.JSONDecodeError) as error:
+    # What is no JSON, or no text at all, is a ValueError.
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         raise UnavailableError(f"no answer from {url}: {error}") from None
+    if not isinstance(answer, dict) or not (response.is_error or "outputs" in answer):
+        raise UnavailableError(f"no answer from {url}: what it sent is none of ours")
     if response.is_error:
         raise from_problem(answer.get("error", ""), answer.get("detail", response.text))
     return answer

@@ -68,7 +68,8 @@ def _export(options: argparse.Namespace) -> None:
     from policies.store import Store
     from thinwire.errors import InvalidRequestError
 
-    with Store(options.store) as store:
+    # A misspelt name is to be told, and not to become an empty store.
+    with Store(options.store, create=False) as store:
         studies = {study.name: study for study in store.studies()}
         if options.study is None:
             for name, study in studies.items():

@@ -74,16 +74,18 @@ def _actions(
 
 
 def _edge(options: argparse.Namespace) -> None:
-    import torch
-
-    from edge.server import Settings, serve
-    from edge.torch_engine.engine import TorchEngine
     from thinwire import logs, tracing
     from thinwire.bundle import load_bundle
 
     logs.configure("edge")
-    torch.set_num_threads(options.threads)
+    # First, so that what is wrong with the bundle is told before torch takes its seconds to load.
     bundle = load_bundle(options.bundle)
+    import torch
+
+    from edge.server import Settings, serve
+    from edge.torch_engine.engine import TorchEngine
+
+    torch.set_num_threads(options.threads)
     settings = Settings(
         link_target=options.link,
         link_id=options.link_id,
@@ -138,16 +140,18 @@ def _record(options: argparse.Namespace) -> None:
 
 
 def _cloud(options: argparse.Namespace) -> None:
-    import torch
-
-    from cloud.server import Settings, serve
-    from cloud.torch_classifier import TorchClassifier
     from thinwire import logs, tracing
     from thinwire.bundle import load_bundle
 
     logs.configure("cloud")
-    torch.set_num_threads(options.threads)
+    # First, so that what is wrong with the bundle is told before torch takes its seconds to load.
     bundle = load_bundle(options.bundle)
+    import torch
+
+    from cloud.server import Settings, serve
+    from cloud.torch_classifier import TorchClassifier
+
+    torch.set_num_threads(options.threads)
     settings = Settings(grpc_address=options.grpc, rest_host=options.host, rest_port=options.port)
     with tracing.exporting("cloud"):
         asyncio.run(serve(bundle, TorchClassifier.load(bundle), settings))

@@ -46,7 +46,10 @@ def _up(options: argparse.Namespace) -> None:
     import signal
 
     from deploy.testbed import LocalTestbed, Ports
+    from thinwire.bundle import load_bundle
 
+    # Otherwise two processes would say what is wrong with it, after they have loaded torch.
+    load_bundle(options.bundle)
     # So that SIGTERM, too, stops the three processes in order.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     snr = ("--trace", options.trace) if options.trace else ("--snr", str(options.snr))

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor
 
 from edge.engine import Encoded
@@ -19,7 +18,8 @@ from policies.policy import Policy
 from thinwire.bundle import Bundle
 from thinwire.errors import BudgetError, InvalidRequestError
 from thinwire.images import normalise
-from thinwire.nn.backbone import VisionTransformer, build_backbone
+from thinwire.nn.backbone import VisionTransformer
+from thinwire.nn.weights import load_backbone, load_part
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,16 @@ class TorchEngine:
 
     @classmethod
     def load(cls, bundle: Bundle) -> "TorchEngine":
-        """The engine with the weights of a bundle."""
-        model = build_backbone(bundle.model)
-        model.load_state_dict(load_file(bundle.verified("backbone.safetensors")))
+        """The engine with the weights of a bundle.
+
+        Raises:
+            BundleError: the weights are not those that the manifest describes.
+        """
         codec = bundle.codec
-        encoder = JsccEncoder(bundle.width, codec.hidden, codec.max_symbols_per_token)
-        encoder.load_state_dict(load_file(bundle.verified("encoder.safetensors")))
-        return cls(bundle, model.float(), encoder.float())
+        encoder = load_part(
+            bundle, "encoder", lambda: JsccEncoder(bundle.width, codec.hidden, codec.max_symbols_per_token)
+        )
+        return cls(bundle, load_backbone(bundle), encoder)
 
     @torch.inference_mode()
     def transform(
@@ -99,7 +102,9 @@ class TorchEngine:
         prefix = tokens.prefix.shape[1]
         before = tokens.counts
         if max_channel_uses is not None:
-            tokens = self._cap(tokens, max_channel_uses // symbols_per_token)
+            # No more than there are: a cap may exceed what a tensor's integers hold.
+            present = prefix + tokens.x.shape[1]
+            tokens = self._cap(tokens, min(max_channel_uses // symbols_per_token, present))
         x = torch.cat((tokens.prefix, tokens.x), dim=1)
         valid = torch.cat((tokens.valid.new_ones(tokens.prefix.shape[:2]), tokens.valid), dim=1)
         batch = len(x)

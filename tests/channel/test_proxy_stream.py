@@ -3,9 +3,12 @@
 import asyncio
 from typing import Any
 
+import grpc
+import pytest
+
 from tests.channel.conftest import MakeFrame, Rig, until
-from thinwire.errors import BundleMismatchError
-from thinwire.rpc import abort
+from thinwire.errors import BundleMismatchError, InvalidFrameError
+from thinwire.rpc import abort, from_rpc_error
 from thinwire.v1 import link_pb2
 
 
@@ -28,6 +31,24 @@ async def test_a_bad_frame_in_a_stream_does_not_end_it(rig: Rig, make_frame: Mak
     assert bad.problem.code == "invalid_frame"
     assert "99 tokens" in bad.problem.detail
     assert refused_upstream.problem == link_pb2.Problem(code="bundle_mismatch", detail="this cloud holds bundle abc")
+
+
+async def test_what_is_no_frame_ends_its_stream_once_the_others_are_answered(rig: Rig, make_frame: MakeFrame) -> None:
+    stream = rig.channel.stream_stream(
+        "/thinwire.v1.SemanticLink/Stream", response_deserializer=link_pb2.Result.FromString
+    )
+    sent = [make_frame(sequence_number=number).SerializeToString() for number in range(3)]
+    answered = []
+
+    async def read() -> None:
+        async for result in stream(iter([*sent, b"\xff"]), timeout=5):
+            answered.append(result.sequence_number)
+
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await read()
+    assert sorted(answered) == [0, 1, 2]
+    assert isinstance(from_rpc_error(raised.value), InvalidFrameError)
+    assert (await rig.link.Infer(make_frame())).outputs
 
 
 async def test_a_stream_meets_the_noise_that_single_frames_meet(rig: Rig, make_frame: MakeFrame) -> None:

@@ -1,4 +1,4 @@
-"""Processes behind a channel so slow that requests can be caught in it."""
+"""Processes that several tests share: one testbed to ask things, one behind a channel that holds requests."""
 
 from collections.abc import Iterator
 
@@ -6,6 +6,14 @@ import pytest
 
 from deploy.testbed import LocalTestbed, Ports
 from thinwire.bundle import Bundle
+
+
+@pytest.fixture(name="testbed", scope="session")
+def testbed_fixture(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalTestbed]:
+    """Edge, channel and cloud with the tiny bundle."""
+    folder = tmp_path_factory.mktemp("testbed")
+    with LocalTestbed(str(tiny_bundle.folder), Ports.free(), log_folder=folder) as testbed:
+        yield testbed
 
 
 @pytest.fixture(name="_shared_testbed", scope="session")

@@ -73,6 +73,18 @@ def test_a_broken_image_is_named_an_error(folder):
         load(str(folder), PREPROCESSING)
 
 
+@pytest.mark.parametrize("name", ["empty", "file.txt", "file.tar", "empty.tar"])
+def test_a_source_without_images_is_refused(tmp_path, name):
+    if name == "empty":
+        (tmp_path / name).mkdir()
+    elif name == "empty.tar":
+        tarfile.open(tmp_path / name, "w").close()
+    else:
+        (tmp_path / name).write_text("no images")
+    with pytest.raises(InvalidRequestError, match="no labelled images"):
+        load(str(tmp_path / name), PREPROCESSING)
+
+
 def test_the_sample_is_even_over_the_classes_and_nested(folder):
     images = load(str(folder), PREPROCESSING)
     assert np.bincount(images.even_sample(15).labels).tolist() == [5, 5, 5]

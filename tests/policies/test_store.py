@@ -193,6 +193,15 @@ def test_the_folder_is_made(tmp_path):
         assert store.studies() == ()
 
 
+def test_a_store_that_is_missing_is_not_made_unless_asked(tmp_path):
+    path = tmp_path / "runs" / "policies.sqlite"
+    with pytest.raises(StoreError, match="there is none"):
+        Store(f"sqlite:///{path}", create=False)
+    assert not path.parent.exists()
+    Store(f"sqlite:///{path}").close()
+    Store(f"sqlite:///{path}", create=False).close()
+
+
 def test_a_store_in_memory_works(measured):
     with Store("sqlite://") as store:
         study = store.study("s", **IDENTITY)

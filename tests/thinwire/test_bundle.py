@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 import os
 
 import pytest
@@ -259,6 +260,24 @@ def test_a_missing_field_of_a_part(saved, part):
         lambda content: content.update(files=["weights.safetensors"]),
         lambda content: content.update(files=None),
         lambda content: content.update(files={"weights.safetensors": None}),
+        lambda content: content.update(depth="3"),
+        lambda content: content.update(depth=True),
+        lambda content: content.update(split_layer=-1),
+        lambda content: content.update(split_layer=10**9),
+        lambda content: content.update(labels=[]),
+        lambda content: content.update(labels=[1]),
+        lambda content: content["preprocessing"].update(size=20.0),
+        lambda content: content["preprocessing"].update(size=0),
+        lambda content: content["preprocessing"].update(crop=0),
+        lambda content: content["preprocessing"].update(interpolation="nearest"),
+        lambda content: content["preprocessing"].update(interpolation=[]),
+        lambda content: content["preprocessing"].update(mean=[0.5]),
+        lambda content: content["preprocessing"].update(std=[0.5, 0.5, 0]),
+        lambda content: content["preprocessing"].update(std=[0.5, 0.5, math.inf]),
+        lambda content: content["codec"].update(max_symbols_per_token="8"),
+        lambda content: content["codec"].update(rates=[10**9]),
+        lambda content: content["codec"].update(snr_db=[None, 1]),
+        lambda content: content["reference"].update(symbols_per_token="8"),
         lambda content: [],
         lambda content: ["schema_version"],
         lambda content: "schema_version",

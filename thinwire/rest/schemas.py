@@ -8,8 +8,9 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class _Strict(BaseModel):
-    # A misspelt parameter must not be ignored: the caller would believe that it took effect.
-    model_config = ConfigDict(extra="forbid")
+    # A misspelt parameter must not be ignored: the caller would believe that it took effect. And strict, or true would
+    # count as 1 and "10" as 10, which the OpenAPI document does not say.
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class BudgetBody(_Strict):
@@ -18,8 +19,7 @@ class BudgetBody(_Strict):
     A time alone counts at the link's symbol rate, as it was fed back last.
     """
 
-    # Strict: true would count as 1.
-    channel_uses: Annotated[int, Field(gt=0, strict=True)] | None = None
+    channel_uses: Annotated[int, Field(gt=0)] | None = None
     bandwidth_hz: Positive | None = None
     airtime_ms: Positive | None = None
     edge_gmacs: Positive | None = None
@@ -50,7 +50,10 @@ class Parameters(_Strict):
 class ClassifyBody(_Strict):
     """A request to classify one image."""
 
-    inputs: Annotated[str, Field(description="The encoded image (JPEG, PNG, WebP, ...) in base64")]
+    inputs: Annotated[
+        str,
+        Field(description="The encoded image (JPEG, PNG, WebP, ...) in base64", json_schema_extra={"format": "byte"}),
+    ]
     parameters: Parameters = Parameters()
 
 

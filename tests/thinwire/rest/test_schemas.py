@@ -78,6 +78,13 @@ def test_no_number_is_infinite_or_none(model, field, value):
         model.model_validate_json(f'{{"{field}": {value}}}')
 
 
+@pytest.mark.parametrize(("model", "field"), NUMBERS)
+@pytest.mark.parametrize("value", ["true", '"1"', "[1]", "{}"])
+def test_what_is_no_number_is_not_made_one(model, field, value):
+    with pytest.raises(ValidationError):
+        model.model_validate_json(f'{{"{field}": {value}}}')
+
+
 @pytest.mark.parametrize("model", [Parameters, BudgetBody, ChannelBody])
 def test_what_is_misspelt_is_refused(model):
     assert not accepts(model, topk=1)

@@ -1,0 +1,73 @@
+"""What users send by mistake or in malice, to a running edge: each gets its error, and the next request works."""
+
+import base64
+
+import httpx
+import pytest
+
+from benchmarks.budgets import png
+from tests.e2e.processes import unharmed
+from tests.parts import random_pixels
+from tests.thinwire.test_hostile_images import png as png_by_hand
+from tests.thinwire.test_images import colours, encode
+
+PICTURE = png(random_pixels(1)[0])
+RAW = {"headers": {"content-type": "image/png"}}
+
+
+def asking(parameters: str, image: bytes = PICTURE) -> dict[str, object]:
+    """A request with parameters as they are written, since some are no JSON that a library would write."""
+    body = f'{{"inputs": "{base64.b64encode(image).decode()}", "parameters": {parameters}}}'
+    return {"content": body, "headers": {"content-type": "application/json"}}
+
+
+def budget(text: str) -> dict[str, object]:
+    return asking(f'{{"budget": {text}}}')
+
+
+BAD = {
+    "no image": ({"content": b"hello", **RAW}, 422, "invalid_image"),
+    "a JPEG cut short": ({"content": encode(colours(), "JPEG")[:300], **RAW}, 422, "invalid_image"),
+    "a bomb": ({"content": png_by_hand(50_000, 50_000), **RAW}, 413, "payload_too_large"),
+    "20 MB of zeros": ({"content": b"\0" * 20_000_000, **RAW}, 413, "payload_too_large"),
+    "unknown policy": (asking('{"policy": "p-0000000000"}'), 404, "unknown_policy"),
+    "unknown parameter": (asking('{"temperature": 1}'), 422, "invalid_request"),
+    "unknown channel": (asking('{"channel": {"model": "pigeon"}}'), 422, "invalid_request"),
+    "contradiction": (
+        budget('{"channel_uses": 9, "bandwidth_hz": 1000, "airtime_ms": 9}'),
+        422,
+        "invalid_request",
+    ),
+    "half a budget": (budget('{"bandwidth_hz": 1000}'), 422, "invalid_request"),
+    "under one token": (budget('{"bandwidth_hz": 1, "airtime_ms": 1}'), 422, "budget_not_met"),
+    **{
+        f"channel_uses {value}": (budget(f'{{"channel_uses": {value}}}'), 422, "invalid_request")
+        for value in ("0", "-1", "NaN", "Infinity", "true", '"64"', "1.5", "[64]", "null, null")
+    },
+    **{
+        f"edge_gmacs {value}": (budget(f'{{"edge_gmacs": {value}}}'), 422, "invalid_request")
+        for value in ("0", "-1", "NaN", "-Infinity", "1e999", "true", '"1"')
+    },
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_request_gets_its_error_and_the_next_works(testbed, name):
+    request, status, code = BAD[name]
+    url = f"{testbed.edge_url}/v1/classify"
+    with unharmed(testbed), httpx.Client(timeout=60) as client:
+        answer = client.post(url, **request)
+        assert (answer.status_code, answer.json()["error"]) == (status, code)
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert client.post(url, content=PICTURE, **RAW).status_code == 200
+
+
+@pytest.mark.parametrize("cap", [2**63, 10**30])
+def test_a_budget_without_bounds_is_no_budget(testbed, cap):
+    answer = httpx.post(f"{testbed.edge_url}/v1/classify", timeout=60, **budget(f'{{"channel_uses": {cap}}}'))
+    assert answer.status_code == 200
+
+
+def test_an_unknown_task_is_not_found(testbed):
+    answer = httpx.post(f"{testbed.edge_url}/v1/segment", timeout=60, json={})
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
