@@ -11,6 +11,7 @@ from edge.service import EdgeService
 from policies.front import FrontFile
 from thinwire import process, rpc
 from thinwire.bundle import FRONT, Bundle
+from thinwire.frames import check_link_id
 from thinwire.rest.server import HttpServer
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,9 @@ class Settings:
         rest_host: address of REST.
         rest_port: port of REST; 0 takes a free one.
         grpc_address: ``host:port`` of gRPC health and reflection; port 0 takes a free one.
+
+    Raises:
+        InvalidFrameError: no frame can have that link id.
     """
 
     link_target: str
@@ -38,6 +42,9 @@ class Settings:
     rest_host: str = "127.0.0.1"
     rest_port: int = 8080
     grpc_address: str = "127.0.0.1:8081"
+
+    def __post_init__(self) -> None:
+        check_link_id(self.link_id)
 
 
 class EdgeServer:

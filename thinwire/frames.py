@@ -61,6 +61,16 @@ def unpack_symbols(frame: link_pb2.Frame) -> NDArray[np.complex64]:
     return np.frombuffer(frame.symbols, dtype="<c8").reshape(frame.tokens, frame.symbols_per_token)
 
 
+def check_link_id(link_id: str) -> None:
+    """Check the name of a link.
+
+    Raises:
+        InvalidFrameError: it is empty, longer than 64 characters, or has others than letters, digits and ``._:-``.
+    """
+    if not _LINK_ID.fullmatch(link_id):
+        raise InvalidFrameError(f"link_id must match {_LINK_ID.pattern}, got {link_id[:80]!r}")
+
+
 def check_frame(frame: link_pb2.Frame) -> NDArray[np.complex64]:
     """Check a frame's identity, that the length of its symbols is that of its shape, and that they are finite.
 
@@ -70,8 +80,7 @@ def check_frame(frame: link_pb2.Frame) -> NDArray[np.complex64]:
     Raises:
         InvalidFrameError: any of these is not so.
     """
-    if not _LINK_ID.fullmatch(frame.link_id):
-        raise InvalidFrameError(f"link_id must match {_LINK_ID.pattern}, got {frame.link_id[:80]!r}")
+    check_link_id(frame.link_id)
     if not _REQUEST_ID.fullmatch(frame.request_id):
         raise InvalidFrameError(f"request_id must be 32 hexadecimal digits, got {frame.request_id[:80]!r}")
     if not 1 <= frame.tokens <= MAX_TOKENS:

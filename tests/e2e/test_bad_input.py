@@ -1,15 +1,23 @@
 """What users send by mistake or in malice, to a running edge: each gets its error, and the next request works."""
 
 import base64
+import json
+import shutil
+from dataclasses import replace
 
 import httpx
+import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks.budgets import png
+from deploy.testbed import LocalTestbed, Ports
+from policies.front import Front
 from tests.e2e.processes import unharmed
 from tests.parts import random_pixels
 from tests.thinwire.test_hostile_images import png as png_by_hand
-from tests.thinwire.test_images import colours, encode
+from tests.thinwire.test_images import ORIENTATION, colours, encode
+from thinwire.bundle import FRONT
 
 PICTURE = png(random_pixels(1)[0])
 RAW = {"headers": {"content-type": "image/png"}}
@@ -66,6 +74,59 @@ def test_a_bad_request_gets_its_error_and_the_next_works(testbed, name):
 def test_a_budget_without_bounds_is_no_budget(testbed, cap):
     answer = httpx.post(f"{testbed.edge_url}/v1/classify", timeout=60, **budget(f'{{"channel_uses": {cap}}}'))
     assert answer.status_code == 200
+
+
+def rotated() -> Image.Exif:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    return exif
+
+
+UNUSUAL = {
+    "CMYK": encode(Image.new("CMYK", (40, 30), (51, 102, 153, 0)), "JPEG"),
+    "16 bit": encode(Image.fromarray(np.arange(1200, dtype=np.uint16).reshape(30, 40) * 50), "PNG"),
+    "greyscale": encode(Image.new("L", (40, 30), 77), "JPEG"),
+    "palette with alpha": encode(Image.new("P", (40, 30), 1), "PNG", transparency=bytes([51, 128])),
+    "rotated": encode(colours(), "JPEG", exif=rotated()),
+}
+
+
+@pytest.mark.parametrize("kind", UNUSUAL)
+def test_unusual_images_are_answered(testbed, kind):
+    answer = httpx.post(f"{testbed.edge_url}/v1/classify", content=UNUSUAL[kind], timeout=60, **RAW)
+    assert answer.status_code == 200
+    assert len(answer.json()["outputs"]) == 5
+
+
+def test_policies_of_another_bundle_leave_the_running_edge_with_its_own(tiny_bundle, tmp_path):
+    folder = shutil.copytree(tiny_bundle.folder, tmp_path / "bundle")
+    path, logs = folder / FRONT, tmp_path / "logs"
+    logs.mkdir()
+    own = path.read_text()
+    front = Front.load(path, tiny_bundle.digest)
+    others = [replace(measured, bundle_digest="0" * 64) for measured in front.policies]
+    with LocalTestbed(str(folder), Ports.free(), log_folder=logs) as testbed, httpx.Client(timeout=60) as client:
+
+        def served() -> str:
+            listed: str = client.get(f"{testbed.edge_url}/v1/policies").json()["digest"]
+            return listed
+
+        for bad in (
+            json.dumps(Front("other", "0" * 64, tuple(others)).to_json()),
+            own[:-100],
+            own.replace("0.", "0.1", 1),
+        ):
+            path.write_text(bad)
+            assert served() == front.digest
+            assert client.post(f"{testbed.edge_url}/v1/classify", content=PICTURE, **RAW).status_code == 200
+        fewer = Front(front.bundle_name, front.bundle_digest, front.policies[:1])
+        fewer.save(path)
+        assert served() == fewer.digest
+        gone = client.post(
+            f"{testbed.edge_url}/v1/classify", **asking(f'{{"policy": "{front.policies[1].policy.id}"}}')
+        )
+        assert (gone.status_code, gone.json()["error"]) == (404, "unknown_policy")
+    assert (logs / "edge.log").read_text().count("keeping policy front") == 3
 
 
 def test_an_unknown_task_is_not_found(testbed):

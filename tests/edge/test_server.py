@@ -14,7 +14,7 @@ from edge.server import EdgeServer, Settings, serve
 from policies.front import FrontFile
 from thinwire import rpc
 from thinwire.bundle import FRONT, Bundle
-from thinwire.errors import BundleError, UnavailableError
+from thinwire.errors import BundleError, InvalidFrameError, UnavailableError
 
 Picture = Callable[..., bytes]
 PNG = {"content-type": "image/png"}
@@ -147,3 +147,9 @@ async def test_a_signal_drains(
         os.kill(os.getpid(), number)
         assert (await request).status_code == 200
     await asyncio.wait_for(serving, 5)
+
+
+@pytest.mark.parametrize("link_id", ["", "a" * 65, "two words", "caf\u00e9"])
+def test_a_name_that_no_frame_can_have_is_refused_at_the_start(link_id):
+    with pytest.raises(InvalidFrameError, match="link_id must match"):
+        Settings(link_target="127.0.0.1:1", link_id=link_id)
