@@ -75,6 +75,20 @@ def test_augmentation_keeps_shape_range_and_draws_per_image():
     assert torch.equal(changed, augment(images, torch.Generator().manual_seed(5)))
 
 
+def test_augmentation_cuts_a_square_out_of_each_image():
+    images = torch.zeros(400, 3, 20, 20, dtype=torch.uint8)
+    images[:, :, ::2] = 200
+    changed = augment(images, torch.Generator().manual_seed(5))
+    cut = (changed - changed.mean((1, 2, 3), keepdim=True)).abs().amax(1) < 12
+    area = cut.sum((1, 2))
+    assert area.max() == 25
+    # Partly outside near the border, never wholly.
+    assert area.min() >= 9
+    # Everywhere alike: each pixel within a few standard errors of the mean away from the border.
+    share = cut.float().mean(0)[3:-3, 3:-3]
+    assert ((share > 0.01) & (share < 0.15)).all()
+
+
 def test_random_sizes_share_out_all_patches():
     sizes = random_sizes(50, 6, 25, np.random.default_rng(0))
     assert (sizes.sum(1) == 25).all()

@@ -31,7 +31,7 @@ def make_bundle(folder, **changes):
     values = {
         "name": "tiny",
         "task": "classify",
-        "model": {"kwargs": {"embed_dim": 24, "depth": 3}, "stem": [8, 16]},
+        "model": {"kwargs": {"embed_dim": 24, "depth": 3}, "stem": [[8, 1], [16, 1]]},
         "split_layer": 3,
         "depth": 3,
         "width": 24,
@@ -110,7 +110,7 @@ def test_a_new_front_keeps_the_digest(saved):
 CHANGES = {
     "name": "tinier",
     "task": "vqa",
-    "model": {"kwargs": {"embed_dim": 24, "depth": 4}, "stem": [8, 16]},
+    "model": {"kwargs": {"embed_dim": 24, "depth": 4}, "stem": [[8, 1], [16, 1]]},
     "split_layer": 2,
     "depth": 4,
     "width": 48,

@@ -6,6 +6,7 @@ from typing import Any
 
 import timm
 import torch
+from timm.models.resnet import BasicBlock
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
@@ -14,21 +15,27 @@ __all__ = ["Block", "ConvStem", "VisionTransformer", "build_backbone"]
 
 
 class ConvStem(nn.Module):
-    """Patch embedding by 3x3 convolutions (Xiao et al., 2021, "Early convolutions help transformers see better").
+    """Patch embedding by residual convolutions: a small ResNet in front of the transformer.
 
-    Every second convolution halves the resolution; a 1x1 convolution maps to the width of the transformer. It takes
-    the place of timm's ``PatchEmbed`` (same constructor arguments, same output shape).
+    A convolutional stem makes a small transformer learn faster than patches cut out at once (Xiao et al., 2021, "Early
+    convolutions help transformers see better"), all the more with residual blocks (He et al., 2016). One 3x3
+    convolution, then the stages, each of which but the first halves the resolution; a 1x1 convolution maps to the
+    width of the transformer. It takes the place of timm's ``PatchEmbed`` (same constructor arguments, same output
+    shape).
 
     Args:
-        channels: output channels of the 3x3 convolutions; an even number of them.
+        stages: output channels and number of residual blocks of each stage.
         img_size: height and width of the input in pixels, or one number for both.
         in_chans: input channels.
         embed_dim: width D of the tokens.
+
+    Raises:
+        ValueError: the stages do not make patches of ``patch_size``.
     """
 
     def __init__(
         self,
-        channels: Sequence[int],
+        stages: Sequence[tuple[int, int]],
         img_size: int | tuple[int, int] = 32,
         patch_size: int = 4,
         in_chans: int = 3,
@@ -36,24 +43,24 @@ class ConvStem(nn.Module):
         **_: Any,
     ) -> None:
         super().__init__()
-        if 2 ** (len(channels) // 2) != patch_size or len(channels) % 2:
-            raise ValueError(
-                f"{len(channels)} convolutions give patches of {2 ** (len(channels) // 2)}, not {patch_size}"
-            )
+        if 2 ** (len(stages) - 1) != patch_size or any(blocks < 1 for _, blocks in stages[1:]):
+            raise ValueError(f"expected the stages of patches of {patch_size}, each with a block, got {list(stages)}")
         height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
         self.grid_size = (height // patch_size, width // patch_size)
         self.num_patches = self.grid_size[0] * self.grid_size[1]
         self.patch_size = (patch_size, patch_size)
-        layers: list[nn.Module] = []
-        for index, width_out in enumerate(channels):
-            stride = 1 + index % 2
-            layers += [
-                nn.Conv2d(in_chans, width_out, 3, stride=stride, padding=1, bias=False),
-                nn.BatchNorm2d(width_out),
-                nn.ReLU(inplace=True),
-            ]
-            in_chans = width_out
-        layers.append(nn.Conv2d(in_chans, embed_dim, 1))
+        channels = stages[0][0]
+        layers: list[nn.Module] = [
+            nn.Conv2d(in_chans, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(inplace=True),
+        ]
+        for stage, (width_out, blocks) in enumerate(stages):
+            for block in range(blocks):
+                stride = 2 if stage and not block else 1
+                layers.append(_residual_block(channels, width_out, stride))
+                channels = width_out
+        layers.append(nn.Conv2d(channels, embed_dim, 1))
         self.layers = nn.Sequential(*layers)
 
     def feat_ratio(self) -> int:
@@ -65,12 +72,21 @@ class ConvStem(nn.Module):
         return torch.flatten(self.layers(images), 2).transpose(1, 2)
 
 
+def _residual_block(channels_in: int, channels_out: int, stride: int) -> BasicBlock:
+    shortcut = None
+    if stride > 1 or channels_in != channels_out:
+        shortcut = nn.Sequential(
+            nn.Conv2d(channels_in, channels_out, 1, stride=stride, bias=False), nn.BatchNorm2d(channels_out)
+        )
+    return BasicBlock(channels_in, channels_out, stride=stride, downsample=shortcut)
+
+
 def build_backbone(spec: dict[str, Any], **overrides: Any) -> VisionTransformer:
     """Build a vision transformer with random weights.
 
     Args:
         spec: ``{"timm": name, "kwargs": {...}}`` for a model that timm knows by name, or ``{"kwargs": {...}}`` for a
-            plain ``VisionTransformer``; ``"stem": [channels, ...]`` puts a `ConvStem` in front.
+            plain ``VisionTransformer``; ``"stem": [[channels, blocks], ...]`` puts a `ConvStem` in front.
         overrides: further keyword arguments of the model.
 
     Raises:
@@ -78,7 +94,7 @@ def build_backbone(spec: dict[str, Any], **overrides: Any) -> VisionTransformer:
     """
     kwargs = dict(spec.get("kwargs", {})) | overrides
     if "stem" in spec:
-        kwargs["embed_layer"] = partial(ConvStem, tuple(spec["stem"]))
+        kwargs["embed_layer"] = partial(ConvStem, spec["stem"])
     model = timm.create_model(spec["timm"], **kwargs) if "timm" in spec else VisionTransformer(**kwargs)
     if not isinstance(model, VisionTransformer):
         raise ValueError(f"expected a timm VisionTransformer, got {type(model).__name__}")
