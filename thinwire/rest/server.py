@@ -73,6 +73,10 @@ def _listen(host: str, port: int) -> socket.socket:
         raise UnavailableError(f"cannot listen on {host}:{port}: ports are 0 to 65535")
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family)
+        listener = socket.create_server((host, port), family=family)
     except OSError as error:
         raise UnavailableError(f"cannot listen on {host}:{port}: {error}") from None
+    # Inherited by every connection. asyncio sets it on those of its own listeners only, and an answer whose head and
+    # body leave in two pieces would wait 40 ms for the client's delayed acknowledgement.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
