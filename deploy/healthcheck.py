@@ -1,4 +1,4 @@
-"""Exits with 0 if a process is healthy: ``python -m deploy.healthcheck http://HOST:PORT/health/ready|HOST:PORT``."""
+"""Exits with 0 if a process is healthy: ``python -m deploy.healthcheck http://HOST:PORT/PATH|HOST:PORT[/SERVICE]``."""
 
 import sys
 from urllib.request import urlopen
@@ -9,19 +9,34 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 TIMEOUT_S = 3.0
 
 
-def main(target: str) -> int:
-    """Ask a REST address by GET, or a gRPC address by the health protocol."""
+def trouble(target: str) -> str | None:
+    """Ask a REST address by GET, or a gRPC address by the health protocol.
+
+    Args:
+        target: a URL, or ``HOST:PORT`` of a process, or that with ``/SERVICE`` for one of its gRPC services.
+
+    Returns:
+        what is wrong; None for a healthy process.
+    """
     try:
         if target.startswith("http://"):
             with urlopen(target, timeout=TIMEOUT_S):
-                return 0
-        with grpc.insecure_channel(target) as channel:
-            request = health_pb2.HealthCheckRequest()
+                return None
+        address, _, service = target.partition("/")
+        with grpc.insecure_channel(address) as channel:
+            request = health_pb2.HealthCheckRequest(service=service)
             answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=TIMEOUT_S)
-            return int(answer.status != health_pb2.HealthCheckResponse.SERVING)
     except (OSError, grpc.RpcError) as error:
-        print(error, file=sys.stderr)
-        return 1
+        return str(error)
+    return None if answer.status == health_pb2.HealthCheckResponse.SERVING else f"{target} does not serve"
+
+
+def main(target: str) -> int:
+    """Tell what is wrong on standard error; 0 for a healthy process, else 1."""
+    found = trouble(target)
+    if found:
+        print(found, file=sys.stderr)
+    return int(found is not None)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from urllib.error import URLError
-from urllib.request import urlopen
 
+from deploy import healthcheck
 from thinwire.errors import UnavailableError
 
 HOST = "127.0.0.1"
@@ -109,18 +108,21 @@ class LocalTestbed:
             UnavailableError: a process ended, or they are not ready in time.
         """
         deadline = time.monotonic() + START_TIMEOUT_S
-        urls = {"cloud": f"{self.cloud_url}/health/ready", "edge": f"{self.edge_url}/health/ready"}
-        # The channel has no REST; the edge is ready only once it reaches it.
-        waiting = [urls[name] for name in self._names if name in urls]
+        targets = {
+            "cloud": f"{self.cloud_url}/health/ready",
+            # Healthy once the proxy itself reaches the cloud.
+            "channel": f"{HOST}:{self.ports.channel_grpc}/thinwire.v1.SemanticLink",
+            "edge": f"{self.edge_url}/health/ready",
+        }
+        waiting = [targets[name] for name in self._names]
         while waiting:
             self.check()
             if time.monotonic() > deadline:
                 raise UnavailableError(f"not ready after {START_TIMEOUT_S:g} s: {', '.join(waiting)}")
-            with contextlib.suppress(URLError, OSError):
-                with urlopen(waiting[0], timeout=5):
-                    waiting.pop(0)
-                continue
-            time.sleep(0.1)
+            if healthcheck.trouble(waiting[0]) is None:
+                waiting.pop(0)
+            else:
+                time.sleep(0.1)
 
     def check(self) -> None:
         """Check that all processes run.

@@ -1,0 +1,28 @@
+"""What the containers and the local testbed ask of a process."""
+
+import asyncio
+
+import pytest
+
+from deploy import healthcheck
+from thinwire.rpc import Server
+
+
+async def test_a_grpc_process_and_its_services_are_told_apart():
+    server = Server(["some.Service"])
+    target = f"127.0.0.1:{await server.start('127.0.0.1:0')}"
+    try:
+        assert await asyncio.to_thread(healthcheck.trouble, target) is None
+        assert await asyncio.to_thread(healthcheck.trouble, f"{target}/some.Service") is None
+        await server.set_serving("some.Service", False)
+        assert await asyncio.to_thread(healthcheck.trouble, target) is None
+        assert "does not serve" in await asyncio.to_thread(healthcheck.trouble, f"{target}/some.Service")
+        assert await asyncio.to_thread(healthcheck.trouble, f"{target}/other.Service")
+    finally:
+        await server.stop(0)
+
+
+@pytest.mark.parametrize("target", ["127.0.0.1:9", "http://127.0.0.1:9/health/ready"])
+def test_nobody_there_is_told(capsys, target):
+    assert healthcheck.main(target) == 1
+    assert capsys.readouterr().err.strip()
