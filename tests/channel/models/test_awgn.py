@@ -6,6 +6,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
+from channel.keys import keyed_generator
 from channel.models.awgn import Awgn
 from channel.realisation import apply
 
@@ -40,13 +41,14 @@ def test_a_frame_of_fewer_tokens_meets_the_beginning_of_the_same_noise() -> None
     assert np.array_equal(short, long[:2])
 
 
+@pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("snr_db", [0.0, 4.0, 8.0])
-def test_uncoded_qpsk_has_the_bit_error_rate_of_theory(snr_db: float) -> None:
+def test_uncoded_qpsk_has_the_bit_error_rate_of_theory(snr_db: float, seed: int) -> None:
     """Each bit has amplitude sqrt(Es/2) and noise variance N0/2: BER = Q(sqrt(Es/N0))."""
-    count = 200_000
+    count = 500_000
     bits = np.random.default_rng(2).integers(0, 2, (count, 2))
     symbols = ((1 - 2 * bits) / math.sqrt(2)).astype(np.float32).view(np.complex64)
-    received = apply(symbols, Awgn().draw(symbols.shape, snr_db, np.random.default_rng(3)))
+    received = apply(symbols, Awgn().draw(symbols.shape, snr_db, keyed_generator(seed, "link", "request", 0)))
     measured = np.mean((received.view(np.float32) < 0) != bits)
     expected = 0.5 * math.erfc(math.sqrt(10 ** (snr_db / 10)) / math.sqrt(2))
     assert abs(measured - expected) < Z * math.sqrt(expected * (1 - expected) / (2 * count))
