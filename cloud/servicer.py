@@ -135,15 +135,15 @@ class SemanticLinkServicer(link_pb2_grpc.SemanticLinkServicer):
             "request_id": frame.request_id[:32],
             "link_id": frame.link_id[:64],
             "tokens": frame.tokens,
-            "policy_id": frame.policy_id[:128],
+            "policy": frame.policy_id[:128],
         }
-        fields["uses"] = count_uses(
+        fields["channel_uses"] = count_uses(
             frame.tokens, frame.symbols_per_token, side_information_bits=frame.side_information_bits
         ).total
         tracing.annotate(
             request_id=fields["request_id"],
             link_id=fields["link_id"],
-            policy=fields["policy_id"],
+            policy=fields["policy"],
             tokens=frame.tokens,
         )
         error = CANCELLED

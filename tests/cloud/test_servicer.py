@@ -240,12 +240,12 @@ async def test_a_frame_leaves_one_line_in_the_log(stub, make_frame, caplog):
     with pytest.raises(grpc.aio.AioRpcError):
         await stub.Infer(make_frame(tokens=18, policy_id="p" * 500))
     good, bad = caplog.records
-    assert (good.request_id, good.link_id, good.tokens, good.uses, good.policy_id) == (
+    assert (good.request_id, good.link_id, good.tokens, good.channel_uses, good.policy) == (
         frame.request_id, "test", 3, 12, "p1",
     )  # fmt: skip
     assert 0 < good.ms < 5000
     assert not hasattr(good, "error")
-    assert (bad.error, len(bad.policy_id)) == ("invalid_frame", 128)
+    assert (bad.error, len(bad.policy)) == ("invalid_frame", 128)
 
 
 @settings(max_examples=50, deadline=None)
