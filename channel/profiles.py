@@ -32,7 +32,7 @@ class Profile:
     model: str = "awgn"
     snr_db: float = 10.0
     seed: int = 0
-    symbol_rate_hz: float = 100_000.0
+    symbol_rate_hz: float = 10_000.0
     inject_airtime: bool = False
     frame_loss: float = 0.0
 

@@ -6,9 +6,8 @@ import secrets
 from collections.abc import Callable
 
 import numpy as np
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request
 from numpy.typing import NDArray
-from starlette.requests import ClientDisconnect
 
 from cloud.batcher import Batcher
 from cloud.servicer import rank_labels
@@ -23,8 +22,6 @@ from thinwire.rest.routes import add_common, describe_classify
 from thinwire.rest.schemas import BudgetBody, ClassifyResponse, LabelBody, Parameters, TimingsBody
 
 log = logging.getLogger(__name__)
-# nginx's number for it; there is no standard one.
-CLIENT_CLOSED_REQUEST = 499
 
 
 def create_app(
@@ -49,15 +46,11 @@ def create_app(
     # Not in closures: FastAPI's caches keep the endpoints, and would keep these when the application is gone.
     app.state.images, app.state.metrics = images, metrics
 
-    @app.post("/v1/classify", response_model=ClassifyResponse, openapi_extra=describe_classify())
-    async def classify(request: Request) -> ClassifyResponse | Response:
+    @app.post("/v1/classify", openapi_extra=describe_classify())
+    async def classify(request: Request) -> ClassifyResponse:
         """Classify one image with the plain model. What concerns the link applies at the edge and is refused here."""
-        try:
-            with request.app.state.metrics.requests.counting():
-                return await _classify(request, bundle)
-        except ClientDisconnect:
-            # Nobody reads it, and it is no error of ours.
-            return Response(status_code=CLIENT_CLOSED_REQUEST)
+        with request.app.state.metrics.requests.counting():
+            return await _classify(request, bundle)
 
     return app
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncGenerator, Coroutine
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Header, Request, Response
+from fastapi import Depends, FastAPI, Header, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.requests import ClientDisconnect
 
@@ -18,8 +18,6 @@ from thinwire.rest.parsing import parse_classify
 from thinwire.rest.routes import add_common, describe_classify
 from thinwire.rest.schemas import ChosenPolicyBody, ClassifyResponse, CostBody, LabelBody, LinkBody, TimingsBody
 
-# Nobody reads it: the client has gone. The number is what access logs use for that.
-CLIENT_CLOSED_REQUEST = 499
 RequestId = Annotated[
     str | None,
     Header(
@@ -62,20 +60,16 @@ def create_app(service: EdgeService) -> FastAPI:
 
     @app.post(
         "/v1/classify",
-        response_model=ClassifyResponse,
         responses=problems.RESPONSES,
         openapi_extra=describe_classify(),
         dependencies=[Depends(_count_refusals, scope="function")],
     )
-    async def classify(request: Request, x_request_id: RequestId = None) -> ClassifyResponse | Response:
+    async def classify(request: Request, x_request_id: RequestId = None) -> ClassifyResponse:
         service = _service(request)
-        try:
-            # The service counts what reaches it.
-            with service.metrics.requests.counting_failure():
-                image, parameters = await parse_classify(request)
-            return _response(await _while_connected(request, service.classify(image, parameters, x_request_id)))
-        except ClientDisconnect:
-            return Response(status_code=CLIENT_CLOSED_REQUEST)
+        # The service counts what reaches it.
+        with service.metrics.requests.counting_failure():
+            image, parameters = await parse_classify(request)
+        return _response(await _while_connected(request, service.classify(image, parameters, x_request_id)))
 
     @app.get("/v1/policies", responses=problems.RESPONSES)
     async def policies(request: Request) -> dict[str, Any]:

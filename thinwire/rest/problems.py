@@ -3,16 +3,19 @@
 import logging
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from thinwire import tracing
 from thinwire.errors import InvalidRequestError, ThinwireError
 from thinwire.rest.schemas import ProblemBody
 
 log = logging.getLogger(__name__)
+# nginx's number for it; there is no standard one.
+CLIENT_CLOSED_REQUEST = 499
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 1
 # A body can hold a million unknown fields; nobody reads a million lines.
@@ -66,6 +69,11 @@ def install(app: FastAPI) -> None:
     async def http(_: Request, error: HTTPException) -> JSONResponse:
         headers = dict(error.headers) if error.headers else None
         return _response(error.status_code, str(error.detail), str(error.detail), "http_error", headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_: Request, __: ClientDisconnect) -> Response:
+        # Nobody reads it, and it is no error of ours.
+        return Response(status_code=CLIENT_CLOSED_REQUEST)
 
     @app.exception_handler(Exception)
     async def unexpected(_: Request, error: Exception) -> JSONResponse:

@@ -1,0 +1,236 @@
+"""What stands for the engine, the cloud and a link that can break in the tests of the device."""
+
+import asyncio
+import hashlib
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import grpc.aio
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.engine import Encoded
+from policies.policy import Policy
+from thinwire import rpc
+from thinwire.errors import BudgetError, InvalidRequestError, ThinwireError
+from thinwire.frames import check_frame
+from thinwire.v1 import link_pb2, link_pb2_grpc
+
+PATCHES = 16
+LABELS = tuple(f"label {index}" for index in range(6))
+SERVICE = "thinwire.v1.SemanticLink"
+
+
+@dataclass(frozen=True)
+class EngineCall:
+    policy: Policy
+    snr_db: float
+    cap: int | None
+    thread: str
+
+
+class FakeEngine:
+    """Symbols that depend on pixels and policy alone; 4, 8 or 16 tokens by the first threshold, fewer under a cap."""
+
+    def __init__(self) -> None:
+        self.calls: list[EngineCall] = []
+        self.obeys_cap = True
+        self.open = threading.Event()
+        self.open.set()
+
+    def encode(
+        self, pixels: NDArray[np.uint8], policy: Policy, snr_db: float, max_channel_uses: int | None = None
+    ) -> Encoded:
+        self.calls.append(EngineCall(policy, snr_db, max_channel_uses, threading.current_thread().name))
+        self.open.wait(10)
+        rate = policy.symbols_per_token
+        wanted = PATCHES if policy.thresholds[0] >= 1 else 8 if policy.thresholds[0] >= 0.8 else 4
+        tokens = wanted
+        if max_channel_uses is not None and self.obeys_cap:
+            tokens = min(wanted, max_channel_uses // rate)
+        if tokens == 0:
+            raise BudgetError(f"a cap of {max_channel_uses} is under the cost of one token ({rate})")
+        seed = hashlib.sha256(pixels.tobytes() + policy.digest.encode()).digest()
+        parts = np.random.default_rng(list(seed)).normal(size=(tokens, rate, 2))
+        symbols = (parts[..., 0] + 1j * parts[..., 1]).astype(np.complex64)
+        symbols /= np.sqrt(np.mean(np.abs(symbols) ** 2))
+        merge_map = np.arange(PATCHES, dtype=np.int64) * tokens // PATCHES
+        sizes = np.bincount(merge_map, minlength=tokens)
+        return Encoded(symbols, merge_map, sizes, (tokens, tokens), tokens < wanted, 0.25)
+
+
+class FakeCloud(link_pb2_grpc.SemanticLinkServicer):
+    """Answers frames from their bytes alone; what goes wrong is set by the test.
+
+    Attributes:
+        frames: all frames that came, retries included.
+        snr_db: stamped on results as a proxy does; None: no proxy in between.
+        symbol_rate_hz: stamped likewise.
+        refusal: the error to answer with, by frame.
+        delay_s: how long an answer takes, by frame.
+        remaining_s: what each call had left of its deadline.
+        cancelled: set when a call is cancelled while it waits.
+        hang_ups: how many streams to end at once, as if nothing were wrong.
+        on_frame: called with each frame when it came and the call's headers are sent.
+    """
+
+    def __init__(self) -> None:
+        self.frames: list[link_pb2.Frame] = []
+        self.snr_db: float | None = 10.0
+        self.symbol_rate_hz = 10_000.0
+        self.refusal: Callable[[link_pb2.Frame], ThinwireError | None] = lambda _: None
+        self.delay_s: Callable[[link_pb2.Frame], float] = lambda _: 0.0
+        self.remaining_s: list[float | None] = []
+        self.cancelled = asyncio.Event()
+        self.arrived = asyncio.Event()
+        self.on_frame: Callable[[link_pb2.Frame], Any] = lambda _: None
+        self.hang_ups = 0
+        self.port = 0
+        self._server: rpc.Server | None = None
+
+    async def start(self) -> None:
+        """Listen: on a free port the first time, on the same one again after `stop`."""
+        self._server = rpc.Server([SERVICE])
+        link_pb2_grpc.add_SemanticLinkServicer_to_server(self, self._server.grpc_server)
+        self.port = await self._server.start(f"127.0.0.1:{self.port}")
+
+    async def stop(self) -> None:
+        """Die, cancelling what runs."""
+        if self._server is not None:
+            await self._server.stop(0)
+        self._server = None
+
+    async def Infer(  # noqa: N802
+        self, frame: link_pb2.Frame, context: "grpc.aio.ServicerContext[Any, Any]"
+    ) -> link_pb2.Result:
+        self.remaining_s.append(context.time_remaining())
+        # With headers sent, gRPC leaves a retry to the caller.
+        await context.send_initial_metadata(())
+        try:
+            return await self._answer(frame)
+        except ThinwireError as error:
+            await rpc.abort(context, error)
+
+    async def Stream(  # noqa: N802
+        self, frames: AsyncIterator[link_pb2.Frame], context: "grpc.aio.ServicerContext[Any, Any]"
+    ) -> AsyncIterator[link_pb2.Result]:
+        if self.hang_ups:
+            self.hang_ups -= 1
+            return
+        ready: asyncio.Queue[link_pb2.Result | None] = asyncio.Queue()
+
+        async def one(frame: link_pb2.Frame) -> None:
+            try:
+                await ready.put(await self._answer(frame))
+            except ThinwireError as error:
+                result = link_pb2.Result(
+                    link_id=frame.link_id, request_id=frame.request_id, sequence_number=frame.sequence_number
+                )
+                result.problem.code, result.problem.detail = error.code, str(error)
+                await ready.put(result)
+
+        async def read() -> None:
+            async with asyncio.TaskGroup() as group:
+                async for frame in frames:
+                    group.create_task(one(frame))
+            await ready.put(None)
+
+        reader = asyncio.create_task(read())
+        try:
+            while (result := await ready.get()) is not None:
+                yield result
+        except (asyncio.CancelledError, GeneratorExit):
+            self.cancelled.set()
+            raise
+        finally:
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+
+    async def _answer(self, frame: link_pb2.Frame) -> link_pb2.Result:
+        self.frames.append(frame)
+        self.arrived.set()
+        symbols = check_frame(frame)
+        self.on_frame(frame)
+        try:
+            await asyncio.sleep(self.delay_s(frame))
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+        if (error := self.refusal(frame)) is not None:
+            raise error
+        if frame.channel.model not in ("", "awgn"):
+            raise InvalidRequestError(f"unknown channel model {frame.channel.model!r}")
+        logits = np.frombuffer(hashlib.sha256(frame.symbols).digest()[: len(LABELS)], np.uint8) / np.float32(64)
+        scores = np.exp(logits) / np.exp(logits).sum()
+        best = np.argsort(-scores)[: frame.top_k or 5]
+        result = link_pb2.Result(
+            link_id=frame.link_id,
+            request_id=frame.request_id,
+            sequence_number=frame.sequence_number,
+            outputs=[link_pb2.Label(label=LABELS[index], score=float(scores[index])) for index in best],
+            logits=logits.tolist() if frame.want_logits else [],
+            cloud_ms=2.0,
+        )
+        if self.snr_db is not None:
+            result.channel_ms = 1.0
+            result.channel.CopyFrom(
+                link_pb2.ChannelReport(
+                    model="awgn",
+                    snr_db=frame.channel.snr_db if frame.channel.HasField("snr_db") else self.snr_db,
+                    channel_uses=symbols.size + 3,
+                    payload_uses=symbols.size,
+                    pilot_uses=2,
+                    side_information_uses=1,
+                    airtime_ms=0.5,
+                    transmissions=1,
+                    symbol_rate_hz=self.symbol_rate_hz,
+                )
+            )
+        return result
+
+
+class Relay:
+    """Forwards TCP to the fake cloud, and can cut every connection without a word of HTTP/2."""
+
+    def __init__(self, target_port: int) -> None:
+        self._target_port = target_port
+        self._writers: list[asyncio.StreamWriter] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.port = 0
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+        self._writers += [writer, far_writer]
+        for source, sink in ((reader, far_writer), (far_reader, writer)):
+            task = asyncio.create_task(self._copy(source, sink))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _copy(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await source.read(65536):
+                sink.write(data)
+        sink.close()
+
+    @property
+    def connections(self) -> int:
+        """Directions in which connections are open."""
+        return len(self._tasks)
+
+    def cut(self) -> None:
+        """Drop every connection."""
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
+
+    async def stop(self) -> None:
+        self._server.close()
+        self.cut()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
