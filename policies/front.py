@@ -16,7 +16,7 @@ from policies.checks import members, text
 from policies.record import MeasuredPolicy
 from thinwire.errors import BundleError, BundleMismatchError, InvalidRequestError, UnknownPolicyError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _log = logging.getLogger(__name__)
 

@@ -46,6 +46,10 @@ class Objectives:
         tokens: mean tokens sent.
         tokens_sd: their standard deviation.
         capped_share: share of the frames that were merged further to fit the cap.
+        accuracy_change: accuracy less that of the unmerged reference on the same images, channel and noise.
+        accuracy_change_se: standard error of that paired difference.
+        latency_ms: time of one image on the device that measured it; None where that was not asked for.
+        latency_ms_se: its standard error.
     """
 
     accuracy: float
@@ -57,14 +61,48 @@ class Objectives:
     tokens: float
     tokens_sd: float
     capped_share: float
+    accuracy_change: float
+    accuracy_change_se: float
+    latency_ms: float | None = None
+    latency_ms_se: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("accuracy", "capped_share"):
             object.__setattr__(self, name, real(f"objectives.{name}", getattr(self, name), 0, 1))
-        for name in ("accuracy_se", "edge_gmacs", "channel_uses", "tokens", "tokens_sd"):
+        change = real("objectives.accuracy_change", self.accuracy_change, -1, 1)
+        object.__setattr__(self, "accuracy_change", change)
+        for name in ("accuracy_se", "edge_gmacs", "channel_uses", "tokens", "tokens_sd", "accuracy_change_se"):
             object.__setattr__(self, name, real(f"objectives.{name}", getattr(self, name), 0))
+        for name in ("latency_ms", "latency_ms_se"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, real(f"objectives.{name}", getattr(self, name), 0))
         for name in ("n", "channel_uses_p95"):
             object.__setattr__(self, name, whole(f"objectives.{name}", getattr(self, name), 1))
+
+
+@dataclass(frozen=True)
+class AccuracyAt:
+    """What a policy achieves at one SNR, and by how much that differs from the unmerged reference at the same SNR.
+
+    Attributes:
+        snr_db: average SNR (Es/N0) in dB.
+        accuracy: share of right answers.
+        accuracy_se: its standard error.
+        change: accuracy less the unmerged reference's, same images, same noise.
+        change_se: standard error of that paired difference.
+    """
+
+    snr_db: float
+    accuracy: float
+    accuracy_se: float
+    change: float
+    change_se: float
+
+    def __post_init__(self) -> None:
+        bounds = {"accuracy": (0, 1), "accuracy_se": (0, 1), "change": (-1, 1), "change_se": (0, 1)}
+        for name, (low, high) in bounds.items():
+            object.__setattr__(self, name, real(f"accuracy_by_snr.{name}", getattr(self, name), low, high))
+        object.__setattr__(self, "snr_db", real("accuracy_by_snr.snr_db", self.snr_db))
 
 
 @dataclass(frozen=True)
@@ -76,8 +114,9 @@ class MeasuredPolicy:
         bundle_digest: the bundle (backbone and codec) that it was measured with.
         channel: the channel that ``objectives`` were measured on.
         objectives: the figures at ``channel.snr_db``.
-        accuracy_by_snr: ``(snr_db, accuracy, accuracy_se)`` of the same policy at several SNRs, in any order; kept by
-            rising SNR.
+        accuracy_by_snr: the same policy on the same channel model at several SNRs, in any order; kept by rising SNR.
+        sensitive_below_db: below this SNR its accuracy falls faster than that of the unmerged reference, by more than
+            chance; see `policies.sensitivity`. None: it does not, as far as was measured.
         provenance: data digest, split, seed, versions; anything that JSON holds.
 
     Raises:
@@ -89,15 +128,19 @@ class MeasuredPolicy:
     bundle_digest: str
     channel: ChannelProfile
     objectives: Objectives
-    accuracy_by_snr: tuple[tuple[float, float, float], ...] = ()
+    accuracy_by_snr: tuple[AccuracyAt, ...] = ()
+    sensitive_below_db: float | None = None
     provenance: dict[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         text("bundle_digest", self.bundle_digest)
-        if Policy.create(self.policy.thresholds, self.policy.symbols_per_token).digest != self.policy.digest:
+        policy = self.policy
+        if Policy.create(policy.thresholds, policy.symbols_per_token, policy.max_tokens).digest != policy.digest:
             # Otherwise one behaviour would have two names, and a digest would not survive JSON (1 against 1.0).
             raise InvalidRequestError(f"{self.policy} is not in canonical form: make it with Policy.create")
         object.__setattr__(self, "accuracy_by_snr", _curve(self.accuracy_by_snr))
+        if self.sensitive_below_db is not None:
+            object.__setattr__(self, "sensitive_below_db", real("sensitive_below_db", self.sensitive_below_db))
         try:
             provenance = json.loads(json.dumps(self.provenance, allow_nan=False))
         except (TypeError, ValueError) as error:
@@ -117,8 +160,8 @@ class MeasuredPolicy:
         real("snr_db", snr_db)
         if not self.accuracy_by_snr:
             return self.objectives.accuracy
-        snrs, accuracies, _ = zip(*self.accuracy_by_snr, strict=True)
-        return float(np.interp(snr_db, snrs, accuracies))
+        points = self.accuracy_by_snr
+        return float(np.interp(snr_db, [point.snr_db for point in points], [point.accuracy for point in points]))
 
     def to_json(self) -> dict[str, Any]:
         """The JSON form, which `from_json` reads and lists of policies show."""
@@ -127,11 +170,10 @@ class MeasuredPolicy:
             "digest": self.policy.digest,
             "thresholds": list(self.policy.thresholds),
             "symbols_per_token": self.policy.symbols_per_token,
+            "max_tokens": self.policy.max_tokens,
             "objectives": asdict(self.objectives),
-            "accuracy_by_snr": [
-                {"snr_db": snr_db, "accuracy": accuracy, "accuracy_se": error}
-                for snr_db, accuracy, error in self.accuracy_by_snr
-            ],
+            "accuracy_by_snr": [asdict(point) for point in self.accuracy_by_snr],
+            "sensitive_below_db": self.sensitive_below_db,
             "channel": asdict(self.channel),
             "bundle_digest": self.bundle_digest,
             "provenance": self.provenance,
@@ -145,42 +187,44 @@ class MeasuredPolicy:
             InvalidRequestError: a field is missing, unknown or wrong, or the id or the digest is not that of the
                 thresholds and the rate.
         """
-        names = ["id", "digest", "thresholds", "symbols_per_token", "objectives", "accuracy_by_snr", "channel"]
-        record = members("policy", content, [*names, "bundle_digest", "provenance"])
+        names = ["id", "digest", "thresholds", "symbols_per_token", "max_tokens", "objectives", "accuracy_by_snr"]
+        record = members("policy", content, [*names, "sensitive_below_db", "channel", "bundle_digest", "provenance"])
         for name in ("thresholds", "accuracy_by_snr"):
             if not isinstance(record[name], list):
                 raise InvalidRequestError(f"{name} must be a list, got {record[name]!r}")
         thresholds = tuple(real(f"thresholds[{i}]", value) for i, value in enumerate(record["thresholds"]))
-        policy = Policy(thresholds, whole("symbols_per_token", record["symbols_per_token"], 1))
+        limit = record["max_tokens"]
+        policy = Policy(
+            thresholds,
+            whole("symbols_per_token", record["symbols_per_token"], 1),
+            None if limit is None else whole("max_tokens", limit, 1),
+        )
         if (record["id"], record["digest"]) != (policy.id, policy.digest):
             raise InvalidRequestError(
                 f"policy {record['id']!r} with digest {record['digest']!r} was altered: "
-                f"its thresholds and rate are those of {policy.id}, digest {policy.digest}"
+                f"its thresholds, rate and limit are those of {policy.id}, digest {policy.digest}"
             )
-        points = [
-            members("accuracy_by_snr", point, ["snr_db", "accuracy", "accuracy_se"])
-            for point in record["accuracy_by_snr"]
-        ]
         return cls(
             policy=policy,
             bundle_digest=record["bundle_digest"],
-            channel=ChannelProfile(**members("channel", record["channel"], [f.name for f in fields(ChannelProfile)])),
-            objectives=Objectives(**members("objectives", record["objectives"], [f.name for f in fields(Objectives)])),
-            accuracy_by_snr=tuple((point["snr_db"], point["accuracy"], point["accuracy_se"]) for point in points),
+            channel=ChannelProfile(**members("channel", record["channel"], _names(ChannelProfile))),
+            objectives=Objectives(**members("objectives", record["objectives"], _names(Objectives))),
+            accuracy_by_snr=tuple(
+                AccuracyAt(**members("accuracy_by_snr", point, _names(AccuracyAt)))
+                for point in record["accuracy_by_snr"]
+            ),
+            sensitive_below_db=record["sensitive_below_db"],
             provenance=record["provenance"],
         )
 
 
-def _curve(points: Iterable[tuple[float, float, float]]) -> tuple[tuple[float, float, float], ...]:
-    curve = sorted(
-        (
-            real("accuracy_by_snr.snr_db", snr_db),
-            real("accuracy_by_snr.accuracy", accuracy, 0, 1),
-            real("accuracy_by_snr.accuracy_se", error, 0),
-        )
-        for snr_db, accuracy, error in points
-    )
-    snrs = [snr_db for snr_db, _, _ in curve]
+def _names(record: type[ChannelProfile | Objectives | AccuracyAt]) -> list[str]:
+    return [one.name for one in fields(record)]
+
+
+def _curve(points: Iterable[AccuracyAt]) -> tuple[AccuracyAt, ...]:
+    curve = sorted(points, key=lambda point: point.snr_db)
+    snrs = [point.snr_db for point in curve]
     if len(set(snrs)) != len(snrs):
         raise InvalidRequestError(f"accuracy_by_snr has an SNR twice: {snrs}")
     return tuple(curve)

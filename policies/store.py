@@ -21,9 +21,11 @@ from policies.record import ChannelProfile, MeasuredPolicy
 from policies.study import Study
 from thinwire.errors import InvalidRequestError, StoreError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_TIMEOUT_MS = 30_000
 COMPLETE = "complete"
+# What a trial's row holds under the names of `MeasuredPolicy.to_json`.
+_MEASURED = ("thresholds", "symbols_per_token", "max_tokens", "objectives", "accuracy_by_snr", "sensitive_below_db")
 
 _metadata = sa.MetaData()
 _schema_version = sa.Table("schema_version", _metadata, sa.Column("version", sa.Integer, primary_key=True))
@@ -49,8 +51,10 @@ _trials = sa.Table(
     sa.Column("policy_digest", sa.String, nullable=False),
     sa.Column("thresholds", sa.JSON, nullable=False),
     sa.Column("symbols_per_token", sa.Integer, nullable=False),
+    sa.Column("max_tokens", sa.Integer),
     sa.Column("objectives", sa.JSON, nullable=False),
     sa.Column("accuracy_by_snr", sa.JSON, nullable=False),
+    sa.Column("sensitive_below_db", sa.Float),
     sa.Column("provenance", sa.JSON, nullable=False),
     sa.Column("state", sa.String, nullable=False),
     sa.Column("created", sa.DateTime(timezone=True), nullable=False),
@@ -173,11 +177,10 @@ class Store:
                 f"{measured.channel}; study {study.name} is of {study.bundle_digest} on {study.channel}"
             )
         content = measured.to_json()
-        columns = ("thresholds", "symbols_per_token", "objectives", "accuracy_by_snr", "provenance")
         row = {
             "study_id": study.id,
             "policy_digest": measured.policy.digest,
-            **{name: content[name] for name in columns},
+            **{name: content[name] for name in (*_MEASURED, "provenance")},
             "state": COMPLETE,
             "created": datetime.now(UTC),
         }
@@ -299,7 +302,7 @@ def _switch_to_wal(cursor: DBAPICursor) -> None:
 
 
 def _measured(study: Study, row: sa.RowMapping) -> MeasuredPolicy:
-    content = {name: row[name] for name in ("thresholds", "symbols_per_token", "objectives", "accuracy_by_snr")}
+    content = {name: row[name] for name in _MEASURED}
     return MeasuredPolicy.from_json(
         {
             **content,

@@ -67,6 +67,18 @@ class TorchEngine:
         return cls(bundle, load_backbone(bundle), encoder)
 
     @torch.inference_mode()
+    def embed(self, pixels: NDArray[np.uint8]) -> Tokens:
+        """The tokens of ``batch x size x size x 3`` pixels that enter the first block."""
+        return embed(self.model, torch.from_numpy(normalise(pixels, self.bundle.preprocessing)).to(self._device))
+
+    @torch.inference_mode()
+    def run(
+        self, tokens: Tokens, rules: Sequence[Rule | None], first: int = 0, margin_of: Sequence[float] | None = None
+    ) -> tuple[Tokens, Tensor]:
+        """Run blocks from the ``first`` on, as many as there are rules; see `run_layers`."""
+        blocks = list(self.model.blocks[first : first + len(rules)])
+        return run_layers(blocks, tokens, rules, self.bundle.merging, margin_of)
+
     def transform(
         self,
         pixels: NDArray[np.uint8],
@@ -79,10 +91,13 @@ class TorchEngine:
             pixels: ``batch x size x size x 3``.
             rules: one per layer before the split.
             margin_of: thresholds of which to follow the margin; see `run_layers`.
+
+        Raises:
+            ValueError: the number of rules is another than that of the layers before the split.
         """
-        images = torch.from_numpy(normalise(pixels, self.bundle.preprocessing)).to(self._device)
-        blocks = list(self.model.blocks[: self.bundle.split_layer])
-        tokens, counts = run_layers(blocks, embed(self.model, images), rules, self.bundle.merging, margin_of)
+        if len(rules) != self.bundle.split_layer:
+            raise ValueError(f"expected {self.bundle.split_layer} rules, got {len(rules)}")
+        tokens, counts = self.run(self.embed(pixels), rules, margin_of=margin_of)
         return Transformed(tokens, counts, tuple(rule is not None for rule in rules))
 
     @torch.inference_mode()
@@ -92,19 +107,27 @@ class TorchEngine:
         symbols_per_token: int,
         snr_db: float,
         max_channel_uses: int | None = None,
+        max_tokens: int | None = None,
     ) -> list[Encoded]:
-        """Merge further where the cap asks for it, and encode.
+        """Merge further where the policy's limit or the cap asks for it, and encode.
 
         Raises:
             BudgetError: the cap is under the cost of one token.
+            InvalidRequestError: so is the policy's limit.
         """
         tokens = transformed.tokens
         prefix = tokens.prefix.shape[1]
-        before = tokens.counts
-        if max_channel_uses is not None:
-            # No more than there are: a cap may exceed what a tensor's integers hold.
-            present = prefix + tokens.x.shape[1]
-            tokens = self._cap(tokens, min(max_channel_uses // symbols_per_token, present))
+        # No more than there are: a cap may exceed what a tensor's integers hold.
+        present = prefix + tokens.x.shape[1]
+        wanted = present if max_tokens is None else min(max_tokens, present)
+        if wanted < self._least:
+            raise InvalidRequestError(f"max_tokens must be at least {self._least} for this bundle, got {max_tokens}")
+        before = tokens.counts.clamp_max(wanted - prefix)
+        room = present if max_channel_uses is None else max_channel_uses // symbols_per_token
+        if room < self._least:
+            raise BudgetError(f"the cap leaves room for {room} tokens; the least that can be sent is {self._least}")
+        if min(room, wanted) < present:
+            tokens = self._merge_down_to(tokens, min(room, wanted))
         x = torch.cat((tokens.prefix, tokens.x), dim=1)
         valid = torch.cat((tokens.valid.new_ones(tokens.prefix.shape[:2]), tokens.valid), dim=1)
         batch = len(x)
@@ -128,12 +151,14 @@ class TorchEngine:
             for i in range(batch)
         ]
 
-    def _cap(self, tokens: Tokens, limit: int) -> Tokens:
-        prefix = tokens.prefix.shape[1]
+    @property
+    def _least(self) -> int:
+        prefix = self.bundle.prefix_tokens
         # A head that reads the class token can do with that alone.
-        least = prefix if prefix and self.model.global_pool == "token" else prefix + 1
-        if limit < least:
-            raise BudgetError(f"the cap leaves room for {limit} tokens; the least that can be sent is {least}")
+        return prefix if prefix and self.model.global_pool == "token" else prefix + 1
+
+    def _merge_down_to(self, tokens: Tokens, limit: int) -> Tokens:
+        prefix = tokens.prefix.shape[1]
         limits = torch.full_like(tokens.counts, max(1, limit - prefix))
         tokens = merge_down_to(tokens, limits, self.bundle.merging.weight)
         return tokens.without_patches() if limit == prefix else tokens
@@ -159,4 +184,4 @@ class TorchEngine:
         """Turn one image into symbols; see `edge.engine.Engine.encode`."""
         self.check(policy)
         transformed = self.transform(pixels[None], rules_for(policy.thresholds))
-        return self.transmit(transformed, policy.symbols_per_token, snr_db, max_channel_uses)[0]
+        return self.transmit(transformed, policy.symbols_per_token, snr_db, max_channel_uses, policy.max_tokens)[0]

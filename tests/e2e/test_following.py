@@ -20,7 +20,7 @@ from edge.service import EdgeService
 from edge.torch_engine.engine import TorchEngine
 from policies.front import Front, FrontFile
 from policies.policy import Policy
-from policies.record import ChannelProfile, MeasuredPolicy, Objectives
+from policies.record import AccuracyAt, ChannelProfile, MeasuredPolicy, Objectives
 from tests.e2e.peers import PATIENCE_S, PICTURE, classify, frames_of
 from thinwire.bundle import FRONT
 from thinwire.logs import JsonFormatter
@@ -39,8 +39,8 @@ def bundle_fixture(tiny_bundle, tmp_path):
     """The tiny bundle with a front of the two policies."""
 
     def measured(policy, uses, poor, rich):
-        objectives = Objectives(rich, 0.01, 100, 0.1, uses, uses, uses / policy.symbols_per_token, 1.0, 0.0)
-        curve = ((-5.0, poor, 0.01), (20.0, rich, 0.01))
+        objectives = Objectives(rich, 0.01, 100, 0.1, uses, uses, uses / policy.symbols_per_token, 1.0, 0.0, 0.0, 0.01)
+        curve = tuple(AccuracyAt(snr, one, 0.01, 0.0, 0.01) for snr, one in ((-5.0, poor), (20.0, rich)))
         return MeasuredPolicy(policy, tiny_bundle.digest, ChannelProfile("awgn", 20.0), objectives, curve)
 
     bundle = replace(tiny_bundle, folder=tmp_path / "bundle")

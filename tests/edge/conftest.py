@@ -14,7 +14,7 @@ from edge.link_client import LinkClient
 from edge.service import EdgeService
 from policies.front import Front, FrontFile
 from policies.policy import Policy
-from policies.record import ChannelProfile, MeasuredPolicy, Objectives
+from policies.record import AccuracyAt, ChannelProfile, MeasuredPolicy, Objectives
 from tests.edge.fakes import LABELS, PATCHES, FakeCloud, FakeEngine, Relay
 from thinwire.bundle import FRONT, Bundle, Codec, Merging, Reference
 from thinwire.images import Preprocessing
@@ -26,8 +26,10 @@ def _measured(bundle: Bundle, threshold: float, rate: int, p95: int, accuracy_by
         policy=Policy.create((threshold, threshold), rate),
         bundle_digest=bundle.digest,
         channel=ChannelProfile("awgn", 10.0),
-        objectives=Objectives(accuracy_by_snr[10.0], 0.01, 1000, 0.25, p95 * 0.9, p95, p95 / rate, 1.0, 0.0),
-        accuracy_by_snr=tuple((snr_db, accuracy, 0.01) for snr_db, accuracy in accuracy_by_snr.items()),
+        objectives=Objectives(accuracy_by_snr[10.0], 0.01, 1000, 0.25, p95 * 0.9, p95, p95 / rate, 1.0, 0.0, 0.0, 0.01),
+        accuracy_by_snr=tuple(
+            AccuracyAt(snr_db, accuracy, 0.01, 0.0, 0.01) for snr_db, accuracy in accuracy_by_snr.items()
+        ),
     )
 
 

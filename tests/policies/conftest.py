@@ -6,14 +6,20 @@ from typing import Any
 import pytest
 
 from policies.policy import Policy
-from policies.record import ChannelProfile, MeasuredPolicy, Objectives
+from policies.record import AccuracyAt, ChannelProfile, MeasuredPolicy, Objectives
 
 BUNDLE_DIGEST = "b" * 64
 
 
 def _measured(
-    thresholds: tuple[float, ...] = (0.9, 0.8), symbols_per_token: int = 8, curve: Any = (), **objectives: Any
+    thresholds: tuple[float, ...] = (0.9, 0.8),
+    symbols_per_token: int = 8,
+    curve: Any = (),
+    max_tokens: int | None = None,
+    sensitive_below_db: float | None = None,
+    **objectives: Any,
 ) -> MeasuredPolicy:
+    """Each point of the curve is an SNR, an accuracy and its standard error."""
     figures = {
         "accuracy": 0.7,
         "accuracy_se": 0.01,
@@ -24,13 +30,16 @@ def _measured(
         "tokens": 12.5,
         "tokens_sd": 2.5,
         "capped_share": 0.05,
+        "accuracy_change": -0.02,
+        "accuracy_change_se": 0.005,
     }
     return MeasuredPolicy(
-        policy=Policy.create(thresholds, symbols_per_token),
+        policy=Policy.create(thresholds, symbols_per_token, max_tokens),
         bundle_digest=BUNDLE_DIGEST,
         channel=ChannelProfile("awgn", 10.0),
         objectives=Objectives(**(figures | objectives)),
-        accuracy_by_snr=curve,
+        accuracy_by_snr=tuple(AccuracyAt(*point, change=-0.03, change_se=0.004) for point in curve),
+        sensitive_below_db=sensitive_below_db,
         provenance={"data_digest": "d" * 64, "split": "select", "seed": 7, "versions": {"thinwire": "0.1.0"}},
     )
 

@@ -20,11 +20,23 @@ snr_points = st.tuples(st.floats(-30, 60), st.floats(0, 1), st.floats(0, 1))
     thresholds=st.lists(st.floats(-1, 2), min_size=1, max_size=4),
     symbols=st.integers(1, 64),
     curve=st.lists(snr_points, max_size=4, unique_by=lambda point: point[0]),
+    limit=st.none() | st.integers(1, 64),
+    below=st.none() | st.floats(-30, 60),
     accuracy=st.floats(0, 1),
     uses=st.floats(0, 1e6),
+    latency=st.none() | st.floats(0, 1e6),
 )
-def test_json_keeps_everything(measured, thresholds, symbols, curve, accuracy, uses):
-    before = measured(tuple(thresholds), symbols, tuple(curve), accuracy=accuracy, channel_uses=uses)
+def test_json_keeps_everything(measured, thresholds, symbols, curve, limit, below, accuracy, uses, latency):
+    before = measured(
+        tuple(thresholds),
+        symbols,
+        tuple(curve),
+        limit,
+        below,
+        accuracy=accuracy,
+        channel_uses=uses,
+        latency_ms=latency,
+    )
     after = MeasuredPolicy.from_json(json.loads(json.dumps(before.to_json(), allow_nan=False)))
     assert after == before
     assert after.policy.digest == before.policy.digest
@@ -37,15 +49,23 @@ def test_the_json_form_has_the_members_that_lists_show(measured):
         "digest",
         "thresholds",
         "symbols_per_token",
+        "max_tokens",
         "objectives",
         "accuracy_by_snr",
+        "sensitive_below_db",
         "channel",
         "bundle_digest",
         "provenance",
     ]
     assert content["id"] == f"p-{content['digest'][:10]}"
     assert content["thresholds"] == [0.9, 0.8]
-    assert content["accuracy_by_snr"][1] == {"snr_db": 10.0, "accuracy": 0.7, "accuracy_se": 0.01}
+    assert content["accuracy_by_snr"][1] == {
+        "snr_db": 10.0,
+        "accuracy": 0.7,
+        "accuracy_se": 0.01,
+        "change": -0.03,
+        "change_se": 0.004,
+    }
     assert content["channel"] == {"model": "awgn", "snr_db": 10.0, "control_rate": 1.0}
     assert set(content["objectives"]) == {
         "accuracy",
@@ -57,6 +77,10 @@ def test_the_json_form_has_the_members_that_lists_show(measured):
         "tokens",
         "tokens_sd",
         "capped_share",
+        "accuracy_change",
+        "accuracy_change_se",
+        "latency_ms",
+        "latency_ms_se",
     }
 
 
@@ -78,7 +102,7 @@ def test_accuracy_at_no_snr_is_refused(measured, curve):
 
 
 def test_the_curve_is_kept_by_rising_snr(measured):
-    assert measured(curve=CURVE[::-1]).accuracy_by_snr == CURVE
+    assert [point.snr_db for point in measured(curve=CURVE[::-1]).accuracy_by_snr] == [0.0, 10.0, 20.0]
 
 
 def test_an_snr_twice_is_refused(measured):

@@ -1,5 +1,7 @@
 """The engine: batches, caps, rates, and what it refuses."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -64,3 +66,29 @@ def test_a_cap_under_one_token_is_refused(options, cap):
 def test_a_policy_of_another_bundle_is_refused(policy, message):
     with pytest.raises(InvalidRequestError, match=message):
         make_engine().encode(random_pixels(1)[0], policy, 10.0)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 5, 24, 25, 10**9])
+def test_a_policy_may_limit_the_tokens(limit):
+    engine = make_engine(class_token=False, global_pool="avg")
+    for image in random_pixels(4):
+        free = engine.encode(image, MERGING, 10.0)
+        limited = engine.encode(image, replace(MERGING, max_tokens=limit), 10.0)
+        assert len(limited.symbols) == min(limit, len(free.symbols))
+        assert limited.sizes.sum() == 25
+        # The policy's own limit is no cap; a tighter budget is.
+        assert not limited.capped
+        tighter = engine.encode(image, replace(MERGING, max_tokens=limit), 10.0, 4)
+        assert tighter.capped == (len(limited.symbols) > 1)
+        assert limited.edge_gmacs <= free.edge_gmacs + 1e-4
+
+
+def test_a_limit_counts_the_class_token():
+    engine = make_engine()
+    assert len(engine.encode(random_pixels(1)[0], replace(MERGING, max_tokens=3), 10.0).symbols) == 3
+
+
+def test_a_limit_below_what_the_head_needs_is_refused():
+    engine = make_engine(global_pool="avg")
+    with pytest.raises(InvalidRequestError, match="max_tokens must be at least 2"):
+        engine.encode(random_pixels(1)[0], replace(MERGING, max_tokens=1), 10.0)
