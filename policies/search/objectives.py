@@ -1,0 +1,122 @@
+"""What a search optimises, and the scale on which it weighs one objective against another."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from policies.record import Objectives
+from thinwire.errors import InvalidRequestError
+
+# A policy that costs more than ten points of accuracy is of no use to anybody.
+WORST_ACCURACY_CHANGE = -0.1
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One objective.
+
+    Attributes:
+        name: as users ask for it.
+        value: reads it from what was measured.
+        error: reads its standard error; 0 for what is exact given the images.
+        maximise: whether more is better.
+    """
+
+    name: str
+    value: Callable[[Objectives], float | None]
+    error: Callable[[Objectives], float | None]
+    maximise: bool = False
+
+
+def _exact(_: Objectives) -> float:
+    return 0.0
+
+
+OBJECTIVES = {
+    objective.name: objective
+    for objective in (
+        Objective("accuracy", lambda o: o.accuracy_change, lambda o: o.accuracy_change_se, maximise=True),
+        Objective("edge_gmacs", lambda o: o.edge_gmacs, _exact),
+        Objective("channel_uses", lambda o: o.channel_uses, _exact),
+        Objective("tokens", lambda o: o.tokens, _exact),
+        Objective("latency_ms", lambda o: o.latency_ms, lambda o: o.latency_ms_se),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Objectives as utilities: 0 at the reference point, 1 at the ideal, more is better.
+
+    Fixed before a search begins, so that hypervolumes of different searches can be compared.
+
+    Attributes:
+        names: of the objectives, in order.
+        worst: the reference point: what is worse counts for nothing.
+        best: the ideal.
+
+    Raises:
+        InvalidRequestError: there is no such objective, one stands twice, or its worst is no worse than its best.
+    """
+
+    names: tuple[str, ...]
+    worst: tuple[float, ...]
+    best: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.names if name not in OBJECTIVES]
+        if unknown or len(set(self.names)) < len(self.names) or len(self.names) < 2:
+            raise InvalidRequestError(
+                f"expected two or more different objectives of {', '.join(OBJECTIVES)}, got {', '.join(self.names)}"
+            )
+        for name, worst, best in zip(self.names, self.worst, self.best, strict=True):
+            if (best > worst) != OBJECTIVES[name].maximise or best == worst:
+                raise InvalidRequestError(f"{name}: the worst, {worst:g}, must be worse than the best, {best:g}")
+
+    @classmethod
+    def of_unmerged(cls, names: Sequence[str], unmerged: Objectives) -> "Scale":
+        """The scale of a model: from the cost of its unmerged reference to none, and from ten points lost to none.
+
+        Raises:
+            InvalidRequestError: as for `Scale`, or an objective was not measured of the unmerged model.
+        """
+        worst, best = [], []
+        for name in names:
+            if name == "accuracy":
+                worst.append(WORST_ACCURACY_CHANGE)
+            elif name in OBJECTIVES:
+                worst.append(_given(name, OBJECTIVES[name].value(unmerged)))
+            else:
+                worst.append(0.0)
+            best.append(0.0)
+        return cls(tuple(names), tuple(worst), tuple(best))
+
+    def utilities(self, measured: Objectives) -> NDArray[np.float64]:
+        """The utility of each objective.
+
+        Raises:
+            InvalidRequestError: one was not measured.
+        """
+        values = np.array([_given(name, OBJECTIVES[name].value(measured)) for name in self.names])
+        worst = np.array(self.worst)
+        utilities: NDArray[np.float64] = (values - worst) / (np.array(self.best) - worst)
+        return utilities
+
+    def variances(self, measured: Objectives) -> NDArray[np.float64]:
+        """The variance of each utility; 0 for what is exact."""
+        errors = np.array([_given(name, OBJECTIVES[name].error(measured)) for name in self.names])
+        variances: NDArray[np.float64] = (errors / (np.array(self.best) - np.array(self.worst))) ** 2
+        return variances
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON form, for a study's settings."""
+        return {"names": list(self.names), "worst": list(self.worst), "best": list(self.best)}
+
+
+def _given(name: str, value: float | None) -> float:
+    if value is None:
+        raise InvalidRequestError(f"the objective {name} was not measured")
+    return value

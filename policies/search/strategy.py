@@ -1,0 +1,100 @@
+"""How a search picks the next policy: the interface, and the two strategies that learn nothing."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import qmc
+
+from policies.policy import Policy
+from policies.search.space import SearchSpace
+
+# Different points can be one policy; past this many of them in a row the space is as good as exhausted.
+MOST_REPEATS = 1000
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a search learnt of one policy.
+
+    Attributes:
+        policy: what was tried.
+        utilities: one per objective, more is better; see `policies.search.objectives.Scale`.
+        variances: of the utilities' estimates; 0 for what is exact.
+    """
+
+    policy: Policy
+    utilities: NDArray[np.float64]
+    variances: NDArray[np.float64]
+
+
+class ExhaustedError(Exception):
+    """There is nothing new to try."""
+
+
+class Strategy(Protocol):
+    """Picks policies. What it answers depends on its arguments and its seed alone, so that a search can resume."""
+
+    def suggest(self, observed: Sequence[Observation], pending: Sequence[Policy]) -> Policy | None:
+        """The next policy to try.
+
+        Args:
+            observed: what is known, in the order in which it was tried.
+            pending: what is being tried now.
+
+        Returns:
+            a policy that is neither observed nor pending, or None to wait for what is pending.
+
+        Raises:
+            ExhaustedError: there is nothing new to try.
+        """
+        ...
+
+
+class RandomSearch:
+    """Independent uniform points."""
+
+    def __init__(self, space: SearchSpace, seed: int) -> None:
+        self._space = space
+        self._seed = seed
+
+    def suggest(self, observed: Sequence[Observation], pending: Sequence[Policy]) -> Policy:
+        """See `Strategy`."""
+        generator = np.random.default_rng(self._seed)
+        points = (generator.random(self._space.dimensions) for _ in count())
+        return first_new(self._space, points, observed, pending)
+
+
+class SobolSearch:
+    """A scrambled Sobol sequence, which fills the space more evenly than random points."""
+
+    def __init__(self, space: SearchSpace, seed: int) -> None:
+        self._space = space
+        self._seed = seed
+
+    def suggest(self, observed: Sequence[Observation], pending: Sequence[Policy]) -> Policy:
+        """See `Strategy`."""
+        sequence = qmc.Sobol(self._space.dimensions, rng=np.random.default_rng(self._seed))
+        return first_new(self._space, (sequence.random(1)[0] for _ in count()), observed, pending)
+
+
+def first_new(
+    space: SearchSpace,
+    points: Iterator[NDArray[np.float64]],
+    observed: Sequence[Observation],
+    pending: Sequence[Policy],
+) -> Policy:
+    """The first of these points whose policy was not tried yet.
+
+    Raises:
+        ExhaustedError: a thousand points more than were tried bring nothing new.
+    """
+    tried = {observation.policy.digest for observation in observed} | {policy.digest for policy in pending}
+    for _ in range(len(tried) + MOST_REPEATS):
+        policy = space.policy(next(points))
+        if policy.digest not in tried:
+            return policy
+    raise ExhaustedError
