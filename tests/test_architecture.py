@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 # A room imports itself and rooms of a lower rank.
 RANKS = {"thinwire": 0, "policies": 1, "channel": 2, "edge": 2, "cloud": 2, "offline": 3, "deploy": 4, "benchmarks": 5}
 TORCH = ("torch", "timm", "torchvision", "transformers", "safetensors.torch")
-TORCH_HOMES = ("edge/torch_engine/", "cloud/", "offline/", "benchmarks/", "thinwire/nn/")
+TORCH_HOMES = ("edge/torch_engine/", "cloud/", "offline/", "benchmarks/", "thinwire/nn/", "policies/search/")
 # The command line imports torch when a command needs it.
 TORCH_WHEN_CALLED = ("deploy/cli/",)
 ONLY_HOMES = {"botorch": ("policies/search/",), "gpytorch": ("policies/search/",), "sqlalchemy": ("policies/store.py",)}
