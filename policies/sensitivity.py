@@ -1,6 +1,7 @@
 """Which policies need a better channel than the unmerged model does."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from policies.record import AccuracyAt
 
@@ -30,7 +31,7 @@ def sensitive_below(curve: Sequence[AccuracyAt], at_db: float) -> float | None:
     found: float | None = None
     points = sorted((point for point in curve if point.snr_db <= at_db), key=lambda point: point.snr_db)
     # From the lowest SNR up: the run of points that fall faster ends at the first that does not.
-    for lower, upper in zip(points, points[1:], strict=False):
+    for lower, upper in pairwise(points):
         error = (lower.change_se**2 + home.change_se**2) ** 0.5
         if home.change - lower.change <= max(LEAST_FALL, STANDARD_ERRORS * error):
             break

@@ -41,9 +41,10 @@ class BayesianSearch:
     """A Gaussian process per objective, and the expected gain of hypervolume over the noisy front so far.
 
     The kernel is Matern-5/2 with a length scale per coordinate under BoTorch's dimension-scaled prior. Measured
-    variances go into the model, so that a lucky trial does not pass for a good one. The acquisition is qLogNEHVI (Daulton
-    et al., 2021; Ament et al., 2023), which integrates over what the front may truly be. "ehvi" is the expected
-    hypervolume improvement that the paper names: it takes what was observed for the truth, as if the data had no noise.
+    variances go into the model, so that a lucky trial does not pass for a good one. The acquisition is qLogNEHVI
+    (Daulton et al., 2021; Ament et al., 2023), which integrates over what the front may truly be. "ehvi" is the
+    expected hypervolume improvement that the paper names: it takes what was observed for the truth, as if the data had
+    no noise.
 
     Args:
         space: where to search.
