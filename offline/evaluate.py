@@ -1,7 +1,7 @@
 """Measuring a policy on labelled images, through the engine, the channel and the classifier that serve."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,9 +20,11 @@ from edge.torch_engine.engine import TorchEngine, Transformed
 from edge.torch_engine.matching import Rule
 from edge.torch_engine.vit import rules_for
 from offline.data import LabelledImages
+from offline.prepared import PreparedImages
 from policies.policy import Policy
 from policies.record import ChannelProfile, Objectives
 from thinwire.bundle import Bundle
+from thinwire.errors import BundleError, InvalidRequestError
 from thinwire.frames import count_uses
 
 LINK_ID = "evaluate"
@@ -59,8 +61,18 @@ class Measurement:
         """The 95% quantile of the channel uses: the smallest count that 95% of the frames keep within."""
         return int(np.quantile(self.uses, 0.95, method="inverted_cdf"))
 
-    def objectives(self) -> Objectives:
-        """The figures that the store keeps; measure with the cap at the uncapped `uses_p95` first."""
+    def change_from(self, unmerged: "Measurement") -> tuple[float, float]:
+        """Accuracy less the unmerged model's on the same images and noise, and that difference's standard error."""
+        differences = self.correct.astype(float) - unmerged.correct
+        return float(differences.mean()), float(differences.std() / np.sqrt(len(differences)))
+
+    def objectives(self, unmerged: "Measurement") -> Objectives:
+        """The figures that the store keeps; measure with the cap at the uncapped `uses_p95` first.
+
+        Args:
+            unmerged: what the unmerged reference gave on the same images, channel and noise.
+        """
+        change, change_se = self.change_from(unmerged)
         return Objectives(
             accuracy=self.accuracy,
             accuracy_se=self.accuracy_se,
@@ -71,95 +83,107 @@ class Measurement:
             tokens=float(self.tokens.mean()),
             tokens_sd=float(self.tokens.std()),
             capped_share=float(self.capped.mean()),
+            accuracy_change=change,
+            accuracy_change_se=change_se,
         )
 
 
 class Evaluator:
     """Measures policies of one bundle on one set of images.
 
-    Every policy meets the same images, and every image the same keyed noise.
+    Every policy meets the same images, and every image the same keyed noise. What does not depend on the policy is
+    computed once; see `offline.prepared`.
 
     Args:
         bundle: whose engine and classifier these are.
         engine: the device's side.
         classifier: the cloud's side.
         images: what to measure on.
-        batch: images at once; it changes no result beyond float rounding.
     """
 
     def __init__(
-        self,
-        bundle: Bundle,
-        engine: TorchEngine,
-        classifier: TorchClassifier,
-        images: LabelledImages,
-        batch: int = 128,
+        self, bundle: Bundle, engine: TorchEngine, classifier: TorchClassifier, images: LabelledImages
     ) -> None:
         self.bundle = bundle
         self.engine = engine
         self.classifier = classifier
         self.images = images
-        self._batch = batch
+        self._prepared = PreparedImages(engine, images.pixels)
+        self._unmerged: dict[tuple[ChannelProfile, int], Measurement] = {}
 
     @classmethod
     def load(cls, bundle: Bundle, images: LabelledImages) -> "Evaluator":
         """An evaluator of a bundle's own weights."""
         return cls(bundle, TorchEngine.load(bundle), TorchClassifier.load(bundle), images)
 
-    def transform(self, rules: Sequence[Rule | None]) -> list[Transformed]:
-        """The images after the device's blocks, in batches; rates, SNRs and caps can share it."""
-        return list(self._transform(rules))
-
-    def _transform(self, rules: Sequence[Rule | None]) -> Iterator[Transformed]:
-        for start in range(0, len(self.images), self._batch):
-            yield self.engine.transform(self.images.pixels[start : start + self._batch], rules)
+    def transform(self, rules: Sequence[Rule | None]) -> list[tuple[NDArray[np.int64], Transformed]]:
+        """The images after the device's blocks, in parts with their indices; rates, SNRs and caps can share it."""
+        return list(self._prepared.transform(rules))
 
     def measure_policy(
         self, policy: Policy, channel: ChannelProfile | None, seed: int, max_channel_uses: int | None = None
     ) -> Measurement:
         """Measure one policy; see `measure`."""
         self.engine.check(policy)
-        rules = rules_for(policy.thresholds)
-        return self.measure(self._transform(rules), policy.symbols_per_token, channel, seed, max_channel_uses)
+        parts = self._prepared.transform(rules_for(policy.thresholds))
+        return self.measure(parts, policy.symbols_per_token, channel, seed, max_channel_uses, policy.max_tokens)
+
+    def unmerged(self, channel: ChannelProfile, seed: int) -> Measurement:
+        """What the bundle's unmerged reference gives; measured once.
+
+        Raises:
+            BundleError: the bundle has no reference.
+        """
+        if (channel, seed) not in self._unmerged:
+            reference = self.bundle.reference
+            if reference is None:
+                raise BundleError(f"bundle {self.bundle.name} has no unmerged reference to compare with")
+            policy = Policy.unmerged(self.bundle.split_layer, reference.symbols_per_token)
+            self._unmerged[channel, seed] = self.measure_policy(policy, channel, seed)
+        return self._unmerged[channel, seed]
 
     def measure(
         self,
-        transformed: Iterator[Transformed] | Sequence[Transformed],
+        parts: Iterable[tuple[NDArray[np.int64], Transformed]],
         symbols_per_token: int,
         channel: ChannelProfile | None,
         seed: int,
         max_channel_uses: int | None = None,
+        max_tokens: int | None = None,
     ) -> Measurement:
         """Encode, send, decode and classify.
 
         Args:
-            transformed: what `transform` gave.
+            parts: what `transform` gave.
             symbols_per_token: the rate.
             channel: model and SNR, or None to bypass codec and channel (uses are counted all the same).
             seed: of the keyed noise.
             max_channel_uses: the cap.
+            max_tokens: the policy's own limit.
         """
-        logits: list[NDArray[np.float32]] = []
-        encoded: list[Encoded] = []
-        for batch in transformed:
+        logits = np.zeros((len(self.images), len(self.bundle.labels)), dtype=np.float32)
+        encoded: dict[int, Encoded] = {}
+        for images, part in parts:
             snr_db = self.bundle.codec.snr_db[1] if channel is None else channel.snr_db
-            frames = self.engine.transmit(batch, symbols_per_token, snr_db, max_channel_uses)
-            names = self.images.names[len(encoded) : len(encoded) + len(frames)]
+            frames = self.engine.transmit(part, symbols_per_token, snr_db, max_channel_uses, max_tokens)
             if channel is None:
-                logits.append(self._bypass(batch, frames))
+                logits[images] = self._bypass(part, frames)
             else:
-                received = [self._send(frame, name, channel, seed) for frame, name in zip(frames, names, strict=True)]
-                logits.append(self.classifier.classify_frames(received))
-            encoded += frames
-        scores = np.concatenate(logits)
-        tokens = np.array([len(frame.symbols) for frame in encoded])
+                received = [
+                    self._send(frame, self.images.names[image], channel, seed)
+                    for image, frame in zip(images, frames, strict=True)
+                ]
+                logits[images] = self.classifier.classify_frames(received)
+            encoded.update(zip(images.tolist(), frames, strict=True))
+        frames = [encoded[image] for image in range(len(self.images))]
+        tokens = np.array([len(frame.symbols) for frame in frames])
         return Measurement(
-            logits=scores,
-            correct=scores.argmax(1) == self.images.labels,
+            logits=logits,
+            correct=logits.argmax(1) == self.images.labels,
             tokens=tokens,
             uses=np.array([count_uses(int(count), symbols_per_token).total for count in tokens]),
-            capped=np.array([frame.capped for frame in encoded]),
-            edge_gmacs=np.array([frame.edge_gmacs for frame in encoded]),
+            capped=np.array([frame.capped for frame in frames]),
+            edge_gmacs=np.array([frame.edge_gmacs for frame in frames]),
         )
 
     def _send(self, frame: Encoded, name: str, channel: ChannelProfile, seed: int) -> ReceivedTokens:
@@ -177,8 +201,8 @@ class Evaluator:
     @torch.inference_mode()
     def _bypass(self, batch: Transformed, frames: Sequence[Encoded]) -> NDArray[np.float32]:
         tokens = batch.tokens
-        if any(frame.capped for frame in frames):
-            raise ValueError("a cap has no meaning without a channel")
+        if [len(frame.symbols) for frame in frames] != (tokens.counts + tokens.prefix.shape[1]).tolist():
+            raise InvalidRequestError("neither a cap nor a limit on the tokens has a meaning without a channel")
         valid = torch.cat((tokens.valid.new_ones(tokens.prefix.shape[:2]), tokens.valid), dim=1)
         x = torch.cat((tokens.prefix, tokens.x), dim=1)
         model, split = self.engine.model, self.bundle.split_layer

@@ -1,9 +1,11 @@
 """A batch of token sets of different sizes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,40 @@ class Tokens:
     def all_sizes(self) -> Tensor:
         """``batch x (P + N)`` sizes with those of the prefix, which are 1."""
         return torch.cat((self.sizes.new_ones(self.prefix.shape[:2]), self.sizes), dim=1)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["Tokens"]) -> "Tokens":
+        """One batch of several, padded to the longest."""
+        longest = max(part.x.shape[1] for part in parts)
+        return cls(
+            prefix=torch.cat([part.prefix for part in parts]),
+            x=torch.cat([pad(part.x, (0, 0, 0, longest - part.x.shape[1])) for part in parts]),
+            counts=torch.cat([part.counts for part in parts]),
+            # Padding has a size too, since the encoder takes the logarithm before it masks.
+            sizes=torch.cat([pad(part.sizes, (0, longest - part.sizes.shape[1]), value=1) for part in parts]),
+            origin=torch.cat([part.origin for part in parts]),
+            margin=torch.cat([part.margin for part in parts]),
+        )
+
+    def take(self, images: Tensor) -> "Tokens":
+        """Some of the images, by their int64 indices."""
+        return Tokens(
+            self.prefix[images],
+            self.x[images],
+            self.counts[images],
+            self.sizes[images],
+            self.origin[images],
+            self.margin[images],
+        )
+
+    def split(self, images: int) -> list["Tokens"]:
+        """Consecutive parts of so many images, the last of what is left."""
+        return [self.take(part) for part in torch.arange(len(self.x), device=self.x.device).split(images)]
+
+    def trimmed(self) -> "Tokens":
+        """Without the rows that pad every image."""
+        longest = int(self.counts.max())
+        return replace(self, x=self.x[:, :longest], sizes=self.sizes[:, :longest])
 
     def without_patches(self) -> "Tokens":
         """Only the prefix tokens; every patch's origin becomes far below zero."""
