@@ -162,7 +162,14 @@ class Store:
             for row in rows
         )
 
-    def add_trial(self, study: Study, measured: MeasuredPolicy) -> bool:
+    def add_trial(
+        self,
+        study: Study,
+        measured: MeasuredPolicy,
+        source: str = "",
+        seconds: float | None = None,
+        suggesting_seconds: float | None = None,
+    ) -> bool:
         """Keep what was measured, in a transaction of its own.
 
         Returns:

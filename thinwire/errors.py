@@ -104,6 +104,15 @@ class StoreError(ThinwireError):
     title = "Policy store unavailable"
 
 
+class EvaluationError(ThinwireError):
+    """A policy could not be measured; what was measured before it is kept."""
+
+    code = "evaluation_failed"
+    http_status = 500
+    grpc_status = "INTERNAL"
+    title = "Evaluation failed"
+
+
 class UnavailableError(ThinwireError):
     """A peer on the link does not answer; the request may be sent again."""
 

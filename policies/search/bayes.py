@@ -1,32 +1,36 @@
 """Multi-objective Bayesian optimisation, by BoTorch."""
 
+import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from contextlib import contextmanager
+from typing import Any, Literal
 
-import gpytorch
 import numpy as np
 import torch
-from botorch.acquisition import AcquisitionFunction
-from botorch.acquisition.multi_objective.logei import (
-    qLogExpectedHypervolumeImprovement,
-    qLogNoisyExpectedHypervolumeImprovement,
-)
-from botorch.exceptions import BotorchWarning
+from botorch.acquisition.acquisition import AcquisitionFunction
+from botorch.acquisition.multi_objective import logei
+from botorch.exceptions.errors import ModelFittingError
+from botorch.exceptions.warnings import BotorchWarning
 from botorch.fit import fit_gpytorch_mll
-from botorch.models import ModelListGP, SingleTaskGP
-from botorch.models.transforms import Standardize
+from botorch.models.gp_regression import SingleTaskGP
+from botorch.models.model_list_gp_regression import ModelListGP
+from botorch.models.transforms.outcome import Standardize
 from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scaled_prior
-from botorch.optim import optimize_acqf
-from botorch.sampling import SobolQMCNormalSampler
-from botorch.utils.multi_objective.box_decompositions import FastNondominatedPartitioning
+from botorch.optim.optimize import optimize_acqf
+from botorch.sampling.normal import SobolQMCNormalSampler
+from botorch.utils.multi_objective.box_decompositions.non_dominated import FastNondominatedPartitioning
 from gpytorch.mlls import SumMarginalLogLikelihood
+from gpytorch.utils.warnings import GPInputWarning, NumericalWarning
+from linear_operator.utils.errors import NanError, NotPSDError
 from numpy.typing import NDArray
 from torch import Tensor
 
 from policies.policy import Policy
 from policies.search.space import SearchSpace
-from policies.search.strategy import Observation, SobolSearch, first_new
+from policies.search.strategy import Observation, SobolSearch, Suggestion, first_new
+
+log = logging.getLogger(__name__)
 
 Acquisition = Literal["qlognehvi", "ehvi"]
 # A variance for what is exact: a Gaussian process needs some, and a thousandth of the scale is below any interest.
@@ -35,6 +39,11 @@ EXACT_VARIANCE = 1e-6
 DRAWS = 128
 RAW_POINTS = 256
 RESTARTS = 6
+
+# BoTorch would compile a kernel in C++ when it is first used: 40 s, a warning where there is no compiler, and other
+# digits on every machine (-march=native), so that a search resumed elsewhere would go another way. It has no option;
+# this is its own mark of having tried.
+logei._load_attempted = True
 
 
 class BayesianSearch:
@@ -52,10 +61,6 @@ class BayesianSearch:
         seed: of the first points and of all sampling.
         start: trials of a Sobol sequence before the first model.
         acquisition: what to maximise.
-
-    Attributes:
-        length_scales: of the latest model, ``objectives x dimensions``, where 1 is the width of the cube; None before
-            the first.
     """
 
     def __init__(
@@ -66,45 +71,51 @@ class BayesianSearch:
         start: int | None = None,
         acquisition: Acquisition = "qlognehvi",
     ) -> None:
-        self._space = space
+        self.space = space
         self._seed = seed
         self._start = 2 * (space.dimensions + 1) if start is None else start
         self._acquisition = acquisition
         self._reference = torch.zeros(objectives, dtype=torch.double)
         self._sobol = SobolSearch(space, seed)
-        self.length_scales: NDArray[np.float64] | None = None
 
-    def suggest(self, observed: Sequence[Observation], pending: Sequence[Policy]) -> Policy:
+    def suggest(self, observed: Sequence[Observation], pending: Sequence[Policy]) -> Suggestion:
         """See `policies.search.strategy.Strategy`."""
         number = len(observed) + len(pending)
         if number < self._start or len(observed) < 2:
             return self._sobol.suggest(observed, pending)
-        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-            # Retries of a fit that did not converge at once; the last attempt raises.
-            warnings.simplefilter("ignore", BotorchWarning)
-            warnings.simplefilter("ignore", gpytorch.utils.warnings.GPInputWarning)
-            warnings.simplefilter("ignore", gpytorch.utils.warnings.NumericalWarning)
-            torch.manual_seed(self._seed * 100_003 + number)
-            candidates = self._candidates(observed, pending)
+        try:
+            with _seeded(self._seed * 100_003 + number):
+                candidates = self._candidates(observed, pending)
+        except (ModelFittingError, NanError, NotPSDError) as error:
+            log.warning("no model of %d trials (%s): the next point is of the Sobol sequence", len(observed), error)
+            return self._sobol.suggest(observed, pending)
         # Distinct points can be one policy; then the next best local maximum is tried, and at last any point.
-        return first_new(self._space, self._then_anywhere(candidates), observed, pending)
+        policy = first_new(self.space, self._then_anywhere(candidates), observed, pending)
+        return Suggestion(policy, self._acquisition)
+
+    def length_scales(self, observed: Sequence[Observation]) -> NDArray[np.float64]:
+        """See `policies.search.strategy.Strategy`; 1 is the width of the cube."""
+        with _seeded(self._seed):
+            model = fit(*self._tensors(observed))
+        return np.stack([length_scales(one).numpy() for one in model.models])
 
     def _then_anywhere(self, candidates: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
         yield from candidates
         generator = np.random.default_rng((self._seed, len(candidates)))
         while True:
-            yield generator.random(self._space.dimensions)
+            yield generator.random(self.space.dimensions)
+
+    def _tensors(self, observed: Sequence[Observation]) -> tuple[Tensor, Tensor, Tensor]:
+        x = torch.from_numpy(np.stack([self.space.point(one.policy) for one in observed]))
+        y = torch.from_numpy(np.stack([one.utilities for one in observed]))
+        return x, y, torch.from_numpy(np.stack([one.variances for one in observed]))
 
     def _candidates(self, observed: Sequence[Observation], pending: Sequence[Policy]) -> NDArray[np.float64]:
         """Local maxima of the acquisition, the best first."""
-        x = torch.from_numpy(np.stack([self._space.point(one.policy) for one in observed]))
-        y = torch.from_numpy(np.stack([one.utilities for one in observed]))
-        variance = torch.from_numpy(np.stack([one.variances for one in observed])).clamp_min(EXACT_VARIANCE)
-        model = _fit(x, y, variance)
-        self.length_scales = np.stack([_length_scale(one).numpy() for one in model.models])
-        waiting = torch.from_numpy(np.stack([self._space.point(policy) for policy in pending])) if pending else None
+        x, y, variance = self._tensors(observed)
+        waiting = torch.from_numpy(np.stack([self.space.point(policy) for policy in pending])) if pending else None
         maxima, values = optimize_acqf(
-            self._acquire(model, x, y, waiting),
+            self._acquire(fit(x, y, variance), x, y, waiting),
             bounds=torch.tensor([[0.0], [1.0]], dtype=torch.double).expand(2, x.shape[1]),
             q=1,
             num_restarts=RESTARTS,
@@ -112,6 +123,7 @@ class BayesianSearch:
             options={"maxiter": 100, "batch_limit": RESTARTS},
             return_best_only=False,
         )
+        assert values is not None
         order = values.flatten().argsort(descending=True)
         ranked: NDArray[np.float64] = maxima[order, 0].detach().numpy()
         return ranked
@@ -119,7 +131,7 @@ class BayesianSearch:
     def _acquire(self, model: ModelListGP, x: Tensor, y: Tensor, pending: Tensor | None) -> AcquisitionFunction:
         sampler = SobolQMCNormalSampler(torch.Size([DRAWS]), seed=self._seed)
         if self._acquisition == "qlognehvi":
-            return qLogNoisyExpectedHypervolumeImprovement(
+            return logei.qLogNoisyExpectedHypervolumeImprovement(
                 model,
                 self._reference,
                 X_baseline=x,
@@ -127,21 +139,28 @@ class BayesianSearch:
                 X_pending=pending,
                 prune_baseline=True,
             )
-        return qLogExpectedHypervolumeImprovement(
-            model,
-            self._reference,
-            partitioning=FastNondominatedPartitioning(self._reference, y),
-            sampler=sampler,
-            X_pending=pending,
+        partitioning: Any = FastNondominatedPartitioning(self._reference, y)
+        return logei.qLogExpectedHypervolumeImprovement(
+            model, self._reference, partitioning=partitioning, sampler=sampler, X_pending=pending
         )
 
 
-def _fit(x: Tensor, y: Tensor, variance: Tensor) -> ModelListGP:
+def fit(x: Tensor, y: Tensor, variance: Tensor) -> ModelListGP:
+    """A Gaussian process for each objective, its length scales and mean the most probable ones.
+
+    Args:
+        x: an ``n x d`` tensor of points, float64.
+        y: an ``n x m`` tensor of utilities.
+        variance: theirs, of the same shape.
+
+    Raises:
+        ModelFittingError: no attempt at the optimisation converged.
+    """
     models = [
         SingleTaskGP(
             x,
             y[:, [index]],
-            variance[:, [index]],
+            variance[:, [index]].clamp_min(EXACT_VARIANCE),
             covar_module=get_covar_module_with_dim_scaled_prior(x.shape[1], use_rbf_kernel=False),
             outcome_transform=Standardize(1),
         )
@@ -152,7 +171,18 @@ def _fit(x: Tensor, y: Tensor, variance: Tensor) -> ModelListGP:
     return model
 
 
-def _length_scale(model: SingleTaskGP) -> Tensor:
-    kernel = getattr(model.covar_module, "base_kernel", model.covar_module)
-    scale: Tensor = kernel.lengthscale.detach().flatten()
-    return scale
+def length_scales(model: Any) -> Tensor:
+    """The length scale of each coordinate in a `fit` model of one objective, ``d``."""
+    scales: Tensor = model.covar_module.lengthscale.detach().flatten()
+    return scales
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Draw from this seed, leave the caller's generator alone, and keep quiet about what is dealt with."""
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        # Retries of a fit that did not converge at once; the last attempt raises.
+        for category in (BotorchWarning, GPInputWarning, NumericalWarning):
+            warnings.simplefilter("ignore", category)
+        torch.manual_seed(seed)
+        yield

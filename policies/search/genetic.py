@@ -10,7 +10,7 @@ from pymoo.core.termination import NoTermination
 
 from policies.policy import Policy
 from policies.search.space import SearchSpace
-from policies.search.strategy import ExhaustedError, Observation
+from policies.search.strategy import ExhaustedError, Observation, Suggestion
 
 # As many generations in a row without a new policy mean that the population has converged.
 MOST_GENERATIONS = 200
@@ -30,28 +30,32 @@ class GeneticSearch:
     """
 
     def __init__(self, space: SearchSpace, objectives: int, seed: int, population: int = 10) -> None:
-        self._space = space
+        self.space = space
         self._objectives = objectives
         self._seed = seed
         self._population = population
 
-    def suggest(self, observed: Sequence[Observation], pending: Sequence[Policy]) -> Policy | None:
+    def suggest(self, observed: Sequence[Observation], pending: Sequence[Policy]) -> Suggestion | None:
         """See `policies.search.strategy.Strategy`; it waits for a whole generation."""
         known = {observation.policy.digest: observation.utilities for observation in observed}
         waited_for = {policy.digest for policy in pending}
-        dimensions = self._space.dimensions
+        dimensions = self.space.dimensions
         problem = Problem(n_var=dimensions, n_obj=self._objectives, xl=np.zeros(dimensions), xu=np.ones(dimensions))
         algorithm: Any = NSGA2(pop_size=self._population)
         algorithm.setup(problem, seed=self._seed, termination=NoTermination(), verbose=False)
         idle = 0
         while idle < MOST_GENERATIONS:
             population = algorithm.ask()
-            policies = [self._space.policy(point) for point in population.get("X")]
+            policies = [self.space.policy(point) for point in population.get("X")]
             missing = [policy for policy in policies if policy.digest not in known]
             if missing:
-                return next((policy for policy in missing if policy.digest not in waited_for), None)
+                free = next((policy for policy in missing if policy.digest not in waited_for), None)
+                return None if free is None else Suggestion(free, "nsga2")
             # pymoo minimises.
             population.set("F", -np.array([known[policy.digest] for policy in policies]))
             algorithm.tell(infills=population)
             idle += 1
         raise ExhaustedError
+
+    def length_scales(self, observed: Sequence[Observation]) -> None:
+        """See `policies.search.strategy.Strategy`."""

@@ -3,16 +3,19 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from dataclasses import dataclass
 
 from policies.policy import Policy
 from policies.record import MeasuredPolicy
+from policies.search.guard import Guard
 from policies.search.hypervolume import hypervolume
 from policies.search.objectives import Scale
-from policies.search.strategy import ExhaustedError, Observation, Strategy
+from policies.search.signatures import Stagnation
+from policies.search.strategy import ExhaustedError, Observation, Strategy, Suggestion
 from policies.store import Store
 from policies.study import Study
+from thinwire.errors import EvaluationError
 
 log = logging.getLogger(__name__)
 
@@ -25,19 +28,34 @@ class Progress:
         evaluations: policies measured so far, those of earlier runs included.
         wanted: how many it will be.
         hypervolume: of what was measured; see `policies.search.hypervolume`.
-        seconds_left: an estimate; None before the first evaluation of this run.
-        suggesting_s: seconds that the latest suggestion took.
+        seconds_left: an estimate from the pace of this run.
+        suggesting_seconds: what the latest suggestion took.
+        stagnation: the latest verdict on whether the search still gets anywhere; None before there was one.
     """
 
     evaluations: int
     wanted: int
     hypervolume: float
-    seconds_left: float | None
-    suggesting_s: float
+    seconds_left: float
+    suggesting_seconds: float
+    stagnation: Stagnation | None
+
+
+@dataclass(frozen=True)
+class _Task:
+    suggestion: Suggestion
+    suggesting_seconds: float
+
+
+_Running = dict[Future[tuple[MeasuredPolicy, float]], _Task]
 
 
 def observe(measured: Sequence[MeasuredPolicy], scale: Scale) -> list[Observation]:
-    """Trials as a strategy sees them."""
+    """Trials as a strategy sees them.
+
+    Raises:
+        InvalidRequestError: an objective was not measured.
+    """
     return [
         Observation(one.policy, scale.utilities(one.objectives), scale.variances(one.objectives)) for one in measured
     ]
@@ -45,6 +63,9 @@ def observe(measured: Sequence[MeasuredPolicy], scale: Scale) -> list[Observatio
 
 class Search:
     """One strategy at work on one study.
+
+    The store is all that it remembers: what is suggested follows from the trials there, so a search that is killed and
+    run again goes on as if it had not been; with one policy at a time, to the same trials.
 
     Args:
         store: where trials go; each is kept as soon as it is measured, so a kill loses what is in flight and no more.
@@ -54,7 +75,8 @@ class Search:
         measure: measures a policy; it must fit through to the executor's processes.
         executor: where policies are measured; any with the interface of `concurrent.futures`, a cluster's too.
         parallel: policies to measure at once. With more than one, their order and so the suggestions depend on timing.
-        report: told where the search stands after every evaluation.
+        report: told where the search stands whenever an evaluation has ended.
+        stop_when_stagnant: end early when the search stands still and exploration did not help.
     """
 
     def __init__(
@@ -67,15 +89,17 @@ class Search:
         executor: Executor,
         parallel: int = 1,
         report: Callable[[Progress], None] = lambda progress: None,
+        stop_when_stagnant: bool = False,
     ) -> None:
         self._store = store
         self._study = study
-        self._strategy = strategy
+        self._guard = Guard(strategy)
         self._scale = scale
         self._measure = measure
         self._executor = executor
         self._parallel = parallel
         self._report = report
+        self._stop_when_stagnant = stop_when_stagnant
 
     def run(self, evaluations: int) -> tuple[MeasuredPolicy, ...]:
         """Search until the study holds as many trials, or there is nothing new to try.
@@ -86,49 +110,119 @@ class Search:
             all trials of the study, the oldest first.
 
         Raises:
-            Exception: what ``measure`` raises; the other evaluations in flight are kept first.
+            EvaluationError: a policy could not be measured, or its process died; the other evaluations in flight are
+                kept first.
+            StoreError: the store failed.
+            KeyboardInterrupt: as ever; what is finished is kept first, what is not is cancelled.
         """
-        trials = list(self._store.trials(self._study))
+        trials = self._store.trials(self._study)
         first, started = len(trials), time.monotonic()
-        running: dict[Future[MeasuredPolicy], Policy] = {}
-        suggesting_s, exhausted = 0.0, False
-        while True:
-            while not exhausted and len(running) < self._parallel and len(trials) + len(running) < evaluations:
-                began = time.monotonic()
-                try:
-                    policy = self._strategy.suggest(observe(trials, self._scale), list(running.values()))
-                except ExhaustedError:
-                    log.warning("nothing new to try after %d evaluations", len(trials))
-                    exhausted = True
-                    break
-                suggesting_s = time.monotonic() - began
-                if policy is None:
-                    break
-                running[self._executor.submit(self._measure, policy)] = policy
-            if not running:
-                return tuple(trials)
-            ended, _ = wait(running, return_when=FIRST_COMPLETED)
-            self._keep(ended, running, trials)
-            spent = (time.monotonic() - started) / max(1, len(trials) - first)
-            volume = hypervolume([one.utilities for one in observe(trials, self._scale)])
-            left = None if len(trials) == first else spent * max(0, evaluations - len(trials))
-            self._report(Progress(len(trials), evaluations, volume, left, suggesting_s))
+        running: _Running = {}
+        try:
+            while self._fill(running, trials, evaluations):
+                wait(running, return_when=FIRST_COMPLETED)
+                self._keep(running)
+                trials = self._store.trials(self._study)
+                pace = (time.monotonic() - started) / max(1, len(trials) - first)
+                self._tell(trials, evaluations, pace)
+        except BaseException:
+            for future in running:
+                future.cancel()
+            self._keep_ended(running)
+            raise
+        return trials
 
-    def _keep(
-        self,
-        ended: set[Future[MeasuredPolicy]],
-        running: dict[Future[MeasuredPolicy], Policy],
-        trials: list[MeasuredPolicy],
-    ) -> None:
-        failure: BaseException | None = None
-        # In the order in which they were begun, so that what ends at once is kept in one order.
-        for future in [one for one in running if one in ended]:
+    def _fill(self, running: _Running, trials: Sequence[MeasuredPolicy], evaluations: int) -> bool:
+        """Begin as many evaluations as there is room for, and say whether any is in flight."""
+        observed = observe(trials, self._scale)
+        while len(running) < self._parallel and len(trials) + len(running) < evaluations:
+            if self._stop_when_stagnant and self._guard.is_spent(observed):
+                log.warning("stopped after %d of %d trials: exploration brought no gain", len(trials), evaluations)
+                break
+            began = time.monotonic()
+            try:
+                suggestion = self._guard.suggest(observed, [task.suggestion.policy for task in running.values()])
+            except ExhaustedError:
+                log.warning("stopped after %d of %d trials: there is nothing new to try", len(trials), evaluations)
+                break
+            if suggestion is None:
+                break
+            task = _Task(suggestion, time.monotonic() - began)
+            self._suggesting_seconds = task.suggesting_seconds
+            try:
+                running[self._executor.submit(_timed, self._measure, suggestion.policy)] = task
+            except BrokenExecutor as error:
+                raise _died([suggestion.policy]) from error
+        return bool(running)
+
+    def _keep(self, running: _Running) -> None:
+        """Keep what has ended; if something failed, wait for the rest and keep that too.
+
+        Raises:
+            EvaluationError: something failed.
+        """
+        failed = self._keep_ended(running)
+        if not failed:
+            return
+        wait(running)
+        failed += self._keep_ended(running)
+        policy, error = failed[0]
+        if isinstance(error, BrokenExecutor):
+            # The pool tells of none of them whose process it was.
+            raise _died([one for one, cause in failed if isinstance(cause, BrokenExecutor)]) from error
+        if not isinstance(error, Exception):
+            raise error
+        raise EvaluationError(f"policy {policy.id} {policy} could not be measured: {error!r}") from error
+
+    def _keep_ended(self, running: _Running) -> list[tuple[Policy, BaseException]]:
+        """Keep what has ended well; return what has failed, in the order in which it was begun."""
+        failed: list[tuple[Policy, BaseException]] = []
+        for future, task in [(one, running[one]) for one in running if one.done()]:
+            policy = task.suggestion.policy
+            if not future.cancelled():
+                if (error := future.exception()) is not None:
+                    failed.append((policy, error))
+                else:
+                    self._add(task, *future.result())
             del running[future]
-            if (error := future.exception()) is not None:
-                failure = failure or error
-                continue
-            self._store.add_trial(self._study, future.result())
-            trials.append(future.result())
-        if failure is not None:
-            self._keep(set(wait(running).done), running, trials)
-            raise failure
+        return failed
+
+    def _add(self, task: _Task, measured: MeasuredPolicy, seconds: float) -> None:
+        self._store.add_trial(
+            self._study,
+            measured,
+            source=task.suggestion.source,
+            seconds=seconds,
+            suggesting_seconds=task.suggesting_seconds,
+        )
+
+    def _tell(self, trials: Sequence[MeasuredPolicy], evaluations: int, pace: float) -> None:
+        observed = observe(trials, self._scale)
+        self._report(
+            Progress(
+                evaluations=len(trials),
+                wanted=evaluations,
+                hypervolume=hypervolume([one.utilities for one in observed]),
+                seconds_left=pace * max(0, evaluations - len(trials)),
+                suggesting_seconds=self._suggesting_seconds,
+                stagnation=self._guard.verdict(observed),
+            )
+        )
+
+
+def _timed(measure: Callable[[Policy], MeasuredPolicy], policy: Policy) -> tuple[MeasuredPolicy, float]:
+    # In the worker, so that no time in a queue counts.
+    began = time.perf_counter()
+    measured = measure(policy)
+    if measured.policy != policy:
+        # The same suggestion would come again for ever.
+        raise ValueError(f"the evaluator answered with {measured.policy}")
+    return measured, time.perf_counter() - began
+
+
+def _died(policies: Sequence[Policy]) -> EvaluationError:
+    names = ", ".join(policy.id for policy in policies)
+    return EvaluationError(
+        f"a process of the pool died while {names} was to be measured (killed, or out of memory?); "
+        "what was measured is kept: run the search again to go on"
+    )

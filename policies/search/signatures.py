@@ -1,6 +1,6 @@
 """Signs that a search no longer gets anywhere."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,14 +47,17 @@ class Stagnation:
 
 
 def stagnation(
-    space: SearchSpace, observed: Sequence[Observation], length_scales: NDArray[np.float64] | None
+    space: SearchSpace,
+    observed: Sequence[Observation],
+    length_scales: Callable[[Sequence[Observation]], NDArray[np.float64] | None],
 ) -> Stagnation:
     """Judge the latest trials.
 
     Args:
         space: where the search runs.
         observed: all trials, in order.
-        length_scales: of the model, ``objectives x dimensions``; None where there is none.
+        length_scales: those of the model of given trials, ``objectives x dimensions``, or None; asked only where the
+            answer matters, for it costs a fit.
     """
     if len(observed) < 2 * WINDOW:
         return Stagnation(0, False, ())
@@ -63,7 +66,10 @@ def stagnation(
     repeats = sum(bool((np.abs(points[:index] - points[index]).max(axis=1) < NEAR).any()) for index in latest)
     volume = hypervolume([one.utilities for one in observed])
     before = hypervolume([one.utilities for one in observed[:-WINDOW]])
-    scales = np.empty((0, 1)) if length_scales is None else length_scales
-    outside = (scales < SHORTEST) | (scales > LONGEST)
-    bounded = tuple(int(index) for index in np.flatnonzero(outside.all(axis=1)))
-    return Stagnation(repeats, volume - before <= LEAST_GAIN * max(volume, 1e-9), bounded)
+    resting = volume - before <= LEAST_GAIN * volume
+    scales = length_scales(observed) if resting else None
+    bounded: tuple[int, ...] = ()
+    if scales is not None:
+        outside = (scales < SHORTEST) | (scales > LONGEST)
+        bounded = tuple(int(index) for index in np.flatnonzero(outside.all(axis=1)))
+    return Stagnation(repeats, resting, bounded)

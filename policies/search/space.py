@@ -48,10 +48,11 @@ class SearchSpace:
             steps = np.diff(np.array(axis, dtype=np.float64))
             if len(axis) < 2 or not ((steps >= 0).all() and axis[0] >= -1 and axis[-1] <= 1):
                 raise InvalidRequestError(f"axis {layer} must rise from at least -1 to at most 1, got {list(axis)}")
-        finite = self.limits[:-1] if self.limits[-1] is None else self.limits
-        for name, choices in (("rates", self.rates), ("limits", finite)):
-            if any(choice is None or choice < 1 for choice in choices) or any(a >= b for a, b in pairwise(choices)):
-                raise InvalidRequestError(f"{name} must rise from at least 1, got {list(choices)}")
+        finite = [*self.limits[:-1], *([] if self.limits[-1] is None else self.limits[-1:])]
+        for name, choices in (("rates", list(self.rates)), ("limits", finite)):
+            whole = [choice for choice in choices if choice is not None]
+            if whole != choices or any(choice < 1 for choice in whole) or any(a >= b for a, b in pairwise(whole)):
+                raise InvalidRequestError(f"{name} must rise from at least 1, got {choices}")
 
     @classmethod
     def box(

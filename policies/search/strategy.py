@@ -31,6 +31,19 @@ class Observation:
     variances: NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class Suggestion:
+    """A policy to try.
+
+    Attributes:
+        policy: the policy.
+        source: what proposed it: "sobol", "random", "qlognehvi", "ehvi", "nsga2" or "explore".
+    """
+
+    policy: Policy
+    source: str
+
+
 class ExhaustedError(Exception):
     """There is nothing new to try."""
 
@@ -38,7 +51,12 @@ class ExhaustedError(Exception):
 class Strategy(Protocol):
     """Picks policies. What it answers depends on its arguments and its seed alone, so that a search can resume."""
 
-    def suggest(self, observed: Sequence[Observation], pending: Sequence[Policy]) -> Policy | None:
+    @property
+    def space(self) -> SearchSpace:
+        """Where it searches."""
+        ...
+
+    def suggest(self, observed: Sequence[Observation], pending: Sequence[Policy]) -> Suggestion | None:
         """The next policy to try.
 
         Args:
@@ -53,32 +71,52 @@ class Strategy(Protocol):
         """
         ...
 
+    def length_scales(self, observed: Sequence[Observation]) -> NDArray[np.float64] | None:
+        """The length scales of its model of the objectives, ``objectives x dimensions``; None where it has no model.
+
+        Args:
+            observed: what the model is to be of.
+        """
+        ...
+
 
 class RandomSearch:
     """Independent uniform points."""
 
     def __init__(self, space: SearchSpace, seed: int) -> None:
-        self._space = space
+        self.space = space
         self._seed = seed
 
-    def suggest(self, observed: Sequence[Observation], pending: Sequence[Policy]) -> Policy:
+    def suggest(self, observed: Sequence[Observation], pending: Sequence[Policy]) -> Suggestion:
         """See `Strategy`."""
         generator = np.random.default_rng(self._seed)
-        points = (generator.random(self._space.dimensions) for _ in count())
-        return first_new(self._space, points, observed, pending)
+        points = (generator.random(self.space.dimensions) for _ in count())
+        return Suggestion(first_new(self.space, points, observed, pending), "random")
+
+    def length_scales(self, observed: Sequence[Observation]) -> None:
+        """See `Strategy`."""
 
 
 class SobolSearch:
     """A scrambled Sobol sequence, which fills the space more evenly than random points."""
 
     def __init__(self, space: SearchSpace, seed: int) -> None:
-        self._space = space
+        self.space = space
         self._seed = seed
 
-    def suggest(self, observed: Sequence[Observation], pending: Sequence[Policy]) -> Policy:
+    def suggest(self, observed: Sequence[Observation], pending: Sequence[Policy]) -> Suggestion:
         """See `Strategy`."""
-        sequence = qmc.Sobol(self._space.dimensions, rng=np.random.default_rng(self._seed))
-        return first_new(self._space, (sequence.random(1)[0] for _ in count()), observed, pending)
+        points = sobol_points(self.space.dimensions, self._seed)
+        return Suggestion(first_new(self.space, points, observed, pending), "sobol")
+
+    def length_scales(self, observed: Sequence[Observation]) -> None:
+        """See `Strategy`."""
+
+
+def sobol_points(dimensions: int, seed: int) -> Iterator[NDArray[np.float64]]:
+    """The scrambled Sobol sequence of a seed, point by point."""
+    sequence = qmc.Sobol(dimensions, rng=np.random.default_rng(seed))
+    return (sequence.random(1)[0] for _ in count())
 
 
 def first_new(
