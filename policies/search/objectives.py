@@ -1,5 +1,6 @@
 """What a search optimises, and the scale on which it weighs one objective against another."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,12 +24,18 @@ class Objective:
         value: reads it from what was measured.
         error: reads its standard error; 0 for what is exact given the images.
         maximise: whether more is better.
+        in_ratios: whether ratios count and not differences: half of the channel uses is worth the same anywhere.
     """
 
     name: str
     value: Callable[[Objectives], float | None]
     error: Callable[[Objectives], float | None]
     maximise: bool = False
+    in_ratios: bool = False
+
+    def scaled(self, value: float) -> float:
+        """The value, or its logarithm where ratios count."""
+        return math.log(value) if self.in_ratios else value
 
 
 def _exact(_: Objectives) -> float:
@@ -40,8 +47,8 @@ OBJECTIVES = {
     for objective in (
         Objective("accuracy", lambda o: o.accuracy_change, lambda o: o.accuracy_change_se, maximise=True),
         Objective("edge_gmacs", lambda o: o.edge_gmacs, _exact),
-        Objective("channel_uses", lambda o: o.channel_uses, _exact),
-        Objective("tokens", lambda o: o.tokens, _exact),
+        Objective("channel_uses", lambda o: o.channel_uses, _exact, in_ratios=True),
+        Objective("tokens", lambda o: o.tokens, _exact, in_ratios=True),
         Objective("latency_ms", lambda o: o.latency_ms, lambda o: o.latency_ms_se),
     )
 }
@@ -80,6 +87,8 @@ class Scale:
     def of_unmerged(cls, names: Sequence[str], unmerged: Objectives) -> "Scale":
         """The scale of a model: from the cost of its unmerged reference to none, and from ten points lost to none.
 
+        Channel uses and tokens, of which ratios count, end at one.
+
         Raises:
             InvalidRequestError: as for `Scale`, or an objective was not measured of the unmerged model.
         """
@@ -91,7 +100,7 @@ class Scale:
                 worst.append(_given(name, OBJECTIVES[name].value(unmerged)))
             else:
                 worst.append(0.0)
-            best.append(0.0)
+            best.append(1.0 if name in OBJECTIVES and OBJECTIVES[name].in_ratios else 0.0)
         return cls(tuple(names), tuple(worst), tuple(best))
 
     def utilities(self, measured: Objectives) -> NDArray[np.float64]:
@@ -100,13 +109,11 @@ class Scale:
         Raises:
             InvalidRequestError: one was not measured.
         """
-        values = np.array([_given(name, OBJECTIVES[name].value(measured)) for name in self.names])
-        worst = np.array(self.worst)
-        utilities: NDArray[np.float64] = (values - worst) / (np.array(self.best) - worst)
-        return utilities
+        rows = zip(self.names, self.worst, self.best, strict=True)
+        return np.array([_utility(OBJECTIVES[name], measured, worst, best) for name, worst, best in rows])
 
     def variances(self, measured: Objectives) -> NDArray[np.float64]:
-        """The variance of each utility; 0 for what is exact."""
+        """The variance of each utility; 0 for what is exact, as all are of which ratios count."""
         errors = np.array([_given(name, OBJECTIVES[name].error(measured)) for name in self.names])
         variances: NDArray[np.float64] = (errors / (np.array(self.best) - np.array(self.worst))) ** 2
         return variances
@@ -114,6 +121,12 @@ class Scale:
     def to_json(self) -> dict[str, Any]:
         """The JSON form, for a study's settings."""
         return {"names": list(self.names), "worst": list(self.worst), "best": list(self.best)}
+
+
+def _utility(objective: Objective, measured: Objectives, worst: float, best: float) -> float:
+    value = _given(objective.name, objective.value(measured))
+    start = objective.scaled(worst)
+    return (objective.scaled(value) - start) / (objective.scaled(best) - start)
 
 
 def _given(name: str, value: float | None) -> float:
