@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from policies.baseline import Baseline
 
 from channel.keys import keyed_generator
 from channel.models.registry import get
@@ -21,7 +22,6 @@ from edge.torch_engine.engine import TorchEngine
 from edge.torch_engine.tome import TOME, fixed_rules
 from offline.evaluate import LINK_ID, Evaluator, Measurement, request_id_of
 from offline.meter import PolicyMeter
-from policies.baseline import Baseline
 from policies.policy import Policy
 from policies.record import ChannelProfile
 from thinwire.nn.macs import count_macs
