@@ -7,7 +7,6 @@ noise and, for Bayesian optimisation and Sobol, the same first points. Reference
 """
 
 import argparse
-import json
 import multiprocessing
 import sys
 import time
@@ -67,7 +66,7 @@ def study_of(store: Store, name: str, task: Task, bundle: Bundle) -> Study:
         name,
         bundle_name=bundle.name,
         bundle_digest=bundle.digest,
-        channel=task.channel,
+        channel=task.channels[0],
         split=task.split,
         data_digest=task.images.digest(),
         seed=task.seed,
@@ -87,7 +86,7 @@ def search(job: Job) -> str:
     with Store(job.url) as store, ThreadPoolExecutor(1) as executor:
         study = study_of(store, job.study_name, job.task, bundle)
         began = time.monotonic()
-        Search(store, study, strategy, scale, meter.measure, executor).run(job.evaluations)
+        Search(store, study, strategy, scale, lambda policy: meter.measure(policy)[0], executor).run(job.evaluations)
     return f"{job.study_name}: {job.evaluations} trials, {time.monotonic() - began:.0f} s"
 
 
@@ -106,7 +105,7 @@ def remeasure(policies: Iterable[Policy], task: Task, url: str) -> str:
         study = study_of(store, "test", task, bundle)
         meter = task.meter()
         for policy in policies:
-            store.add_trial(study, meter.measure(policy))
+            store.add_trial(study, meter.measure(policy)[0])
     return "re-measured"
 
 
@@ -134,7 +133,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     url = f"sqlite:///{options.work / 'ablation.sqlite'}"
     _, select = split_select(load(options.data, bundle.preprocessing, bundle.labels))
     sample = select.even_sample(options.images)
-    task = Task(bundle.folder, sample, "select", CHANNEL, 0)
+    task = Task(bundle.folder, sample, "select", (CHANNEL,), 0)
     jobs = [
         Job(strategy, seed, options.evaluations * factor, replace(task, seed=seed), url)
         for seed in range(options.seeds)
@@ -142,7 +141,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     ]
     checkpoints = list(range(10, 2 * options.evaluations + 1, 10))
     test_images = load(options.test, bundle.preprocessing, bundle.labels)
-    test_task = Task(bundle.folder, test_images, "test", CHANNEL, TEST_SEED)
+    test_task = Task(bundle.folder, test_images, "test", (CHANNEL,), TEST_SEED)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.processes, context) as pool:
         for line in pool.map(search, jobs):

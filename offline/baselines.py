@@ -23,7 +23,6 @@ from edge.torch_engine.tome import TOME, fixed_rules
 from offline.evaluate import LINK_ID, Evaluator, Measurement, request_id_of
 from offline.meter import PolicyMeter
 from policies.policy import Policy
-from policies.record import ChannelProfile
 from thinwire.nn.macs import count_macs
 
 ONE_THRESHOLD = (0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.5, 0.4, 0.2, 0.0)
@@ -33,17 +32,16 @@ class Baselines:
     """Measures the baselines of one bundle on one channel.
 
     Args:
-        meter: measures the searched policies; its images, channel and seed are taken.
-        seed: of the keyed noise.
+        meter: what measures the policies; its images, first channel and seed are taken.
     """
 
-    def __init__(self, meter: PolicyMeter, seed: int) -> None:
+    def __init__(self, meter: PolicyMeter) -> None:
         self._meter = meter
         self._evaluator = meter.evaluator
         self._bundle = meter.evaluator.bundle
-        self._channel: ChannelProfile = meter.channel
-        self._seed = seed
-        self._unmerged = meter.evaluator.unmerged(meter.channel, seed)
+        self._channel = meter.channels[0]
+        self._seed = meter.seed
+        self._unmerged = meter.evaluator.unmerged(self._channel, meter.seed)
 
     def measure(self) -> Iterator[Baseline]:
         """Measure one baseline after another, family by family."""
@@ -58,13 +56,13 @@ class Baselines:
         """Family "unmerged": lower the rate instead."""
         for rate in self._bundle.codec.rates:
             policy = Policy.unmerged(self._bundle.split_layer, rate)
-            yield Baseline("unmerged", {"symbols_per_token": rate}, self._meter.measure(policy).objectives)
+            yield Baseline("unmerged", {"symbols_per_token": rate}, self._meter.measure(policy)[0].objectives)
 
     def one_threshold(self) -> Iterator[Baseline]:
         """Family "one-threshold": the same threshold at every layer."""
         for threshold in ONE_THRESHOLD:
             for rate in self._bundle.codec.rates:
-                measured = self._meter.measure(Policy.create([threshold] * self._bundle.split_layer, rate))
+                (measured, *_) = self._meter.measure(Policy.create([threshold] * self._bundle.split_layer, rate))
                 parameters = {"threshold": threshold, "symbols_per_token": rate}
                 yield Baseline("one-threshold", parameters, measured.objectives)
 
@@ -134,7 +132,8 @@ class Baselines:
         generator = keyed_generator(self._seed, LINK_ID, request_id_of(name), 0)
         drawn = get(self._channel.model).draw((1, len(symbols)), self._channel.snr_db, generator)
         arrived = receive(apply(symbols[None], drawn), complex(np.complex64(drawn.gain)), float(drawn.noise_variance))
-        return arrived.symbols[0]
+        row: NDArray[np.complex64] = arrived.symbols[0]
+        return row
 
     def _on_device(self, family: str, uses: int, arrived: NDArray[np.float32]) -> Baseline:
         images, model = self._evaluator.images, self._evaluator.engine.model

@@ -1,6 +1,6 @@
 """Measuring policies as the store keeps them: objectives under the policy's own cap, and accuracy over SNR."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import metadata
 from typing import Any
@@ -20,14 +20,14 @@ VERSIONS = {name: metadata.version(name) for name in ("torch", "timm", "numpy")}
 
 
 class PolicyMeter:
-    """Measures one policy after another on one channel.
+    """Measures one policy after another, on one or several channels.
 
     Args:
         evaluator: over the images to measure on.
-        channel: what the objectives are measured on.
+        channels: what the objectives are measured on; policies are compared on each by itself.
         seed: of the keyed noise.
         split: name of the part of the data, for the provenance.
-        snrs_db: where to measure accuracy beside the channel's own SNR.
+        snrs_db: where to measure accuracy beside the channels' own SNRs.
         latency: measures the latency too, where that is an objective.
 
     Attributes:
@@ -37,28 +37,28 @@ class PolicyMeter:
     def __init__(
         self,
         evaluator: Evaluator,
-        channel: ChannelProfile,
+        channels: Sequence[ChannelProfile],
         seed: int,
         split: str = "select",
         snrs_db: Sequence[float] = (),
         latency: PairedLatency | None = None,
     ) -> None:
         self.evaluator = evaluator
-        self.channel = channel
+        self.channels = tuple(channels)
         self.provenance: dict[str, Any] = {
             "split": split,
             "data_digest": evaluator.images.digest(),
             "seed": seed,
             "versions": VERSIONS,
         }
-        self._seed = seed
-        self._snrs_db = tuple(snrs_db)
+        self.seed = seed
+        self._snrs_db = tuple(sorted(set(snrs_db)))
         self._latency = latency
         # Policies that differ only in rate and limit share the work of the blocks when they come one after another.
         self._latest: tuple[tuple[float, ...], list[tuple[NDArray[np.int64], Transformed]]] = ((), [])
 
-    def measure(self, policy: Policy) -> MeasuredPolicy:
-        """Measure one policy.
+    def measure(self, policy: Policy) -> tuple[MeasuredPolicy, ...]:
+        """Measure one policy on every channel, with its frames capped at the 95% quantile of its own uses.
 
         Raises:
             InvalidRequestError: it does not fit the bundle.
@@ -67,24 +67,19 @@ class PolicyMeter:
         self.evaluator.engine.check(policy)
         parts = self._transform(policy.thresholds)
         cap = self._p95_tokens(parts, policy) * policy.symbols_per_token
-        at = {snr_db: self._at(policy, parts, snr_db, cap) for snr_db in {*self._snrs_db, self.channel.snr_db}}
-        here, unmerged = at[self.channel.snr_db]
-        curve = tuple(_accuracy_at(snr_db, *at[snr_db]) for snr_db in self._snrs_db)
-        return MeasuredPolicy(
-            policy=policy,
-            bundle_digest=self.evaluator.bundle.digest,
-            channel=self.channel,
-            objectives=self._timed(policy, here.objectives(unmerged)),
-            accuracy_by_snr=curve,
-            sensitive_below_db=sensitive_below(
-                [_accuracy_at(snr_db, *measured) for snr_db, measured in at.items()], self.channel.snr_db
-            ),
-            provenance=self.provenance,
-        )
+        wanted = {
+            replace(channel, snr_db=snr_db) for channel in self.channels for snr_db in (channel.snr_db, *self._snrs_db)
+        }
+        found = {
+            one: self.evaluator.measure(parts, policy.symbols_per_token, one, self.seed, cap, policy.max_tokens)
+            for one in sorted(wanted, key=lambda channel: (channel.model, channel.snr_db))
+        }
+        timed = None if self._latency is None else self._latency.measure(policy)
+        return tuple(self._record(policy, channel, found, timed) for channel in self.channels)
 
     def unmerged(self) -> Objectives:
-        """The objectives of the unmerged reference."""
-        measured = self.evaluator.unmerged(self.channel, self._seed)
+        """The objectives of the unmerged reference on the first channel."""
+        measured = self.evaluator.unmerged(self.channels[0], self.seed)
         objectives = measured.objectives(measured)
         if self._latency is None:
             return objectives
@@ -100,20 +95,30 @@ class PolicyMeter:
         tokens = int(np.quantile(counts, 0.95, method="inverted_cdf")) + self.evaluator.bundle.prefix_tokens
         return tokens if policy.max_tokens is None else min(tokens, policy.max_tokens)
 
-    def _at(
-        self, policy: Policy, parts: Sequence[tuple[NDArray[np.int64], Transformed]], snr_db: float, cap: int
-    ) -> tuple[Measurement, Measurement]:
-        channel = replace(self.channel, snr_db=snr_db)
-        measured = self.evaluator.measure(parts, policy.symbols_per_token, channel, self._seed, cap, policy.max_tokens)
-        return measured, self.evaluator.unmerged(channel, self._seed)
+    def _record(
+        self,
+        policy: Policy,
+        channel: ChannelProfile,
+        found: Mapping[ChannelProfile, Measurement],
+        timed: tuple[float, float] | None,
+    ) -> MeasuredPolicy:
+        objectives = found[channel].objectives(self.evaluator.unmerged(channel, self.seed))
+        if timed is not None:
+            objectives = replace(objectives, latency_ms=timed[0], latency_ms_se=timed[1])
+        curve = [
+            self._accuracy(one, found[one])
+            for one in (replace(channel, snr_db=snr_db) for snr_db in {*self._snrs_db, channel.snr_db})
+        ]
+        return MeasuredPolicy(
+            policy=policy,
+            bundle_digest=self.evaluator.bundle.digest,
+            channel=channel,
+            objectives=objectives,
+            accuracy_by_snr=tuple(curve) if self._snrs_db else (),
+            sensitive_below_db=sensitive_below(curve, channel.snr_db),
+            provenance=self.provenance,
+        )
 
-    def _timed(self, policy: Policy, objectives: Objectives) -> Objectives:
-        if self._latency is None:
-            return objectives
-        ms, error = self._latency.measure(policy)
-        return replace(objectives, latency_ms=ms, latency_ms_se=error)
-
-
-def _accuracy_at(snr_db: float, measured: Measurement, unmerged: Measurement) -> AccuracyAt:
-    change, change_se = measured.change_from(unmerged)
-    return AccuracyAt(snr_db, measured.accuracy, measured.accuracy_se, change, change_se)
+    def _accuracy(self, channel: ChannelProfile, measured: Measurement) -> AccuracyAt:
+        change, change_se = measured.change_from(self.evaluator.unmerged(channel, self.seed))
+        return AccuracyAt(channel.snr_db, measured.accuracy, measured.accuracy_se, change, change_se)

@@ -55,7 +55,7 @@ class PreparedImages:
         tokens = Tokens.from_embedding(embedded, self._engine.bundle.prefix_tokens)
         counts = tokens.counts[:, None].repeat(1, len(rules) + 1)
         order = torch.arange(len(embedded), device=embedded.device)
-        groups = list(zip(order.split(GROUP), tokens.split(GROUP), strict=True))
+        groups = list(zip(torch.split(order, GROUP), tokens.split(GROUP), strict=True))
         for layer in range(first, len(rules)):
             for position, (members, group) in enumerate(groups):
                 after, seen = self._engine.run(group, rules[layer : layer + 1], layer)
@@ -98,7 +98,7 @@ class PreparedImages:
         if first == layer:
             return x
         advanced = []
-        for group in x.split(GROUP):
+        for group in torch.split(x, GROUP):
             tokens = Tokens.from_embedding(group, self._engine.bundle.prefix_tokens)
             after, _ = self._engine.run(tokens, [None] * (layer - first), first)
             advanced.append(torch.cat((after.prefix, after.x), dim=1))
@@ -110,4 +110,4 @@ def _regroup(groups: Sequence[tuple[Tensor, Tokens]]) -> list[tuple[Tensor, Toke
     members = torch.cat([group for group, _ in groups])
     tokens = Tokens.concatenate([group for _, group in groups])
     order = tokens.counts.argsort(stable=True)
-    return [(members[part], tokens.take(part).trimmed()) for part in order.split(GROUP)]
+    return [(members[part], tokens.take(part).trimmed()) for part in torch.split(order, GROUP)]

@@ -29,7 +29,7 @@ class Task:
         bundle: its folder.
         images: what to measure on.
         split: their name in the provenance.
-        channel: of the objectives.
+        channels: of the objectives.
         seed: of the keyed noise.
         snrs_db: where to measure accuracy besides.
         timed: whether to measure the latency too.
@@ -39,7 +39,7 @@ class Task:
     bundle: Path
     images: LabelledImages
     split: str
-    channel: ChannelProfile
+    channels: tuple[ChannelProfile, ...]
     seed: int
     snrs_db: tuple[float, ...] = ()
     timed: bool = False
@@ -53,7 +53,7 @@ class Task:
         if self.timed:
             pixels = self.images.pixels[:TIMED_IMAGES]
             latency = PairedLatency(evaluator.engine, pixels, unmerged(bundle), self.reference_ms)
-        return PolicyMeter(evaluator, self.channel, self.seed, self.split, self.snrs_db, latency)
+        return PolicyMeter(evaluator, self.channels, self.seed, self.split, self.snrs_db, latency)
 
 
 def unmerged(bundle: Bundle) -> Policy:
@@ -73,7 +73,12 @@ def pool(task: Task, processes: int) -> ProcessPoolExecutor:
 
 
 def measure(policy: Policy) -> MeasuredPolicy:
-    """Measure one policy; in a process of `pool`."""
+    """Measure one policy on the task's first channel; in a process of `pool`."""
+    return _meter.measure(policy)[0]
+
+
+def measure_on_all(policy: Policy) -> tuple[MeasuredPolicy, ...]:
+    """Measure one policy on every channel of the task; in a process of `pool`."""
     return _meter.measure(policy)
 
 

@@ -80,7 +80,7 @@ class Tokens:
 
     def split(self, images: int) -> list["Tokens"]:
         """Consecutive parts of so many images, the last of what is left."""
-        return [self.take(part) for part in torch.arange(len(self.x), device=self.x.device).split(images)]
+        return [self.take(part) for part in torch.split(torch.arange(len(self.x), device=self.x.device), images)]
 
     def trimmed(self) -> "Tokens":
         """Without the rows that pad every image."""
