@@ -118,6 +118,11 @@ class Scale:
         variances: NDArray[np.float64] = (errors / (np.array(self.best) - np.array(self.worst))) ** 2
         return variances
 
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "Scale":
+        """Read the JSON form."""
+        return cls(tuple(content["names"]), tuple(content["worst"]), tuple(content["best"]))
+
     def to_json(self) -> dict[str, Any]:
         """The JSON form, for a study's settings."""
         return {"names": list(self.names), "worst": list(self.worst), "best": list(self.best)}

@@ -110,6 +110,11 @@ class SearchSpace:
                 places.append((choices.index(chosen) + 0.5) / len(choices))
         return np.array(places)
 
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "SearchSpace":
+        """Read the JSON form."""
+        return cls(tuple(map(tuple, content["axes"])), tuple(content["rates"]), tuple(content["limits"]))
+
     def to_json(self) -> dict[str, Any]:
         """The JSON form, for a study's settings."""
         return {"axes": [list(axis) for axis in self.axes], "rates": list(self.rates), "limits": list(self.limits)}
