@@ -20,6 +20,7 @@ TORCH_HOMES = ("edge/torch_engine/", "cloud/", "offline/", "benchmarks/", "thinw
 # The command line imports torch when a command needs it.
 TORCH_WHEN_CALLED = ("deploy/cli/",)
 ONLY_HOMES = {"botorch": ("policies/search/",), "gpytorch": ("policies/search/",), "sqlalchemy": ("policies/store.py",)}
+ONLY_HOMES |= {"matplotlib": ("policies/plot/",), "plotly": ("policies/plot/",)}
 GENERATED = "thinwire/v1/"
 MOST_LINES = 350
 
@@ -124,6 +125,8 @@ def test_imports_keep_the_rules(path: Path) -> None:
         ("offline/a.py", "import botorch"),
         ("policies/front.py", "from sqlalchemy import select"),
         ("policies/search/a.py", "import sqlalchemy"),
+        ("benchmarks/a.py", "from matplotlib import figure"),
+        ("deploy/cli/a.py", "def f():\n    import plotly.graph_objects as go"),
         ("thinwire/a.py", "from proto.thinwire.v1 import link_pb2"),
         ("edge/sub/a.py", "from ... import cloud"),
     ],

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from deploy.cli import plot
 from deploy.cli.common import add_bundle, add_json, print_json, table
 
 
@@ -26,6 +27,8 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     export.add_argument("--store", required=True, help="URL of the store, as sqlite:///runs/cifar10/policies.sqlite")
     export.add_argument("--output", type=Path, help="file to write; an edge that serves from it picks it up by itself")
     export.set_defaults(run=_export)
+
+    plot.add_to(actions)
 
 
 def _list(options: argparse.Namespace) -> None:

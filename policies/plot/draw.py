@@ -1,0 +1,89 @@
+"""Drawings as files. What draws is loaded here, when it is asked for: it comes with the extra "search"."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from policies.files import write_whole
+from policies.plot.data import Axis, StudyData, series
+from policies.plot.style import STUDY_COLOURS
+from thinwire.errors import InvalidRequestError, UnavailableError
+
+
+def check_suffix(path: Path, *suffixes: str) -> None:
+    """Tell a name that says no format we draw, before anything is read or computed.
+
+    Raises:
+        InvalidRequestError: the path ends otherwise.
+    """
+    if path.suffix not in suffixes:
+        raise InvalidRequestError(f"a drawing is written to a file that ends in {' or '.join(suffixes)}, got {path}")
+
+
+def draw_fronts(studies: Sequence[StudyData], axes: Sequence[Axis], path: Path) -> None:
+    """Draw the trials, the fronts and the baselines of studies; the same content gives the same bytes.
+
+    Args:
+        studies: one to four, of different names.
+        axes: two or three, as `policies.plot.data.choose_axes` gives them.
+        path: a ``.png``, or a ``.html`` that needs no network; written whole or not at all.
+
+    Raises:
+        InvalidRequestError: a study stands twice, has no trials or was not measured for an axis, there are too many,
+            the path ends otherwise, or it cannot be written.
+        UnavailableError: the library that draws is not installed.
+    """
+    check_suffix(path, ".png", ".html")
+    names = [data.study.name for data in studies]
+    if len(set(names)) < len(names) or not 1 <= len(names) <= len(STUDY_COLOURS):
+        raise InvalidRequestError(
+            f"expected one to {len(STUDY_COLOURS)} different studies to draw, got {', '.join(names) or 'none'}"
+        )
+    drawn = [series(data, axes) for data in studies]
+    with _libraries():
+        if path.suffix == ".html":
+            from policies.plot.page import front_page
+
+            content = front_page(drawn, axes).encode()
+        else:
+            from policies.plot.canvas import png_bytes
+            from policies.plot.png import front_figure
+
+            content = png_bytes(front_figure(drawn, axes))
+    _write(path, content)
+
+
+def draw_convergence(curves: Mapping[str, NDArray[np.float64]], path: Path) -> None:
+    """Draw hypervolume against evaluations, see `policies.plot.convergence.convergence_figure`.
+
+    Args:
+        curves: by the strategy's name, a ``seeds x evaluations`` array.
+        path: a ``.png``; written whole or not at all.
+
+    Raises:
+        InvalidRequestError: the curves are no such arrays, the path ends otherwise, or it cannot be written.
+        UnavailableError: the library that draws is not installed.
+    """
+    check_suffix(path, ".png")
+    with _libraries():
+        from policies.plot.canvas import png_bytes
+        from policies.plot.convergence import convergence_figure
+    _write(path, png_bytes(convergence_figure(curves)))
+
+
+@contextmanager
+def _libraries() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise UnavailableError(f"drawings need the extra 'search': pip install 'thinwire[search]' ({error})") from None
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        write_whole(path, content)
+    except OSError as error:
+        raise InvalidRequestError(f"cannot write the drawing {path}: {error.strerror}") from None
