@@ -1,4 +1,4 @@
-"""From data to a bundle: backbone, codec, reference, sweep, front. Every stage goes on where it was stopped."""
+"""From data to a bundle: backbone, codec, reference, fronts. Every stage goes on where it was stopped."""
 
 import logging
 from pathlib import Path
@@ -10,8 +10,8 @@ from edge.torch_engine.encoder import JsccEncoder
 from offline.bundles import measure_reference, with_reference, write_bundle
 from offline.data import LabelledImages, load, split_select
 from offline.evaluate import Evaluator
+from offline.fronts import find_fronts
 from offline.recipe import Recipe
-from offline.sweep import sweep
 from offline.train_backbone import train_backbone
 from offline.train_codec import CodecTrainer, token_features
 from policies.store import Store
@@ -29,7 +29,7 @@ def build(recipe: Recipe, data: str, work: Path, output: Path, seed: int = 0) ->
         data: a tar or folder of ``class/image``, or a hub data set; see `offline.data.load`.
         work: folder of checkpoints and of the policy store; a second call with the same folder resumes.
         output: folder of the bundle.
-        seed: of weights, augmentation, Sobol points and noise.
+        seed: of weights, augmentation, searches and noise.
     """
     work.mkdir(parents=True, exist_ok=True)
     train, select = split_select(load(data, recipe.preprocessing))
@@ -45,8 +45,8 @@ def build(recipe: Recipe, data: str, work: Path, output: Path, seed: int = 0) ->
         log.info("unmerged, %d symbols per token: accuracy %.4f", rate, one.accuracy)
     bundle = with_reference(bundle, reference)
     with Store(f"sqlite:///{work / 'policies.sqlite'}") as store:
-        front = sweep(select, evaluator, store, recipe.sweep, seed)
-    front.save(bundle.path(FRONT))
+        fronts = find_fronts(store, bundle, select, recipe.search, seed)
+    fronts.save(bundle.path(FRONT))
     return bundle
 
 

@@ -14,12 +14,12 @@ from thinwire.images import Preprocessing
 
 
 @dataclass(frozen=True)
-class SweepRecipe:
-    """Size of the measured sweep: threshold vectors, the images to compare them on, the SNRs of the front."""
+class SearchRecipe:
+    """Trials of each search, the images to compare them on, the channels, and the SNRs of the accuracy curves."""
 
-    vectors: int
+    evaluations: int
     images: int
-    snr_db: float
+    channels: tuple[str, ...]
     front_snrs_db: tuple[float, ...]
 
 
@@ -36,7 +36,7 @@ class Recipe:
     codec: Codec
     backbone_training: BackboneRecipe
     codec_training: CodecRecipe
-    sweep: SweepRecipe
+    search: SearchRecipe
 
 
 def load_recipe(name_or_path: str) -> Recipe:
@@ -50,7 +50,7 @@ def load_recipe(name_or_path: str) -> Recipe:
         path = Path(str(resources.files("offline"))) / "recipes" / f"{name_or_path}.json"
     try:
         content = json.loads(path.read_text())
-        prepared, codec, sweep = content["preprocessing"], content["codec"], content["sweep"]
+        prepared, codec, search = content["preprocessing"], content["codec"], content["search"]
         return Recipe(
             **content
             | {
@@ -59,7 +59,7 @@ def load_recipe(name_or_path: str) -> Recipe:
                 "codec": Codec(**codec | {key: tuple(codec[key]) for key in ("rates", "snr_db")}),
                 "backbone_training": BackboneRecipe(**content["backbone_training"]),
                 "codec_training": CodecRecipe(**content["codec_training"]),
-                "sweep": SweepRecipe(**sweep | {"front_snrs_db": tuple(sweep["front_snrs_db"])}),
+                "search": SearchRecipe(**search | {key: tuple(search[key]) for key in ("channels", "front_snrs_db")}),
             }
         )
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -1,0 +1,57 @@
+"""The fronts that a bundle ships: one search per channel, and what they found measured anew on every channel."""
+
+import logging
+from functools import partial
+
+from policies.fronts import Fronts
+
+from offline.data import LabelledImages
+from offline.recipe import SearchRecipe
+from offline.search import Plan, channel_of, front_policies, profile_study, search, sweep
+from offline.workers import Task
+from policies.search.run import Progress
+from policies.store import Store
+from policies.study import Study
+from thinwire.bundle import Bundle
+
+log = logging.getLogger(__name__)
+
+
+def find_fronts(
+    store: Store, bundle: Bundle, select: LabelledImages, recipe: SearchRecipe, seed: int, processes: int = 1
+) -> Fronts:
+    """Search on a sample of *select* for each channel, then measure all that was found on the whole of it.
+
+    The second pass thins out the luck that got a policy onto the first front. It does not remove it: the sample is part
+    of *select*, and its images meet the same noise again. Only a split that chose nothing gives an unbiased figure.
+
+    Args:
+        store: where the studies are; what is there goes on where it stopped.
+        bundle: whose policies to find.
+        select: images that nothing was trained on.
+        recipe: how long to search, and on which channels.
+        seed: of the searches and the noise.
+        processes: that measure at once.
+    """
+    channels = tuple(map(channel_of, recipe.channels))
+    # Another bundle of this name has other studies.
+    name = f"{bundle.name}-{bundle.digest[:10]}"
+    sample = select.even_sample(recipe.images)
+    searched = []
+    for channel in channels:
+        task = Task(bundle.folder, sample, "select", (channel,), seed)
+        study = profile_study(f"{name}-search", channel)
+        searched.append(search(store, study, task, Plan(), recipe.evaluations, processes, partial(_log, study)))
+    policies = front_policies(store, searched)
+    task = Task(bundle.folder, select, "select", channels, seed, recipe.front_snrs_db)
+    studies: tuple[Study, ...] = ()
+    for done, wanted, studies in sweep(store, f"{name}-front", task, policies, processes):  # noqa: B007
+        log.info("measured anew: %d of %d", done, wanted)
+    return Fronts(tuple(store.export_front(study) for study in studies))
+
+
+def _log(study: str, progress: Progress) -> None:
+    log.info(
+        "%s %d/%d: hypervolume %.4f, %.0f s left",
+        study, progress.evaluations, progress.wanted, progress.hypervolume, progress.seconds_left,
+    )  # fmt: skip
