@@ -23,7 +23,7 @@ from scipy import stats
 
 from deploy.cli.common import add_bundle, positive_int, print_json, table
 from offline.data import load, split_select
-from offline.meter import VERSIONS
+from offline.search import OBJECTIVES, open_study
 from offline.space import search_space
 from offline.workers import Task
 from policies.pareto import non_dominated
@@ -34,14 +34,13 @@ from policies.search.objectives import Scale
 from policies.search.run import Search
 from policies.search.strategies import make_strategy
 from policies.store import Store
-from policies.study import Study
-from thinwire.bundle import Bundle, load_bundle
+from thinwire.bundle import load_bundle
 
-OBJECTIVES = ("accuracy", "edge_gmacs", "channel_uses")
 CHANNEL = ChannelProfile("awgn", 10.0)
 # Random search is given twice the trials: what it needs to stand where the others do says more than who is ahead.
 ARMS = {"qlognehvi": 1, "random": 2, "sobol": 1, "nsga2": 1}
 TEST_SEED = 0
+EVERY = 10
 
 
 @dataclass(frozen=True)
@@ -60,20 +59,6 @@ class Job:
         return f"{self.strategy}-{self.seed}"
 
 
-def study_of(store: Store, name: str, task: Task, bundle: Bundle) -> Study:
-    """The study of that name."""
-    return store.study(
-        name,
-        bundle_name=bundle.name,
-        bundle_digest=bundle.digest,
-        channel=task.channels[0],
-        split=task.split,
-        data_digest=task.images.digest(),
-        seed=task.seed,
-        versions=VERSIONS,
-    )
-
-
 def search(job: Job) -> str:
     """Run one search to its end; in a process of its own."""
     torch.set_num_threads(1)
@@ -84,7 +69,8 @@ def search(job: Job) -> str:
     strategy = make_strategy(job.strategy, space, len(OBJECTIVES), job.seed)
     executor: Executor
     with Store(job.url) as store, ThreadPoolExecutor(1) as executor:
-        study = study_of(store, job.study_name, job.task, bundle)
+        settings = {"strategy": job.strategy, "scale": scale.to_json(), "space": space.to_json()}
+        study = open_study(store, job.study_name, bundle, job.task, settings)
         began = time.monotonic()
         Search(store, study, strategy, scale, lambda policy: meter.measure(policy)[0], executor).run(job.evaluations)
     return f"{job.study_name}: {job.evaluations} trials, {time.monotonic() - began:.0f} s"
@@ -102,7 +88,7 @@ def remeasure(policies: Iterable[Policy], task: Task, url: str) -> str:
     torch.set_num_threads(1)
     bundle = load_bundle(str(task.bundle))
     with Store(url) as store:
-        study = study_of(store, "test", task, bundle)
+        study = open_study(store, "test", bundle, task, {})
         meter = task.meter()
         for policy in policies:
             store.add_trial(study, meter.measure(policy)[0])
@@ -139,7 +125,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         for seed in range(options.seeds)
         for strategy, factor in ARMS.items()
     ]
-    checkpoints = list(range(10, 2 * options.evaluations + 1, 10))
+    checkpoints = list(range(EVERY, 2 * options.evaluations + 1, EVERY))
     test_images = load(options.test, bundle.preprocessing, bundle.labels)
     test_task = Task(bundle.folder, test_images, "test", (CHANNEL,), TEST_SEED)
     context = multiprocessing.get_context("spawn")
@@ -156,7 +142,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             for count in (one for one in checkpoints if one <= job.evaluations):
                 found = front(trials[job.study_name][:count], scales[job.seed])
                 wanted |= {one.policy.digest: one.policy for one in found}
-        held = {one.policy.digest for one in store.trials(study_of(store, "test", test_task, bundle))}
+        held = {one.policy.digest for one in store.trials(open_study(store, "test", bundle, test_task, {}))}
     missing = [policy for digest, policy in wanted.items() if digest not in held]
     print(f"{len(wanted)} policies to measure on the test images, {len(missing)} still to do", file=sys.stderr)
     parts = [missing[start :: options.processes] for start in range(options.processes)]
@@ -166,7 +152,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             print(line, file=sys.stderr)
     test_scale = Scale.of_unmerged(OBJECTIVES, test_task.meter().unmerged())
     with Store(url) as store:
-        test = {one.policy.digest: one for one in store.trials(study_of(store, "test", test_task, bundle))}
+        test = {one.policy.digest: one for one in store.trials(open_study(store, "test", bundle, test_task, {}))}
     arms: dict[str, Any] = {}
     for strategy, factor in ARMS.items():
         counts = [one for one in checkpoints if one <= factor * options.evaluations]
@@ -218,9 +204,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     result = run(options)
     if options.plot is not None:
-        from policies.plot.convergence import draw_convergence
+        from policies.plot.draw import draw_convergence
 
-        draw_convergence({name: np.array(arm["test"]) for name, arm in result["arms"].items()}, options.plot)
+        draw_convergence({name: np.array(arm["test"]) for name, arm in result["arms"].items()}, options.plot, EVERY)
     if options.json:
         print_json(result)
     else:

@@ -22,10 +22,31 @@ from edge.torch_engine.engine import TorchEngine
 from edge.torch_engine.tome import TOME, fixed_rules
 from offline.evaluate import LINK_ID, Evaluator, Measurement, request_id_of
 from offline.meter import PolicyMeter
+from offline.search import check_study, open_study
+from offline.workers import Task
 from policies.policy import Policy
+from policies.store import Store
+from thinwire.bundle import load_bundle
 from thinwire.nn.macs import count_macs
 
 ONE_THRESHOLD = (0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.5, 0.4, 0.2, 0.0)
+
+
+def measure_baselines(store: Store, name: str, task: Task) -> Iterator[Baseline]:
+    """Measure all baselines into a study, which is made if the store does not have it.
+
+    Yields:
+        one after another; each is in the store by then.
+
+    Raises:
+        StoreError: the study is another one.
+    """
+    begun = next((study for study in store.studies() if study.name == name), None)
+    study = begun or open_study(store, name, load_bundle(str(task.bundle)), task, {})
+    check_study(study, task)
+    for baseline in Baselines(task.meter()).measure():
+        store.add_baseline(study, baseline)
+        yield baseline
 
 
 class Baselines:

@@ -18,7 +18,7 @@ from policies.search.strategies import make_strategy
 from policies.store import Store
 from policies.study import Study
 from thinwire.bundle import Bundle, load_bundle
-from thinwire.errors import InvalidRequestError
+from thinwire.errors import InvalidRequestError, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +104,23 @@ def open_study(
         versions=VERSIONS,
         settings=settings,
     )
+
+
+def check_study(study: Study, task: Task) -> None:
+    """Check that a study is of a task's images, channel and noise, whatever its settings.
+
+    Raises:
+        StoreError: it is not.
+    """
+    bundle = load_bundle(str(task.bundle))
+    have = (study.bundle_digest, study.channel, study.split, study.data_digest, study.seed)
+    want = (bundle.digest, task.channels[0], task.split, task.images.digest(), task.seed)
+    names = ("bundle", "channel", "split", "data", "seed")
+    differing = [
+        f"{name} is {one!r}, got {other!r}" for name, one, other in zip(names, have, want, strict=True) if one != other
+    ]
+    if differing:
+        raise StoreError(f"study {study.name} is another one: {'; '.join(differing)}; choose another name")
 
 
 def sweep(

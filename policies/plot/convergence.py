@@ -15,12 +15,13 @@ from thinwire.errors import InvalidRequestError
 _LINES = ("-", "--", "-.", ":")
 
 
-def convergence_figure(curves: Mapping[str, NDArray[np.float64]]) -> Figure:
+def convergence_figure(curves: Mapping[str, NDArray[np.float64]], every: int = 1) -> Figure:
     """Mean hypervolume of each strategy with the 95% interval of the mean (Student's t over the seeds).
 
     Args:
-        curves: by the strategy's name, a ``seeds x evaluations`` array: the hypervolume after each evaluation. One
-            seed has no interval.
+        curves: by the strategy's name, a ``seeds x checkpoints`` array: the hypervolume at each. One seed has no
+            interval.
+        every: evaluations from one checkpoint to the next.
 
     Raises:
         InvalidRequestError: there is none, more than there are colours, or one is no such array of finite numbers.
@@ -34,10 +35,10 @@ def convergence_figure(curves: Mapping[str, NDArray[np.float64]]) -> Figure:
             curve = np.asarray(given, dtype=np.float64)
             if curve.ndim != 2 or curve.size == 0 or not np.isfinite(curve).all():
                 raise InvalidRequestError(
-                    f"strategy {name}: expected seeds x evaluations of finite hypervolumes, got shape {curve.shape}"
+                    f"strategy {name}: expected seeds x checkpoints of finite hypervolumes, got shape {curve.shape}"
                 )
-            seeds, evaluations = curve.shape
-            steps, mean = np.arange(1, evaluations + 1), curve.mean(axis=0)
+            seeds, checkpoints = curve.shape
+            steps, mean = every * np.arange(1, checkpoints + 1), curve.mean(axis=0)
             label = plain(f"{name} ({seeds} seed{'s' if seeds > 1 else ''})")
             panel.plot(steps, mean, color=colour, linestyle=line, linewidth=1.8, label=label)
             if seeds > 1:

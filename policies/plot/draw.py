@@ -56,12 +56,13 @@ def draw_fronts(studies: Sequence[StudyData], axes: Sequence[Axis], path: Path) 
     _write(path, content)
 
 
-def draw_convergence(curves: Mapping[str, NDArray[np.float64]], path: Path) -> None:
+def draw_convergence(curves: Mapping[str, NDArray[np.float64]], path: Path, every: int = 1) -> None:
     """Draw hypervolume against evaluations, see `policies.plot.convergence.convergence_figure`.
 
     Args:
-        curves: by the strategy's name, a ``seeds x evaluations`` array.
+        curves: by the strategy's name, a ``seeds x checkpoints`` array.
         path: a ``.png``; written whole or not at all.
+        every: evaluations from one checkpoint to the next.
 
     Raises:
         InvalidRequestError: the curves are no such arrays, the path ends otherwise, or it cannot be written.
@@ -71,7 +72,7 @@ def draw_convergence(curves: Mapping[str, NDArray[np.float64]], path: Path) -> N
     with _libraries():
         from policies.plot.canvas import png_bytes
         from policies.plot.convergence import convergence_figure
-    _write(path, png_bytes(convergence_figure(curves)))
+    _write(path, png_bytes(convergence_figure(curves, every)))
 
 
 @contextmanager
