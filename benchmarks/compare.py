@@ -1,7 +1,7 @@
 """What a searched front saves against simpler ways, on images that chose nothing.
 
-``python -m benchmarks.compare --store URL --select STUDY --test STUDY`` reads two studies of the same policies, measured
-on *select* and on the test images, the latter with baselines (`thinwire policies sweep` and `baselines` make them).
+``python -m benchmarks.compare --store URL --select STUDY --test STUDY`` reads two studies of the same policies, one
+measured on *select*, one with baselines on the test images (`thinwire policies sweep` and `baselines` make them).
 Nothing is measured here.
 
 For each family of baselines, every member that no other of the family dominates is set against the front: of the
@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from policies.baseline import Baseline
 
 from deploy.cli.common import add_json, print_json, table
-from policies.baseline import Baseline
 from policies.pareto import non_dominated
 from policies.record import MeasuredPolicy, Objectives
 from policies.store import Store

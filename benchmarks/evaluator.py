@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from policies.fronts import Fronts
 
 from benchmarks.arguments import load_asked, parser_for
 from channel.keys import keyed_generator
@@ -18,7 +19,6 @@ from channel.realisation import apply
 from cloud.reception import receive
 from deploy.cli.common import positive_int, print_json
 from offline.evaluate import LINK_ID, Evaluator, request_id_of
-from policies.fronts import Fronts
 from policies.policy import Policy
 from policies.record import ChannelProfile
 from thinwire.bundle import FRONT
