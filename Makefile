@@ -10,7 +10,7 @@ demo: $(VENV)/.demo
 	$(BIN)/thinwire demo $(if $(IMAGES),--images "$(IMAGES)")
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not data and not docker" $(ARGS)
+	$(BIN)/python -m pytest -m "not data and not docker and not postgresql" $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check

@@ -1,5 +1,6 @@
 """Checks on values that come from a user, a file or an evaluator."""
 
+import json
 import math
 from collections.abc import Iterable
 from numbers import Integral, Real
@@ -76,4 +77,19 @@ def members(what: str, content: object, names: Iterable[str]) -> dict[str, Any]:
         raise InvalidRequestError(
             f"{what}: missing {sorted(expected - content.keys())}, unknown {sorted(content.keys() - expected)}"
         )
+    return content
+
+
+def json_object(name: str, value: object) -> dict[str, Any]:
+    """A copy of a JSON object as it comes back from JSON: with texts as keys and lists for tuples.
+
+    Raises:
+        InvalidRequestError: it is none, or holds what JSON does not.
+    """
+    try:
+        content = json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise InvalidRequestError(f"{name} must be JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise InvalidRequestError(f"{name} must be an object, got {value!r}")
     return content

@@ -1,13 +1,12 @@
 """A policy with what was measured of it, and its JSON form."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
-from policies.checks import members, positive, real, text, whole
+from policies.checks import json_object, members, positive, real, text, whole
 from policies.policy import Policy
 from thinwire.errors import InvalidRequestError
 
@@ -141,13 +140,7 @@ class MeasuredPolicy:
         object.__setattr__(self, "accuracy_by_snr", _curve(self.accuracy_by_snr))
         if self.sensitive_below_db is not None:
             object.__setattr__(self, "sensitive_below_db", real("sensitive_below_db", self.sensitive_below_db))
-        try:
-            provenance = json.loads(json.dumps(self.provenance, allow_nan=False))
-        except (TypeError, ValueError) as error:
-            raise InvalidRequestError(f"provenance must be JSON: {error}") from None
-        if not isinstance(provenance, dict):
-            raise InvalidRequestError(f"provenance must be an object, got {self.provenance!r}")
-        object.__setattr__(self, "provenance", provenance)
+        object.__setattr__(self, "provenance", json_object("provenance", self.provenance))
 
     def accuracy_at(self, snr_db: float) -> float:
         """Accuracy at an SNR, interpolated linearly in dB over ``accuracy_by_snr`` and constant beyond its ends.

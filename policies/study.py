@@ -1,9 +1,10 @@
 """A study: the identity of one search, so that it resumes as what it began as."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
+from typing import Any
 
-from policies.checks import text, whole
+from policies.checks import json_object, text, whole
 from policies.record import ChannelProfile
 from thinwire.errors import InvalidRequestError
 
@@ -21,11 +22,12 @@ class Study:
         data_digest: digest of that part.
         seed: of the search and the noise, below 2^63.
         versions: of the software, by name.
+        settings: what else makes the search what it is, as its strategy and search space; anything that JSON holds.
         id: key in the store.
         created: when, in UTC.
 
     Raises:
-        InvalidRequestError: a text is empty or the seed is out of range.
+        InvalidRequestError: a text is empty, the seed is out of range, or the settings are no JSON.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Study:
     data_digest: str
     seed: int
     versions: dict[str, str] = field(hash=False)
+    settings: dict[str, Any] = field(default_factory=dict, hash=False)
     id: int = field(default=0, compare=False)
     created: datetime = field(default_factory=lambda: datetime.now(UTC), compare=False)
 
@@ -44,7 +47,21 @@ class Study:
             text(f"study.{name}", getattr(self, name))
         for name, version in self.versions.items():
             text(f"study.versions.{name}", version)
+        object.__setattr__(self, "settings", json_object("study.settings", self.settings))
         object.__setattr__(self, "seed", whole("study.seed", self.seed, 0))
         if self.seed >= 2**63:
             # The widest integer of a database is signed.
             raise InvalidRequestError(f"study.seed must be below 2^63, got {self.seed}")
+
+    def differences(self, other: "Study") -> list[str]:
+        """Where the identities of two studies differ: one text for each field or member, "name is this, got that"."""
+        found = []
+        for name in (one.name for one in fields(self) if one.compare):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if not isinstance(mine, dict):
+                found += [f"{name} is {mine!r}, got {theirs!r}"] if mine != theirs else []
+                continue
+            for key in sorted(mine.keys() | theirs.keys()):
+                here, there = (repr(one[key]) if key in one else "not set" for one in (mine, theirs))
+                found += [f"{name}.{key} is {here}, got {there}"] if here != there else []
+        return found

@@ -9,9 +9,9 @@ from contextlib import closing
 import pytest
 
 from deploy.cli.main import main
-from policies import store as store_module
 from policies.policy import Policy
-from policies.store import SCHEMA_VERSION, Store
+from policies.store import Store, database
+from policies.store.schema import SCHEMA_VERSION
 from thinwire.bundle import FRONT
 
 
@@ -85,7 +85,7 @@ def test_a_store_that_is_missing_and_a_study_that_is_unknown(capsys, folder):
 
 
 def test_a_store_that_stays_locked_is_told(capsys, folder, monkeypatch):
-    monkeypatch.setattr(store_module, "BUSY_TIMEOUT_MS", 50)
+    monkeypatch.setattr(database, "WAIT_FOR_LOCK_MS", 50)
     with closing(sqlite3.connect(folder / "store.sqlite")) as other:
         other.execute("BEGIN IMMEDIATE")
         assert "database is locked" in refused(capsys, *export(folder, "tiny", "--output", str(folder / "front.json")))

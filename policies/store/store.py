@@ -1,0 +1,191 @@
+"""The store: what is kept of searches, one transaction for each thing kept."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Self, TypeVar
+
+import sqlalchemy as sa
+
+from policies.baseline import Baseline
+from policies.front import Front
+from policies.record import ChannelProfile, MeasuredPolicy
+from policies.serviceable import serviceable
+from policies.store import rows, schema
+from policies.store.database import Database
+from policies.study import Study
+from policies.trial import Trial
+from thinwire.errors import InvalidRequestError, StoreError
+
+_T = TypeVar("_T")
+
+
+class Store:
+    """A store, open until `close` or the end of the ``with`` block.
+
+    Every trial has its own transaction: a kill at any point loses at most the trial in flight. Several processes may
+    write at once.
+
+    Args:
+        url: a database as SQLAlchemy names it: ``sqlite:///policies.db``, or ``postgresql+psycopg://user@host/name``
+            (with the extra "postgresql"). A SQLite file and its folder are made where there are none, if ``create``;
+            a PostgreSQL database must exist.
+        create: whether to make a store where there is none.
+
+    Raises:
+        StoreError: it cannot be opened, holds something else, or has another schema. All methods raise it when the
+            database fails them.
+    """
+
+    def __init__(self, url: str, create: bool = True) -> None:
+        self._database = Database(url, create)
+        try:
+            with self._database.transaction("open it") as connection:
+                schema.prepare(connection, self._database.name, create)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._database.close()
+
+    def study(
+        self,
+        name: str,
+        *,
+        bundle_name: str,
+        bundle_digest: str,
+        channel: ChannelProfile,
+        split: str,
+        data_digest: str,
+        seed: int,
+        versions: Mapping[str, str],
+        settings: Mapping[str, Any] | None = None,
+    ) -> Study:
+        """The study of that name, made where there is none, so that a search resumes under the name it began with.
+
+        The arguments are those of `policies.study.Study`.
+
+        Raises:
+            StoreError: the name belongs to a study of another identity.
+            InvalidRequestError: a text is empty, the seed is out of range, or the settings are no JSON.
+        """
+        wanted = Study(
+            name, bundle_name, bundle_digest, channel, split, data_digest, seed, dict(versions), dict(settings or {})
+        )
+        self._insert(f"make study {name}", schema.studies, rows.study_row(wanted))
+        stored = next(study for study in self.studies() if study.name == name)
+        if stored != wanted:
+            told = "; ".join(stored.differences(wanted))
+            raise StoreError(f"study {name} is another one: {told}; choose another name")
+        return stored
+
+    def studies(self) -> tuple[Study, ...]:
+        """All studies, the oldest first."""
+        with self._database.transaction("list its studies") as connection:
+            found = connection.execute(sa.select(schema.studies).order_by(schema.studies.c.id)).mappings().all()
+        return tuple(rows.read_study(row) for row in found)
+
+    def add_trial(
+        self,
+        study: Study,
+        measured: MeasuredPolicy,
+        source: str = "",
+        seconds: float | None = None,
+        suggesting_seconds: float | None = None,
+    ) -> bool:
+        """Keep what was measured, in a transaction of its own.
+
+        Args:
+            study: what it was measured for.
+            measured: the policy and its figures.
+            source: what suggested it, as "sobol".
+            seconds: what measuring it took.
+            suggesting_seconds: what suggesting it took.
+
+        Returns:
+            whether the policy was new to the study; what is there already stays as it is.
+
+        Raises:
+            StoreError: it was measured with another bundle or on another channel than the study's.
+            InvalidRequestError: a duration is negative or not finite.
+        """
+        if (measured.bundle_digest, measured.channel) != (study.bundle_digest, study.channel):
+            raise StoreError(
+                f"policy {measured.policy.id} was measured with bundle {measured.bundle_digest} on "
+                f"{measured.channel}; study {study.name} is of {study.bundle_digest} on {study.channel}"
+            )
+        trial = Trial(measured, source, seconds, suggesting_seconds, datetime.now(UTC))
+        return self._insert(f"add policy {measured.policy.id}", schema.trials, rows.trial_row(study, trial))
+
+    def trials(self, study: Study) -> tuple[MeasuredPolicy, ...]:
+        """All that was measured in a study, the oldest first."""
+        return tuple(trial.measured for trial in self.trial_log(study))
+
+    def trial_log(self, study: Study) -> tuple[Trial, ...]:
+        """All trials of a study, the oldest first."""
+        return self._of_study(study, "trial", schema.trials, lambda row: rows.read_trial(study, row))
+
+    def add_baseline(self, study: Study, baseline: Baseline) -> bool:
+        """Keep what a baseline achieved, in a transaction of its own.
+
+        Returns:
+            whether it was new to the study; what is there already, by family and parameters, stays as it is.
+        """
+        row = rows.baseline_row(study, baseline)
+        return self._insert(f"add baseline {baseline.family}", schema.baselines, row)
+
+    def baselines(self, study: Study) -> tuple[Baseline, ...]:
+        """All baselines of a study, the oldest first."""
+        return self._of_study(study, "baseline", schema.baselines, rows.read_baseline)
+
+    def front(self, study: Study) -> Front:
+        """The policies of a study that may be the best choice for some budget at some SNR, by rising mean uses.
+
+        See `policies.serviceable`.
+
+        Raises:
+            StoreError: the study has no trials.
+        """
+        trials = self.trials(study)
+        if not trials:
+            raise StoreError(f"study {study.name} has no trials to make a front of")
+        return Front(study.bundle_name, study.bundle_digest, serviceable(trials, study.channel.snr_db))
+
+    def export_front(self, study: Study) -> Front:
+        """The front of a study, which the store records.
+
+        Raises:
+            StoreError: the study has no trials.
+        """
+        front = self.front(study)
+        row = {
+            "study_id": study.id,
+            "bundle_digest": front.bundle_digest,
+            "front_digest": front.digest,
+            "content": front.to_json(),
+            "created": datetime.now(UTC),
+        }
+        self._insert("record a front", schema.fronts, row)
+        return front
+
+    def _insert(self, doing: str, table: sa.Table, row: dict[str, Any]) -> bool:
+        with self._database.transaction(doing) as connection:
+            return schema.insert_new(connection, table, row)
+
+    def _of_study(
+        self, study: Study, what: str, table: sa.Table, read: Callable[[sa.RowMapping], _T]
+    ) -> tuple[_T, ...]:
+        of_study = sa.select(table).where(table.c.study_id == study.id).order_by(table.c.id)
+        with self._database.transaction(f"read its {what}s") as connection:
+            found = connection.execute(of_study).mappings().all()
+        try:
+            return tuple(read(row) for row in found)
+        except InvalidRequestError as error:
+            raise StoreError(f"policy store {self._database.name}: a {what} of study {study.name}: {error}") from None

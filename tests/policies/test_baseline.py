@@ -1,0 +1,48 @@
+import json
+import math
+
+import pytest
+
+from policies.baseline import Baseline
+from thinwire.errors import InvalidRequestError
+
+
+def test_json_keeps_everything(measured):
+    before = Baseline("tome", {"r": 4, "layers": (0, 1), "note": None}, measured(latency_ms=1 / 3).objectives)
+    assert Baseline.from_json(json.loads(json.dumps(before.to_json(), allow_nan=False))) == before
+    assert before.parameters["layers"] == [0, 1]
+
+
+def test_the_order_of_parameters_makes_no_other_baseline(measured):
+    one, other = (Baseline("tome", given, measured().objectives) for given in ({"a": 1, "b": 2}, {"b": 2, "a": 1}))
+    assert one.parameters_digest == other.parameters_digest
+    assert one.parameters_digest != Baseline("tome", {"a": 1}, measured().objectives).parameters_digest
+
+
+@pytest.mark.parametrize(
+    ("family", "parameters", "message"),
+    [
+        ("", {}, "baseline.family must be a text"),
+        (None, {}, "baseline.family must be a text"),
+        ("tome", [4], "baseline.parameters must be an object"),
+        ("tome", {"r": math.inf}, "baseline.parameters must be JSON"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(measured, family, parameters, message):
+    with pytest.raises(InvalidRequestError, match=message):
+        Baseline(family, parameters, measured().objectives)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"surprise": 1}, r"baseline: missing \[\], unknown \['surprise'\]"),
+        ({"objectives": {}}, r"objectives: missing \['accuracy'"),
+        ({"objectives": []}, "objectives must be an object, got list"),
+        ({"family": 3}, "baseline.family must be a text"),
+    ],
+)
+def test_wrong_json_is_refused_by_name(measured, change, message):
+    content = Baseline("tome", {}, measured().objectives).to_json() | change
+    with pytest.raises(InvalidRequestError, match=message):
+        Baseline.from_json(content)

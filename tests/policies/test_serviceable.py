@@ -1,0 +1,89 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from policies.budget import Budget
+from policies.choice import choose
+from policies.front import Front
+from policies.serviceable import serviceable
+from thinwire.errors import BudgetError
+
+SNR_DB = 10.0
+
+
+def test_the_quantile_of_the_uses_counts_and_not_their_mean(measured):
+    steady = measured((0.1,), channel_uses=90.0, channel_uses_p95=100)
+    varied = measured((0.2,), channel_uses=50.0, channel_uses_p95=150)
+    assert serviceable([varied, steady], SNR_DB) == (steady,)
+
+
+def test_the_accuracy_at_every_snr_counts(measured):
+    fragile = measured((0.1,), curve=((0.0, 0.2, 0.01), (20.0, 0.8, 0.01)), accuracy=0.7)
+    robust = measured((0.2,), curve=((0.0, 0.6, 0.01), (20.0, 0.7, 0.01)), accuracy=0.6)
+    worse = measured((0.3,), curve=((0.0, 0.6, 0.01), (20.0, 0.6, 0.01)), accuracy=0.9)
+    assert set(serviceable([fragile, robust, worse], SNR_DB)) == {fragile, robust}
+
+
+def test_curves_with_other_snrs_are_compared_at_all_of_them(measured):
+    bent = measured((0.1,), curve=((0.0, 0.5, 0.01), (10.0, 0.8, 0.01), (20.0, 0.7, 0.01)))
+    straight = measured((0.2,), curve=((0.0, 0.5, 0.01), (20.0, 0.7, 0.01)))
+    flat = measured((0.3,), accuracy=0.72)
+    assert set(serviceable([straight, flat, bent], SNR_DB)) == {bent, flat}
+
+
+def test_without_curves_the_accuracy_of_the_study_counts(measured):
+    good, bad = measured((0.1,), accuracy=0.8), measured((0.2,), accuracy=0.7)
+    assert serviceable([bad, good], SNR_DB) == (good,)
+
+
+def test_of_equals_the_one_that_a_choice_prefers_stays(measured):
+    equals = [measured((step,), channel_uses=uses) for step, uses in ((0.1, 60.0), (0.2, 50.0), (0.3, 50.0))]
+    (kept,) = serviceable(equals, SNR_DB)
+    assert kept is choose(Front("tiny", "b" * 64, tuple(equals)), Budget(), SNR_DB, minimum_uses=1)
+
+
+@st.composite
+def trials(draw, measured):
+    # Coarse values make ties common, and SNRs that some curves lack.
+    share = st.integers(0, 4).map(lambda step: step / 4)
+    snrs_db = st.sampled_from([-5.0, 0.0, 5.0, 10.0, 20.0])
+    figures = st.fixed_dictionaries(
+        {
+            "accuracy": share,
+            "channel_uses": st.integers(1, 4).map(float),
+            "channel_uses_p95": st.integers(4, 9),
+            "edge_gmacs": st.integers(1, 3).map(lambda step: step / 7),
+            "curve": st.dictionaries(snrs_db, share, max_size=4).map(
+                lambda curve: tuple((snr_db, accuracy, 0.01) for snr_db, accuracy in curve.items())
+            ),
+        }
+    )
+    rows = draw(st.lists(figures, min_size=1, max_size=10))
+    return [measured((0.05 * index,), 4, **row) for index, row in enumerate(rows)]
+
+
+budgets = st.builds(
+    Budget,
+    channel_uses=st.none() | st.integers(4, 10),
+    edge_gmacs=st.none() | st.floats(0.1, 0.5),
+    min_accuracy=st.none() | st.integers(0, 8).map(lambda step: step / 8 - 1e-9 if step else 0.0),
+)
+
+
+@given(st.data(), budgets, st.floats(-15, 30))
+def test_a_choice_misses_nothing_that_was_dropped(measured, data, budget, snr_db):
+    everything = data.draw(trials(measured))
+    kept = serviceable(everything, SNR_DB)
+    assert set(kept) <= set(everything)
+
+    def chosen(policies):
+        return choose(Front("tiny", "b" * 64, tuple(policies)), budget, snr_db, minimum_uses=4)
+
+    try:
+        best = chosen(everything)
+    except BudgetError:
+        with pytest.raises(BudgetError):
+            chosen(kept)
+        return
+    # Interpolation rounds.
+    assert chosen(kept).accuracy_at(snr_db) == pytest.approx(best.accuracy_at(snr_db), abs=1e-12)
