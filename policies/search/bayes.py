@@ -35,10 +35,11 @@ log = logging.getLogger(__name__)
 Acquisition = Literal["qlognehvi", "ehvi"]
 # A variance for what is exact: a Gaussian process needs some, and a thousandth of the scale is below any interest.
 EXACT_VARIANCE = 1e-6
-# Draws of the posterior for the acquisition; and points that its optimisation begins with.
-DRAWS = 128
-RAW_POINTS = 256
-RESTARTS = 6
+# Draws of the posterior for the acquisition; then, of its optimisation: points to choose the starts from, starts, steps.
+DRAWS = 32
+RAW_POINTS = 64
+RESTARTS = 2
+ITERATIONS = 50
 
 # BoTorch would compile a kernel in C++ when it is first used: 40 s, a warning where there is no compiler, and other
 # digits on every machine (-march=native), so that a search resumed elsewhere would go another way. It has no option;
@@ -120,7 +121,7 @@ class BayesianSearch:
             q=1,
             num_restarts=RESTARTS,
             raw_samples=RAW_POINTS,
-            options={"maxiter": 100, "batch_limit": RESTARTS},
+            options={"maxiter": ITERATIONS, "batch_limit": RESTARTS},
             return_best_only=False,
         )
         assert values is not None

@@ -66,7 +66,8 @@ class Scale:
         best: the ideal.
 
     Raises:
-        InvalidRequestError: there is no such objective, one stands twice, or its worst is no worse than its best.
+        InvalidRequestError: there is no such objective, one stands twice, or its worst is missing or no worse than its
+            best.
     """
 
     names: tuple[str, ...]
@@ -79,8 +80,13 @@ class Scale:
             raise InvalidRequestError(
                 f"expected two or more different objectives of {', '.join(OBJECTIVES)}, got {', '.join(self.names)}"
             )
+        if not len(self.names) == len(self.worst) == len(self.best):
+            raise InvalidRequestError(
+                f"expected as many ends as objectives, {len(self.names)}, got {len(self.worst)} worst and "
+                f"{len(self.best)} best"
+            )
         for name, worst, best in zip(self.names, self.worst, self.best, strict=True):
-            if (best > worst) != OBJECTIVES[name].maximise or best == worst:
+            if not (best > worst if OBJECTIVES[name].maximise else best < worst):
                 raise InvalidRequestError(f"{name}: the worst, {worst:g}, must be worse than the best, {best:g}")
 
     @classmethod

@@ -17,7 +17,7 @@ NEAR = 0.01
 # A hypervolume that grew by a smaller share within the window is at rest.
 LEAST_GAIN = 1e-3
 # Length scales below the one are noise to a model that sees a few dozen points, those above the other are constants.
-SHORTEST, LONGEST = 0.02, 50.0
+SHORTEST, LONGEST = 0.026, 50.0
 
 
 @dataclass(frozen=True)
