@@ -26,17 +26,12 @@ def _plot(options: argparse.Namespace) -> None:
     from policies.plot.data import StudyData, choose_axes
     from policies.plot.draw import check_suffix, draw_fronts
     from policies.store import Store
-    from thinwire.errors import InvalidRequestError
 
     axes = choose_axes(options.objectives.split(","))
     check_suffix(options.output, ".png", ".html")
     # A misspelt name is to be told, and not to become an empty store.
     with Store(options.store, create=False) as store:
-        studies = {study.name: study for study in store.studies()}
-        unknown = [name for name in options.study if name not in studies]
-        if unknown:
-            raise InvalidRequestError(f"no study {unknown[0]!r} in the store: it has {', '.join(studies) or 'none'}")
-        chosen = [studies[name] for name in options.study]
+        chosen = [store.get_study(name) for name in options.study]
         drawn = [StudyData(study, store.trials(study), store.baselines(study)) for study in chosen]
     draw_fronts(drawn, axes, options.output)
     print(f"{', '.join(options.study)} in {options.output}")

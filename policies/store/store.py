@@ -92,6 +92,17 @@ class Store:
             found = connection.execute(sa.select(schema.studies).order_by(schema.studies.c.id)).mappings().all()
         return tuple(rows.read_study(row) for row in found)
 
+    def get_study(self, name: str) -> Study:
+        """The study of that name.
+
+        Raises:
+            InvalidRequestError: there is none; the message names those that there are.
+        """
+        studies = {study.name: study for study in self.studies()}
+        if name not in studies:
+            raise InvalidRequestError(f"no study {name!r} in the store: it has {', '.join(studies) or 'none'}")
+        return studies[name]
+
     def add_trial(
         self,
         study: Study,
