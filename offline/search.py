@@ -200,11 +200,11 @@ def channel_of(text: str) -> ChannelProfile:
     """
     model, _, snr_db = text.partition(":")
     try:
-        profile = ChannelProfile(model, float(snr_db))
+        level = float(snr_db)
     except ValueError:
         raise InvalidRequestError(f"expected a channel such as awgn:10, got {text!r}") from None
     get(model)
-    return profile
+    return ChannelProfile(model, level)
 
 
 def front_policies(store: Store, studies: Sequence[Study]) -> list[Policy]:

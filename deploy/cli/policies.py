@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from deploy.cli import plot
+from deploy.cli import plot, search
 from deploy.cli.common import add_bundle, add_json, print_json, table
 
 
@@ -28,6 +28,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     export.add_argument("--output", type=Path, help="file to write; an edge that serves from it picks it up by itself")
     export.set_defaults(run=_export)
 
+    search.add_to(actions)
     plot.add_to(actions)
 
 
