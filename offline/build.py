@@ -14,6 +14,7 @@ from offline.recipe import Recipe
 from offline.sweep import sweep
 from offline.train_backbone import train_backbone
 from offline.train_codec import CodecTrainer, token_features
+from policies.fronts import Fronts
 from policies.store import Store
 from thinwire.bundle import FRONT, Bundle
 from thinwire.nn.backbone import VisionTransformer
@@ -46,7 +47,7 @@ def build(recipe: Recipe, data: str, work: Path, output: Path, seed: int = 0) ->
     bundle = with_reference(bundle, reference)
     with Store(f"sqlite:///{work / 'policies.sqlite'}") as store:
         front = sweep(select, evaluator, store, recipe.sweep, seed)
-    front.save(bundle.path(FRONT))
+    Fronts((front,)).save(bundle.path(FRONT))
     return bundle
 
 

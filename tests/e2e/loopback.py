@@ -20,7 +20,8 @@ from edge.engine import Encoded
 from edge.link_client import LinkClient
 from edge.service import EdgeService
 from edge.torch_engine.engine import TorchEngine
-from policies.front import Front, FrontFile
+from policies.front import Front
+from policies.fronts import FrontFile, Fronts
 from policies.policy import Policy
 from thinwire.bundle import FRONT, Bundle
 from thinwire.v1 import link_pb2
@@ -112,5 +113,5 @@ def write_tiny_bundle(folder: Path) -> Bundle:
         policies = [Policy.create(*given) for given in (([-1.0] * 3, 1), ([0.5, 0.4, 0.3], 2), ([0.8, 0.7, 1.0], 8))]
         sweep.run(study, policies, (0.0, 10.0))
         # All three, whichever of them random weights make the best.
-        Front(bundle.name, bundle.digest, store.trials(study)).save(bundle.path(FRONT))
+        Fronts((Front(bundle.name, bundle.digest, store.trials(study)),)).save(bundle.path(FRONT))
     return bundle
