@@ -23,7 +23,7 @@ from edge.service import EdgeService
 from edge.torch_engine.engine import TorchEngine
 from offline.data import LabelledImages
 from offline.evaluate import request_id_of
-from policies.front import FrontFile
+from policies.fronts import FrontFile
 from thinwire import rpc
 from thinwire.bundle import FRONT, Bundle
 from thinwire.rest.schemas import BudgetBody, Parameters

@@ -26,7 +26,7 @@ from deploy.testbed import LocalTestbed, Ports
 from edge.torch_engine.engine import TorchEngine
 from policies.budget import Budget
 from policies.choice import choose_for
-from policies.front import Front
+from policies.fronts import Fronts
 from thinwire.bundle import FRONT, Bundle
 
 SNR_DB = 10.0
@@ -42,8 +42,8 @@ class _Bare:
     def __init__(self, bundle: Bundle, name: str) -> None:
         self._engine = TorchEngine.load(bundle)
         self._classifier = TorchClassifier.load(bundle)
-        front = Front.load(bundle.path(FRONT), bundle.digest)
-        self._policy = choose_for(bundle, front, name, Budget(), SNR_DB).policy
+        fronts = Fronts.load(bundle.path(FRONT), bundle.digest)
+        self._policy = choose_for(bundle, fronts, name, Budget(), "awgn", SNR_DB).policy
 
     def run(self, pixels: NDArray[np.uint8]) -> tuple[float, float]:
         """Milliseconds on the device and in the cloud."""

@@ -5,7 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from thinwire.frames import ChannelUses
+from edge.engine import Encoded
+from policies.choice import Choice
+from policies.record import ChannelProfile
+from thinwire.frames import ChannelUses, count_uses
+from thinwire.v1 import link_pb2
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,7 @@ class Answer:
         logits: ``classes`` float32; empty unless they were asked for.
         policy_id: id of the policy that served, or "none".
         policy_digest: its digest.
+        front: channel of the front that the policy was taken from; None for "none".
         capped: whether tokens were merged further to fit the cap.
         tokens: tokens that were sent.
         uses: channel uses of one transmission as the proxy counted them, or as they are by our own count where no proxy
@@ -39,6 +44,7 @@ class Answer:
     logits: NDArray[np.float32]
     policy_id: str
     policy_digest: str
+    front: ChannelProfile | None
     capped: bool
     tokens: int
     uses: ChannelUses
@@ -52,3 +58,54 @@ class Answer:
     channel_ms: float | None
     cloud_ms: float
     total_ms: float
+
+    @classmethod
+    def of(
+        cls,
+        result: link_pb2.Result,
+        frame: link_pb2.Frame,
+        choice: Choice,
+        encoded: Encoded,
+        input_numbers: int,
+        edge_s: float,
+        total_s: float,
+    ) -> "Answer":
+        """What came of a frame.
+
+        Args:
+            result: what came back.
+            frame: what was sent.
+            choice: the policy and where it was taken from.
+            encoded: what the engine made of the image.
+            input_numbers: how many numbers the model's input has.
+            edge_s: seconds from the request to the frame.
+            total_s: seconds of the whole request.
+        """
+        heard = result.channel if result.HasField("channel") else None
+        uses = (
+            count_uses(frame.tokens, frame.symbols_per_token)
+            if heard is None
+            else ChannelUses(heard.payload_uses, heard.pilot_uses, heard.side_information_uses)
+        )
+        suffix = f"-{frame.sequence_number}" if frame.sequence_number else ""
+        return cls(
+            frame_id=frame.request_id + suffix,
+            outputs=tuple((output.label, output.score) for output in result.outputs),
+            logits=np.array(result.logits, dtype=np.float32),
+            policy_id=choice.id,
+            policy_digest=choice.policy.digest,
+            front=choice.front,
+            capped=encoded.capped,
+            tokens=frame.tokens,
+            uses=uses,
+            cbr=uses.total / input_numbers,
+            snr_db=None if heard is None else heard.snr_db,
+            airtime_ms=0.0 if heard is None else heard.airtime_ms,
+            transmissions=1 if heard is None else heard.transmissions,
+            edge_gmacs=encoded.edge_gmacs,
+            merge_map=encoded.merge_map,
+            edge_ms=edge_s * 1000,
+            channel_ms=None if heard is None else result.channel_ms,
+            cloud_ms=result.cloud_ms,
+            total_ms=total_s * 1000,
+        )

@@ -16,7 +16,15 @@ from thinwire.frames import REQUEST_ID_PATTERN
 from thinwire.rest import problems
 from thinwire.rest.parsing import parse_classify
 from thinwire.rest.routes import add_common, describe_classify
-from thinwire.rest.schemas import ChosenPolicyBody, ClassifyResponse, CostBody, LabelBody, LinkBody, TimingsBody
+from thinwire.rest.schemas import (
+    ChosenPolicyBody,
+    ClassifyResponse,
+    CostBody,
+    FrontBody,
+    LabelBody,
+    LinkBody,
+    TimingsBody,
+)
 
 RequestId = Annotated[
     str | None,
@@ -73,16 +81,19 @@ def create_app(service: EdgeService) -> FastAPI:
 
     @app.get("/v1/policies", responses=problems.RESPONSES)
     async def policies(request: Request) -> dict[str, Any]:
-        front = _service(request).front_file.current
+        """The policies of all fronts, each with the channel that it was found for and its figures there."""
+        fronts = _service(request).front_file.current
         return {
-            "bundle": {"name": front.bundle_name, "digest": front.bundle_digest},
-            "digest": front.digest,
-            "policies": [measured.to_json() for measured in front.policies],
+            "bundle": {"name": fronts.bundle_name, "digest": fronts.bundle_digest},
+            "digest": fronts.digest,
+            "policies": [measured.to_json() for measured in fronts.policies],
         }
 
     @app.get("/v1/policies/{policy_id}", responses=problems.RESPONSES)
     async def policy(request: Request, policy_id: str) -> dict[str, Any]:
-        return _service(request).front_file.current.get(policy_id).to_json()
+        """What was measured of one policy, once for each front that holds it."""
+        found = _service(request).front_file.current.get(policy_id)
+        return {"id": policy_id, "measurements": [measured.to_json() for measured in found]}
 
     return app
 
@@ -127,10 +138,16 @@ async def _disconnection(request: Request) -> None:
 
 
 def _response(answer: Answer) -> ClassifyResponse:
+    front = answer.front
     return ClassifyResponse(
         id=answer.frame_id,
         outputs=[LabelBody(label=label, score=score) for label, score in answer.outputs],
-        policy=ChosenPolicyBody(id=answer.policy_id, digest=answer.policy_digest, capped=answer.capped),
+        policy=ChosenPolicyBody(
+            id=answer.policy_id,
+            digest=answer.policy_digest,
+            capped=answer.capped,
+            front=None if front is None else FrontBody(model=front.model, snr_db=front.snr_db),
+        ),
         link=LinkBody(
             tokens=answer.tokens,
             channel_uses=answer.uses.total,

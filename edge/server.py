@@ -8,7 +8,7 @@ from edge.app import create_app
 from edge.engine import Engine
 from edge.link_client import LinkClient
 from edge.service import EdgeService
-from policies.front import FrontFile
+from policies.fronts import FrontFile
 from thinwire import process, rpc
 from thinwire.bundle import FRONT, Bundle
 from thinwire.frames import check_link_id
@@ -27,6 +27,7 @@ class Settings:
         link_id: this device's name on the link.
         nominal_snr_db: average SNR in dB to assume before the link has said any.
         nominal_symbol_rate_hz: channel uses per second to assume likewise.
+        nominal_model: channel model to assume likewise.
         rest_host: address of REST.
         rest_port: port of REST; 0 takes a free one.
         grpc_address: ``host:port`` of gRPC health and reflection; port 0 takes a free one.
@@ -39,6 +40,7 @@ class Settings:
     link_id: str = "edge"
     nominal_snr_db: float = 10.0
     nominal_symbol_rate_hz: float = 10_000.0
+    nominal_model: str = "awgn"
     rest_host: str = "127.0.0.1"
     rest_port: int = 8080
     grpc_address: str = "127.0.0.1:8081"
@@ -51,7 +53,7 @@ class EdgeServer:
     """Serves one bundle.
 
     Args:
-        bundle: what to serve; its folder holds the policy front.
+        bundle: what to serve; its folder holds the policy fronts.
         engine: runs the device's side of the bundle.
         settings: where and how.
 
@@ -73,8 +75,8 @@ class EdgeServer:
 
         Raises:
             UnavailableError: an address cannot be bound.
-            BundleError: the bundle has no valid policy front.
-            BundleMismatchError: its front belongs to another bundle.
+            BundleError: the bundle has no valid policy fronts.
+            BundleMismatchError: its fronts belong to another bundle.
         """
         settings = self._settings
         async with AsyncExitStack() as stack:
@@ -89,6 +91,7 @@ class EdgeServer:
                 settings.link_id,
                 settings.nominal_snr_db,
                 settings.nominal_symbol_rate_hz,
+                settings.nominal_model,
             )
             stack.callback(service.close)
             rest = HttpServer(create_app(service), settings.rest_host, settings.rest_port, DRAIN_S)
@@ -111,7 +114,7 @@ async def serve(bundle: Bundle, engine: Engine, settings: Settings) -> None:
 
     Raises:
         UnavailableError: an address cannot be bound.
-        BundleError: the bundle has no valid policy front.
-        BundleMismatchError: its front belongs to another bundle.
+        BundleError: the bundle has no valid policy fronts.
+        BundleMismatchError: its fronts belong to another bundle.
     """
     await process.run(EdgeServer(bundle, engine, settings))

@@ -18,11 +18,11 @@ from edge.link_client import LinkClient
 from edge.link_stream import LinkStream
 from policies.budget import Budget
 from policies.choice import Choice, choose_for
-from policies.front import FrontFile
+from policies.fronts import FrontFile
 from thinwire import tracing
 from thinwire.bundle import Bundle
 from thinwire.errors import DeadlineError, ThinwireError
-from thinwire.frames import ChannelUses, count_uses, pack_symbols
+from thinwire.frames import count_uses, pack_symbols
 from thinwire.images import decode, to_pixels
 from thinwire.metrics import EdgeMetrics
 from thinwire.rest.schemas import Parameters
@@ -46,6 +46,7 @@ class EdgeService:
         link_id: this device's name on the link.
         nominal_snr_db: average SNR in dB to assume before the link has said any.
         nominal_symbol_rate_hz: channel uses per second to assume likewise.
+        nominal_model: channel model to assume likewise.
 
     Attributes:
         metrics: what this service counts.
@@ -60,6 +61,7 @@ class EdgeService:
         link_id: str,
         nominal_snr_db: float,
         nominal_symbol_rate_hz: float = 10_000.0,
+        nominal_model: str = "awgn",
     ) -> None:
         self.bundle = bundle
         self.front_file = front_file
@@ -69,6 +71,7 @@ class EdgeService:
         self._link_id = link_id
         self._snr_feedback = Feedback(nominal_snr_db)
         self._rate_feedback = Feedback(nominal_symbol_rate_hz)
+        self._model_feedback = Feedback(nominal_model)
         # One at a time: two encodings side by side would only slow each other down. A request that is cancelled
         # leaves the queue; one that is already being encoded is finished and dropped.
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="edge-engine")
@@ -156,7 +159,8 @@ class EdgeService:
                 snr_db = self._snr_db(parameters)
                 rate_hz = self._rate_feedback.latest(self._link_id)
                 budget = Budget.on_link(rate_hz, **parameters.budget.model_dump())
-                choice = choose_for(self.bundle, self.front_file.current, parameters.policy, budget, snr_db)
+                model = _asked_model(parameters) or self._model_feedback.latest(self._link_id)
+                choice = choose_for(self.bundle, self.front_file.current, parameters.policy, budget, model, snr_db)
                 tracing.annotate(policy=choice.id)
                 encoded = await self._encode(pixels, choice, snr_db)
                 _check_cap(encoded, choice.cap)
@@ -169,7 +173,8 @@ class EdgeService:
                 raise
             raise DeadlineError(f"no answer within {parameters.timeout_ms:g} ms") from None
         self._learn(result, parameters)
-        answer = self._report(result, frame, encoded, edge_s, time.perf_counter() - started)
+        numbers = self.bundle.preprocessing.size**2 * 3
+        answer = Answer.of(result, frame, choice, encoded, numbers, edge_s, time.perf_counter() - started)
         tracing.annotate(tokens=answer.tokens, channel_uses=answer.uses.total, snr_db=answer.snr_db)
         self.metrics.observe_frame(answer.tokens, answer.uses.total, answer.capped)
         self.metrics.observe_stages(answer.edge_ms, answer.channel_ms, answer.cloud_ms, answer.total_ms)
@@ -179,6 +184,7 @@ class EdgeService:
                 "request_id": answer.frame_id,
                 "snr_db": answer.snr_db,
                 "policy": answer.policy_id,
+                "front": None if answer.front is None else answer.front.name,
                 "tokens": answer.tokens,
                 "channel_uses": answer.uses.total,
                 "transmissions": answer.transmissions,
@@ -215,10 +221,12 @@ class EdgeService:
         return self._snr_feedback.latest(self._link_id) if asked is None else asked
 
     def _learn(self, result: link_pb2.Result, parameters: Parameters) -> None:
-        # The SNR that a request asked for itself says nothing of the link's own.
+        # What a request asked for itself says nothing of the link's own.
         if result.HasField("channel") and _asked_snr_db(parameters) is None:
             self._snr_feedback.report(self._link_id, result.channel.snr_db)
             self.metrics.observe_snr_db(result.channel.snr_db)
+        if result.channel.model and _asked_model(parameters) is None:
+            self._model_feedback.report(self._link_id, result.channel.model)
         # Zero: there is no proxy, or one that does not tell.
         if 0 < result.channel.symbol_rate_hz < math.inf:
             self._rate_feedback.report(self._link_id, result.channel.symbol_rate_hz)
@@ -245,37 +253,6 @@ class EdgeService:
             frame.channel.CopyFrom(link_pb2.ChannelRequest(model=asked.model, snr_db=asked.snr_db, seed=asked.seed))
         return frame
 
-    def _report(
-        self, result: link_pb2.Result, frame: link_pb2.Frame, encoded: Encoded, edge_s: float, total_s: float
-    ) -> Answer:
-        heard = result.channel if result.HasField("channel") else None
-        uses = (
-            count_uses(frame.tokens, frame.symbols_per_token)
-            if heard is None
-            else ChannelUses(heard.payload_uses, heard.pilot_uses, heard.side_information_uses)
-        )
-        suffix = f"-{frame.sequence_number}" if frame.sequence_number else ""
-        return Answer(
-            frame_id=frame.request_id + suffix,
-            outputs=tuple((output.label, output.score) for output in result.outputs),
-            logits=np.array(result.logits, dtype=np.float32),
-            policy_id=frame.policy_id,
-            policy_digest=frame.policy_digest,
-            capped=encoded.capped,
-            tokens=frame.tokens,
-            uses=uses,
-            cbr=uses.total / (self.bundle.preprocessing.size**2 * 3),
-            snr_db=None if heard is None else heard.snr_db,
-            airtime_ms=0.0 if heard is None else heard.airtime_ms,
-            transmissions=1 if heard is None else heard.transmissions,
-            edge_gmacs=encoded.edge_gmacs,
-            merge_map=encoded.merge_map,
-            edge_ms=edge_s * 1000,
-            channel_ms=None if heard is None else result.channel_ms,
-            cloud_ms=result.cloud_ms,
-            total_ms=total_s * 1000,
-        )
-
     def close(self) -> None:
         """Drop what still waits for the engine. The client is the caller's to close."""
         self._executor.shutdown(wait=False, cancel_futures=True)
@@ -283,6 +260,11 @@ class EdgeService:
 
 def _asked_snr_db(parameters: Parameters) -> float | None:
     return None if parameters.channel is None else parameters.channel.snr_db
+
+
+def _asked_model(parameters: Parameters) -> str | None:
+    # An empty name asks for the link's own.
+    return None if parameters.channel is None else parameters.channel.model or None
 
 
 def _check_cap(encoded: Encoded, cap: int | None) -> None:

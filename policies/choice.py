@@ -1,13 +1,15 @@
-"""Which policy a budget gets: the most accurate of those that fit it."""
+"""Which policy a budget gets: the most accurate of those that fit it, found for a channel like the one at hand."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from policies.budget import Budget
 from policies.front import Front
+from policies.fronts import Fronts
 from policies.policy import Policy
-from policies.record import MeasuredPolicy
+from policies.record import ChannelProfile, MeasuredPolicy
+from policies.sensitivity import STANDARD_ERRORS
 from thinwire.bundle import Bundle
 from thinwire.errors import BudgetError, BundleError
 
@@ -27,7 +29,7 @@ class _Limit:
     def met_by(self, measured: MeasuredPolicy) -> bool:
         return self.sign * self.measure(measured) <= self.sign * self.bound
 
-    def advice(self, policies: list[MeasuredPolicy]) -> str:
+    def advice(self, policies: Sequence[MeasuredPolicy]) -> str:
         """What was asked and the nearest of these policies, rounded so that asking for it succeeds."""
         nearest = min(policies, key=lambda measured: self.sign * self.measure(measured))
         value = self.sign * math.ceil(self.sign * self.measure(nearest) * 1e4) / 1e4
@@ -40,110 +42,139 @@ def one_token_uses(symbols_per_token: int, prefix_tokens: int) -> int:
     return max(prefix_tokens, 1) * symbols_per_token
 
 
-def choose(front: Front, budget: Budget, snr_db: float, minimum_uses: int) -> MeasuredPolicy:
-    """The policy with the highest accuracy at an SNR, of those that meet the budget.
+def choose(fronts: Sequence[Front], budget: Budget, snr_db: float, minimum_uses: int) -> MeasuredPolicy:
+    """The policy that a budget gets, of fronts of one channel model.
 
-    A policy fits the cap if the 95% quantile of its channel uses does. Equal accuracies go to fewer mean channel uses,
-    then to fewer GMACs, then to the lower id.
+    The first front with a policy that meets the budget serves. A policy fits the cap if the 95% quantile of its channel
+    uses does, and its accuracy is the one at ``snr_db``, whatever SNR its front was found for: so both mean the same on
+    every front of the model.
+
+    Of the front's policies that fit, the one with the highest accuracy wins; equal accuracies go to fewer mean channel
+    uses, then to fewer GMACs, then to the lower id. One exception: if the winner is sensitive at this SNR (below its
+    ``sensitive_below_db``, where it loses faster than the unmerged reference does), the best of those that fit and are
+    not sensitive takes its place, provided that its accuracy is within `STANDARD_ERRORS` of the winner's (standard
+    errors of the difference of the two accuracies, taken as independent). So a sensitive policy serves where nothing
+    else fits, or where it was measured to be better all the same; what is given up for robustness is within the noise.
 
     Args:
-        front: the policies.
+        fronts: at least one, in order of preference.
         budget: the limits.
         snr_db: the current average SNR in dB.
         minimum_uses: channel uses of one token at the smallest rate; a smaller cap fits no frame at all.
 
     Raises:
-        BudgetError: no policy meets the budget; the message says what would.
+        BudgetError: no policy of any front meets the budget; the message says what would.
         InvalidRequestError: the SNR is not finite.
     """
+    policies = [measured for front in fronts for measured in front.policies]
     if budget.cap is not None and budget.cap < minimum_uses:
-        least = min(measured.objectives.channel_uses_p95 for measured in front.policies)
+        least = min(measured.objectives.channel_uses_p95 for measured in policies)
         raise BudgetError(
             f"got {budget.cap} channel uses, under the cost of one token ({minimum_uses}); "
             f"the least that would do is {max(least, minimum_uses)}"
         )
     limits = _limits(budget, snr_db)
-    fitting = [measured for measured in front.policies if all(limit.met_by(measured) for limit in limits)]
-    if not fitting:
-        raise BudgetError(f"no policy of bundle {front.bundle_name} meets the budget: {_advice(front, limits)}")
-    return min(
-        fitting,
-        key=lambda measured: (
-            -measured.accuracy_at(snr_db),
-            measured.objectives.channel_uses,
-            measured.objectives.edge_gmacs,
-            measured.policy.id,
-        ),
-    )
+    for front in fronts:
+        fitting = [measured for measured in front.policies if all(limit.met_by(measured) for limit in limits)]
+        if fitting:
+            return _best(fitting, snr_db)
+    raise BudgetError(f"no policy of bundle {fronts[0].bundle_name} meets the budget: {_advice(policies, limits)}")
+
+
+def _best(fitting: Sequence[MeasuredPolicy], snr_db: float) -> MeasuredPolicy:
+    def rank(measured: MeasuredPolicy) -> tuple[float, float, float, str]:
+        figures = measured.objectives
+        return -measured.accuracy_at(snr_db), figures.channel_uses, figures.edge_gmacs, measured.policy.id
+
+    best = min(fitting, key=rank)
+    robust = min((one for one in fitting if not one.is_sensitive_at(snr_db)), key=rank, default=best)
+    error = math.hypot(best.accuracy_se_at(snr_db), robust.accuracy_se_at(snr_db))
+    return robust if best.accuracy_at(snr_db) - robust.accuracy_at(snr_db) <= STANDARD_ERRORS * error else best
 
 
 def resolve(
-    front: Front, policy: str | None, budget: Budget, snr_db: float, prefix_tokens: int
-) -> tuple[MeasuredPolicy, int | None]:
-    """The policy that serves a request, and the cap on its frame.
+    fronts: Fronts, policy: str, budget: Budget, model: str | None, snr_db: float, prefix_tokens: int
+) -> MeasuredPolicy:
+    """The policy that serves a request, as it was measured on the front that it is taken from.
 
-    An id overrides the choice and the limits on compute and accuracy, never the cap.
+    "auto" is chosen from the fronts of one channel model, that of the front nearest to the channel: from that front, or
+    from the next nearest if no policy of it meets the budget, and so on; see `Fronts.nearest_first` and `choose`. An id
+    is taken from the nearest front that holds it, of whatever model. It overrides the choice and the limits on compute
+    and accuracy, never the cap.
 
     Args:
-        front: the policies.
-        policy: an id, or "auto" or None to `choose`.
+        fronts: the policies.
+        policy: "auto", or an id.
         budget: the limits.
+        model: the current channel model; None where it is not known.
         snr_db: the current average SNR in dB.
         prefix_tokens: class and register tokens that are sent.
 
-    Returns:
-        the policy, and the most channel uses of the frame (None: no cap).
-
     Raises:
         BudgetError: no policy meets the budget, or the cap is under the cost of one token.
-        UnknownPolicyError: the front has no policy of that id.
+        UnknownPolicyError: no front has a policy of that id.
         InvalidRequestError: the SNR is not finite.
     """
-    if policy is None or policy == AUTO:
-        smallest = min(measured.policy.symbols_per_token for measured in front.policies)
-        return choose(front, budget, snr_db, one_token_uses(smallest, prefix_tokens)), budget.cap
-    measured = front.get(policy)
+    ordered = fronts.nearest_first(model, snr_db)
+    if policy == AUTO:
+        alike = [front for front in ordered if front.channel.model == ordered[0].channel.model]
+        smallest = min(measured.policy.symbols_per_token for front in alike for measured in front.policies)
+        return choose(alike, budget, snr_db, one_token_uses(smallest, prefix_tokens))
+    held = {measured.channel: measured for measured in fronts.get(policy)}
+    measured = next(held[front.channel] for front in ordered if front.channel in held)
     least = one_token_uses(measured.policy.symbols_per_token, prefix_tokens)
     if budget.cap is not None and budget.cap < least:
         raise BudgetError(
             f"got {budget.cap} channel uses, under the cost of one token of policy {measured.policy.id}; "
             f"the least that would do is {least}"
         )
-    return measured, budget.cap
+    return measured
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What serves a request: the policy with its id ("none" for the unmerged reference), and the cap on the frame."""
+    """What serves a request.
+
+    Attributes:
+        id: of the policy; "none" for the unmerged reference.
+        policy: the policy.
+        cap: the most channel uses of the frame; None: no cap.
+        front: channel of the front that the policy was taken from; None for the unmerged reference.
+    """
 
     id: str
     policy: Policy
     cap: int | None
+    front: ChannelProfile | None = None
 
 
-def choose_for(bundle: Bundle, front: Front | None, asked: str, budget: Budget, snr_db: float) -> Choice:
+def choose_for(
+    bundle: Bundle, fronts: Fronts | None, asked: str, budget: Budget, model: str | None, snr_db: float
+) -> Choice:
     """The policy for a request of a bundle.
 
     Args:
         bundle: whose unmerged reference "none" stands for.
-        front: its policies; None will do for "none".
-        asked: "none" (nothing merged, reference rate; the cap still holds), "auto", or an id.
+        fronts: its policies; None will do for "none".
+        asked: "none" (nothing merged, reference rate; the cap still holds), "auto", or an id; see `resolve`.
         budget: the limits.
+        model: the current channel model; None where it is not known.
         snr_db: the current average SNR in dB.
 
     Raises:
-        BundleError: the bundle lacks the reference, or the front, that was asked for.
+        BundleError: the bundle lacks the reference, or the fronts, that were asked for.
         BudgetError: no policy meets the budget, or the cap is under the cost of one token.
-        UnknownPolicyError: the front has no policy of that id.
+        UnknownPolicyError: no front has a policy of that id.
+        InvalidRequestError: the SNR is not finite.
     """
     if asked == UNMERGED:
         if bundle.reference is None:
             raise BundleError(f"bundle {bundle.name} has no unmerged reference: its rate was not measured")
         return Choice(asked, Policy.unmerged(bundle.split_layer, bundle.reference.symbols_per_token), budget.cap)
-    if front is None:
+    if fronts is None:
         raise BundleError(f"bundle {bundle.name} has no policies")
-    measured, cap = resolve(front, asked, budget, snr_db, bundle.prefix_tokens)
-    return Choice(measured.policy.id, measured.policy, cap)
+    measured = resolve(fronts, asked, budget, model, snr_db, bundle.prefix_tokens)
+    return Choice(measured.policy.id, measured.policy, budget.cap, measured.channel)
 
 
 def _limits(budget: Budget, snr_db: float) -> list[_Limit]:
@@ -161,14 +192,14 @@ def _name_of_cap(budget: Budget) -> str:
     return f"channel_uses (bandwidth_hz {budget.bandwidth_hz} for airtime_ms {budget.airtime_ms})"
 
 
-def _advice(front: Front, limits: list[_Limit]) -> str:
+def _advice(policies: Sequence[MeasuredPolicy], limits: Sequence[_Limit]) -> str:
     alone = []
     for limit in limits:
-        others = [m for m in front.policies if all(other.met_by(m) for other in limits if other is not limit)]
+        others = [m for m in policies if all(other.met_by(m) for other in limits if other is not limit)]
         if others:
             alone.append(limit.advice(others))
     if alone:
         return "; or ".join(alone)
-    # Relaxing no single limit is enough: each that some policy fails is compared with the whole front.
-    failing = [limit for limit in limits if not all(limit.met_by(measured) for measured in front.policies)]
-    return "several limits fail together: " + "; ".join(limit.advice(list(front.policies)) for limit in failing)
+    # Relaxing no single limit is enough: each that some policy fails is compared with all of them.
+    failing = [limit for limit in limits if not all(limit.met_by(measured) for measured in policies)]
+    return "several limits fail together: " + "; ".join(limit.advice(policies) for limit in failing)

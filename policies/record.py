@@ -1,6 +1,6 @@
 """A policy with what was measured of it, and its JSON form."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -29,6 +29,20 @@ class ChannelProfile:
         text("channel.model", self.model)
         object.__setattr__(self, "snr_db", real("channel.snr_db", self.snr_db))
         object.__setattr__(self, "control_rate", positive("channel.control_rate", self.control_rate))
+
+    @property
+    def name(self) -> str:
+        """Model and SNR for people, as "awgn at 10 dB"."""
+        return f"{self.model} at {self.snr_db:g} dB"
+
+    @classmethod
+    def from_json(cls, content: object) -> "ChannelProfile":
+        """Read what `dataclasses.asdict` makes.
+
+        Raises:
+            InvalidRequestError: a field is missing, unknown or wrong.
+        """
+        return cls(**members("channel", content, [one.name for one in fields(cls)]))
 
 
 @dataclass(frozen=True)
@@ -150,11 +164,28 @@ class MeasuredPolicy:
         Raises:
             InvalidRequestError: the SNR is not finite.
         """
+        return self._at(snr_db, [point.accuracy for point in self.accuracy_by_snr], self.objectives.accuracy)
+
+    def accuracy_se_at(self, snr_db: float) -> float:
+        """Standard error of `accuracy_at`, interpolated in the same way.
+
+        Between two points that is the most it can be: that of two estimates that err alike, as those of the same images
+        mostly do.
+
+        Raises:
+            InvalidRequestError: the SNR is not finite.
+        """
+        return self._at(snr_db, [point.accuracy_se for point in self.accuracy_by_snr], self.objectives.accuracy_se)
+
+    def is_sensitive_at(self, snr_db: float) -> bool:
+        """Whether an SNR is below ``sensitive_below_db``."""
+        return self.sensitive_below_db is not None and snr_db < self.sensitive_below_db
+
+    def _at(self, snr_db: float, values: Sequence[float], without_curve: float) -> float:
         real("snr_db", snr_db)
-        if not self.accuracy_by_snr:
-            return self.objectives.accuracy
-        points = self.accuracy_by_snr
-        return float(np.interp(snr_db, [point.snr_db for point in points], [point.accuracy for point in points]))
+        if not values:
+            return without_curve
+        return float(np.interp(snr_db, [point.snr_db for point in self.accuracy_by_snr], values))
 
     def to_json(self) -> dict[str, Any]:
         """The JSON form, which `from_json` reads and lists of policies show."""
@@ -200,7 +231,7 @@ class MeasuredPolicy:
         return cls(
             policy=policy,
             bundle_digest=record["bundle_digest"],
-            channel=ChannelProfile(**members("channel", record["channel"], _names(ChannelProfile))),
+            channel=ChannelProfile.from_json(record["channel"]),
             objectives=Objectives(**members("objectives", record["objectives"], _names(Objectives))),
             accuracy_by_snr=tuple(
                 AccuracyAt(**members("accuracy_by_snr", point, _names(AccuracyAt)))
@@ -211,7 +242,7 @@ class MeasuredPolicy:
         )
 
 
-def _names(record: type[ChannelProfile | Objectives | AccuracyAt]) -> list[str]:
+def _names(record: type[Objectives | AccuracyAt]) -> list[str]:
     return [one.name for one in fields(record)]
 
 

@@ -206,7 +206,7 @@ def loaded_by(*modules: str) -> set[str]:
 
 
 def test_a_device_without_torch_chooses_and_serves() -> None:
-    loaded = loaded_by("policies.choice", "policies.front", "channel.server", "edge.app", "edge.server")
+    loaded = loaded_by("policies.choice", "policies.fronts", "channel.server", "edge.app", "edge.server")
     assert {"policies", "channel", "edge", "thinwire", "numpy", "fastapi"} <= loaded
     assert loaded & {"torch", "timm", "torchvision", "botorch", "sqlalchemy", "psycopg", "cloud", "offline"} == set()
 

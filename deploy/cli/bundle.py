@@ -27,7 +27,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     add_json(info)
     info.set_defaults(run=_info)
 
-    verify = actions.add_parser("verify", help="check every file and the policy front of a bundle")
+    verify = actions.add_parser("verify", help="check every file and the policy fronts of a bundle")
     add_bundle(verify)
     verify.set_defaults(run=_verify)
 
@@ -70,11 +70,11 @@ def _info(options: argparse.Namespace) -> None:
 
 
 def _verify(options: argparse.Namespace) -> None:
-    from policies.front import Front
+    from policies.fronts import Fronts
     from thinwire.bundle import FRONT, load_bundle
 
     bundle = load_bundle(options.bundle)
-    front = Front.load(bundle.path(FRONT), bundle.digest)
+    fronts = Fronts.load(bundle.path(FRONT), bundle.digest)
     print(
-        f"bundle {bundle.name}: {len(bundle.files)} files and {len(front.policies)} policies are as they were written"
+        f"bundle {bundle.name}: {len(bundle.files)} files and {len(fronts.policies)} policies are as they were written"
     )

@@ -17,6 +17,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     policy.add_argument("--thresholds", type=finite, nargs="+", metavar="T", help="one per layer before the split")
     parser.add_argument("--budget-channel-uses", type=positive_int, metavar="N", help="cap, and choice of the policy")
     parser.add_argument("--symbols-per-token", type=positive_int, metavar="S", help="rate (default: the policy's)")
+    parser.add_argument("--max-tokens", type=positive_int, metavar="N", help="limit (default: the policy's)")
     parser.add_argument("--channel", choices=("awgn", "rayleigh", "none"), default="awgn")
     parser.add_argument("--snr", type=finite, default=10.0, metavar="DB")
     parser.add_argument("--seed", type=int, default=0, help="of the noise")
@@ -45,7 +46,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     from offline.evaluate import Evaluator
     from policies.budget import Budget
     from policies.choice import AUTO, UNMERGED, choose_for
-    from policies.front import Front
+    from policies.fronts import Fronts
     from policies.policy import Policy
     from policies.record import ChannelProfile
     from thinwire.bundle import FRONT, load_bundle
@@ -61,14 +62,15 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     if options.thresholds:
         if options.symbols_per_token is None:
             raise InvalidRequestError("--thresholds needs --symbols-per-token")
-        name, policy = "given", Policy.create(options.thresholds, options.symbols_per_token)
+        name, policy = "given", Policy.create(options.thresholds, options.symbols_per_token, options.max_tokens)
     else:
         asked = options.policy or (UNMERGED if budget.cap is None else AUTO)
-        front = None if asked == UNMERGED else Front.load(bundle.path(FRONT), bundle.digest)
-        choice = choose_for(bundle, front, asked, budget, options.snr)
+        fronts = None if asked == UNMERGED else Fronts.load(bundle.path(FRONT), bundle.digest)
+        model = None if channel is None else channel.model
+        choice = choose_for(bundle, fronts, asked, budget, model, options.snr)
         name, policy = choice.id, choice.policy
-        if options.symbols_per_token is not None:
-            policy = Policy.create(policy.thresholds, options.symbols_per_token)
+        rate = options.symbols_per_token or policy.symbols_per_token
+        policy = Policy.create(policy.thresholds, rate, options.max_tokens or policy.max_tokens)
     evaluator = Evaluator.load(bundle, images)
     cap = None if channel is None else budget.cap
     measured = evaluator.measure_policy(policy, channel, options.seed, cap)
@@ -80,6 +82,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "policy_digest": policy.digest,
         "thresholds": list(policy.thresholds),
         "symbols_per_token": policy.symbols_per_token,
+        "max_tokens": policy.max_tokens,
         "channel": options.channel,
         "snr_db": None if channel is None else options.snr,
         "seed": options.seed,

@@ -22,6 +22,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     edge.add_argument(
         "--nominal-symbol-rate", type=positive, default=1e4, metavar="HZ", help="likewise (default: 10,000)"
     )
+    edge.add_argument("--nominal-model", default="awgn", metavar="MODEL", help="likewise (default: %(default)s)")
     edge.add_argument("--threads", type=positive_int, default=1, help="of torch (default: %(default)s)")
     edge.set_defaults(run=_edge)
 
@@ -91,6 +92,7 @@ def _edge(options: argparse.Namespace) -> None:
         link_id=options.link_id,
         nominal_snr_db=options.nominal_snr,
         nominal_symbol_rate_hz=options.nominal_symbol_rate,
+        nominal_model=options.nominal_model,
         rest_host=options.host,
         rest_port=options.port,
         grpc_address=options.grpc,

@@ -62,7 +62,7 @@ def test_policies_of_another_bundle(capsys, folder):
 def test_a_policy_that_was_altered(capsys, folder):
     path = folder / FRONT
     content = json.loads(path.read_text())
-    content["policies"][0]["objectives"]["accuracy"] = 1.0
+    content["fronts"][0]["policies"][0]["objectives"]["accuracy"] = 1.0
     path.write_text(json.dumps(content))
     assert "altered" in refused(capsys, "policies", "list", "--bundle", str(folder))
 
@@ -102,8 +102,6 @@ def test_a_store_that_is_locked_for_a_while_is_waited_for(folder, tiny_bundle):
         other.execute("BEGIN IMMEDIATE")
         release = threading.Timer(0.5, other.rollback)
         release.start()
-        again = type(first)(
-            Policy.create([0.11, 0.12, 0.13], 4), first.bundle_digest, first.channel, first.objectives, (), {}
-        )
+        again = type(first)(Policy.create([0.11, 0.12, 0.13], 4), first.bundle_digest, first.channel, first.objectives)
         assert store.add_trial(study, again)
         release.join()

@@ -1,6 +1,8 @@
 """The commands on a tiny bundle, in this process."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +10,10 @@ from PIL import Image
 
 from deploy.cli.main import main
 from policies.front import Front
+from policies.fronts import Fronts
+from policies.policy import Policy
+from policies.record import ChannelProfile
+from policies.store import Store
 from tests.parts import random_pixels
 from thinwire.bundle import FRONT
 
@@ -39,7 +45,7 @@ def test_evaluate_unmerged(capsys, tiny_bundle, data):
 
 
 def test_evaluate_a_policy_by_id_and_by_its_thresholds_is_the_same(capsys, tiny_bundle, data):
-    measured = Front.load(tiny_bundle.path(FRONT), tiny_bundle.digest).policies[0]
+    measured = Fronts.load(tiny_bundle.path(FRONT), tiny_bundle.digest).policies[0]
     by_id = evaluate(capsys, tiny_bundle, data, "--policy", measured.policy.id)
     thresholds = [str(threshold) for threshold in measured.policy.thresholds]
     rate = str(measured.policy.symbols_per_token)
@@ -50,12 +56,23 @@ def test_evaluate_a_policy_by_id_and_by_its_thresholds_is_the_same(capsys, tiny_
     assert by_id["tokens_mean"] < 25
 
 
+def test_evaluate_takes_a_limit_on_tokens(capsys, tiny_bundle, data):
+    given = ("--thresholds", "0.5", "0.5", "0.5", "--symbols-per-token", "2")
+    free = evaluate(capsys, tiny_bundle, data, *given)
+    limited = evaluate(capsys, tiny_bundle, data, *given, "--max-tokens", "6")
+    assert (free["max_tokens"], limited["max_tokens"]) == (None, 6)
+    assert limited["policy_digest"] == Policy.create((0.5, 0.5, 0.5), 2, 6).digest != free["policy_digest"]
+    measured = Fronts.load(tiny_bundle.path(FRONT), tiny_bundle.digest).policies[0]
+    changed = evaluate(capsys, tiny_bundle, data, "--policy", measured.policy.id, "--max-tokens", "3")
+    assert (changed["thresholds"], changed["max_tokens"]) == (list(measured.policy.thresholds), 3)
+
+
 def test_evaluate_keeps_a_budget(capsys, tiny_bundle, data):
-    front = Front.load(tiny_bundle.path(FRONT), tiny_bundle.digest)
-    budget = min(measured.objectives.channel_uses_p95 for measured in front.policies)
+    fronts = Fronts.load(tiny_bundle.path(FRONT), tiny_bundle.digest)
+    budget = min(measured.objectives.channel_uses_p95 for measured in fronts.policies)
     report = evaluate(capsys, tiny_bundle, data, "--budget-channel-uses", str(budget))
     assert 0 < report["channel_uses_max"] <= budget
-    assert report["policy"] in {measured.policy.id for measured in front.policies}
+    assert report["policy"] in {measured.policy.id for measured in fronts.policies}
 
 
 def test_evaluate_is_repeatable_and_obeys_the_seed(capsys, tiny_bundle, data):
@@ -79,26 +96,79 @@ def test_evaluate_says_what_is_wrong(capsys, tiny_bundle, data, arguments, messa
     assert message in capsys.readouterr().err
 
 
-def test_policies_list_and_show(capsys, tiny_bundle):
-    assert main(["policies", "list", "--bundle", str(tiny_bundle.folder), "--json"]) == 0
+@pytest.fixture(name="two_fronts")
+def two_fronts_fixture(tiny_bundle, tmp_path):
+    """The tiny bundle with a second front: of its first policy, on a fading channel."""
+    bundle = replace(tiny_bundle, folder=shutil.copytree(tiny_bundle.folder, tmp_path / "bundle"))
+    (front,) = Fronts.load(bundle.path(FRONT), bundle.digest).fronts
+    limited = Policy.create((0.5, 0.5, 0.5), 2, 6)
+    fading = tuple(
+        replace(front.policies[0], channel=ChannelProfile("rayleigh", 5.0), **changes)
+        for changes in ({}, {"policy": limited, "sensitive_below_db": 2.5})
+    )
+    Fronts((front, Front(bundle.name, bundle.digest, fading))).save(bundle.path(FRONT))
+    return bundle
+
+
+def test_policies_list_and_show(capsys, two_fronts):
+    folder = str(two_fronts.folder)
+    assert main(["policies", "list", "--bundle", folder, "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
-    assert len(listed) == 3
+    assert [one["channel"]["model"] for one in listed] == ["awgn"] * 3 + ["rayleigh"] * 2
     assert {"accuracy", "edge_gmacs", "channel_uses", "tokens"} <= set(listed[0]["objectives"])
-    assert main(["policies", "show", listed[0]["id"], "--bundle", str(tiny_bundle.folder)]) == 0
-    assert json.loads(capsys.readouterr().out) == listed[0]
-    assert main(["policies", "list", "--bundle", str(tiny_bundle.folder)]) == 0
-    assert listed[1]["id"] in capsys.readouterr().out
+    assert main(["policies", "show", listed[0]["id"], "--bundle", folder]) == 0
+    assert json.loads(capsys.readouterr().out) == [listed[0], listed[3]]
+    assert main(["policies", "show", "p-unknown", "--bundle", folder]) == 1
+    capsys.readouterr()
+    assert main(["policies", "list", "--bundle", folder]) == 0
+    awgn, fading = capsys.readouterr().out.split("rayleigh at 5 dB")
+    assert awgn.startswith("awgn at 10 dB\n")
+    assert [listed[1]["id"] in text for text in (awgn, fading)] == [True, False]
+    (row,) = [line for line in fading.splitlines() if line.startswith(listed[4]["id"])]
+    assert {"6", "2.5"} <= set(row.split())
 
 
-def test_policies_export_writes_a_front_that_serves(capsys, tiny_bundle, tmp_path):
-    store = f"sqlite:///{tiny_bundle.folder / 'store.sqlite'}"
-    assert main(["policies", "export", "--store", store]) == 0
-    assert "tiny  3 policies" in capsys.readouterr().out
-    assert main(["policies", "export", "tiny", "--store", store, "--output", str(tmp_path / "front.json")]) == 0
-    front = Front.load(tmp_path / "front.json", tiny_bundle.digest)
-    served = {measured.policy.id for measured in Front.load(tiny_bundle.path(FRONT), tiny_bundle.digest).policies}
-    assert {measured.policy.id for measured in front.policies} <= served
-    assert main(["policies", "export", "other", "--store", store]) == 1
+def test_policies_export_writes_fronts_that_serve(capsys, tiny_bundle, tmp_path):
+    url = f"sqlite:///{tmp_path / 'store.sqlite'}"
+    shutil.copy(tiny_bundle.folder / "store.sqlite", tmp_path)
+    with Store(url) as store:
+        (study,) = store.studies()
+        copied = {name: getattr(study, name) for name in ("bundle_name", "split", "data_digest", "seed", "versions")}
+        first = store.trials(study)[0]
+        for name, channel, digest in (
+            ("fading", ChannelProfile("rayleigh", 10.0), study.bundle_digest),
+            ("again", study.channel, study.bundle_digest),
+            ("stranger", ChannelProfile("rayleigh", 10.0), "c" * 64),
+        ):
+            other = store.study(name, channel=channel, bundle_digest=digest, **copied)
+            store.add_trial(other, replace(first, channel=channel, bundle_digest=digest))
+
+    def export(*arguments):
+        return main(["policies", "export", "--store", url, *arguments])
+
+    path = tmp_path / "policies.json"
+    assert export() == 0
+    listed = capsys.readouterr().out
+    assert "tiny  awgn at 10 dB  3 policies" in listed
+    assert "fading  rayleigh at 10 dB  1 policies" in listed
+    assert export("fading", "tiny", "--output", str(path)) == 0
+    fronts = Fronts.load(path, tiny_bundle.digest)
+    assert [front.channel.name for front in fronts.fronts] == ["awgn at 10 dB", "rayleigh at 10 dB"]
+    served = {one.policy.id for one in Fronts.load(tiny_bundle.path(FRONT), tiny_bundle.digest).policies}
+    assert {one.policy.id for one in fronts.policies} <= served
+    assert f"{len(fronts.policies)} policies on 2 fronts in {path}" in capsys.readouterr().out
+    assert export("tiny", "fading") == 0
+    assert json.loads(capsys.readouterr().out) == fronts.to_json()
+    for studies, message in (
+        (("tiny", "other"), "no study 'other'"),
+        (("tiny", "again"), "at most one front per channel"),
+        (("tiny", "tiny"), "at most one front per channel"),
+        (("tiny", "stranger"), "of one bundle"),
+    ):
+        path.unlink(missing_ok=True)
+        assert export(*studies, "--output", str(path)) == 1
+        assert message in capsys.readouterr().err
+        assert not path.exists()
 
 
 def test_bundle_info_and_verify(capsys, tiny_bundle, tmp_path):

@@ -20,7 +20,8 @@ from edge.engine import Encoded
 from edge.link_client import LinkClient
 from edge.service import EdgeService
 from edge.torch_engine.engine import TorchEngine
-from policies.front import Front, FrontFile
+from policies.front import Front
+from policies.fronts import FrontFile, Fronts
 from policies.policy import Policy
 from thinwire.bundle import FRONT, Bundle
 from thinwire.v1 import link_pb2
@@ -108,5 +109,6 @@ def write_tiny_bundle(folder: Path) -> Bundle:
     meter = PolicyMeter(Evaluator.load(bundle, images), (ChannelProfile("awgn", 10.0),), 0, snrs_db=(0.0, 10.0))
     policies = [Policy.create(*given) for given in (([-1.0] * 3, 1), ([0.5, 0.4, 0.3], 2), ([0.8, 0.7, 1.0], 8))]
     # All three, whichever of them random weights make the best.
-    Front(bundle.name, bundle.digest, tuple(meter.measure(one)[0] for one in policies)).save(bundle.path(FRONT))
+    front = Front(bundle.name, bundle.digest, tuple(meter.measure(one)[0] for one in policies))
+    Fronts((front,)).save(bundle.path(FRONT))
     return bundle

@@ -11,7 +11,7 @@ from channel.realisation import apply
 from edge.torch_engine.vit import rules_for
 from offline.data import LabelledImages, load
 from offline.evaluate import LINK_ID, Evaluator, request_id_of
-from policies.front import Front
+from policies.fronts import Fronts
 from policies.record import ChannelProfile
 from tests.e2e.loopback import loopback
 from tests.parts import random_pixels
@@ -30,7 +30,7 @@ async def check_agreement(bundle: Bundle, images: LabelledImages, policy_id: str
     Returns:
         how many images were left out for a near tie.
     """
-    policy = Front.load(bundle.path(FRONT), bundle.digest).get(policy_id).policy
+    policy = Fronts.load(bundle.path(FRONT), bundle.digest).get(policy_id)[0].policy
     evaluator = Evaluator.load(bundle, images)
     rules = rules_for(policy.thresholds)
     margin = evaluator.engine.transform(images.pixels, rules, policy.thresholds).tokens.margin
@@ -61,7 +61,7 @@ async def test_a_tiny_bundle_agrees(tiny_bundle, channel):
     bundle = tiny_bundle
     names = tuple(f"new/{index}" for index in range(20))
     images = LabelledImages(names, random_pixels(20, seed=5), np.zeros(20, dtype=np.int64), bundle.labels)
-    for measured in Front.load(bundle.path(FRONT), bundle.digest).policies:
+    for measured in Fronts.load(bundle.path(FRONT), bundle.digest).policies:
         assert await check_agreement(bundle, images, measured.policy.id, channel) <= 4
 
 
@@ -69,8 +69,8 @@ async def test_a_tiny_bundle_agrees(tiny_bundle, channel):
 async def test_a_hundred_test_images_agree(cifar10_test):
     bundle = load_bundle("cifar10")
     images = load(cifar10_test, bundle.preprocessing, bundle.labels).even_sample(100)
-    front = Front.load(bundle.path(FRONT), bundle.digest)
-    hardest = min(front.policies, key=lambda measured: measured.objectives.tokens)
+    fronts = Fronts.load(bundle.path(FRONT), bundle.digest)
+    hardest = min(fronts.policies, key=lambda measured: measured.objectives.tokens)
     left_out = await check_agreement(bundle, images, hardest.policy.id, "awgn")
     print(f"{left_out} of 100 images left out for a near tie")
     assert left_out <= 10

@@ -13,6 +13,7 @@ from PIL import Image
 from benchmarks.budgets import png
 from deploy.testbed import LocalTestbed, Ports
 from policies.front import Front
+from policies.fronts import Fronts
 from tests.e2e.processes import unharmed
 from tests.parts import random_pixels
 from tests.thinwire.test_hostile_images import png as png_by_hand
@@ -103,8 +104,8 @@ def test_policies_of_another_bundle_leave_the_running_edge_with_its_own(tiny_bun
     path, logs = folder / FRONT, tmp_path / "logs"
     logs.mkdir()
     own = path.read_text()
-    front = Front.load(path, tiny_bundle.digest)
-    others = [replace(measured, bundle_digest="0" * 64) for measured in front.policies]
+    fronts = Fronts.load(path, tiny_bundle.digest)
+    others = tuple(replace(measured, bundle_digest="0" * 64) for measured in fronts.policies)
     with LocalTestbed(str(folder), Ports.free(), log_folder=logs) as testbed, httpx.Client(timeout=60) as client:
 
         def served() -> str:
@@ -112,21 +113,21 @@ def test_policies_of_another_bundle_leave_the_running_edge_with_its_own(tiny_bun
             return listed
 
         for bad in (
-            json.dumps(Front("other", "0" * 64, tuple(others)).to_json()),
+            json.dumps(Fronts((Front("other", "0" * 64, others),)).to_json()),
             own[:-100],
             own.replace("0.", "0.1", 1),
         ):
             path.write_text(bad)
-            assert served() == front.digest
+            assert served() == fronts.digest
             assert client.post(f"{testbed.edge_url}/v1/classify", content=PICTURE, **RAW).status_code == 200
-        fewer = Front(front.bundle_name, front.bundle_digest, front.policies[:1])
+        fewer = Fronts((Front(fronts.bundle_name, fronts.bundle_digest, fronts.policies[:1]),))
         fewer.save(path)
         assert served() == fewer.digest
         gone = client.post(
-            f"{testbed.edge_url}/v1/classify", **asking(f'{{"policy": "{front.policies[1].policy.id}"}}')
+            f"{testbed.edge_url}/v1/classify", **asking(f'{{"policy": "{fronts.policies[1].policy.id}"}}')
         )
         assert (gone.status_code, gone.json()["error"]) == (404, "unknown_policy")
-    assert (logs / "edge.log").read_text().count("keeping policy front") == 3
+    assert (logs / "edge.log").read_text().count("keeping policy fronts") == 3
 
 
 def test_an_unknown_task_is_not_found(testbed):

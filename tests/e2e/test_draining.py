@@ -14,7 +14,7 @@ from edge.answer import Answer
 from edge.link_client import LinkClient
 from edge.service import EdgeService
 from edge.torch_engine.engine import TorchEngine
-from policies.front import FrontFile
+from policies.fronts import FrontFile
 from tests.e2e.peers import PICTURE, PNG, classify, health, is_problem, send, until
 from thinwire.bundle import FRONT
 from thinwire.errors import DeadlineError, UnavailableError

@@ -10,7 +10,7 @@ from edge.answer import Answer
 from edge.link_client import LinkClient
 from edge.service import EdgeService
 from edge.torch_engine.engine import TorchEngine
-from policies.front import FrontFile
+from policies.fronts import FrontFile
 from tests.parts import random_pixels
 from thinwire.bundle import FRONT
 from thinwire.rest.schemas import Parameters

@@ -18,7 +18,8 @@ from edge.answer import Answer
 from edge.link_client import LinkClient
 from edge.service import EdgeService
 from edge.torch_engine.engine import TorchEngine
-from policies.front import Front, FrontFile
+from policies.front import Front
+from policies.fronts import FrontFile, Fronts
 from policies.policy import Policy
 from policies.record import AccuracyAt, ChannelProfile, MeasuredPolicy, Objectives
 from tests.e2e.peers import PATIENCE_S, PICTURE, classify, frames_of
@@ -46,7 +47,7 @@ def bundle_fixture(tiny_bundle, tmp_path):
     bundle = replace(tiny_bundle, folder=tmp_path / "bundle")
     shutil.copytree(tiny_bundle.folder, bundle.folder)
     policies = (measured(FINE, FINE_USES, 0.2, 0.9), measured(COARSE, 16, 0.6, 0.6))
-    Front(bundle.name, bundle.digest, policies).save(bundle.path(FRONT))
+    Fronts((Front(bundle.name, bundle.digest, policies),)).save(bundle.path(FRONT))
     return bundle
 
 
@@ -74,6 +75,7 @@ def test_policies_follow_the_snr_and_the_bandwidth_of_a_trace(bundle, tmp_path):
         assert answer["link"]["channel_uses"] <= rate_hz * AIRTIME_MS / 1000 + 1e-6
     for answer, line in zip(answers, lines, strict=True):
         shown = {"request_id": answer["id"], "policy": answer["policy"]["id"], "answer": answer["outputs"][0]["label"]}
+        shown |= {"front": "awgn at 20 dB"}
         shown |= {name: answer["link"][name] for name in ("snr_db", "tokens", "channel_uses", "transmissions")}
         assert line.items() >= shown.items()
 

@@ -11,7 +11,7 @@ from channel.profiles import Profile
 from deploy.testbed import HOST, LocalTestbed, Ports
 from offline.data import load
 from offline.evaluate import request_id_of
-from policies.front import Front
+from policies.fronts import Fronts
 from tests.e2e.loopback import loopback
 from tests.parts import random_pixels
 from thinwire.bundle import FRONT, load_bundle
@@ -19,7 +19,7 @@ from thinwire.rest.schemas import BudgetBody, Parameters
 
 
 async def test_two_policies_at_once_give_what_each_gives_alone(tiny_bundle):
-    policies = [measured.policy.id for measured in Front.load(tiny_bundle.path(FRONT), tiny_bundle.digest).policies]
+    policies = [measured.policy.id for measured in Fronts.load(tiny_bundle.path(FRONT), tiny_bundle.digest).policies]
     images = [png(pixels) for pixels in random_pixels(6, seed=9)]
     requests = [
         (image, policy, request_id_of(f"{policy}/{i}")) for i, image in enumerate(images) for policy in policies

@@ -12,7 +12,8 @@ from PIL import Image
 
 from edge.link_client import LinkClient
 from edge.service import EdgeService
-from policies.front import Front, FrontFile
+from policies.front import Front
+from policies.fronts import FrontFile, Fronts
 from policies.policy import Policy
 from policies.record import AccuracyAt, ChannelProfile, MeasuredPolicy, Objectives
 from tests.edge.fakes import LABELS, PATCHES, FakeCloud, FakeEngine, Relay
@@ -67,9 +68,15 @@ def coarse(bundle: Bundle) -> MeasuredPolicy:
 
 
 @pytest.fixture
+def fading(coarse: MeasuredPolicy) -> MeasuredPolicy:
+    """The latter on a fading channel."""
+    return replace(coarse, channel=ChannelProfile("rayleigh", 10.0))
+
+
+@pytest.fixture
 def front_file(bundle: Bundle, fine: MeasuredPolicy, coarse: MeasuredPolicy) -> FrontFile:
     path = bundle.path(FRONT)
-    Front(bundle.name, bundle.digest, (fine, coarse)).save(path)
+    Fronts((Front(bundle.name, bundle.digest, (fine, coarse)),)).save(path)
     return FrontFile(path, bundle.digest)
 
 

@@ -68,6 +68,7 @@ class FakeCloud(link_pb2_grpc.SemanticLinkServicer):
     Attributes:
         frames: all frames that came, retries included.
         snr_db: stamped on results as a proxy does; None: no proxy in between.
+        model: stamped likewise.
         symbol_rate_hz: stamped likewise.
         refusal: the error to answer with, by frame.
         delay_s: how long an answer takes, by frame.
@@ -80,6 +81,7 @@ class FakeCloud(link_pb2_grpc.SemanticLinkServicer):
     def __init__(self) -> None:
         self.frames: list[link_pb2.Frame] = []
         self.snr_db: float | None = 10.0
+        self.model = "awgn"
         self.symbol_rate_hz = 10_000.0
         self.refusal: Callable[[link_pb2.Frame], ThinwireError | None] = lambda _: None
         self.delay_s: Callable[[link_pb2.Frame], float] = lambda _: 0.0
@@ -161,7 +163,7 @@ class FakeCloud(link_pb2_grpc.SemanticLinkServicer):
             raise
         if (error := self.refusal(frame)) is not None:
             raise error
-        if frame.channel.model not in ("", "awgn"):
+        if frame.channel.model not in ("", "awgn", "rayleigh"):
             raise InvalidRequestError(f"unknown channel model {frame.channel.model!r}")
         logits = np.frombuffer(hashlib.sha256(frame.symbols).digest()[: len(LABELS)], np.uint8) / np.float32(64)
         scores = np.exp(logits) / np.exp(logits).sum()
@@ -178,7 +180,7 @@ class FakeCloud(link_pb2_grpc.SemanticLinkServicer):
             result.channel_ms = 1.0
             result.channel.CopyFrom(
                 link_pb2.ChannelReport(
-                    model="awgn",
+                    model=frame.channel.model or self.model,
                     snr_db=frame.channel.snr_db if frame.channel.HasField("snr_db") else self.snr_db,
                     channel_uses=symbols.size + 3,
                     payload_uses=symbols.size,

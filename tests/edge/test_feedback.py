@@ -12,6 +12,12 @@ def test_the_latest_value_counts() -> None:
     assert feedback.latest("camera") == 0.0
 
 
+def test_any_kind_of_value_will_do() -> None:
+    feedback = Feedback("awgn")
+    feedback.report("camera", "rayleigh")
+    assert [feedback.latest(link) for link in ("camera", "door")] == ["rayleigh", "awgn"]
+
+
 def test_links_are_kept_apart() -> None:
     feedback = Feedback(7.5)
     feedback.report("camera", 3.0)

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from edge.app import create_app
 from edge.link_client import LinkClient
 from edge.service import EdgeService
-from policies.front import FrontFile
+from policies.fronts import FrontFile
 from tests.exposition import outcomes, samples
 from thinwire.bundle import Bundle
 from thinwire.errors import ThinwireError

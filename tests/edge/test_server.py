@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from edge.server import EdgeServer, Settings, serve
-from policies.front import FrontFile
+from policies.fronts import FrontFile
 from thinwire import rpc
 from thinwire.bundle import FRONT, Bundle
 from thinwire.errors import BundleError, InvalidFrameError, UnavailableError
@@ -122,7 +122,7 @@ async def test_an_occupied_grpc_port_leaves_nothing_behind(bundle: Bundle, engin
 
 async def test_a_bundle_without_a_front_does_not_start(bundle: Bundle, engine: Any, settings: Settings) -> None:
     bundle.path(FRONT).unlink()
-    with pytest.raises(BundleError, match="no readable policy front"):
+    with pytest.raises(BundleError, match="no readable policy fronts"):
         await EdgeServer(bundle, engine, settings).start()
 
 

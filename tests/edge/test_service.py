@@ -4,15 +4,20 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from edge.answer import Answer
+from edge.link_client import LinkClient
 from edge.service import EdgeService
+from policies.front import Front
+from policies.fronts import FrontFile, Fronts
 from policies.policy import Policy
-from thinwire.bundle import Bundle
+from policies.record import ChannelProfile
+from thinwire.bundle import FRONT, Bundle
 from thinwire.errors import (
     BudgetError,
     BundleError,
@@ -108,7 +113,9 @@ async def test_the_log_has_a_line_for_every_frame(
 ) -> None:
     with caplog.at_level("INFO", "edge.service"):
         answer = await service.classify(picture(), asking(budget={"channel_uses": 31}))
-    (line,) = [record for record in caplog.records if record.name == "edge.service"]
+        await service.classify(picture(), asking(policy="none"))
+    line, unmerged = [record for record in caplog.records if record.name == "edge.service"]
+    assert (line.front, unmerged.front) == ("awgn at 10 dB", None)
     assert (line.request_id, line.policy, line.snr_db) == (answer.frame_id, coarse.policy.id, answer.snr_db)
     assert (line.tokens, line.channel_uses, line.answer) == (answer.tokens, answer.uses.total, answer.outputs[0][0])
 
@@ -231,6 +238,35 @@ async def test_an_snr_that_was_asked_for_counts_for_its_own_request_only(
     assert asked.snr_db == 0.0
     assert [asked.policy_id, plain.policy_id] == [coarse.policy.id, fine.policy.id]
     assert [call.snr_db for call in engine.calls] == [0.0, 10.0]
+
+
+async def test_the_model_at_hand_is_asked_for_or_fed_back_or_nominal(
+    bundle: Bundle, engine: Any, front_file: FrontFile, client: LinkClient, cloud: Any, coarse: Any, picture: Picture
+) -> None:
+    channels = [ChannelProfile(model, 10.0) for model in ("awgn", "rayleigh", "rician")]
+    fronts = tuple(Front(bundle.name, bundle.digest, (replace(coarse, channel=channel),)) for channel in channels)
+    Fronts(fronts).save(bundle.path(FRONT))
+    service = EdgeService(bundle, engine, front_file, client, "camera", 10.0, nominal_model="rician")
+
+    async def model(**channel: Any) -> str:
+        answer = await service.classify(picture(), asking(channel=channel or None))
+        assert answer.front is not None
+        return answer.front.model
+
+    # What a request asks for is its own, and says nothing of the link.
+    assert [await model(model="rayleigh"), await model()] == ["rayleigh", "rician"]
+    # By now the link has told of itself.
+    assert await model() == "awgn"
+    cloud.model = "rayleigh"
+    assert [await model(snr_db=3.0), await model()] == ["awgn", "rayleigh"]
+    assert [await model(model="awgn"), await model(model="")] == ["awgn", "rayleigh"]
+    # Without a proxy nothing is told, and what was heard stays.
+    cloud.snr_db = None
+    assert [await model(), await model()] == ["rayleigh", "rayleigh"]
+    # A name that nobody knows counts for AWGN.
+    cloud.snr_db, cloud.model = 10.0, "pigeon"
+    assert [await model(), await model()] == ["rayleigh", "awgn"]
+    service.close()
 
 
 async def test_requests_side_by_side_get_what_each_gets_alone(

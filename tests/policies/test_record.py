@@ -91,8 +91,25 @@ def test_accuracy_is_interpolated_and_clamped(measured, snr_db, accuracy):
     assert measured(curve=CURVE, accuracy=0.1).accuracy_at(snr_db) == pytest.approx(accuracy)
 
 
+@pytest.mark.parametrize(("snr_db", "error"), [(-30, 0.02), (0, 0.02), (5, 0.015), (10, 0.01), (60, 0.004)])
+def test_its_standard_error_is_interpolated_likewise(measured, snr_db, error):
+    curve = ((0.0, 0.5, 0.02), (10.0, 0.7, 0.01), (20.0, 0.72, 0.004))
+    assert measured(curve=curve, accuracy_se=0.5).accuracy_se_at(snr_db) == pytest.approx(error)
+
+
 def test_accuracy_without_a_curve_is_the_objective(measured):
     assert measured(accuracy=0.64).accuracy_at(-5.0) == 0.64
+    assert measured(accuracy_se=0.03).accuracy_se_at(-5.0) == 0.03
+
+
+def test_a_policy_is_sensitive_below_its_limit_only(measured):
+    flagged = measured(sensitive_below_db=5.0)
+    assert [flagged.is_sensitive_at(snr_db) for snr_db in (-30.0, 4.99, 5.0, 60.0)] == [True, True, False, False]
+    assert not measured().is_sensitive_at(-30.0)
+
+
+def test_a_channel_has_a_name_for_people():
+    assert [ChannelProfile("awgn", snr_db).name for snr_db in (10, -2.5)] == ["awgn at 10 dB", "awgn at -2.5 dB"]
 
 
 @pytest.mark.parametrize("curve", [CURVE, ()])

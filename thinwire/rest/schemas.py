@@ -64,12 +64,23 @@ class LabelBody(BaseModel):
     score: float
 
 
+class FrontBody(BaseModel):
+    """The channel that a front of policies was found for."""
+
+    model: str
+    snr_db: float
+
+
 class ChosenPolicyBody(BaseModel):
-    """The policy that served; ``capped`` says that tokens were merged further to fit the budget."""
+    """The policy that served; ``capped`` says that tokens were merged further to fit the budget.
+
+    ``front`` is the one that the policy was taken from, and null for "none".
+    """
 
     id: str
     digest: str
     capped: bool
+    front: FrontBody | None
 
 
 class LinkBody(BaseModel):
