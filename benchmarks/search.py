@@ -95,11 +95,9 @@ def remeasure(policies: Iterable[Policy], task: Task, url: str) -> str:
     return "re-measured"
 
 
-def on_test(
-    trials: Sequence[MeasuredPolicy], scale: Scale, test_scale: Scale, test: dict[str, MeasuredPolicy]
-) -> float:
+def on_test(trials: Sequence[MeasuredPolicy], scale: Scale, test: dict[str, MeasuredPolicy]) -> float:
     """Hypervolume on the test images of the front that these trials make on *select*."""
-    return hypervolume([test_scale.utilities(test[one.policy.digest].objectives) for one in front(trials, scale)])
+    return hypervolume([scale.utilities(test[one.policy.digest].objectives) for one in front(trials, scale)])
 
 
 def interval(values: NDArray[np.float64]) -> tuple[float, float]:
@@ -132,15 +130,15 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     with ProcessPoolExecutor(options.processes, context) as pool:
         for line in pool.map(search, jobs):
             print(line, file=sys.stderr)
-    meter = task.meter()
-    scales = {seed: Scale.of_unmerged(OBJECTIVES, meter.unmerged()) for seed in range(options.seeds)}
+    # The unmerged model costs the same on every image and under every noise: one scale holds for all.
+    scale = Scale.of_unmerged(OBJECTIVES, task.meter().unmerged())
     with Store(url) as store:
         studies = {study.name: study for study in store.studies()}
         trials = {job.study_name: store.trials(studies[job.study_name]) for job in jobs}
         wanted: dict[str, Policy] = {}
         for job in jobs:
             for count in (one for one in checkpoints if one <= job.evaluations):
-                found = front(trials[job.study_name][:count], scales[job.seed])
+                found = front(trials[job.study_name][:count], scale)
                 wanted |= {one.policy.digest: one.policy for one in found}
         held = {one.policy.digest for one in store.trials(open_study(store, "test", bundle, test_task, {}))}
     missing = [policy for digest, policy in wanted.items() if digest not in held]
@@ -150,19 +148,18 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         count = len(parts)
         for line in pool.map(remeasure, parts, [test_task] * count, [url] * count):
             print(line, file=sys.stderr)
-    test_scale = Scale.of_unmerged(OBJECTIVES, test_task.meter().unmerged())
     with Store(url) as store:
         test = {one.policy.digest: one for one in store.trials(open_study(store, "test", bundle, test_task, {}))}
     arms: dict[str, Any] = {}
     for strategy, factor in ARMS.items():
         counts = [one for one in checkpoints if one <= factor * options.evaluations]
-        rows = [(trials[f"{strategy}-{seed}"], scales[seed]) for seed in range(options.seeds)]
+        rows = [trials[f"{strategy}-{seed}"] for seed in range(options.seeds)]
         arms[strategy] = {
             "select": [
                 [hypervolume([scale.utilities(one.objectives) for one in row[:count]]) for count in counts]
-                for row, scale in rows
+                for row in rows
             ],
-            "test": [[on_test(row[:count], scale, test_scale, test) for count in counts] for row, scale in rows],
+            "test": [[on_test(row[:count], scale, test) for count in counts] for row in rows],
         }
     return {
         "bundle": bundle.name,
@@ -170,7 +167,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "channel": asdict(CHANNEL),
         "images": len(sample),
         "test_images": len(test_images),
-        "scale": scales[0].to_json(),
+        "scale": scale.to_json(),
         "checkpoints": checkpoints,
         "arms": arms,
     }
