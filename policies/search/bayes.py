@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 Acquisition = Literal["qlognehvi", "ehvi"]
 # A variance for what is exact: a Gaussian process needs some, and a thousandth of the scale is below any interest.
 EXACT_VARIANCE = 1e-6
-# Draws of the posterior for the acquisition; then, of its optimisation: points to choose the starts from, starts, steps.
+# Draws of the posterior for the acquisition; of its optimisation, the points to choose starts from, starts and steps.
 DRAWS = 32
 RAW_POINTS = 64
 RESTARTS = 2

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 # Trials far from all others that follow a verdict of stagnation; the rest of the window is the strategy's again.
 EXPLORATIONS = 5
 # Points among which the farthest is looked for.
-CANDIDATES = 1024
+CANDIDATES = 256
 
 
 class Guard:

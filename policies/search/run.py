@@ -137,13 +137,13 @@ class Search:
         observed = observe(trials, self._scale)
         while len(running) < self._parallel and len(trials) + len(running) < evaluations:
             if self._stop_when_stagnant and self._guard.is_spent(observed):
-                log.warning("stopped after %d of %d trials: exploration brought no gain", len(trials), evaluations)
+                self._stopped(running, trials, evaluations, "exploration brought no gain")
                 break
             began = time.monotonic()
             try:
                 suggestion = self._guard.suggest(observed, [task.suggestion.policy for task in running.values()])
             except ExhaustedError:
-                log.warning("stopped after %d of %d trials: there is nothing new to try", len(trials), evaluations)
+                self._stopped(running, trials, evaluations, "there is nothing new to try")
                 break
             if suggestion is None:
                 break
@@ -154,6 +154,11 @@ class Search:
             except BrokenExecutor as error:
                 raise _died([suggestion.policy]) from error
         return bool(running)
+
+    def _stopped(self, running: _Running, trials: Sequence[MeasuredPolicy], evaluations: int, why: str) -> None:
+        # What is in flight may change that, and would say it again.
+        if not running:
+            log.warning("stopped after %d of %d trials: %s", len(trials), evaluations, why)
 
     def _keep(self, running: _Running) -> None:
         """Keep what has ended; if something failed, wait for the rest and keep that too.

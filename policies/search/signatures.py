@@ -16,8 +16,9 @@ WINDOW = 10
 NEAR = 0.01
 # A hypervolume that grew by a smaller share within the window is at rest.
 LEAST_GAIN = 1e-3
-# Length scales below the one are noise to a model that sees a few dozen points, those above the other are constants.
-SHORTEST, LONGEST = 0.026, 50.0
+# Just above the least that BoTorch lets a length scale be (0.025): such a model sees noise. A constant objective of 8
+# coordinates comes out at 12 to 14 in all of them under its prior: there is no bound above.
+SHORTEST, LONGEST = 0.026, 10.0
 
 
 @dataclass(frozen=True)
