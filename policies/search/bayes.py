@@ -35,10 +35,10 @@ log = logging.getLogger(__name__)
 Acquisition = Literal["qlognehvi", "ehvi"]
 # A variance for what is exact: a Gaussian process needs some, and a thousandth of the scale is below any interest.
 EXACT_VARIANCE = 1e-6
-# Draws of the posterior for the acquisition; of its optimisation, the points to choose starts from, starts and steps.
+# Draws of the posterior for the acquisition; its optimisation: points to choose the starts from, starts, steps.
 DRAWS = 32
-RAW_POINTS = 64
-RESTARTS = 2
+RAW_POINTS = 128
+RESTARTS = 4
 ITERATIONS = 50
 
 # BoTorch would compile a kernel in C++ when it is first used: 40 s, a warning where there is no compiler, and other

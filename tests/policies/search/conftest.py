@@ -1,14 +1,7 @@
 """What the tests of the search share."""
 
-import warnings
-
 import pytest
 import torch
-
-with warnings.catch_warnings():
-    # linear_operator, which GPyTorch computes with, still compiles with torch.jit when it is imported.
-    warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", DeprecationWarning)
-    import botorch  # noqa: F401
 
 
 @pytest.fixture(autouse=True)
