@@ -1,4 +1,4 @@
-"""``thinwire policies``: list, show, export."""
+"""``thinwire policies``: list, show, export, and the actions of `deploy.cli.search` and `deploy.cli.plot`."""
 
 import argparse
 from pathlib import Path
@@ -13,25 +13,28 @@ if TYPE_CHECKING:
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
-    parser = commands.add_parser("policies", help="list, show and export policies")
+    parser = commands.add_parser("policies", help="search, measure, list, draw and export policies")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
 
-    listing = actions.add_parser("list", help="the policies that a bundle serves")
+    listing = actions.add_parser(
+        "list", help="the policies that a bundle serves; or a store's studies, or one's trials"
+    )
+    listing.add_argument(
+        "study", nargs="?", help="of the store, whose trials to list; left out, its studies are listed"
+    )
+    listing.add_argument("--store", metavar="URL", help="list what it holds and not what the bundle serves")
     add_bundle(listing)
     add_json(listing)
     listing.set_defaults(run=_list)
 
     show = actions.add_parser("show", help="one policy with all that was measured of it, front by front")
     show.add_argument("id")
+    show.add_argument("--store", metavar="URL", help="what its studies measured and not what the bundle serves")
     add_bundle(show)
     show.set_defaults(run=_show)
 
     export = actions.add_parser("export", help="write the fronts of studies to a file that edges serve from")
-    export.add_argument(
-        "study",
-        nargs="*",
-        help="names of studies of one bundle, each of another channel; left out, the store's studies are listed",
-    )
+    export.add_argument("study", nargs="+", help="studies of one bundle, each of another channel")
     export.add_argument("--store", required=True, help="URL of the store, as sqlite:///runs/cifar10/policies.sqlite")
     export.add_argument("--output", type=Path, help="file to write; an edge that serves from it picks it up by itself")
     export.set_defaults(run=_export)
@@ -43,7 +46,13 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 def _list(options: argparse.Namespace) -> None:
     from policies.fronts import Fronts
     from thinwire.bundle import FRONT, load_bundle
+    from thinwire.errors import InvalidRequestError
 
+    if options.store is not None:
+        _list_store(options)
+        return
+    if options.study is not None:
+        raise InvalidRequestError(f"study {options.study} of which store? name it with --store")
     bundle = load_bundle(options.bundle)
     fronts = Fronts.load(bundle.path(FRONT), bundle.digest)
     if options.json:
@@ -51,6 +60,37 @@ def _list(options: argparse.Namespace) -> None:
         return
     tables = [f"{front.channel.name}\n\n{table([_row(one) for one in front.policies])}" for front in fronts.fronts]
     print("\n\n".join(tables))
+
+
+def _list_store(options: argparse.Namespace) -> None:
+    from policies.store import Store
+
+    # A misspelt name is to be told, and not to become an empty store.
+    with Store(options.store, create=False) as store:
+        if options.study is not None:
+            log = store.trial_log(store.get_study(options.study))
+            rows = [{"source": trial.source or "-", **_row(trial.measured)} for trial in log]
+            content = [{"source": trial.source, **trial.measured.to_json()} for trial in log]
+        else:
+            content = [
+                {
+                    "study": study.name,
+                    "bundle": study.bundle_name,
+                    "channel": study.channel.name,
+                    "split": study.split,
+                    "strategy": study.settings.get("strategy", ""),
+                    "seed": study.seed,
+                    "trials": len(store.trials(study)),
+                    "baselines": len(store.baselines(study)),
+                    "created": study.created.isoformat(timespec="seconds"),
+                }
+                for study in store.studies()
+            ]
+            rows = [{name: str(value) or "-" for name, value in row.items()} for row in content]
+    if options.json:
+        print_json(content)
+    elif rows:
+        print(table(rows))
 
 
 def _row(measured: "MeasuredPolicy") -> dict[str, str]:
@@ -72,29 +112,33 @@ def _row(measured: "MeasuredPolicy") -> dict[str, str]:
 
 def _show(options: argparse.Namespace) -> None:
     from policies.fronts import Fronts
+    from policies.store import Store
     from thinwire.bundle import FRONT, load_bundle
+    from thinwire.errors import UnknownPolicyError
 
+    if options.store is not None:
+        with Store(options.store, create=False) as store:
+            found = [
+                {"study": study.name, **measured.to_json()}
+                for study in store.studies()
+                for measured in store.trials(study)
+                if measured.policy.id == options.id
+            ]
+        if not found:
+            raise UnknownPolicyError(f"no study of the store measured a policy {options.id[:80]!r}")
+        print_json(found)
+        return
     bundle = load_bundle(options.bundle)
-    found = Fronts.load(bundle.path(FRONT), bundle.digest).get(options.id)
-    print_json([measured.to_json() for measured in found])
+    print_json([measured.to_json() for measured in Fronts.load(bundle.path(FRONT), bundle.digest).get(options.id)])
 
 
 def _export(options: argparse.Namespace) -> None:
     from policies.fronts import Fronts
     from policies.store import Store
-    from thinwire.errors import InvalidRequestError
 
-    # A misspelt name is to be told, and not to become an empty store.
     with Store(options.store, create=False) as store:
-        studies = {study.name: study for study in store.studies()}
-        if not options.study:
-            for name, study in studies.items():
-                print(f"{name}  {study.channel.name}  {len(store.trials(study))} policies")
-            return
-        for name in options.study:
-            if name not in studies:
-                raise InvalidRequestError(f"no study {name!r} in the store: it has {', '.join(studies) or 'none'}")
-        fronts = Fronts(tuple(store.export_front(studies[name]) for name in options.study))
+        studies = [store.get_study(name) for name in options.study]
+        fronts = Fronts(tuple(store.export_front(study) for study in studies))
     if options.output is None:
         print_json(fronts.to_json())
     else:

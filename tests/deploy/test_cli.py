@@ -147,10 +147,6 @@ def test_policies_export_writes_fronts_that_serve(capsys, tiny_bundle, tmp_path)
         return main(["policies", "export", "--store", url, *arguments])
 
     path = tmp_path / "policies.json"
-    assert export() == 0
-    listed = capsys.readouterr().out
-    assert "tiny  awgn at 10 dB  3 policies" in listed
-    assert "fading  rayleigh at 10 dB  1 policies" in listed
     assert export("fading", "tiny", "--output", str(path)) == 0
     fronts = Fronts.load(path, tiny_bundle.digest)
     assert [front.channel.name for front in fronts.fronts] == ["awgn at 10 dB", "rayleigh at 10 dB"]
@@ -169,6 +165,35 @@ def test_policies_export_writes_fronts_that_serve(capsys, tiny_bundle, tmp_path)
         assert export(*studies, "--output", str(path)) == 1
         assert message in capsys.readouterr().err
         assert not path.exists()
+
+
+def test_policies_list_and_show_read_a_store(capsys, tiny_bundle):
+    store = ["--store", f"sqlite:///{tiny_bundle.folder / 'store.sqlite'}"]
+    assert main(["policies", "list", *store, "--json"]) == 0
+    (study,) = json.loads(capsys.readouterr().out)
+    assert (study["study"], study["strategy"], study["trials"], study["baselines"]) == ("tiny", "by hand", 3, 0)
+    assert main(["policies", "list", *store]) == 0
+    assert "awgn at 10 dB" in capsys.readouterr().out
+    assert main(["policies", "list", "tiny", *store, "--json"]) == 0
+    trials = json.loads(capsys.readouterr().out)
+    assert [one["source"] for one in trials] == ["hand"] * 3
+    assert main(["policies", "list", "tiny", *store]) == 0
+    assert all(one["id"] in capsys_line for one, capsys_line in zip(trials, _rows(capsys), strict=True))
+    assert main(["policies", "show", trials[0]["id"], *store]) == 0
+    (shown,) = json.loads(capsys.readouterr().out)
+    assert (shown["study"], shown["digest"]) == ("tiny", trials[0]["digest"])
+    for arguments, message in (
+        (["list", "tiny"], "of which store"),
+        (["list", "other", *store], "no study 'other'"),
+        (["show", "p-0", *store], "no study of the store measured"),
+        (["list", "--store", f"sqlite:///{tiny_bundle.folder / 'none.sqlite'}"], "store_unavailable"),
+    ):
+        assert main(["policies", *arguments]) == 1
+        assert message in capsys.readouterr().err
+
+
+def _rows(capsys):
+    return capsys.readouterr().out.splitlines()[1:]
 
 
 def test_bundle_info_and_verify(capsys, tiny_bundle, tmp_path):

@@ -91,7 +91,10 @@ def write_tiny_bundle(folder: Path) -> Bundle:
     from offline.data import LabelledImages
     from offline.evaluate import Evaluator
     from offline.meter import PolicyMeter
+    from offline.search import open_study
+    from offline.workers import Task
     from policies.record import ChannelProfile
+    from policies.store import Store
     from tests.parts import make_bundle, make_classifier, make_engine, random_pixels
 
     options = {"class_token": False, "global_pool": "avg"}
@@ -108,7 +111,11 @@ def write_tiny_bundle(folder: Path) -> Bundle:
     bundle = with_reference(bundle, reference)
     meter = PolicyMeter(Evaluator.load(bundle, images), (ChannelProfile("awgn", 10.0),), 0, snrs_db=(0.0, 10.0))
     policies = [Policy.create(*given) for given in (([-1.0] * 3, 1), ([0.5, 0.4, 0.3], 2), ([0.8, 0.7, 1.0], 8))]
-    # All three, whichever of them random weights make the best.
-    front = Front(bundle.name, bundle.digest, tuple(meter.measure(one)[0] for one in policies))
-    Fronts((front,)).save(bundle.path(FRONT))
+    task = Task(folder, images, "select", meter.channels, 0)
+    with Store(f"sqlite:///{folder / 'store.sqlite'}") as store:
+        study = open_study(store, "tiny", bundle, task, {"strategy": "by hand"})
+        for policy in policies:
+            store.add_trial(study, meter.measure(policy)[0], source="hand")
+        # All three, whichever of them random weights make the best.
+        Fronts((Front(bundle.name, bundle.digest, store.trials(study)),)).save(bundle.path(FRONT))
     return bundle
