@@ -1,0 +1,54 @@
+"""The ablation's arithmetic: which trials make a front, and what its table says of several seeds."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from benchmarks.search import as_text, front, interval, on_test
+from policies.policy import Policy
+from policies.record import ChannelProfile, MeasuredPolicy, Objectives
+from policies.search.objectives import Scale
+
+SCALE = Scale(("accuracy", "edge_gmacs", "channel_uses"), (-0.1, 1.0, 100.0), (0.0, 0.0, 1.0))
+
+
+def trial(number, change, gmacs, uses):
+    figures = Objectives(0.5, 0.01, 100, gmacs, uses, int(uses), 10.0, 1.0, 0.0, change, 0.01)
+    return MeasuredPolicy(Policy.create([number / 100], 4), "b" * 64, ChannelProfile("awgn", 10.0), figures)
+
+
+def test_a_front_holds_what_nothing_dominates_and_what_beats_the_reference_point():
+    good, light, worse, useless = (
+        trial(1, -0.01, 0.5, 10.0),
+        trial(2, -0.05, 0.2, 10.0),
+        trial(3, -0.02, 0.5, 20.0),
+        trial(4, -0.2, 0.01, 1.0),
+    )
+    assert front([good, worse, light, useless], SCALE) == [good, light]
+
+
+def test_the_test_images_judge_what_select_has_chosen():
+    chosen, dropped = trial(1, 0.0, 0.5, 10.0), trial(2, -0.05, 0.6, 10.0)
+    test = {
+        # On the test images the dropped one would be the better: it must not count.
+        chosen.policy.digest: trial(1, -0.05, 0.5, 10.0),
+        dropped.policy.digest: trial(2, 0.0, 0.1, 1.0),
+    }
+    expected = 0.5 * 0.5 * (np.log(100) - np.log(10)) / np.log(100)
+    assert on_test([chosen, dropped], SCALE, test) == pytest.approx(expected)
+
+
+def test_the_interval_is_students():
+    values = np.array([0.3, 0.35, 0.31, 0.4, 0.33])
+    mean, half = interval(values)
+    low, high = stats.t.interval(0.95, 4, loc=values.mean(), scale=stats.sem(values))
+    assert (mean - half, mean + half) == (pytest.approx(low), pytest.approx(high))
+
+
+def test_the_table_leaves_out_what_an_arm_did_not_run():
+    arms = {"a": {"test": [[0.1, 0.2], [0.1, 0.4]]}, "b": {"test": [[0.2], [0.4]]}}
+    lines = as_text({"checkpoints": [10, 20], "arms": arms}).splitlines()
+    assert lines[1].split()[:2] == ["10", "0.1000"]
+    assert "0.3000" in lines[1]
+    assert "0.3000" in lines[2]
+    assert lines[2].count("+-") == 1
