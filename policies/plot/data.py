@@ -1,34 +1,18 @@
 """What a drawing of studies shows, as arrays and texts; free of any library that draws."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from policies.baseline import Baseline
 from policies.pareto import non_dominated
 from policies.record import MeasuredPolicy, Objectives
 from policies.search.objectives import OBJECTIVES
 from policies.study import Study
 from thinwire.errors import InvalidRequestError
-
-
-class Baseline(Protocol):
-    """What is compared with a study's policies: one member of a family, with what was measured of it."""
-
-    @property
-    def family(self) -> str:
-        """As "tome"."""
-
-    @property
-    def parameters(self) -> Mapping[str, Any]:
-        """What tells it from others of its family."""
-
-    @property
-    def objectives(self) -> Objectives:
-        """Measured as the study's trials were."""
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
 """``thinwire policies plot`` on a small store."""
 
 import re
-from dataclasses import dataclass
 
 import pytest
 
 from deploy.cli.main import main
+from policies.baseline import Baseline
 from policies.policy import Policy
 from policies.record import ChannelProfile, MeasuredPolicy, Objectives
 from policies.store import Store
@@ -13,19 +13,12 @@ from policies.store import Store
 CHANNEL = ChannelProfile("awgn", 10.0)
 
 
-@dataclass(frozen=True)
-class FakeBaseline:
-    family: str
-    parameters: dict[str, int]
-    objectives: Objectives
-
-
 def objectives(number):
     return Objectives(0.5 + number / 20, 0.01, 100, 1.0, 50.0 * (1 + number), 500, 10.0, 1.0, 0.0, 0.0, 0.01)
 
 
 @pytest.fixture(name="url")
-def url_fixture(tmp_path, monkeypatch):
+def url_fixture(tmp_path):
     """A store with a study of four trials and a baseline, and one that has nothing yet."""
     url = f"sqlite:///{tmp_path / 'store' / 'policies.sqlite'}"
     identity = {"bundle_name": "tiny", "bundle_digest": "b" * 64, "channel": CHANNEL, "split": "select"}
@@ -35,8 +28,7 @@ def url_fixture(tmp_path, monkeypatch):
             for number in range(4 if name == "found" else 0):
                 policy = Policy.create((number / 10, 0.5), 8)
                 store.add_trial(study, MeasuredPolicy(policy, "b" * 64, CHANNEL, objectives(number)))
-    baseline = FakeBaseline("unmerged", {"symbols_per_token": 8}, objectives(5))
-    monkeypatch.setattr(Store, "baselines", lambda *_: (baseline,), raising=False)
+        store.add_baseline(store.get_study("found"), Baseline("unmerged", {"symbols_per_token": 8}, objectives(5)))
     return url
 
 

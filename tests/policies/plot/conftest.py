@@ -1,25 +1,17 @@
 """Studies to draw."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 
+from policies.baseline import Baseline
 from policies.plot.data import Series, StudyData, choose_axes, series
-from policies.record import ChannelProfile, MeasuredPolicy, Objectives
+from policies.record import ChannelProfile, MeasuredPolicy
 from policies.study import Study
 
 # Uses, GMACs and accuracy of five trials. Over uses and accuracy the first, the second and the fifth are the front;
 # compute adds the fourth, and the third is worse than the second in everything.
 TRIALS = ((10.0, 1.5, 0.6), (100.0, 1.2, 0.7), (200.0, 1.4, 0.65), (300.0, 0.9, 0.68), (400.0, 1.6, 0.75))
-
-
-@dataclass(frozen=True)
-class FakeBaseline:
-    family: str
-    objectives: Objectives
-    parameters: dict[str, Any] = field(default_factory=dict)
 
 
 def _study_data(
@@ -38,9 +30,9 @@ def _study_data(
     unmerged = measured(channel_uses=512.0, edge_gmacs=1.8, accuracy=0.77).objectives
     tome = [measured(channel_uses=uses, edge_gmacs=1.3, accuracy=0.66).objectives for uses in (150.0, 250.0)]
     baselines = (
-        FakeBaseline("tome", tome[0], {"r": 13}),
-        FakeBaseline("unmerged", unmerged, {"symbols_per_token": 8}),
-        FakeBaseline("tome", tome[1], {"r": 8}),
+        Baseline("tome", {"r": 13}, tome[0]),
+        Baseline("unmerged", {"symbols_per_token": 8}, unmerged),
+        Baseline("tome", {"r": 8}, tome[1]),
     )
     return StudyData(study, tuple(trials), baselines)
 
