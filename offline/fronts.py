@@ -3,12 +3,11 @@
 import logging
 from functools import partial
 
-from policies.fronts import Fronts
-
 from offline.data import LabelledImages
 from offline.recipe import SearchRecipe
 from offline.search import Plan, channel_of, front_policies, profile_study, search, sweep
 from offline.workers import Task
+from policies.fronts import Fronts
 from policies.search.run import Progress
 from policies.store import Store
 from policies.study import Study
@@ -41,7 +40,11 @@ def find_fronts(
     for channel in channels:
         task = Task(bundle.folder, sample, "select", (channel,), seed)
         study = profile_study(f"{name}-search", channel)
-        searched.append(search(store, study, task, Plan(), recipe.evaluations, processes, partial(_log, study)))
+        searched.append(
+            search(
+                store, study, task, Plan(max_loss=recipe.max_loss), recipe.evaluations, processes, partial(_log, study)
+            )
+        )
     policies = front_policies(store, searched)
     task = Task(bundle.folder, select, "select", channels, seed, recipe.front_snrs_db)
     studies: tuple[Study, ...] = ()

@@ -15,10 +15,11 @@ from thinwire.images import Preprocessing
 
 @dataclass(frozen=True)
 class SearchRecipe:
-    """Trials of each search, the images to compare them on, the channels, and the SNRs of the accuracy curves."""
+    """Trials of each search, images to compare them on, accuracy to lose at most, channels, SNRs of the curves."""
 
     evaluations: int
     images: int
+    max_loss: float
     channels: tuple[str, ...]
     front_snrs_db: tuple[float, ...]
 

@@ -11,7 +11,7 @@ from offline.space import search_space
 from offline.workers import Task, measure, measure_on_all, pool
 from policies.policy import Policy
 from policies.record import ChannelProfile
-from policies.search.objectives import Scale
+from policies.search.objectives import MAX_LOSS, Scale
 from policies.search.run import Progress, Search
 from policies.search.space import SearchSpace
 from policies.search.strategies import make_strategy
@@ -35,11 +35,13 @@ class Plan:
         strategy: one of `policies.search.strategies.STRATEGIES`.
         objectives: names of two or more objectives.
         box: the least and the greatest threshold, of every layer; found from the layers' similarities where it is None.
+        max_loss: accuracy that a policy may lose against the unmerged reference before it counts for nothing.
     """
 
     strategy: str = "qlognehvi"
     objectives: tuple[str, ...] = OBJECTIVES
     box: tuple[float, float] | None = None
+    max_loss: float = MAX_LOSS
 
 
 def search(
@@ -177,7 +179,7 @@ def _settings(task: Task, plan: Plan) -> dict[str, Any]:
         space = SearchSpace.box(low, high, found.rates, found.limits)
     return {
         **_asked(plan),
-        "scale": Scale.of_unmerged(plan.objectives, unmerged).to_json(),
+        "scale": Scale.of_unmerged(plan.objectives, unmerged, plan.max_loss).to_json(),
         "space": space.to_json(),
         "unmerged": asdict(unmerged),
         "reference_ms": unmerged.latency_ms,
@@ -189,6 +191,7 @@ def _asked(plan: Plan) -> dict[str, Any]:
         "strategy": plan.strategy,
         "objectives": list(plan.objectives),
         "box": None if plan.box is None else list(plan.box),
+        "max_loss": plan.max_loss,
     }
 
 

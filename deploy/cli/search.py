@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deploy.cli.common import add_bundle, add_json, finite, positive_int, print_json
+from deploy.cli.common import add_bundle, add_json, finite, positive, positive_int, print_json
 
 if TYPE_CHECKING:
     from offline.workers import Task
@@ -35,6 +35,9 @@ def add_to(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     )
     search.add_argument("--evaluations", type=positive_int, default=100, metavar="N", help="trials in all")
     search.add_argument("--box", type=finite, nargs=2, metavar=("LOW", "HIGH"), help="thresholds; found if left out")
+    search.add_argument(
+        "--max-loss", type=positive, default=0.1, metavar="L", help="accuracy that a policy may lose (default: 0.1)"
+    )
     search.add_argument("--resume", action="store_true", help="go on with the study if the store has it")
     search.add_argument("--stop-when-stagnant", action="store_true", help="end early when nothing is gained any more")
     search.set_defaults(run=_search)
@@ -98,9 +101,8 @@ def _search(options: argparse.Namespace) -> None:
     from policies.store import Store
     from thinwire.errors import InvalidRequestError
 
-    plan = Plan(
-        options.strategy, tuple(options.objectives.split(",")), None if options.box is None else tuple(options.box)
-    )
+    box = None if options.box is None else tuple(options.box)
+    plan = Plan(options.strategy, tuple(options.objectives.split(",")), box, options.max_loss)
     with Store(options.store) as store:
         if not options.resume and options.study in {study.name for study in store.studies()}:
             raise InvalidRequestError(f"the store has a study {options.study}: --resume goes on with it")

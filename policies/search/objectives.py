@@ -12,7 +12,7 @@ from policies.record import Objectives
 from thinwire.errors import InvalidRequestError
 
 # A policy that costs more than ten points of accuracy is of no use to anybody.
-WORST_ACCURACY_CHANGE = -0.1
+MAX_LOSS = 0.1
 
 
 @dataclass(frozen=True)
@@ -90,10 +90,15 @@ class Scale:
                 raise InvalidRequestError(f"{name}: the worst, {worst:g}, must be worse than the best, {best:g}")
 
     @classmethod
-    def of_unmerged(cls, names: Sequence[str], unmerged: Objectives) -> "Scale":
-        """The scale of a model: from the cost of its unmerged reference to none, and from ten points lost to none.
+    def of_unmerged(cls, names: Sequence[str], unmerged: Objectives, max_loss: float = MAX_LOSS) -> "Scale":
+        """The scale of a model: from the cost of its unmerged reference to none, and from a loss of accuracy to none.
 
         Channel uses and tokens, of which ratios count, end at one.
+
+        Args:
+            names: of the objectives.
+            unmerged: the unmerged reference's.
+            max_loss: accuracy lost at the reference point; what loses more counts for nothing.
 
         Raises:
             InvalidRequestError: as for `Scale`, or an objective was not measured of the unmerged model.
@@ -101,7 +106,7 @@ class Scale:
         worst, best = [], []
         for name in names:
             if name == "accuracy":
-                worst.append(WORST_ACCURACY_CHANGE)
+                worst.append(-max_loss)
             elif name in OBJECTIVES:
                 worst.append(_given(name, OBJECTIVES[name].value(unmerged)))
             else:
