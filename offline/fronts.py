@@ -3,12 +3,11 @@
 import logging
 from functools import partial
 
-from policies.fronts import Fronts
-
 from offline.data import LabelledImages
 from offline.recipe import SearchRecipe
 from offline.search import Plan, channel_of, front_policies, profile_study, search, sweep
 from offline.workers import Task
+from policies.fronts import Fronts
 from policies.search.run import Progress
 from policies.store import Store
 from policies.study import Study
