@@ -2,7 +2,7 @@
 
 import argparse
 
-from deploy.cli.common import add_bundle
+from deploy.cli.common import add_bundle, seed
 from offline.data import LabelledImages, load
 from thinwire.bundle import Bundle, load_bundle
 
@@ -13,7 +13,7 @@ def parser_for(description: str | None) -> argparse.ArgumentParser:
     add_bundle(parser)
     parser.add_argument("--data", required=True, help="tar or folder of class/image")
     parser.add_argument("--limit", type=int, help="an even sample over the classes")
-    parser.add_argument("--seed", type=int, default=0, help="of the noise")
+    parser.add_argument("--seed", type=seed, default=0, help="of the noise")
     parser.add_argument("--json", action="store_true")
     return parser
 

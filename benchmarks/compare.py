@@ -6,18 +6,19 @@ Nothing is measured here.
 
 For each family of baselines, every member that no other of the family dominates is set against the front: of the
 policies at least as accurate on the test images, how many channel uses does the one with the fewest need that computes
-no more, and how much does the one that computes least compute that sends no more? Families may pick their members on
-the test images, which favours them.
+no more, and how much does the one that computes least compute that sends no more? Where there is none, nothing is
+saved, which counts. Both sides pick on the test images, the families their members and the front its answer to each.
 """
 
 import argparse
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from policies.baseline import Baseline
 
 from deploy.cli.common import add_json, print_json, table
+from policies.baseline import Baseline
 from policies.pareto import non_dominated
 from policies.record import MeasuredPolicy, Objectives
 from policies.store import Store
@@ -50,13 +51,13 @@ def savings(front: Sequence[Objectives], members: Sequence[Objectives]) -> dict[
         as_good = [policy for policy in front if policy.accuracy >= one.accuracy]
         cheaper = [policy.channel_uses for policy in as_good if policy.edge_gmacs <= one.edge_gmacs]
         lighter = [policy.edge_gmacs for policy in as_good if policy.channel_uses <= one.channel_uses]
-        # Where no policy is as good at no more cost, the family wins: nothing is saved.
-        uses.append(1 - min(cheaper) / one.channel_uses if cheaper else None)
-        gmacs.append(1 - min(lighter) / one.edge_gmacs if lighter else None)
+        # Where no policy is as good at no more of either, the family wins: nothing is saved.
+        uses.append(max(0.0, 1 - min(cheaper, default=math.inf) / one.channel_uses))
+        gmacs.append(max(0.0, 1 - min(lighter, default=math.inf) / one.edge_gmacs))
     return {"members": len(uses)} | {
         name: {
-            "beaten": sum(one is not None for one in values),
-            "median_saved": float(np.median([one for one in values if one is not None])) if any(values) else None,
+            "beaten": sum(one > 0 for one in values),
+            "median_saved": float(np.median(values)) if values else None,
         }
         for name, values in (("channel_uses", uses), ("edge_gmacs", gmacs))
     }
@@ -70,9 +71,7 @@ def cheapest(members: Sequence[Objectives], loss: float) -> dict[str, float] | N
     return {"channel_uses": min(one.channel_uses for one in near), "edge_gmacs": min(one.edge_gmacs for one in near)}
 
 
-def headline(
-    select: Sequence[MeasuredPolicy], test: dict[str, Objectives], unmerged_gmacs: float, patches: int
-) -> dict[str, Any]:
+def headline(select: Sequence[MeasuredPolicy], test: dict[str, Objectives], unmerged: Objectives) -> dict[str, Any]:
     """The policy of least cost within half a point on *select*, and what it does on the test images.
 
     Cost is the sum of the shares of GMACs and of tokens, so that neither is bought with all of the other.
@@ -82,7 +81,7 @@ def headline(
         raise InvalidRequestError("no policy is within half a point of the unmerged reference")
 
     def cost(one: MeasuredPolicy) -> float:
-        return one.objectives.edge_gmacs / unmerged_gmacs + one.objectives.tokens / patches
+        return one.objectives.edge_gmacs / unmerged.edge_gmacs + one.objectives.tokens / unmerged.tokens
 
     chosen = min(near, key=cost)
     figures = test[chosen.policy.digest]
@@ -92,29 +91,39 @@ def headline(
         "test_change": figures.accuracy_change,
         "test_change_se": figures.accuracy_change_se,
         "test_accuracy": figures.accuracy,
-        "gmacs_share": figures.edge_gmacs / unmerged_gmacs,
+        "gmacs_share": figures.edge_gmacs / unmerged.edge_gmacs,
         "tokens": figures.tokens,
-        "tokens_share": figures.tokens / patches,
+        "tokens_share": figures.tokens / unmerged.tokens,
         "channel_uses": figures.channel_uses,
     }
 
 
 def compare(
-    select: Sequence[MeasuredPolicy], test: Sequence[MeasuredPolicy], baselines: Sequence[Baseline], patches: int
+    select: Sequence[MeasuredPolicy], test: Sequence[MeasuredPolicy], baselines: Sequence[Baseline]
 ) -> dict[str, Any]:
-    """All of it, as JSON."""
+    """All of it, as JSON.
+
+    Raises:
+        InvalidRequestError: a policy was not measured on the test images, or the unmerged model was not.
+    """
     on_test = {one.policy.digest: one.objectives for one in test}
+    if missing := [one.policy.id for one in select if one.policy.digest not in on_test]:
+        raise InvalidRequestError(f"not measured on the test images: {', '.join(missing)}")
     front = [on_test[one.policy.digest] for one in select]
     families: dict[str, list[Objectives]] = {}
     for one in baselines:
         families.setdefault(one.family, []).append(one.objectives)
+    if "unmerged" not in families:
+        raise InvalidRequestError(
+            "the study on the test images has no baselines: `thinwire policies baselines` adds them"
+        )
     unmerged = max(families["unmerged"], key=lambda one: one.edge_gmacs)
     groups = {"searched": front, **families}
     return {
         "n": front[0].n,
         "cheapest": {f"{loss:g}": {name: cheapest(group, loss) for name, group in groups.items()} for loss in LOSSES},
         "savings": {name: savings(front, members) for name, members in families.items()},
-        "headline": headline(select, on_test, unmerged.edge_gmacs, patches),
+        "headline": headline(select, on_test, unmerged),
     }
 
 
@@ -148,7 +157,7 @@ def as_text(result: dict[str, Any]) -> str:
         f"{name:16} {value:.4f}" if isinstance(value, float) else f"{name:16} {value}"
         for name, value in result["headline"].items()
     )
-    return "\n\n".join((table(rows), table(saved), top))
+    return "\n\n".join((*(table(one) for one in (rows, saved) if one), top))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -159,13 +168,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--test", required=True, help="study of the same policies, and of baselines, on the test images"
     )
-    parser.add_argument("--patches", type=int, default=64, help="tokens of the unmerged model")
     add_json(parser)
     options = parser.parse_args(arguments)
     with Store(options.store, create=False) as store:
         select, test = store.get_study(options.select), store.get_study(options.test)
+        identities = [(study.bundle_digest, study.channel) for study in (select, test)]
+        if identities[0] != identities[1]:
+            raise InvalidRequestError(f"studies of one bundle and one channel can be compared, got {identities}")
         policies = store.front(select).policies
-        result = compare(policies, store.trials(test), store.baselines(test), options.patches)
+        result = compare(policies, store.trials(test), store.baselines(test))
     print_json(result) if options.json else print(as_text(result))
 
 

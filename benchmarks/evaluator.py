@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from policies.fronts import Fronts
+from numpy.typing import NDArray
 
 from benchmarks.arguments import load_asked, parser_for
 from channel.keys import keyed_generator
@@ -19,28 +19,29 @@ from channel.realisation import apply
 from cloud.reception import receive
 from deploy.cli.common import positive_int, print_json
 from offline.evaluate import LINK_ID, Evaluator, request_id_of
+from policies.fronts import Fronts
 from policies.policy import Policy
 from policies.record import ChannelProfile
 from thinwire.bundle import FRONT
+from thinwire.errors import InvalidRequestError
 
 CHANNEL = ChannelProfile("awgn", 10.0)
 
 
-def one_by_one(evaluator: Evaluator, policy: Policy, seed: int) -> int:
-    """Right answers of a loop over single images."""
-    right = 0
-    images = evaluator.images
-    for name, pixels, label in zip(images.names, images.pixels, images.labels, strict=True):
+def one_by_one(evaluator: Evaluator, policy: Policy, seed: int) -> NDArray[np.int64]:
+    """The answers of a loop over single images."""
+    answers = []
+    for name, pixels in zip(evaluator.images.names, evaluator.images.pixels, strict=True):
         encoded = evaluator.engine.encode(pixels, policy, CHANNEL.snr_db)
         generator = keyed_generator(seed, LINK_ID, request_id_of(name), 0)
         drawn = get(CHANNEL.model).draw(encoded.symbols.shape, CHANNEL.snr_db, generator)
         arrived = receive(apply(encoded.symbols, drawn), complex(drawn.gain), float(drawn.noise_variance))
-        right += int(evaluator.classifier.classify_frames([arrived]).argmax() == label)
-    return right
+        answers.append(evaluator.classifier.classify_frames([arrived]).argmax())
+    return np.array(answers)
 
 
 def run(evaluator: Evaluator, policies: Sequence[Policy], seed: int) -> dict[str, Any]:
-    """Measure every policy both ways.
+    """Measure every policy both ways; there must be two at least.
 
     Returns:
         images per second of the loop, of the evaluator on its first policy and on the others, and their ratios; how
@@ -50,12 +51,12 @@ def run(evaluator: Evaluator, policies: Sequence[Policy], seed: int) -> dict[str
     differing = 0
     for policy in policies:
         began = time.perf_counter()
-        right = one_by_one(evaluator, policy, seed)
+        answers = one_by_one(evaluator, policy, seed)
         seconds["loop"].append(time.perf_counter() - began)
         began = time.perf_counter()
         measured = evaluator.measure_policy(policy, CHANNEL, seed)
         seconds["evaluator"].append(time.perf_counter() - began)
-        differing += abs(right - int(measured.correct.sum()))
+        differing += int((measured.logits.argmax(1) != answers).sum())
     count = len(evaluator.images)
     loop, first, others = (
         count / np.median(one) for one in (seconds["loop"], seconds["evaluator"][:1], seconds["evaluator"][1:])
@@ -81,6 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     front = Fronts.load(bundle.path(FRONT), bundle.digest).nearest(CHANNEL.model, CHANNEL.snr_db)
     places = np.linspace(0, len(front.policies) - 1, min(options.policies, len(front.policies))).astype(int)
     chosen = [front.policies[place].policy for place in places]
+    if len(chosen) < 2:
+        raise InvalidRequestError(f"expected two policies or more, got {len(chosen)}")
     result = run(Evaluator.load(bundle, images), chosen, options.seed)
     if options.json:
         print_json(result)

@@ -4,14 +4,14 @@ All meet the same images and the same keyed noise as the policies do.
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from policies.baseline import Baseline
 
 from channel.keys import keyed_generator
 from channel.models.registry import get
@@ -19,12 +19,15 @@ from channel.realisation import apply
 from cloud.reception import receive
 from edge.torch_engine.cost import EdgeCost
 from edge.torch_engine.engine import TorchEngine
+from edge.torch_engine.matching import Rule
 from edge.torch_engine.tome import TOME, fixed_rules
 from offline.evaluate import LINK_ID, Evaluator, Measurement, request_id_of
 from offline.meter import PolicyMeter
 from offline.search import check_study, open_study
 from offline.workers import Task
+from policies.baseline import Baseline
 from policies.policy import Policy
+from policies.record import Objectives
 from policies.store import Store
 from thinwire.bundle import load_bundle
 from thinwire.nn.macs import count_macs
@@ -33,20 +36,32 @@ ONE_THRESHOLD = (0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.5, 0.4, 0.2, 0.0)
 
 
 def measure_baselines(store: Store, name: str, task: Task) -> Iterator[Baseline]:
-    """Measure all baselines into a study, which is made if the store does not have it.
+    """Measure all baselines into a study, which is made if the store does not have it; what it has is left out.
 
     Yields:
         one after another; each is in the store by then.
 
     Raises:
         StoreError: the study is another one.
+        BundleError: the bundle has no unmerged reference to compare with.
     """
     begun = next((study for study in store.studies() if study.name == name), None)
+    if begun is not None:
+        check_study(begun, task)
+    baselines = Baselines(task.meter())
     study = begun or open_study(store, name, load_bundle(str(task.bundle)), task, {})
-    check_study(study, task)
-    for baseline in Baselines(task.meter()).measure():
+    for baseline in baselines.measure(store.baselines(study)):
         store.add_baseline(study, baseline)
         yield baseline
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A baseline that is not measured yet; family and parameters as in `Baseline`."""
+
+    family: str
+    parameters: dict[str, Any]
+    measure: Callable[[], Objectives]
 
 
 class Baselines:
@@ -64,74 +79,94 @@ class Baselines:
         self._seed = meter.seed
         self._unmerged = meter.evaluator.unmerged(self._channel, meter.seed)
 
-    def measure(self) -> Iterator[Baseline]:
-        """Measure one baseline after another, family by family."""
+    def measure(self, held: Iterable[Baseline] = ()) -> Iterator[Baseline]:
+        """Measure one baseline after another, family by family, but for those that are ``held`` already."""
+        known = {_name(one) for one in held}
+        for one in self.candidates():
+            if _name(one) not in known:
+                yield Baseline(one.family, one.parameters, one.measure())
+
+    def candidates(self) -> Iterator[Candidate]:
+        """All baselines, family by family. Those of a family share work if they are measured in this order."""
         yield from self.without_merging()
         yield from self.one_threshold()
         yield from self.tome()
         yield from self.pooled_token()
-        yield self.logits()
-        yield self.label()
+        yield Candidate("logits", {}, self.logits)
+        yield Candidate("label", {}, self.label)
 
-    def without_merging(self) -> Iterator[Baseline]:
+    def without_merging(self) -> Iterator[Candidate]:
         """Family "unmerged": lower the rate instead."""
         for rate in self._bundle.codec.rates:
             policy = Policy.unmerged(self._bundle.split_layer, rate)
-            yield Baseline("unmerged", {"symbols_per_token": rate}, self._meter.measure(policy)[0].objectives)
+            yield Candidate("unmerged", {"symbols_per_token": rate}, partial(self._policy, policy))
 
-    def one_threshold(self) -> Iterator[Baseline]:
+    def one_threshold(self) -> Iterator[Candidate]:
         """Family "one-threshold": the same threshold at every layer."""
         for threshold in ONE_THRESHOLD:
             for rate in self._bundle.codec.rates:
-                (measured, *_) = self._meter.measure(Policy.create([threshold] * self._bundle.split_layer, rate))
+                policy = Policy.create([threshold] * self._bundle.split_layer, rate)
                 parameters = {"threshold": threshold, "symbols_per_token": rate}
-                yield Baseline("one-threshold", parameters, measured.objectives)
+                yield Candidate("one-threshold", parameters, partial(self._policy, policy))
 
-    def tome(self) -> Iterator[Baseline]:
+    def tome(self) -> Iterator[Candidate]:
         """Family "tome": a fixed number of tokens at every layer, over all numbers that still differ."""
         layers = self._bundle.split_layer
         evaluator = self._with_merging(metric=TOME.metric, weight=TOME.weight, place=TOME.place,
                                        proportional_attention=TOME.proportional_attention)  # fmt: skip
         for r in range(1, self._bundle.patches // 2 + 1):
-            parts = evaluator.transform(fixed_rules(layers, r))
-            for rate in self._bundle.codec.rates:
-                measured = evaluator.measure(parts, rate, self._channel, self._seed)
-                yield self._baseline("tome", {"r": r, "symbols_per_token": rate}, measured)
+            yield from self._at_every_rate("tome", {"r": r}, evaluator, fixed_rules(layers, r))
 
-    def pooled_token(self) -> Iterator[Baseline]:
-        """Family "pooled-token": the mean of all tokens alone."""
+    def pooled_token(self) -> Iterator[Candidate]:
+        """Family "pooled-token": the mean of all tokens alone, or the class token alone where the head reads that.
+
+        The mean is taken by the engine's own rounds of merging, whose matching counts as it does for a policy's limit.
+        """
         evaluator = self._with_merging(weight="size")
-        parts = evaluator.transform([None] * self._bundle.split_layer)
-        for rate in self._bundle.codec.rates:
-            least = self._bundle.prefix_tokens + 1
-            measured = evaluator.measure(parts, rate, self._channel, self._seed, max_tokens=least)
-            yield self._baseline("pooled-token", {"symbols_per_token": rate}, measured)
+        rules = [None] * self._bundle.split_layer
+        yield from self._at_every_rate("pooled-token", {}, evaluator, rules, evaluator.engine.least_tokens)
 
-    def logits(self) -> Baseline:
+    def logits(self) -> Objectives:
         """Family "logits": the device classifies, and sends its logits as symbols, two to a symbol."""
-        scores = self._scores()
-        centred = scores - scores.mean(axis=1, keepdims=True)
-        padded = np.pad(centred, ((0, 0), (0, scores.shape[1] % 2)))
+        centred = self._scores - self._scores.mean(axis=1, keepdims=True)
+        padded = np.pad(centred, ((0, 0), (0, centred.shape[1] % 2)))
         symbols = (padded[:, 0::2] + 1j * padded[:, 1::2]).astype(np.complex64)
         symbols /= np.sqrt((np.abs(symbols) ** 2).mean(axis=1, keepdims=True))
-        received = np.stack([self._send(row, name) for row, name in self._rows(symbols)])
-        arrived = np.stack((received.real, received.imag), axis=2).reshape(len(scores), -1)[:, : scores.shape[1]]
-        return self._on_device("logits", symbols.shape[1], arrived.astype(np.float32))
+        received = self._send(symbols)
+        arrived = np.stack((received.real, received.imag), axis=2).reshape(len(received), -1)
+        return self._on_device(symbols.shape[1], arrived[:, : centred.shape[1]])
 
-    def label(self) -> Baseline:
-        """Family "label": the device classifies, and sends the label uncoded, two bits to a QPSK symbol."""
-        scores = self._scores()
-        classes = scores.shape[1]
-        bits = 2 * math.ceil(math.log2(classes) / 2)
-        sent = (scores.argmax(1)[:, None] >> np.arange(bits)) & 1
-        symbols = ((1 - 2 * sent[:, 0::2]) + 1j * (1 - 2 * sent[:, 1::2])).astype(np.complex64) / np.sqrt(2)
-        received = np.stack([self._send(row, name) for row, name in self._rows(symbols.astype(np.complex64))])
-        decided = np.stack((received.real < 0, received.imag < 0), axis=2).reshape(len(scores), -1)
-        labels = (decided.astype(np.int64) << np.arange(bits)).sum(1)
-        arrived = (labels[:, None] == np.arange(classes)).astype(np.float32)
-        # A label that does not exist is a wrong answer, whatever the class of the image.
-        arrived[labels >= classes] = np.nan
-        return self._on_device("label", symbols.shape[1], arrived)
+    def label(self) -> Objectives:
+        """Family "label": the device classifies and sends the label uncoded, two bits to a QPSK symbol.
+
+        The cloud takes the label whose symbols are nearest to what arrived.
+        """
+        labels = np.arange(self._scores.shape[1])
+        bits = (labels[:, None] >> np.arange(2 * max(1, math.ceil(math.log2(len(labels)) / 2)))) & 1
+        words = ((1 - 2 * bits[:, 0::2]) + 1j * (1 - 2 * bits[:, 1::2])).astype(np.complex64) / np.float32(np.sqrt(2))
+        # All words have one energy, so that the nearest is the one of the greatest correlation.
+        arrived = (self._send(words[self._scores.argmax(1)]) @ words.conj().T).real
+        return self._on_device(words.shape[1], arrived)
+
+    def _policy(self, policy: Policy) -> Objectives:
+        return self._meter.measure(policy)[0].objectives
+
+    def _at_every_rate(
+        self,
+        family: str,
+        parameters: dict[str, Any],
+        evaluator: Evaluator,
+        rules: Sequence[Rule | None],
+        max_tokens: int | None = None,
+    ) -> Iterator[Candidate]:
+        transform = cache(partial(evaluator.transform, rules))
+
+        def measure(rate: int) -> Objectives:
+            measured = evaluator.measure(transform(), rate, self._channel, self._seed, max_tokens=max_tokens)
+            return measured.objectives(self._unmerged)
+
+        for rate in self._bundle.codec.rates:
+            yield Candidate(family, {**parameters, "symbols_per_token": rate}, partial(measure, rate))
 
     def _with_merging(self, **fields: Any) -> Evaluator:
         engine = self._evaluator.engine
@@ -139,36 +174,40 @@ class Baselines:
         changed = TorchEngine(bundle, engine.model, engine.encoder)
         return Evaluator(bundle, changed, self._evaluator.classifier, self._evaluator.images)
 
-    def _baseline(self, family: str, parameters: dict[str, Any], measured: Measurement) -> Baseline:
-        return Baseline(family, parameters, measured.objectives(self._unmerged))
-
+    @cached_property
     def _scores(self) -> NDArray[np.float32]:
+        """The plain model's logits, ``images x classes``."""
         pixels, classifier = self._evaluator.images.pixels, self._evaluator.classifier
         return np.concatenate([classifier.classify_images(pixels[i : i + 128]) for i in range(0, len(pixels), 128)])
 
-    def _rows(self, symbols: NDArray[np.complex64]) -> Iterator[tuple[NDArray[np.complex64], str]]:
-        return zip(symbols, self._evaluator.images.names, strict=True)
+    def _send(self, symbols: NDArray[np.complex64]) -> NDArray[np.complex64]:
+        """What the cloud has of each image's row of symbols, equalised."""
+        return np.stack([self._send_row(*row) for row in zip(symbols, self._evaluator.images.names, strict=True)])
 
-    def _send(self, symbols: NDArray[np.complex64], name: str) -> NDArray[np.complex64]:
+    def _send_row(self, symbols: NDArray[np.complex64], name: str) -> NDArray[np.complex64]:
         generator = keyed_generator(self._seed, LINK_ID, request_id_of(name), 0)
         drawn = get(self._channel.model).draw((1, len(symbols)), self._channel.snr_db, generator)
         arrived = receive(apply(symbols[None], drawn), complex(np.complex64(drawn.gain)), float(drawn.noise_variance))
         row: NDArray[np.complex64] = arrived.symbols[0]
         return row
 
-    def _on_device(self, family: str, uses: int, arrived: NDArray[np.float32]) -> Baseline:
+    def _on_device(self, uses: int, arrived: NDArray[np.float32]) -> Objectives:
         images, model = self._evaluator.images, self._evaluator.engine.model
-        known = ~np.isnan(arrived).any(1)
         cost = EdgeCost(model, len(model.blocks), self._bundle.merging, None)
         counts = np.full((1, len(model.blocks) + 1), self._bundle.patches)
         gmacs = float(cost.gmacs(counts, [False] * len(model.blocks), counts[:, -1])[0])
-        gmacs += count_macs(model.head, torch.zeros(1, model.embed_dim)) / 1e9
+        device = next(model.parameters()).device
+        gmacs += count_macs(model.head, torch.zeros(1, model.embed_dim, device=device)) / 1e9
         measured = Measurement(
             logits=arrived,
-            correct=known & (np.nan_to_num(arrived).argmax(1) == images.labels),
+            correct=arrived.argmax(1) == images.labels,
             tokens=np.zeros(len(images), dtype=np.int64),
             uses=np.full(len(images), uses),
             capped=np.zeros(len(images), dtype=np.bool_),
             edge_gmacs=np.full(len(images), gmacs),
         )
-        return self._baseline(family, {}, measured)
+        return measured.objectives(self._unmerged)
+
+
+def _name(one: Baseline | Candidate) -> tuple[str, frozenset[tuple[str, Any]]]:
+    return one.family, frozenset(one.parameters.items())

@@ -1,5 +1,6 @@
 """The fronts that a bundle ships: one search per channel, and what they found measured anew on every channel."""
 
+import hashlib
 import logging
 from functools import partial
 
@@ -33,18 +34,16 @@ def find_fronts(
         processes: that measure at once.
     """
     channels = tuple(map(channel_of, recipe.channels))
-    # Another bundle of this name has other studies.
-    name = f"{bundle.name}-{bundle.digest[:10]}"
+    # Another bundle of this name, or another recipe, has other studies.
+    asked = hashlib.sha256(repr(recipe).encode()).hexdigest()
+    name = f"{bundle.name}-{bundle.digest[:10]}-{asked[:6]}"
+    plan = Plan(max_loss=recipe.max_loss)
     sample = select.even_sample(recipe.images)
     searched = []
     for channel in channels:
         task = Task(bundle.folder, sample, "select", (channel,), seed)
         study = profile_study(f"{name}-search", channel)
-        searched.append(
-            search(
-                store, study, task, Plan(max_loss=recipe.max_loss), recipe.evaluations, processes, partial(_log, study)
-            )
-        )
+        searched.append(search(store, study, task, plan, recipe.evaluations, processes, partial(_log, study)))
     policies = front_policies(store, searched)
     task = Task(bundle.folder, select, "select", channels, seed, recipe.front_snrs_db)
     studies: tuple[Study, ...] = ()

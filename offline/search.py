@@ -5,16 +5,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from channel.models.registry import get
+from channel.profiles import Profile
 from offline.meter import VERSIONS
 from offline.space import search_space
-from offline.workers import Task, measure, measure_on_all, pool
+from offline.workers import Task, measure, measure_on_all, pool, run_all
 from policies.policy import Policy
-from policies.record import ChannelProfile
-from policies.search.objectives import MAX_LOSS, Scale
+from policies.record import ChannelProfile, MeasuredPolicy
+from policies.search.objectives import MAX_LOSS, Scale, check_names
 from policies.search.run import Progress, Search
 from policies.search.space import SearchSpace
-from policies.search.strategies import make_strategy
+from policies.search.strategies import load_strategy, make_strategy
 from policies.store import Store
 from policies.study import Study
 from thinwire.bundle import Bundle, load_bundle
@@ -43,6 +43,18 @@ class Plan:
     box: tuple[float, float] | None = None
     max_loss: float = MAX_LOSS
 
+    def check(self) -> None:
+        """Check what can be checked before anything is measured.
+
+        Raises:
+            InvalidRequestError: there is no such strategy or objective, or the box is none.
+            UnavailableError: the strategy's library is not installed.
+        """
+        load_strategy(self.strategy)
+        check_names(self.objectives)
+        if self.box is not None and not -1 <= self.box[0] <= self.box[1] <= 1:
+            raise InvalidRequestError(f"a box must rise from at least -1 to at most 1, got {list(self.box)}")
+
 
 def search(
     store: Store,
@@ -67,12 +79,15 @@ def search(
         stop_when_stagnant: end early when the search stands still and exploration did not help.
 
     Raises:
-        InvalidRequestError: there is no such strategy or objective, or the box is none.
-        StoreError: the study is another one: of other data, another plan, another bundle.
+        InvalidRequestError, UnavailableError: as for `Plan.check`.
+        StoreError: the study is another one: of other data, another plan, another bundle, or of no search at all.
         EvaluationError: a policy could not be measured.
     """
+    plan.check()
     bundle = load_bundle(str(task.bundle))
     begun = next((study for study in store.studies() if study.name == name), None)
+    if begun is not None and "scale" not in begun.settings:
+        raise StoreError(f"study {name} is of baselines or a sweep and not of a search; choose another name")
     # Measured latencies differ from run to run: a study that goes on keeps the scale that it began with.
     settings = _settings(task, plan) if begun is None else {**begun.settings, **_asked(plan)}
     study = open_study(store, name, bundle, task, settings)
@@ -142,6 +157,7 @@ def sweep(
 
     Raises:
         StoreError: a study of that name is another one.
+        EvaluationError: a process died.
     """
     bundle = load_bundle(str(task.bundle))
     studies = tuple(
@@ -153,13 +169,15 @@ def sweep(
     missing = [policy for digest, policy in wanted.items() if not all(digest in one for one in held)]
     # Neighbours in this order share the work of the blocks.
     missing.sort(key=lambda policy: (policy.thresholds, policy.symbols_per_token, policy.max_tokens or 0))
-    done = len(wanted) - len(missing)
-    yield done, len(wanted), studies
+    held_already = len(wanted) - len(missing)
+    yield held_already, len(wanted), studies
+
+    def keep(found: tuple[MeasuredPolicy, ...]) -> None:
+        for study, measured in zip(studies, found, strict=True):
+            store.add_trial(study, measured, source="sweep")
+
     with pool(task, processes) as executor:
-        for found in executor.map(measure_on_all, missing):
-            for study, measured in zip(studies, found, strict=True):
-                store.add_trial(study, measured, source="sweep")
-            done += 1
+        for done, _ in enumerate(run_all(executor, measure_on_all, missing, processes, keep), held_already + 1):
             yield done, len(wanted), studies
 
 
@@ -199,15 +217,15 @@ def channel_of(text: str) -> ChannelProfile:
     """A channel profile from text like ``awgn:10``.
 
     Raises:
-        InvalidRequestError: it is not of that form, or there is no such model.
+        InvalidRequestError: it is not of that form, there is no such model, or no channel serves that SNR.
     """
     model, _, snr_db = text.partition(":")
     try:
         level = float(snr_db)
     except ValueError:
         raise InvalidRequestError(f"expected a channel such as awgn:10, got {text!r}") from None
-    get(model)
-    return ChannelProfile(model, level)
+    served = Profile(model, level)
+    return ChannelProfile(served.model, served.snr_db)
 
 
 def front_policies(store: Store, studies: Sequence[Study]) -> list[Policy]:

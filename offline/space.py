@@ -41,8 +41,7 @@ def search_space(engine: TorchEngine, images: LabelledImages) -> SearchSpace:
         images: a sample, from which the box is found.
     """
     bundle = engine.bundle
-    least = bundle.prefix_tokens + 1
-    limits = [limit for limit in LIMITS if least <= limit < bundle.prefix_tokens + bundle.patches]
+    limits = [limit for limit in LIMITS if engine.least_tokens <= limit < bundle.prefix_tokens + bundle.patches]
     # A similarity of 1, and a hair above it in floating point, is that of equal tokens.
     axes = np.clip(similarity_quantiles(engine, images), -1, 1)
     return SearchSpace(tuple(tuple(row) for row in axes.tolist()), bundle.codec.rates, (*limits, None))

@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from deploy.cli.common import add_bundle, add_json, print_json
+from deploy.cli.common import add_bundle, add_json, print_json, seed
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -19,7 +19,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     build.add_argument("--data", help="tar or folder of class/image, or hfds/OWNER/NAME (default: the recipe's)")
     build.add_argument("--work", type=Path, help="folder of checkpoints (default: runs/RECIPE)")
     build.add_argument("--output", type=Path, required=True, help="folder of the bundle")
-    build.add_argument("--seed", type=int, default=0)
+    build.add_argument("--seed", type=seed, default=0)
     build.set_defaults(run=_build)
 
     info = actions.add_parser("info", help="what a bundle holds")

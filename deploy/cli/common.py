@@ -33,6 +33,14 @@ def positive_int(text: str) -> int:
     return value
 
 
+def seed(text: str) -> int:
+    """An integer from 0 to 2^63 - 1, for argparse."""
+    value = int(text)
+    if not 0 <= value < 2**63:
+        raise argparse.ArgumentTypeError(f"must be from 0 to 2^63 - 1, got {value}")
+    return value
+
+
 def finite(text: str) -> float:
     """A finite number, for argparse."""
     value = float(text)

@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import Any
 
-from deploy.cli.common import add_bundle, add_json, finite, positive_int, print_json
+from deploy.cli.common import add_bundle, add_json, finite, positive_int, print_json, seed
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -20,7 +20,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     parser.add_argument("--max-tokens", type=positive_int, metavar="N", help="limit (default: the policy's)")
     parser.add_argument("--channel", choices=("awgn", "rayleigh", "none"), default="awgn")
     parser.add_argument("--snr", type=finite, default=10.0, metavar="DB")
-    parser.add_argument("--seed", type=int, default=0, help="of the noise")
+    parser.add_argument("--seed", type=seed, default=0, help="of the noise")
     parser.add_argument("--limit", type=positive_int, metavar="N", help="an even sample over the classes")
     parser.add_argument("--split", default="test", help="of a hub data set (default: %(default)s)")
     add_json(parser)

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deploy.cli.common import add_bundle, add_json, finite, positive, positive_int, print_json
+from deploy.cli.common import add_bundle, add_json, finite, positive, positive_int, print_json, seed
 
 if TYPE_CHECKING:
     from offline.workers import Task
@@ -20,6 +20,7 @@ def add_to(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     search = actions.add_parser("search", help="search policies, into a study of a store")
     search.add_argument("study", help="name of the study")
     _add_measuring(search)
+    _add_processes(search)
     _add_channel(search)
     search.add_argument(
         "--strategy",
@@ -46,6 +47,7 @@ def add_to(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     sweep.add_argument("studies", nargs="+", metavar="STUDY", help="whose fronts to measure")
     sweep.add_argument("--name", required=True, help="of the new studies; each channel's own name is added")
     _add_measuring(sweep)
+    _add_processes(sweep)
     sweep.add_argument("--channels", nargs="+", default=["awgn:10"], metavar="MODEL:DB", help="one study for each")
     sweep.add_argument(
         "--snrs", type=finite, nargs="+", default=[-5, 0, 5, 10, 15, 20], metavar="DB", help="of the accuracy curves"
@@ -70,9 +72,12 @@ def _add_measuring(parser: argparse.ArgumentParser) -> None:
         help="select: the tenth of the data that `bundle build` keeps from training; test: all of it (default: select)",
     )
     parser.add_argument("--images", type=positive_int, metavar="N", help="an even sample over the classes")
-    parser.add_argument("--seed", type=int, default=0, help="of the noise and the search")
-    parser.add_argument("--processes", type=positive_int, default=1, metavar="N", help="that measure at once")
+    parser.add_argument("--seed", type=seed, default=0, help="of the noise and the search")
     add_json(parser)
+
+
+def _add_processes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--processes", type=positive_int, default=1, metavar="N", help="that measure at once")
 
 
 def _add_channel(parser: argparse.ArgumentParser) -> None:
@@ -80,16 +85,25 @@ def _add_channel(parser: argparse.ArgumentParser) -> None:
 
 
 def _task(options: argparse.Namespace, channels: list[str], snrs_db: tuple[float, ...] = ()) -> "Task":
+    from channel.profiles import Profile
     from offline import data
     from offline.search import channel_of
     from offline.workers import Task
     from thinwire.bundle import load_bundle
+    from thinwire.errors import InvalidRequestError
 
-    profiles: tuple[ChannelProfile, ...] = tuple(map(channel_of, channels))
+    profiles: tuple[ChannelProfile, ...] = tuple(dict.fromkeys(map(channel_of, channels)))
+    for snr_db in snrs_db:
+        Profile(snr_db=snr_db)
     bundle = load_bundle(options.bundle)
-    images = data.load(options.data, bundle.preprocessing, bundle.labels)
+    # Of a hub data set, which names its own splits, select is a part of what was trained on.
+    hub_split = "train" if options.split == "select" else "test"
+    images = data.load(options.data, bundle.preprocessing, bundle.labels, hub_split)
     if options.split == "select":
+        read = len(images)
         _, images = data.split_select(images)
+        if not len(images):
+            raise InvalidRequestError(f"of the {read} images of {options.data}, none is of the select split")
     if options.images:
         images = images.even_sample(options.images)
     print(f"{len(images)} images", file=sys.stderr)
@@ -103,6 +117,7 @@ def _search(options: argparse.Namespace) -> None:
 
     box = None if options.box is None else tuple(options.box)
     plan = Plan(options.strategy, tuple(options.objectives.split(",")), box, options.max_loss)
+    plan.check()
     with Store(options.store) as store:
         if not options.resume and options.study in {study.name for study in store.studies()}:
             raise InvalidRequestError(f"the store has a study {options.study}: --resume goes on with it")

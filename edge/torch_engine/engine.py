@@ -120,12 +120,16 @@ class TorchEngine:
         # No more than there are: a cap may exceed what a tensor's integers hold.
         present = prefix + tokens.x.shape[1]
         wanted = present if max_tokens is None else min(max_tokens, present)
-        if wanted < self._least:
-            raise InvalidRequestError(f"max_tokens must be at least {self._least} for this bundle, got {max_tokens}")
+        if wanted < self.least_tokens:
+            raise InvalidRequestError(
+                f"max_tokens must be at least {self.least_tokens} for this bundle, got {max_tokens}"
+            )
         before = tokens.counts.clamp_max(wanted - prefix)
         room = present if max_channel_uses is None else max_channel_uses // symbols_per_token
-        if room < self._least:
-            raise BudgetError(f"the cap leaves room for {room} tokens; the least that can be sent is {self._least}")
+        if room < self.least_tokens:
+            raise BudgetError(
+                f"the cap leaves room for {room} tokens; the least that can be sent is {self.least_tokens}"
+            )
         if min(room, wanted) < present:
             tokens = self._merge_down_to(tokens, min(room, wanted))
         x = torch.cat((tokens.prefix, tokens.x), dim=1)
@@ -152,7 +156,8 @@ class TorchEngine:
         ]
 
     @property
-    def _least(self) -> int:
+    def least_tokens(self) -> int:
+        """The fewest tokens that can be sent, class and register tokens included."""
         prefix = self.bundle.prefix_tokens
         # A head that reads the class token can do with that alone.
         return prefix if prefix and self.model.global_pool == "token" else prefix + 1

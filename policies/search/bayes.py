@@ -185,5 +185,5 @@ def _seeded(seed: int) -> Iterator[None]:
         # Retries of a fit that did not converge at once; the last attempt raises.
         for category in (BotorchWarning, GPInputWarning, NumericalWarning):
             warnings.simplefilter("ignore", category)
-        torch.manual_seed(seed)
+        torch.manual_seed(seed % 2**63)
         yield

@@ -43,6 +43,7 @@ class GeneticSearch:
         problem = Problem(n_var=dimensions, n_obj=self._objectives, xl=np.zeros(dimensions), xu=np.ones(dimensions))
         algorithm: Any = NSGA2(pop_size=self._population)
         algorithm.setup(problem, seed=self._seed, termination=NoTermination(), verbose=False)
+        met: set[str] = set()
         idle = 0
         while idle < MOST_GENERATIONS:
             population = algorithm.ask()
@@ -54,7 +55,9 @@ class GeneticSearch:
             # pymoo minimises.
             population.set("F", -np.array([known[policy.digest] for policy in policies]))
             algorithm.tell(infills=population)
-            idle += 1
+            digests = {policy.digest for policy in policies}
+            idle = idle + 1 if digests <= met else 0
+            met |= digests
         raise ExhaustedError
 
     def length_scales(self, observed: Sequence[Observation]) -> None:

@@ -54,6 +54,19 @@ OBJECTIVES = {
 }
 
 
+def check_names(names: Sequence[str]) -> None:
+    """Check that names are those of two or more different objectives.
+
+    Raises:
+        InvalidRequestError: they are not.
+    """
+    unknown = [name for name in names if name not in OBJECTIVES]
+    if unknown or len(set(names)) < len(names) or len(names) < 2:
+        raise InvalidRequestError(
+            f"expected two or more different objectives of {', '.join(OBJECTIVES)}, got {', '.join(names)}"
+        )
+
+
 @dataclass(frozen=True)
 class Scale:
     """Objectives as utilities: 0 at the reference point, 1 at the ideal, more is better.
@@ -67,7 +80,7 @@ class Scale:
 
     Raises:
         InvalidRequestError: there is no such objective, one stands twice, or its worst is missing or no worse than its
-            best.
+            best, or ratios count and its best is 0.
     """
 
     names: tuple[str, ...]
@@ -75,11 +88,7 @@ class Scale:
     best: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.names if name not in OBJECTIVES]
-        if unknown or len(set(self.names)) < len(self.names) or len(self.names) < 2:
-            raise InvalidRequestError(
-                f"expected two or more different objectives of {', '.join(OBJECTIVES)}, got {', '.join(self.names)}"
-            )
+        check_names(self.names)
         if not len(self.names) == len(self.worst) == len(self.best):
             raise InvalidRequestError(
                 f"expected as many ends as objectives, {len(self.names)}, got {len(self.worst)} worst and "
@@ -88,6 +97,8 @@ class Scale:
         for name, worst, best in zip(self.names, self.worst, self.best, strict=True):
             if not (best > worst if OBJECTIVES[name].maximise else best < worst):
                 raise InvalidRequestError(f"{name}: the worst, {worst:g}, must be worse than the best, {best:g}")
+            if OBJECTIVES[name].in_ratios and best <= 0:
+                raise InvalidRequestError(f"{name}: ratios count, so the best must be above 0, got {best:g}")
 
     @classmethod
     def of_unmerged(cls, names: Sequence[str], unmerged: Objectives, max_loss: float = MAX_LOSS) -> "Scale":

@@ -113,7 +113,7 @@ class Search:
             EvaluationError: a policy could not be measured, or its process died; the other evaluations in flight are
                 kept first.
             StoreError: the store failed.
-            KeyboardInterrupt: as ever; what is finished is kept first, what is not is cancelled.
+            KeyboardInterrupt: as ever; what has begun is waited for and kept first, unless there comes another.
         """
         trials = self._store.trials(self._study)
         first, started = len(trials), time.monotonic()
@@ -126,8 +126,12 @@ class Search:
                 pace = (time.monotonic() - started) / max(1, len(trials) - first)
                 self._tell(trials, evaluations, pace)
         except BaseException:
-            for future in running:
-                future.cancel()
+            for future in [one for one in running if one.cancel()]:
+                del running[future]
+            if unfinished := [one for one in running if not one.done()]:
+                log.warning("stopping after the %d evaluations in flight", len(unfinished))
+            # What has begun cannot be cancelled, and its executor would wait for it all the same.
+            wait(running)
             self._keep_ended(running)
             raise
         return trials

@@ -89,7 +89,7 @@ def test_a_given_box_bounds_the_thresholds(task, store, in_process):
     thresholds = {t for one in store.trials(study) for t in one.policy.thresholds}
     assert all(0.7 <= one <= 0.9 or one == 1.0 for one in thresholds)
     assert SearchSpace.from_json(study.settings["space"]).axes == ((0.7, 0.9),) * 3
-    with pytest.raises(InvalidRequestError, match="axis 0 must rise"):
+    with pytest.raises(InvalidRequestError, match="a box must rise"):
         search(store, "t", task, Plan("random", box=(0.9, 0.7)), 1)
 
 
@@ -135,12 +135,16 @@ def test_the_box_follows_the_similarities():
     space = search_space(engine, images)
     assert space.rates == engine.bundle.codec.rates
     assert space.limits == (1, 2, 3, 4, 6, 8, 12, 16, 24, None)
-    assert search_space(make_engine(), images).limits[0] == 2
+    # A class token can do alone.
+    assert search_space(make_engine(), images).limits[0] == 1
+    assert search_space(make_engine(class_token=True, global_pool="avg"), images).limits[0] == 2
 
 
-@pytest.mark.parametrize("text", ["awgn", "awgn:", "awgn:ten", "awgn:nan", "smoke:10", ":10", "awgn:10:3"])
+@pytest.mark.parametrize(
+    "text", ["awgn", "awgn:", "awgn:ten", "awgn:nan", "awgn:-9000", "smoke:10", ":10", "awgn:10:3"]
+)
 def test_a_channel_that_is_none_is_told(text):
-    with pytest.raises(InvalidRequestError, match=r"awgn|finite"):
+    with pytest.raises(InvalidRequestError, match=r"awgn|snr_db must be from -30 to 60"):
         channel_of(text)
 
 

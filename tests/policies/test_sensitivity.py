@@ -44,3 +44,14 @@ def test_a_fall_that_nobody_would_notice_is_no_fall():
 def test_nothing_is_said_without_a_measurement_at_home():
     assert sensitive_below(curve({0.0: -0.5, 5.0: 0.0}), 10.0) is None
     assert sensitive_below([], 10.0) is None
+
+
+def test_a_fall_must_exceed_two_standard_errors_of_both_ends():
+    changes = {0.0: -0.05, 10.0: 0.0}
+    # The error of the difference is sqrt(2) times that of each end: 0.05 is two of them at 0.01768.
+    assert sensitive_below(curve(changes, error=0.0176), 10.0) == 10.0
+    assert sensitive_below(curve(changes, error=0.0178), 10.0) is None
+
+
+def test_a_policy_at_home_at_the_lowest_snr_is_not_flagged():
+    assert sensitive_below(curve({0.0: -0.1, 5.0: 0.0, 10.0: 0.0}), 0.0) is None

@@ -1,5 +1,7 @@
 """Utilities and their variances, by hand."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -8,9 +10,9 @@ from thinwire.errors import InvalidRequestError
 
 
 def test_utilities_and_variances_by_hand(measured):
-    scale = Scale(("accuracy", "edge_gmacs", "channel_uses"), (-0.1, 2.0, 400.0), (0.0, 0.5, 0.0))
+    scale = Scale(("accuracy", "edge_gmacs", "channel_uses"), (-0.1, 2.0, 400.0), (0.0, 0.5, 1.0))
     figures = measured(accuracy_change=-0.02, accuracy_change_se=0.005, edge_gmacs=1.5, channel_uses=100.0).objectives
-    np.testing.assert_allclose(scale.utilities(figures), [0.8, 1 / 3, 0.75])
+    np.testing.assert_allclose(scale.utilities(figures), [0.8, 1 / 3, math.log(4) / math.log(400)])
     np.testing.assert_allclose(scale.variances(figures), [0.0025, 0, 0], atol=1e-15)
 
 
@@ -18,7 +20,7 @@ def test_the_unmerged_reference_is_the_worst_of_costs(measured):
     unmerged = measured(accuracy_change=0.0, edge_gmacs=4.6, channel_uses=1040.0, tokens=65.0).objectives
     scale = Scale.of_unmerged(["accuracy", "edge_gmacs", "channel_uses", "tokens"], unmerged)
     assert scale.worst == (-0.1, 4.6, 1040.0, 65.0)
-    assert scale.best == (0.0, 0.0, 0.0, 0.0)
+    assert scale.best == (0.0, 0.0, 1.0, 1.0)
     np.testing.assert_allclose(scale.utilities(unmerged), [1, 0, 0, 0])
 
 
@@ -42,6 +44,7 @@ def test_a_latency_is_noisy_and_must_have_been_measured(measured):
         (("accuracy", "tokens"), (0.0, 1.0), (-0.1, 0.0), "accuracy: the worst"),
         (("accuracy", "tokens"), (-0.1, 1.0), (0.0, 1.0), "tokens: the worst"),
         (("accuracy", "tokens"), (-0.1, 1.0), (0.0, 2.0), "tokens: the worst"),
+        (("accuracy", "tokens"), (-0.1, 1.0), (0.0, 0.0), "tokens: ratios count"),
         (("accuracy", "tokens"), (-0.1,), (0.0, 2.0), "as many"),
         (("accuracy", "tokens"), (-0.1, float("nan")), (0.0, 0.0), "tokens: the worst"),
     ],

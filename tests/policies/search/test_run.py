@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
@@ -261,6 +262,28 @@ def test_ctrl_c_keeps_what_is_finished(store, study):
         search(store, study, executor, parallel=3).run(9)
     assert [one.policy for one in store.trials(study)] == sobol(1)
     assert executor.futures[1].cancelled()
+
+
+def test_ctrl_c_waits_for_what_has_begun_and_keeps_it(store, study, pool, caplog):
+    begun, interrupted = [], threading.Event()
+
+    def measure(policy):
+        begun.append(policy)
+        if len(begun) > 1:
+            assert interrupted.wait(10)
+            time.sleep(0.1)
+        return toy.measure(policy)
+
+    def report(progress):
+        while len(begun) < 2:
+            time.sleep(0.001)
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        search(store, study, pool, measure, parallel=2, report=report).run(9)
+    assert {one.policy for one in store.trials(study)} == set(begun) == set(sobol(2))
+    assert "stopping after the 1 evaluations in flight" in caplog.text
 
 
 def test_ctrl_c_in_a_worker_is_no_failed_evaluation(store, study, pool):
