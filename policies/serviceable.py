@@ -12,9 +12,9 @@ def serviceable(measured: Sequence[MeasuredPolicy], snr_db: float) -> tuple[Meas
     """Drop the policies that `policies.choice.choose` can do without, whatever the budget and the SNR.
 
     A policy goes if another is at least as good in all that a choice looks at (GMACs, the 95% quantile of the channel
-    uses, the accuracy at every SNR) and better in something. The accuracies are compared at every SNR at which one of
-    the policies was measured: in between they are straight lines. Of policies that are equal in all of it, the one that
-    `choose` prefers stays.
+    uses, the accuracy at every SNR, the SNR below which it is sensitive) and better in something. The accuracies are
+    compared at every SNR at which one of the policies was measured: in between they are straight lines. Of policies
+    that are equal in all of it, the one that `choose` prefers stays.
 
     Args:
         measured: at least one policy, all of one bundle and one channel model.
@@ -27,9 +27,14 @@ def serviceable(measured: Sequence[MeasuredPolicy], snr_db: float) -> tuple[Meas
     snrs_db = sorted({snr_db, *(point.snr_db for one in measured for point in one.accuracy_by_snr)})
     table = np.array(
         [
-            (m.objectives.edge_gmacs, m.objectives.channel_uses_p95, *map(m.accuracy_at, snrs_db))
+            (
+                m.objectives.edge_gmacs,
+                m.objectives.channel_uses_p95,
+                -np.inf if m.sensitive_below_db is None else m.sensitive_below_db,
+                *map(m.accuracy_at, snrs_db),
+            )
             for m in preferred
         ]
-    )  # fmt: skip
-    kept = non_dominated(table, maximise=(False, False, *(True for _ in snrs_db)))
+    )
+    kept = non_dominated(table, maximise=(False, False, False, *(True for _ in snrs_db)))
     return tuple(one for one, keep in zip(preferred, kept, strict=True) if keep)

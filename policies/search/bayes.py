@@ -185,5 +185,7 @@ def _seeded(seed: int) -> Iterator[None]:
         # Retries of a fit that did not converge at once; the last attempt raises.
         for category in (BotorchWarning, GPInputWarning, NumericalWarning):
             warnings.simplefilter("ignore", category)
+        # Of an acquisition whose optimisation stopped early: BoTorch tries again, and any point will do at worst.
+        warnings.filterwarnings("ignore", "Optimization failed", RuntimeWarning)
         torch.manual_seed(seed % 2**63)
         yield

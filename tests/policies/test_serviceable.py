@@ -39,7 +39,13 @@ def test_without_curves_the_accuracy_of_the_study_counts(measured):
 def test_of_equals_the_one_that_a_choice_prefers_stays(measured):
     equals = [measured((step,), channel_uses=uses) for step, uses in ((0.1, 60.0), (0.2, 50.0), (0.3, 50.0))]
     (kept,) = serviceable(equals, SNR_DB)
-    assert kept is choose(Front("tiny", "b" * 64, tuple(equals)), Budget(), SNR_DB, minimum_uses=1)
+    assert kept is choose([Front("tiny", "b" * 64, tuple(equals))], Budget(), SNR_DB, minimum_uses=1)
+
+
+def test_one_that_is_not_sensitive_stays_beside_a_better_one_that_is(measured):
+    sensitive = measured((0.1,), accuracy=0.8, sensitive_below_db=5.0)
+    robust, worse = measured((0.2,), accuracy=0.75), measured((0.3,), accuracy=0.7, sensitive_below_db=5.0)
+    assert set(serviceable([sensitive, robust, worse], SNR_DB)) == {sensitive, robust}
 
 
 @st.composite
@@ -53,6 +59,7 @@ def trials(draw, measured):
             "channel_uses": st.integers(1, 4).map(float),
             "channel_uses_p95": st.integers(4, 9),
             "edge_gmacs": st.integers(1, 3).map(lambda step: step / 7),
+            "sensitive_below_db": st.none() | snrs_db,
             "curve": st.dictionaries(snrs_db, share, max_size=4).map(
                 lambda curve: tuple((snr_db, accuracy, 0.01) for snr_db, accuracy in curve.items())
             ),
@@ -77,7 +84,7 @@ def test_a_choice_misses_nothing_that_was_dropped(measured, data, budget, snr_db
     assert set(kept) <= set(everything)
 
     def chosen(policies):
-        return choose(Front("tiny", "b" * 64, tuple(policies)), budget, snr_db, minimum_uses=4)
+        return choose([Front("tiny", "b" * 64, tuple(policies))], budget, snr_db, minimum_uses=4)
 
     try:
         best = chosen(everything)
