@@ -136,8 +136,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         studies = {study.name: study for study in store.studies()}
         trials = {job.study_name: store.trials(studies[job.study_name]) for job in jobs}
         wanted: dict[str, Policy] = {}
-        for job in jobs:
-            for count in (one for one in checkpoints if one <= job.evaluations):
+        # The last fronts first: they say the most if the rest has to wait.
+        for count in reversed(checkpoints):
+            for job in (one for one in jobs if count <= one.evaluations):
                 found = front(trials[job.study_name][:count], scale)
                 wanted |= {one.policy.digest: one.policy for one in found}
         held = {one.policy.digest for one in store.trials(open_study(store, "test", bundle, test_task, {}))}
