@@ -1,10 +1,7 @@
 """The fronts of one bundle, one per channel, as a JSON file that serving chooses from and rereads when it changes."""
 
-import contextlib
 import json
 import logging
-import os
-import secrets
 import threading
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from policies.checks import members, real, text
+from policies.files import write_whole
 from policies.front import Front, digest_of
 from policies.record import MeasuredPolicy
 from thinwire.errors import BundleError, BundleMismatchError, InvalidRequestError, UnknownPolicyError
@@ -130,24 +128,11 @@ class Fronts:
         Raises:
             BundleError: it cannot be written.
         """
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        content = json.dumps(self.to_json(), indent=2, allow_nan=False) + "\n"
         try:
-            with temporary.open("x", encoding="utf-8") as stream:
-                stream.write(json.dumps(self.to_json(), indent=2, allow_nan=False) + "\n")
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(path)
-            # The rename itself lasts only once the folder is on the disk.
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            write_whole(path, content.encode())
         except OSError as error:
             raise BundleError(f"cannot write the policy fronts {path}: {error}") from None
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
 
     @classmethod
     def load(cls, path: Path, bundle_digest: str) -> "Fronts":
