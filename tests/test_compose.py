@@ -57,7 +57,7 @@ def test_the_path_answers_under_a_budget():
     ("parameters", "status", "error"),
     [
         ({"policy": "p-unknown"}, 404, "unknown_policy"),
-        ({"budget": {"channel_uses": 1}}, 422, "budget_not_met"),
+        ({"budget": {"channel_uses": 8, "min_accuracy": 0.99}}, 422, "budget_not_met"),
         ({"channel": {"model": "tin can"}}, 422, "invalid_request"),
     ],
 )
