@@ -12,6 +12,7 @@ from offline.data import LabelledImages, load, split_select
 from offline.evaluate import Evaluator
 from offline.fronts import find_fronts
 from offline.recipe import Recipe
+from offline.search import Plan
 from offline.train_backbone import train_backbone
 from offline.train_codec import CodecTrainer, token_features
 from policies.store import Store
@@ -30,7 +31,12 @@ def build(recipe: Recipe, data: str, work: Path, output: Path, seed: int = 0) ->
         work: folder of checkpoints and of the policy store; a second call with the same folder resumes.
         output: folder of the bundle.
         seed: of weights, augmentation, searches and noise.
+
+    Raises:
+        UnavailableError: the library that searches policies is not installed.
     """
+    # A library that the last stage lacks is to be told before hours of training, and not after them.
+    Plan(max_loss=recipe.search.max_loss).check()
     work.mkdir(parents=True, exist_ok=True)
     train, select = split_select(load(data, recipe.preprocessing))
     log.info("%d images to train on, %d to select on", len(train), len(select))
