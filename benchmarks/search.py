@@ -32,7 +32,7 @@ from policies.record import ChannelProfile, MeasuredPolicy
 from policies.search.hypervolume import hypervolume
 from policies.search.objectives import Scale
 from policies.search.run import Search
-from policies.search.strategies import make_strategy
+from policies.search.strategies import make_strategy, strategy_versions
 from policies.store import Store
 from thinwire.bundle import load_bundle
 
@@ -69,7 +69,12 @@ def search(job: Job) -> str:
     strategy = make_strategy(job.strategy, space, len(OBJECTIVES), job.seed)
     executor: Executor
     with Store(job.url) as store, ThreadPoolExecutor(1) as executor:
-        settings = {"strategy": job.strategy, "scale": scale.to_json(), "space": space.to_json()}
+        settings = {
+            "strategy": job.strategy,
+            "strategy_versions": strategy_versions(job.strategy),
+            "scale": scale.to_json(),
+            "space": space.to_json(),
+        }
         study = open_study(store, job.study_name, bundle, job.task, settings)
         began = time.monotonic()
         Search(store, study, strategy, scale, lambda policy: meter.measure(policy)[0], executor).run(job.evaluations)

@@ -14,7 +14,7 @@ from policies.record import ChannelProfile, MeasuredPolicy
 from policies.search.objectives import MAX_LOSS, Scale, check_names
 from policies.search.run import Progress, Search
 from policies.search.space import SearchSpace
-from policies.search.strategies import load_strategy, make_strategy
+from policies.search.strategies import load_strategy, make_strategy, strategy_versions
 from policies.store import Store
 from policies.study import Study
 from thinwire.bundle import Bundle, load_bundle
@@ -207,6 +207,7 @@ def _settings(task: Task, plan: Plan) -> dict[str, Any]:
 def _asked(plan: Plan) -> dict[str, Any]:
     return {
         "strategy": plan.strategy,
+        "strategy_versions": strategy_versions(plan.strategy),
         "objectives": list(plan.objectives),
         "box": None if plan.box is None else list(plan.box),
         "max_loss": plan.max_loss,

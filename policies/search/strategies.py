@@ -3,12 +3,21 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib import metadata
 
 from policies.search.space import SearchSpace
 from policies.search.strategy import RandomSearch, SobolSearch, Strategy
 from thinwire.errors import InvalidRequestError, UnavailableError
 
-STRATEGIES = ("qlognehvi", "ehvi", "random", "sobol", "nsga2")
+# Each with the packages that decide which points it comes to.
+_PACKAGES = {
+    "qlognehvi": ("botorch", "gpytorch", "scipy"),
+    "ehvi": ("botorch", "gpytorch", "scipy"),
+    "random": ("numpy",),
+    "sobol": ("scipy",),
+    "nsga2": ("pymoo",),
+}
+STRATEGIES = tuple(_PACKAGES)
 
 
 def make_strategy(name: str, space: SearchSpace, objectives: int, seed: int) -> Strategy:
@@ -48,6 +57,16 @@ def load_strategy(name: str) -> Callable[[SearchSpace, int, int], Strategy]:
 
             return GeneticSearch
     raise InvalidRequestError(f"no strategy {name!r}: there are {', '.join(STRATEGIES)}")
+
+
+def strategy_versions(name: str) -> dict[str, str]:
+    """The versions of what decides which points a strategy comes to, for the identity of its study.
+
+    Raises:
+        InvalidRequestError, UnavailableError: as for `load_strategy`.
+    """
+    load_strategy(name)
+    return {package: metadata.version(package) for package in _PACKAGES[name]}
 
 
 @contextmanager
