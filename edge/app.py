@@ -50,7 +50,7 @@ class _Readiness:
     async def check(self) -> bool:
         async with self._lock:
             if time.monotonic() >= self._until:
-                self._ready = await self._service.client.is_healthy(HEALTH_TIMEOUT_S)
+                self._ready = await self._service.device.client.is_healthy(HEALTH_TIMEOUT_S)
                 self._until = time.monotonic() + HEALTH_CACHE_S
             return self._ready
 
@@ -64,7 +64,7 @@ def create_app(service: EdgeService) -> FastAPI:
     app = FastAPI(title="Thinwire edge", description="Classifies images over a thin, noisy link")
     # Not in closures: FastAPI's caches keep the endpoints, and would keep the service when the application is gone.
     app.state.service = service
-    add_common(app, service.bundle, _Readiness(service).check, service.metrics.registry)
+    add_common(app, service.bundle, _Readiness(service).check, service.device.metrics.registry)
 
     @app.post(
         "/v1/classify",
@@ -75,7 +75,7 @@ def create_app(service: EdgeService) -> FastAPI:
     async def classify(request: Request, x_request_id: RequestId = None) -> ClassifyResponse:
         service = _service(request)
         # The service counts what reaches it.
-        with service.metrics.requests.counting_failure():
+        with service.device.metrics.requests.counting_failure():
             image, parameters = await parse_classify(request)
         return _response(await _while_connected(request, service.classify(image, parameters, x_request_id)))
 
@@ -108,7 +108,7 @@ async def _count_refusals(request: Request) -> AsyncGenerator[None]:
     try:
         yield
     except RequestValidationError:
-        _service(request).metrics.requests.count(InvalidRequestError.code)
+        _service(request).device.metrics.requests.count(InvalidRequestError.code)
         raise
 
 

@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from edge.app import create_app
+from edge.device import Device
 from edge.engine import Engine
 from edge.link_client import LinkClient
 from edge.service import EdgeService
@@ -83,17 +84,15 @@ class EdgeServer:
             front_file = FrontFile(self._bundle.path(FRONT), self._bundle.digest)
             client = LinkClient(settings.link_target)
             stack.push_async_callback(client.close)
-            service = EdgeService(
-                self._bundle,
-                self._engine,
-                front_file,
+            device = Device(
                 client,
                 settings.link_id,
                 settings.nominal_snr_db,
                 settings.nominal_symbol_rate_hz,
                 settings.nominal_model,
             )
-            stack.callback(service.close)
+            stack.callback(device.close)
+            service = EdgeService(self._bundle, self._engine, front_file, device)
             rest = HttpServer(create_app(service), settings.rest_host, settings.rest_port, DRAIN_S)
             self.rest_port = await rest.start()
             stack.push_async_callback(rest.stop)

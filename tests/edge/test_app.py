@@ -261,7 +261,7 @@ async def test_readiness_asks_the_link_once_for_many(
         await asyncio.sleep(0.05)
         return True
 
-    monkeypatch.setattr(service.client, "is_healthy", is_healthy)
+    monkeypatch.setattr(service.device.client, "is_healthy", is_healthy)
     responses = await asyncio.gather(*(http.get("/health/ready") for _ in range(5)))
     assert [response.status_code for response in responses] == [200] * 5
     assert asked == 1
