@@ -42,7 +42,7 @@ def create_app(
     async def is_ready() -> bool:
         return ready()
 
-    add_common(app, bundle, is_ready, metrics.registry)
+    add_common(app, [bundle], is_ready, metrics.registry)
     # Not in closures: FastAPI's caches keep the endpoints, and would keep these when the application is gone.
     app.state.images, app.state.metrics = images, metrics
 

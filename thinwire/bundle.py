@@ -3,13 +3,14 @@
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib import resources
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from thinwire.errors import BundleError
+from thinwire.errors import BundleError, InvalidRequestError
 from thinwire.images import RESAMPLING, Preprocessing
 
 SCHEMA_VERSION = 1
@@ -266,3 +267,15 @@ def load_bundle(name_or_folder: str | Path) -> Bundle:
         raise BundleError(f"bundle {folder.name}: its manifest is incomplete or wrong: {error}") from None
     bundle.verify()
     return bundle
+
+
+def check_tasks(bundles: Sequence[Bundle]) -> None:
+    """Check that bundles can be served side by side: a request names its task and not its bundle.
+
+    Raises:
+        InvalidRequestError: there is none, or two are for one task.
+    """
+    tasks = [bundle.task for bundle in bundles]
+    if not tasks or len(set(tasks)) < len(tasks):
+        given = ", ".join(f"{bundle.name} ({bundle.task})" for bundle in bundles) or "none"
+        raise InvalidRequestError(f"expected one bundle for each task, got {given}")

@@ -4,13 +4,13 @@ import argparse
 import asyncio
 from pathlib import Path
 
-from deploy.cli.common import add_bundle, finite, positive, positive_int
+from deploy.cli.common import add_bundle, add_bundles, finite, positive, positive_int
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the three commands."""
     edge = _serve(commands, "edge", "the device: REST gateway and engine")
-    add_bundle(edge)
+    add_bundles(edge)
     edge.add_argument("--link", default="127.0.0.1:50061", metavar="HOST:PORT", help="the channel, or the cloud itself")
     edge.add_argument("--link-id", default="edge", help="this device's name on the link (default: %(default)s)")
     edge.add_argument("--host", default="127.0.0.1", help="of REST (default: %(default)s)")
@@ -76,11 +76,12 @@ def _actions(
 
 def _edge(options: argparse.Namespace) -> None:
     from thinwire import logs, tracing
-    from thinwire.bundle import load_bundle
+    from thinwire.bundle import check_tasks, load_bundle
 
     logs.configure("edge")
     # First, so that what is wrong with the bundle is told before torch takes its seconds to load.
-    bundle = load_bundle(options.bundle)
+    bundles = [load_bundle(name) for name in options.bundle]
+    check_tasks(bundles)
     import torch
 
     from edge.server import Settings, serve
@@ -98,7 +99,7 @@ def _edge(options: argparse.Namespace) -> None:
         grpc_address=options.grpc,
     )
     with tracing.exporting("edge"):
-        asyncio.run(serve(bundle, TorchEngine.load(bundle), settings))
+        asyncio.run(serve([(bundle, TorchEngine.load(bundle)) for bundle in bundles], settings))
 
 
 def _channel(options: argparse.Namespace) -> None:

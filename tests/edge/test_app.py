@@ -23,7 +23,7 @@ FRONT_BODY = {"model": "awgn", "snr_db": 10.0}
 
 @pytest.fixture
 async def http(service: EdgeService) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(create_app(service))
+    transport = httpx.ASGITransport(create_app(service.device, [service]))
     async with httpx.AsyncClient(transport=transport, base_url="http://edge") as http:
         yield http
 

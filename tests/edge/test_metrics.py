@@ -26,7 +26,9 @@ REQUESTS = "thinwire_requests_total"
 
 
 def open_app(service: EdgeService) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(create_app(service)), base_url="http://edge")
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(create_app(service.device, [service])), base_url="http://edge"
+    )
 
 
 @pytest.fixture
@@ -146,7 +148,7 @@ async def test_an_upload_that_is_cut_short_is_cancelled(service: EdgeService) ->
         "query_string": b"",
         "headers": [(b"content-type", b"image/png")],
     }
-    await create_app(service)(scope, receive, send)
+    await create_app(service.device, [service])(scope, receive, send)
     assert statuses[0] == 499
     assert outcomes(show(service), REQUESTS) == {"cancelled": 1}
 
