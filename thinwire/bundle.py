@@ -76,12 +76,28 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class Language:
+    """The language model that answers questions about the tokens.
+
+    Attributes:
+        checkpoint: of a `LlavaForConditionalGeneration` with its tokenizer: a folder inside the bundle, an absolute
+            folder, or an id on the Hugging Face hub.
+        revision: of the hub's repository; None is its main branch.
+        prompt: holds ``<image>`` once and, after it, ``{question}`` once.
+    """
+
+    checkpoint: str
+    revision: str | None
+    prompt: str
+
+
+@dataclass(frozen=True)
 class Bundle:
     """A bundle's manifest and where its files lie.
 
     Attributes:
         name: short name.
-        task: "classify".
+        task: "classify" or "vqa".
         model: specification of the backbone, for `thinwire.nn.backbone.build_backbone`.
         split_layer: the edge runs the blocks before it, the cloud those from it on; the depth puts only the head in
             the cloud.
@@ -89,12 +105,13 @@ class Bundle:
         width: width D of the tokens.
         patches: patch tokens of one image.
         prefix_tokens: class and register tokens, which never merge and are always sent.
-        labels: name of each class.
+        labels: name of each class; empty for "vqa".
         preprocessing: from image to input.
         merging: how layers merge.
         codec: the JSCC pair.
         reference: the unmerged reference, measured after training; no part of the digest.
         files: SHA-256 of every file, by name; the policy front carries its own.
+        language: what answers questions, for "vqa".
         folder: where the files are.
     """
 
@@ -112,6 +129,7 @@ class Bundle:
     codec: Codec
     files: dict[str, str]
     reference: Reference | None = None
+    language: Language | None = None
     folder: Path = field(default=Path(), compare=False)
 
     @cached_property
@@ -125,6 +143,9 @@ class Bundle:
     def _manifest(self, with_reference: bool = True) -> dict[str, Any]:
         content = asdict(self)
         del content["folder"]
+        if self.language is None:
+            # So that bundles without one keep the digest that they always had.
+            del content["language"]
         if not with_reference:
             del content["reference"]
         return {"schema_version": SCHEMA_VERSION, **content}
@@ -179,7 +200,7 @@ def _check_values(bundle: Bundle) -> None:
         "width": _whole(bundle.width, 1),
         "patches": _whole(bundle.patches, 1),
         "prefix_tokens": _whole(bundle.prefix_tokens, 0),
-        "labels": bool(bundle.labels) and all(isinstance(label, str) for label in bundle.labels),
+        "labels": bool(bundle.labels or bundle.task == "vqa") and all(isinstance(label, str) for label in bundle.labels),
         "preprocessing.size": _whole(prepared.size, 1),
         "preprocessing.crop": _real(prepared.crop) and 0 < prepared.crop <= 1,
         "preprocessing.interpolation": prepared.interpolation in list(RESAMPLING),
@@ -250,6 +271,7 @@ def load_bundle(name_or_folder: str | Path) -> Bundle:
         raise BundleError(f"bundle {folder.name} has schema {version}; this version reads {SCHEMA_VERSION}")
     try:
         codec, prepared, reference = content["codec"], content["preprocessing"], content.get("reference")
+        language = content.get("language")
         bundle = Bundle(
             **content
             | {
@@ -259,6 +281,7 @@ def load_bundle(name_or_folder: str | Path) -> Bundle:
                 "codec": Codec(**codec | {k: tuple(codec[k]) for k in ("rates", "snr_db")}),
                 "files": dict(content["files"]),
                 "reference": Reference(**reference) if reference else None,
+                "language": Language(**language) if language else None,
                 "folder": folder,
             }
         )
