@@ -20,8 +20,9 @@ from thinwire import tracing
 from thinwire.bundle import Bundle
 from thinwire.errors import DeadlineError, ThinwireError
 from thinwire.frames import count_uses, pack_symbols
+from thinwire.generation import check_question
 from thinwire.images import decode, to_pixels
-from thinwire.rest.schemas import Parameters
+from thinwire.rest.schemas import LinkParameters, Parameters, VqaParameters
 from thinwire.v1 import link_pb2
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,28 @@ class EdgeService:
         request_id = request_id or secrets.token_hex(16)
         with self.device.metrics.requests.counting(), tracing.span("image", request_id=request_id):
             asked = link_pb2.Frame(request_id=request_id, top_k=parameters.top_k, want_logits=want_logits)
+            return await self._answer(image_bytes, parameters, asked, self.device.client.infer)
+
+    async def ask(
+        self, image_bytes: bytes, question: str, parameters: VqaParameters, request_id: str | None = None
+    ) -> Answer:
+        """Answer a question about one encoded image; the cloud keeps its tokens for further questions.
+
+        Args:
+            image_bytes: the image as it came.
+            question: about it; an empty one has the tokens kept and nothing answered.
+            parameters: how to answer; ``timeout_ms`` bounds the whole request.
+            request_id: as for `classify`.
+
+        Raises:
+            InvalidRequestError: the question is too long.
+            DeadlineError, ThinwireError: as for `classify`.
+        """
+        request_id = request_id or secrets.token_hex(16)
+        with self.device.metrics.requests.counting(), tracing.span("image", request_id=request_id):
+            check_question(question)
+            generation = parameters.generation.to_message()
+            asked = link_pb2.Frame(request_id=request_id, question=question, generation=generation)
             return await self._answer(image_bytes, parameters, asked, self.device.client.infer)
 
     async def classify_stream(
@@ -119,7 +142,7 @@ class EdgeService:
             await asyncio.gather(reader, *tasks, return_exceptions=True)
             await link.close()
 
-    async def _answer(self, image: bytes, parameters: Parameters, asked: link_pb2.Frame, send: _Send) -> Answer:
+    async def _answer(self, image: bytes, parameters: LinkParameters, asked: link_pb2.Frame, send: _Send) -> Answer:
         """Fill the frame that was ``asked`` for, which has its identity and the task's own fields, and send it."""
         started = time.perf_counter()
         timeout_s = parameters.timeout_ms / 1000
@@ -168,11 +191,11 @@ class EdgeService:
     def _pixels(self, image: bytes) -> NDArray[np.uint8]:
         return to_pixels(decode(image), self.bundle.preprocessing)
 
-    def _snr_db(self, parameters: Parameters) -> float:
+    def _snr_db(self, parameters: LinkParameters) -> float:
         asked = _asked_snr_db(parameters)
         return self.device.snr_db if asked is None else asked
 
-    def _frame(self, asked: link_pb2.Frame, encoded: Encoded, choice: Choice, parameters: Parameters) -> link_pb2.Frame:
+    def _frame(self, asked: link_pb2.Frame, encoded: Encoded, choice: Choice, parameters: LinkParameters) -> link_pb2.Frame:
         tokens, symbols_per_token = encoded.symbols.shape
         frame = link_pb2.Frame(
             link_id=self.device.link_id,
@@ -193,11 +216,11 @@ class EdgeService:
         return frame
 
 
-def _asked_snr_db(parameters: Parameters) -> float | None:
+def _asked_snr_db(parameters: LinkParameters) -> float | None:
     return None if parameters.channel is None else parameters.channel.snr_db
 
 
-def _asked_model(parameters: Parameters) -> str | None:
+def _asked_model(parameters: LinkParameters) -> str | None:
     # An empty name asks for the link's own.
     return None if parameters.channel is None else parameters.channel.model or None
 
