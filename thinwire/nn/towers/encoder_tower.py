@@ -54,7 +54,7 @@ class EncoderTower:
         self.channels: int = whole.num_channels
         self.width: int = whole.hidden_size
         self.patches = (whole.image_size // whole.patch_size) ** 2
-        self._layers: Any = self.module.encoder.layers  # type: ignore[union-attr]
+        self._layers: Any = self.module.encoder.layers
 
     @classmethod
     def from_spec(cls, spec: dict[str, Any]) -> Self:

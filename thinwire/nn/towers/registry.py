@@ -50,6 +50,5 @@ def build_tower(spec: dict[str, Any]) -> Tower:
         raise BundleError(f"expected a class with from_spec as tower {name!r}, got {kind!r}")
     tower = kind.from_spec(spec)
     if not isinstance(tower, Tower):
-        missing = [one for one in sorted(Tower.__protocol_attrs__) if not hasattr(tower, one)]  # type: ignore[attr-defined]
-        raise BundleError(f"the tower {name!r} lacks {', '.join(missing)}")
+        raise BundleError(f"the tower {name!r} ({kind.__module__}:{kind.__qualname__}) is not all that a Tower is")
     return tower
