@@ -40,7 +40,7 @@ def run(evaluator: Evaluator, seed: int) -> list[dict[str, Any]]:
         ("value", "key", "key_mean"), ("norm", "size"), (False, True)
     ):
         bundle = replace(evaluator.bundle, merging=Merging(metric, weight, proportional, "attention"))
-        engine = TorchEngine(bundle, evaluator.engine.model, evaluator.engine.encoder)
+        engine = TorchEngine(bundle, evaluator.engine.tower, evaluator.engine.encoder)
         changed = Evaluator(bundle, engine, evaluator.classifier, evaluator.images)
         quantiles = similarity_quantiles(engine, evaluator.images.even_sample(256))
         thresholds = {

@@ -171,7 +171,7 @@ class Baselines:
     def _with_merging(self, **fields: Any) -> Evaluator:
         engine = self._evaluator.engine
         bundle = replace(self._bundle, merging=replace(self._bundle.merging, **fields))
-        changed = TorchEngine(bundle, engine.model, engine.encoder)
+        changed = TorchEngine(bundle, engine.tower, engine.encoder)
         return Evaluator(bundle, changed, self._evaluator.classifier, self._evaluator.images)
 
     @cached_property
@@ -192,10 +192,11 @@ class Baselines:
         return row
 
     def _on_device(self, uses: int, arrived: NDArray[np.float32]) -> Objectives:
-        images, model = self._evaluator.images, self._evaluator.engine.model
-        cost = EdgeCost(model, len(model.blocks), self._bundle.merging, None)
-        counts = np.full((1, len(model.blocks) + 1), self._bundle.patches)
-        gmacs = float(cost.gmacs(counts, [False] * len(model.blocks), counts[:, -1])[0])
+        images, model = self._evaluator.images, self._evaluator.classifier.model
+        tower = self._evaluator.engine.tower
+        cost = EdgeCost(tower, tower.depth, self._bundle.merging, None)
+        counts = np.full((1, tower.depth + 1), self._bundle.patches)
+        gmacs = float(cost.gmacs(counts, [False] * tower.depth, counts[:, -1])[0])
         device = next(model.parameters()).device
         gmacs += count_macs(model.head, torch.zeros(1, model.embed_dim, device=device)) / 1e9
         measured = Measurement(

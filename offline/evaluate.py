@@ -205,6 +205,6 @@ class Evaluator:
             raise InvalidRequestError("neither a cap nor a limit on the tokens has a meaning without a channel")
         valid = torch.cat((tokens.valid.new_ones(tokens.prefix.shape[:2]), tokens.valid), dim=1)
         x = torch.cat((tokens.prefix, tokens.x), dim=1)
-        model, split = self.engine.model, self.bundle.split_layer
+        model, split = self.classifier.model, self.bundle.split_layer
         logits: NDArray[np.float32] = classify_tokens(model, split, x, tokens.all_sizes, valid).cpu().numpy()
         return logits

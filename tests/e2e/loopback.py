@@ -101,7 +101,7 @@ def write_tiny_bundle(folder: Path) -> Bundle:
     options = {"class_token": False, "global_pool": "avg"}
     engine, classifier = make_engine(**options), make_classifier(**options)
     folder.mkdir(parents=True, exist_ok=True)
-    parts = {"backbone": engine.model, "encoder": engine.encoder, "decoder": classifier.decoder}
+    parts = {"backbone": engine.tower.module, "encoder": engine.encoder, "decoder": classifier.decoder}
     bundle = replace(make_bundle(folder=folder, **options), files=write_weights(parts, folder))
     generator = np.random.default_rng(0)
     names = tuple(f"tiny/{index}" for index in range(40))
