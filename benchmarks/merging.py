@@ -41,7 +41,7 @@ def run(evaluator: Evaluator, seed: int) -> list[dict[str, Any]]:
     ):
         bundle = replace(evaluator.bundle, merging=Merging(metric, weight, proportional, "attention"))
         engine = TorchEngine(bundle, evaluator.engine.tower, evaluator.engine.encoder)
-        changed = Evaluator(bundle, engine, evaluator.classifier, evaluator.images)
+        changed = Evaluator(bundle, engine, evaluator.judge, evaluator.images)
         quantiles = similarity_quantiles(engine, evaluator.images.even_sample(256))
         thresholds = {
             f"quantile {share:g}": [float(np.interp(share, QUANTILES, row)) for row in quantiles] for share in SHARES

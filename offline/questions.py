@@ -156,5 +156,3 @@ def _name(shape: Shape) -> str:
 
 def _centre(shape: Shape, axis: int) -> float:
     return (shape.x, shape.y)[axis]
-
-
