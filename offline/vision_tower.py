@@ -18,6 +18,8 @@ from transformers import AutoConfig
 from thinwire.errors import BundleError
 from thinwire.nn.towers.clip_tower import ClipTower
 from thinwire.nn.towers.encoder_tower import EncoderTower
+from thinwire.nn.towers.interface import Tower
+from thinwire.nn.towers.registry import build_tower
 from thinwire.nn.towers.siglip_tower import SiglipTower
 
 TOWERS: dict[str, type[EncoderTower]] = {kind.config_class.model_type: kind for kind in (ClipTower, SiglipTower)}
@@ -37,7 +39,7 @@ class VisionTower:
     """
 
     spec: dict[str, Any]
-    tower: EncoderTower
+    tower: Tower
     prefix_tokens: int
 
 
@@ -91,7 +93,7 @@ def _cut(
         "config": {name: getattr(vision, name) for name in kind.fields()},
         "feature_layer": feature_layer,
     }
-    tower = kind.from_spec(spec)
+    tower = build_tower(spec)
     expected = tower.module.state_dict()
     weights = weights_of(expected)
     for name, tensor in expected.items():
@@ -104,7 +106,7 @@ def _cut(
     return VisionTower(spec, tower, _sent_prefix(config, tower))
 
 
-def _sent_prefix(config: Any, tower: EncoderTower) -> int:
+def _sent_prefix(config: Any, tower: Tower) -> int:
     strategy = getattr(config, "vision_feature_select_strategy", "full")
     if strategy == "full":
         return tower.prefix_tokens

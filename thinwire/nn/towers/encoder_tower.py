@@ -37,17 +37,10 @@ class EncoderTower:
 
     def __init__(self, config: dict[str, Any], feature_layer: int) -> None:
         self._check(config)
-        try:
-            whole = self.config_class(**config)
-            self.depth = depth_of(feature_layer, whole.num_hidden_layers)
-            self.module: nn.Module = self.model_class(
-                self.config_class(**config | {"num_hidden_layers": self.depth} | self.overrides())
-            )
-        except BundleError:
-            raise
-        # The manifest decides what is built, so anything that transformers raises on odd values comes here.
-        except Exception as error:
-            raise BundleError(f"no {self.name} tower can be built: {type(error).__name__}: {error}") from None
+        whole = self.config_class(**config)
+        self.depth = depth_of(feature_layer, whole.num_hidden_layers)
+        run = self.config_class(**config | {"num_hidden_layers": self.depth} | self.overrides())
+        self.module: nn.Module = self.model_class(run)
         for part in self.unused:
             delattr(self.module, part)
         self.image_size: int = whole.image_size

@@ -51,7 +51,7 @@ class Tower(Protocol):
         """The tower that the ``model`` of a manifest describes, with any weights.
 
         Raises:
-            BundleError: the specification describes none.
+            BundleError: the specification describes none; `build_tower` makes one of whatever else is raised.
         """
         ...
 

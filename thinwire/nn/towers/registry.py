@@ -48,7 +48,14 @@ def build_tower(spec: dict[str, Any]) -> Tower:
     kind = find_tower(name)
     if not hasattr(kind, "from_spec"):
         raise BundleError(f"expected a class with from_spec as tower {name!r}, got {kind!r}")
-    tower = kind.from_spec(spec)
+    try:
+        tower = kind.from_spec(spec)
+    except BundleError:
+        raise
+    # The manifest decides what is built, so anything that a library raises on odd values comes here.
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise BundleError(f"no {name} tower can be built: {type(error).__name__}: {reason}") from None
     if not isinstance(tower, Tower):
         raise BundleError(f"the tower {name!r} ({kind.__module__}:{kind.__qualname__}) is not all that a Tower is")
     return tower

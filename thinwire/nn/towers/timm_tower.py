@@ -5,7 +5,6 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from thinwire.errors import BundleError
 from thinwire.nn.attention import Attended, attend, check_block
 from thinwire.nn.backbone import VisionTransformer, build_backbone
 from thinwire.nn.macs import attention_products, count_macs
@@ -33,11 +32,7 @@ class TimmTower:
     @classmethod
     def from_spec(cls, spec: dict[str, Any]) -> Self:
         """See `Tower.from_spec`; the specification is that of `build_backbone`."""
-        try:
-            return cls(build_backbone(spec))
-        # The manifest decides what is built, so anything that torch and timm raise on odd arguments comes here.
-        except Exception as error:
-            raise BundleError(f"no timm tower can be built: {error}") from None
+        return cls(build_backbone(spec))
 
     def embed(self, images: Tensor) -> Tensor:
         """See `Tower.embed`."""
