@@ -2,9 +2,12 @@
 
 import hashlib
 import json
+import lzma
 import tarfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -28,9 +31,9 @@ class QuestionedImages:
     Attributes:
         names: path of each image within its source; it keys the noise of an evaluation.
         pixels: an ``n x height x width x 3`` array of uint8.
-        questions: the texts.
+        questions: the texts, image by image.
         answers: of each question, its only right answer.
-        owners: of each question, the index of its image, as int64.
+        owners: of each question, the index of its image, as int64; it never falls.
     """
 
     names: tuple[str, ...]
@@ -57,6 +60,7 @@ class QuestionedImages:
             owners[kept],
         )
 
+    @cached_property
     def rows(self) -> list[list[tuple[str, str]]]:
         """For each image, its (question, answer) pairs."""
         rows: list[list[tuple[str, str]]] = [[] for _ in self.names]
@@ -107,7 +111,7 @@ def load_vqa(source: str, preprocessing: Preprocessing, split: str = "test") -> 
         with tarfile.open(path) as archive:
             return _load(_tar_reader(archive, source), source, preprocessing, split)
     # A compressed tar that is damaged ends in the decompressor's own errors.
-    except (tarfile.TarError, EOFError, OSError, ValueError, ArithmeticError) as error:
+    except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as error:
         raise InvalidRequestError(f"{source} is no readable tar: {error}") from None
 
 
