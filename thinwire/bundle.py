@@ -199,7 +199,8 @@ def _check_values(bundle: Bundle) -> None:
         "width": _whole(bundle.width, 1),
         "patches": _whole(bundle.patches, 1),
         "prefix_tokens": _whole(bundle.prefix_tokens, 0),
-        "labels": bool(bundle.labels or bundle.task == "vqa") and all(isinstance(label, str) for label in bundle.labels),
+        "labels": bool(bundle.labels or bundle.task == "vqa")
+        and all(isinstance(label, str) for label in bundle.labels),
         "preprocessing.size": _whole(prepared.size, 1),
         "preprocessing.crop": _real(prepared.crop) and 0 < prepared.crop <= 1,
         "preprocessing.interpolation": prepared.interpolation in list(RESAMPLING),
