@@ -1,5 +1,7 @@
 """What the cloud's model does, whatever it runs on: one protocol for each task."""
 
+import hashlib
+import struct
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +25,12 @@ class ReceivedTokens:
 
     symbols: NDArray[np.complex64]
     noise_variance: float
+
+    @property
+    def digest(self) -> bytes:
+        """Of all that reaches the model: a reception has no part of its own in this."""
+        head = struct.pack("<QQd", *self.symbols.shape, self.noise_variance)
+        return hashlib.blake2b(head + self.symbols.tobytes(), digest_size=16).digest()
 
 
 class Classifier(Protocol):

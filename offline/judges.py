@@ -87,7 +87,7 @@ class AnswerJudge:
 
     def __init__(self, answerer: TorchAnswerer, images: QuestionedImages) -> None:
         self.answerer = answerer
-        self._rows = images.rows()
+        self._rows = images.rows
         self.asked = np.array([len(row) for row in self._rows], dtype=np.int64)
 
     def frames(self, received: Sequence[ReceivedTokens], images: NDArray[np.int64]) -> Verdict:

@@ -34,9 +34,7 @@ class Detokeniser:
         return self._grow(self._decode().rstrip())
 
     def _decode(self) -> str:
-        decoded: str = self._tokenizer.decode(
-            self._ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
+        decoded: str = self._tokenizer.decode(self._ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return decoded.lstrip()
 
     def _grow(self, text: str) -> bool:

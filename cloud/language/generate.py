@@ -83,9 +83,7 @@ class _Writing:
 
 
 @torch.inference_mode()
-def generate(
-    model: Any, tokenizer: Any, ends: frozenset[int], rows: Sequence[Row]
-) -> list[Answer | ThinwireError]:
+def generate(model: Any, tokenizer: Any, ends: frozenset[int], rows: Sequence[Row]) -> list[Answer | ThinwireError]:
     """Answer several questions together; each gets what it would get alone.
 
     Args:

@@ -1,4 +1,4 @@
-"""What every REST interface of ours has: models, health, and the description of a classification request."""
+"""What every REST interface of ours has: models, health, and the descriptions of requests."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -7,11 +7,21 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from pydantic import BaseModel
 
 from thinwire import tracing
 from thinwire.bundle import Bundle
 from thinwire.rest import problems
-from thinwire.rest.schemas import ClassifyBody, HealthResponse, ModelBody, ModelsResponse, Parameters
+from thinwire.rest.schemas import (
+    ClassifyBody,
+    HealthResponse,
+    ModelBody,
+    ModelsResponse,
+    Parameters,
+    QuestionInputs,
+    VqaBody,
+    VqaParameters,
+)
 from thinwire.rest.spans import RequestSpans
 
 
@@ -94,6 +104,42 @@ def describe_classify() -> dict[str, Any]:
                 "content": {"application/json": {"schema": parameters}},
             }
         ],
+    }
+
+
+def describe_vqa() -> dict[str, Any]:
+    """OpenAPI of the two forms that `parse_vqa` reads."""
+    form = {
+        "type": "object",
+        "required": ["image", "question"],
+        "additionalProperties": False,
+        "properties": {
+            "image": {"type": "string", "format": "binary"},
+            "question": QuestionInputs.model_json_schema()["properties"]["question"],
+            "parameters": _inlined(VqaParameters.model_json_schema()),
+        },
+    }
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": _inlined(VqaBody.model_json_schema())},
+                "multipart/form-data": {
+                    "schema": form,
+                    "encoding": {"parameters": {"contentType": "application/json"}},
+                },
+            },
+        }
+    }
+
+
+def describe_json(kind: type[BaseModel]) -> dict[str, Any]:
+    """OpenAPI of a body that `parse_only_json` reads."""
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": _inlined(kind.model_json_schema())}},
+        }
     }
 
 

@@ -9,13 +9,15 @@ from thinwire.generation import DEFAULT_NEW_TOKENS, MAX_NEW_TOKENS, MAX_QUESTION
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A part of a request: it takes what it names, of the types that it names, and nothing else."""
+
     # A misspelt parameter must not be ignored: the caller would believe that it took effect. And strict, or true would
     # count as 1 and "10" as 10, which the OpenAPI document does not say.
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class BudgetBody(_Strict):
+class BudgetBody(Strict):
     """Limits on one request: channel uses, or a bandwidth for a time; compute and accuracy beside them.
 
     A time alone counts at the link's symbol rate, as it was fed back last.
@@ -28,7 +30,7 @@ class BudgetBody(_Strict):
     min_accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
-class ChannelBody(_Strict):
+class ChannelBody(Strict):
     """The simulated channel asked for; what is left out is the link's own."""
 
     model: Annotated[str, Field(max_length=64)] = ""
@@ -36,7 +38,7 @@ class ChannelBody(_Strict):
     seed: Annotated[int, Field(ge=0, lt=2**64)] | None = None
 
 
-class _Timed(_Strict):
+class _Timed(Strict):
     timeout_ms: Annotated[float, Field(gt=0, le=600_000)] = 30_000
 
 
@@ -66,7 +68,7 @@ Image = Annotated[
 Question = Annotated[str, Field(min_length=1, max_length=MAX_QUESTION_CHARACTERS)]
 
 
-class ClassifyBody(_Strict):
+class ClassifyBody(Strict):
     """A request to classify one image."""
 
     inputs: Image
@@ -94,27 +96,27 @@ class VqaParameters(GenerationParameters, LinkParameters):
     """
 
 
-class VqaInputs(_Strict):
+class VqaInputs(Strict):
     """An image and a question about it."""
 
     image: Image
     question: Question
 
 
-class VqaBody(_Strict):
+class VqaBody(Strict):
     """A request to answer a question about an image."""
 
     inputs: VqaInputs
     parameters: VqaParameters = VqaParameters()
 
 
-class QuestionInputs(_Strict):
+class QuestionInputs(Strict):
     """A question about an image that is already there."""
 
     question: Question
 
 
-class QuestionsBody(_Strict):
+class QuestionsBody(Strict):
     """A question about a frame that the cloud holds; ``stream`` asks for the answer as server-sent events."""
 
     inputs: QuestionInputs
