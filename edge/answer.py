@@ -18,7 +18,7 @@ class Answer:
 
     Attributes:
         frame_id: the request id; later frames of a stream add "-" and their sequence number.
-        outputs: labels with their softmax scores, the best first.
+        outputs: labels with their softmax scores, the best first; or one answer with its own.
         logits: ``classes`` float32; empty unless they were asked for.
         policy_id: id of the policy that served, or "none".
         policy_digest: its digest.
@@ -37,6 +37,9 @@ class Answer:
         channel_ms: time in the proxy; None without one.
         cloud_ms: time in the cloud.
         total_ms: the whole request.
+        finish_reason: of an answer: "stop" if it ended by itself, "length" if it was cut.
+        prompt_tokens: tokens that the language model read for it.
+        answer_tokens: those that it wrote.
     """
 
     frame_id: str
@@ -58,6 +61,9 @@ class Answer:
     channel_ms: float | None
     cloud_ms: float
     total_ms: float
+    finish_reason: str
+    prompt_tokens: int
+    answer_tokens: int
 
     @classmethod
     def of(
@@ -108,4 +114,7 @@ class Answer:
             channel_ms=None if heard is None else result.channel_ms,
             cloud_ms=result.cloud_ms,
             total_ms=total_s * 1000,
+            finish_reason=result.finish_reason,
+            prompt_tokens=result.prompt_tokens,
+            answer_tokens=result.answer_tokens,
         )

@@ -195,7 +195,9 @@ class EdgeService:
         asked = _asked_snr_db(parameters)
         return self.device.snr_db if asked is None else asked
 
-    def _frame(self, asked: link_pb2.Frame, encoded: Encoded, choice: Choice, parameters: LinkParameters) -> link_pb2.Frame:
+    def _frame(
+        self, asked: link_pb2.Frame, encoded: Encoded, choice: Choice, parameters: LinkParameters
+    ) -> link_pb2.Frame:
         tokens, symbols_per_token = encoded.symbols.shape
         frame = link_pb2.Frame(
             link_id=self.device.link_id,

@@ -128,6 +128,20 @@ def bare_service(bundle: Bundle, engine: FakeEngine, front_file: FrontFile, clie
 
 
 @pytest.fixture
+def other(bundle: Bundle, tmp_path: Path) -> Bundle:
+    folder = tmp_path / "other"
+    folder.mkdir()
+    return replace(bundle, name="other", task="vqa", folder=folder)
+
+
+@pytest.fixture
+def other_service(other: Bundle, service: EdgeService, engine: Any, coarse: Any) -> EdgeService:
+    found = replace(coarse, bundle_digest=other.digest)
+    Fronts((Front(other.name, other.digest, (found,)),)).save(other.path(FRONT))
+    return EdgeService(other, engine, FrontFile(other.path(FRONT), other.digest), service.device)
+
+
+@pytest.fixture
 def picture() -> Callable[..., bytes]:
     """PNG pictures that differ by their number."""
 

@@ -176,6 +176,11 @@ class FakeCloud(link_pb2_grpc.SemanticLinkServicer):
             logits=logits.tolist() if frame.want_logits else [],
             cloud_ms=2.0,
         )
+        if frame.question:
+            said = f"{frame.question} {frame.generation.max_new_tokens}"
+            del result.outputs[:]
+            result.outputs.add(label=said, score=0.5)
+            result.finish_reason, result.prompt_tokens, result.answer_tokens = "stop", 7, 2
         if self.snr_db is not None:
             result.channel_ms = 1.0
             result.channel.CopyFrom(

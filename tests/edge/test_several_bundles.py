@@ -1,8 +1,6 @@
 """A device that holds several bundles: each request finds the one for its task."""
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,27 +9,11 @@ import pytest
 from edge.app import create_app
 from edge.server import EdgeServer, Settings
 from edge.service import EdgeService
-from policies.front import Front
-from policies.fronts import FrontFile, Fronts
 from tests.exposition import outcomes
-from thinwire.bundle import FRONT, Bundle
+from thinwire.bundle import Bundle
 from thinwire.errors import InvalidRequestError
 
 PNG = {"content-type": "image/png"}
-
-
-@pytest.fixture
-def other(bundle: Bundle, tmp_path: Path) -> Bundle:
-    folder = tmp_path / "other"
-    folder.mkdir()
-    return replace(bundle, name="other", task="vqa", folder=folder)
-
-
-@pytest.fixture
-def other_service(other: Bundle, service: EdgeService, engine: Any, coarse: Any) -> EdgeService:
-    found = replace(coarse, bundle_digest=other.digest)
-    Fronts((Front(other.name, other.digest, (found,)),)).save(other.path(FRONT))
-    return EdgeService(other, engine, FrontFile(other.path(FRONT), other.digest), service.device)
 
 
 @pytest.fixture

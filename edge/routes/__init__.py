@@ -1,0 +1,1 @@
+"""What REST at the edge serves, by task."""

@@ -1,0 +1,31 @@
+"""``POST /v1/classify``: what is in this image?"""
+
+from fastapi import FastAPI, Request
+
+from edge.routes.common import COUNTED, RequestId, costs, device_of, service_of
+from thinwire.rest import problems
+from thinwire.rest.parsing import parse_classify
+from thinwire.rest.routes import describe_classify
+from thinwire.rest.schemas import ClassifyResponse, LabelBody
+from thinwire.rest.waiting import while_connected
+
+
+def add_to(app: FastAPI, is_served: bool) -> None:
+    """Add the route; one that no bundle serves is left out of the OpenAPI document."""
+
+    @app.post(
+        "/v1/classify",
+        responses=problems.RESPONSES,
+        openapi_extra=describe_classify(),
+        dependencies=COUNTED,
+        include_in_schema=is_served,
+    )
+    async def classify(request: Request, x_request_id: RequestId = None) -> ClassifyResponse:
+        """Classify one image over the link."""
+        # The service counts what reaches it.
+        with device_of(request).metrics.requests.counting_failure():
+            service = service_of(request, "classify")
+            image, parameters = await parse_classify(request)
+        answer = await while_connected(request, service.classify(image, parameters, x_request_id))
+        outputs = [LabelBody(label=label, score=score) for label, score in answer.outputs]
+        return ClassifyResponse(outputs=outputs, **costs(answer))

@@ -1,0 +1,88 @@
+"""What the routes that answer images share."""
+
+from collections.abc import AsyncGenerator
+from typing import Annotated, Any
+
+from fastapi import Depends, Header, Request
+from fastapi.exceptions import RequestValidationError
+
+from edge.answer import Answer
+from edge.device import Device
+from edge.service import EdgeService
+from thinwire.errors import InvalidRequestError, UnknownTaskError
+from thinwire.frames import REQUEST_ID_PATTERN
+from thinwire.rest.schemas import ChosenPolicyBody, CostBody, FrontBody, LinkBody, TimingsBody
+
+RequestId = Annotated[
+    str | None,
+    Header(
+        pattern=REQUEST_ID_PATTERN,
+        description="Names the frame and keys its noise; a request repeated under its id meets the same noise and is "
+        "answered once. Random when left out.",
+    ),
+]
+
+
+def device_of(request: Request) -> Device:
+    """What all bundles share."""
+    device: Device = request.app.state.device
+    return device
+
+
+def services_of(request: Request) -> dict[str, EdgeService]:
+    """What answers, by task."""
+    services: dict[str, EdgeService] = request.app.state.services
+    return services
+
+
+def service_of(request: Request, task: str) -> EdgeService:
+    """What answers a task.
+
+    Raises:
+        UnknownTaskError: no bundle is for it.
+    """
+    services = services_of(request)
+    if task not in services:
+        raise UnknownTaskError(f"no bundle on this device is for the task {task!r}; it has {', '.join(services)}")
+    return services[task]
+
+
+async def _count_refusals(request: Request) -> AsyncGenerator[None]:
+    """Count what FastAPI refuses before the endpoint runs."""
+    try:
+        yield
+    except RequestValidationError:
+        device_of(request).metrics.requests.count(InvalidRequestError.code)
+        raise
+
+
+COUNTED = [Depends(_count_refusals, scope="function")]
+
+
+def costs(answer: Answer) -> dict[str, Any]:
+    """The parts of a response that all tasks have."""
+    front = answer.front
+    return {
+        "id": answer.frame_id,
+        "policy": ChosenPolicyBody(
+            id=answer.policy_id,
+            digest=answer.policy_digest,
+            capped=answer.capped,
+            front=None if front is None else FrontBody(model=front.model, snr_db=front.snr_db),
+        ),
+        "link": LinkBody(
+            tokens=answer.tokens,
+            channel_uses=answer.uses.total,
+            payload_uses=answer.uses.payload,
+            pilot_uses=answer.uses.pilots,
+            side_information_uses=answer.uses.side_information,
+            cbr=answer.cbr,
+            snr_db=answer.snr_db,
+            airtime_ms=answer.airtime_ms,
+            transmissions=answer.transmissions,
+        ),
+        "cost": CostBody(edge_gmacs=answer.edge_gmacs),
+        "timings_ms": TimingsBody(
+            edge=answer.edge_ms, channel=answer.channel_ms, cloud=answer.cloud_ms, total=answer.total_ms
+        ),
+    }
