@@ -18,6 +18,7 @@ from benchmarks.arguments import load_asked, parser_for
 from deploy.cli.common import table
 from deploy.testbed import HOST, LocalTestbed, Ports
 from edge.answer import Answer
+from edge.device import Device
 from edge.link_client import LinkClient
 from edge.service import EdgeService
 from edge.torch_engine.engine import TorchEngine
@@ -48,7 +49,7 @@ async def run_budget(
     client = LinkClient(target)
     link_id = f"budget-{budget or 'none'}"
     front_file = FrontFile(bundle.path(FRONT), bundle.digest)
-    service = EdgeService(bundle, engine, front_file, client, link_id, snr_db)
+    service = EdgeService(bundle, engine, front_file, Device(client, link_id, snr_db))
     parameters = Parameters(policy="none") if budget is None else Parameters(budget=BudgetBody(channel_uses=budget))
     slots = asyncio.Semaphore(CONCURRENCY)
 
@@ -58,7 +59,7 @@ async def run_budget(
 
     answers = await asyncio.gather(*(classify(index) for index in range(len(images))))
     counted = await counted_by_proxy(target, link_id)
-    service.close()
+    service.device.close()
     await client.close()
     correct = np.array(
         [answer.outputs[0][0] == images.classes[label] for answer, label in zip(answers, images.labels, strict=True)]

@@ -36,7 +36,7 @@ def run(evaluator: Evaluator, seed: int) -> dict[str, Any]:
     return {
         "without_channel": plain.accuracy,
         "se": plain.accuracy_se,
-        "n": len(plain.correct),
+        "n": len(plain.right),
         "rows": rows,
     }
 

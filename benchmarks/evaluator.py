@@ -36,7 +36,7 @@ def one_by_one(evaluator: Evaluator, policy: Policy, seed: int) -> NDArray[np.in
         generator = keyed_generator(seed, LINK_ID, request_id_of(name), 0)
         drawn = get(CHANNEL.model).draw(encoded.symbols.shape, CHANNEL.snr_db, generator)
         arrived = receive(apply(encoded.symbols, drawn), complex(drawn.gain), float(drawn.noise_variance))
-        answers.append(evaluator.classifier.classify_frames([arrived]).argmax())
+        answers.append(evaluator.judge.classifier.classify_frames([arrived]).argmax())
     return np.array(answers)
 
 

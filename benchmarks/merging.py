@@ -40,8 +40,8 @@ def run(evaluator: Evaluator, seed: int) -> list[dict[str, Any]]:
         ("value", "key", "key_mean"), ("norm", "size"), (False, True)
     ):
         bundle = replace(evaluator.bundle, merging=Merging(metric, weight, proportional, "attention"))
-        engine = TorchEngine(bundle, evaluator.engine.model, evaluator.engine.encoder)
-        changed = Evaluator(bundle, engine, evaluator.classifier, evaluator.images)
+        engine = TorchEngine(bundle, evaluator.engine.tower, evaluator.engine.encoder)
+        changed = Evaluator(bundle, engine, evaluator.judge, evaluator.images)
         quantiles = similarity_quantiles(engine, evaluator.images.even_sample(256))
         thresholds = {
             f"quantile {share:g}": [float(np.interp(share, QUANTILES, row)) for row in quantiles] for share in SHARES

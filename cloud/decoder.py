@@ -1,8 +1,14 @@
 """The cloud's half of the JSCC pair: from noisy symbols to tokens and their weights."""
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad as pad_last
 
+from cloud.answerer import ReceivedTokens
+from cloud.head import pad
 from thinwire.nn.attention import key_bias, run_block
 from thinwire.nn.backbone import Block
 from thinwire.nn.snr_gate import SnrGate, rate_mask
@@ -69,3 +75,22 @@ class JsccDecoder(nn.Module):
         hidden = self.norm(hidden)
         weights = self.to_weight(hidden)[..., 0].masked_fill(~valid, float("-inf")).softmax(-1)
         return self.to_token(hidden) * self.std + self.mean, weights
+
+
+def decode_frames(
+    decoder: JsccDecoder, frames: Sequence[ReceivedTokens], device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Decode frames of any token counts and rates together.
+
+    Returns:
+        ``frames x max(N) x D`` tokens, ``frames x max(N)`` weights, and a mask of the same shape, false for padding.
+    """
+    highest = decoder.max_symbols_per_token
+    rates = torch.tensor([frame.symbols.shape[1] for frame in frames], device=device)
+    noise = torch.tensor([frame.noise_variance for frame in frames], dtype=torch.float32, device=device)
+    padded, valid = pad(
+        [pad_last(torch.from_numpy(np.array(frame.symbols)), (0, highest - frame.symbols.shape[1])) for frame in frames]
+    )
+    padded, valid = padded.to(device), valid.to(device)
+    x, weights = decoder(padded, noise, valid, rates)
+    return x, weights, valid

@@ -1,16 +1,15 @@
 """A frame that is sent again is answered again, and computed once."""
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from cloud.held_frames import Held, HeldFrames, Key
 from thinwire.errors import InvalidFrameError
 
 R = TypeVar("R")
-Key = tuple[str, str, int]
 
 
 @dataclass
@@ -20,29 +19,18 @@ class _Running(Generic[R]):
     callers: int = 0
 
 
-@dataclass(frozen=True)
-class _Stored(Generic[R]):
-    content: bytes
-    result: R
-    expires: float
-
-
 class Deduplicator(Generic[R]):
     """Remembers results by `thinwire.frames.frame_key`, and lets repeated frames join the work in flight.
 
     Failures are not remembered. Work in flight lasts as long as one of its callers does, and is not counted.
 
     Args:
-        max_entries: most results that are kept; the oldest goes first.
-        ttl_s: how long a result is kept, in seconds.
+        held: keeps the results.
     """
 
-    def __init__(self, max_entries: int, ttl_s: float) -> None:
-        self._max_entries = max_entries
-        self._ttl_s = ttl_s
+    def __init__(self, held: HeldFrames[R]) -> None:
+        self._held = held
         self._running: dict[Key, _Running[R]] = {}
-        # In the order of expiry, since all live equally long.
-        self._stored: dict[Key, _Stored[R]] = {}
 
     async def share(self, key: Key, content: bytes, work: Callable[[], Coroutine[Any, Any, R]]) -> R:
         """The result for a frame: the stored one, that of the work in flight, or that of ``work``, started now.
@@ -57,12 +45,11 @@ class Deduplicator(Generic[R]):
             InvalidFrameError: a frame of this name came with another content.
             Exception: what the work raises, to all that wait for it.
         """
-        self._forget()
-        known = self._running.get(key) or self._stored.get(key)
+        known = self._running.get(key) or self._held.get(key)
         if known is not None and known.content != content:
             raise InvalidFrameError("another frame of this link, request and sequence number came before this one")
-        if isinstance(known, _Stored):
-            return known.result
+        if isinstance(known, Held):
+            return known.value
         running = known or self._start(key, content, work)
         running.callers += 1
         try:
@@ -87,13 +74,4 @@ class Deduplicator(Generic[R]):
             return
         del self._running[key]
         if not failed:
-            self._stored[key] = _Stored(running.content, task.result(), time.monotonic() + self._ttl_s)
-            self._forget()
-
-    def _forget(self) -> None:
-        now = time.monotonic()
-        while self._stored:
-            oldest = next(iter(self._stored))
-            if len(self._stored) <= self._max_entries and self._stored[oldest].expires > now:
-                return
-            del self._stored[oldest]
+            self._held.put(key, running.content, task.result())

@@ -2,18 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import cast
 
-import numpy as np
-from numpy.typing import NDArray
-
-from cloud.answerer import Classifier, ReceivedTokens
+from cloud.answerer import Answerer, Classifier, Prefix
 from cloud.app import create_app
-from cloud.batcher import Batcher
-from cloud.deduplication import Deduplicator
+from cloud.classification import Classification
+from cloud.held_frames import HeldFrames
+from cloud.questions import Questions
 from cloud.servicer import SemanticLinkServicer
+from cloud.task import Batching
 from thinwire import process, rpc
 from thinwire.bundle import Bundle
 from thinwire.errors import UnavailableError
@@ -23,9 +22,6 @@ from thinwire.v1 import link_pb2, link_pb2_grpc
 
 log = logging.getLogger(__name__)
 SERVICE = link_pb2.DESCRIPTOR.services_by_name["SemanticLink"].full_name
-# A sender gives up on a frame long before the one, and cannot have so many under way as the other.
-REMEMBERED_S = 60.0
-REMEMBERED_FRAMES = 4096
 
 
 @dataclass(frozen=True)
@@ -36,11 +32,14 @@ class Settings:
         grpc_address: ``host:port`` of the link; port 0 takes a free one.
         rest_host: host of the REST interface.
         rest_port: its port; 0 takes a free one.
-        max_batch: most frames, and most images, in one run of the model.
+        max_batch: most frames, most images, and most questions, in one run of the model.
         max_wait_ms: how long an idle model waits for company for its first frame. Waiting seldom pays: batches form
             by themselves while the model is busy, and a lone frame waits in vain.
-        max_queue: most frames, and most images, that wait for the model.
+        max_queue: most frames, most images, and most questions, that wait for the model.
         grace_s: how long a stop waits for what runs.
+        held_frames: most frames that are kept for more questions.
+        held_s: how long they are kept.
+        held_bytes: most memory that what is kept of them takes.
     """
 
     grpc_address: str = "127.0.0.1:50051"
@@ -50,42 +49,39 @@ class Settings:
     max_wait_ms: float = 0.0
     max_queue: int = 256
     grace_s: float = 10.0
+    held_frames: int = 256
+    held_s: float = 600.0
+    held_bytes: int = 2**30
 
 
 class CloudServer:
     """One bundle's model behind gRPC and REST.
 
     Must be made, started and stopped on one event loop.
+
+    Args:
+        bundle: its task says what the model must be.
+        model: a classifier for "classify", an answerer for "vqa".
+        settings: where and how.
+
+    Attributes:
+        task: what becomes of requests.
     """
 
-    def __init__(self, bundle: Bundle, classifier: Classifier, settings: Settings) -> None:
-        def frames(items: Sequence[ReceivedTokens]) -> list[NDArray[np.float32]]:
-            return list(classifier.classify_frames(items))
-
-        def images(items: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
-            return list(classifier.classify_images(np.stack(items)))
-
+    def __init__(self, bundle: Bundle, model: Classifier | Answerer, settings: Settings) -> None:
         self._bundle = bundle
         self._settings = settings
         # Not an attribute read through self: FastAPI's caches keep an application, and would keep this server with it.
         self._ready = asyncio.Event()
-        # One thread for both: they are the same model.
+        # One thread for all of a task: it is the same model.
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="model")
         metrics = CloudMetrics()
-        limits = settings.max_batch, settings.max_wait_ms / 1e3, settings.max_queue, self._worker
-        self._frames: Batcher[ReceivedTokens, NDArray[np.float32]] = Batcher(
-            frames, *limits, on_batch=metrics.batches("frame"), on_passage=metrics.passages("frame")
-        )
-        self._images: Batcher[NDArray[np.uint8], NDArray[np.float32]] = Batcher(
-            images, *limits, on_batch=metrics.batches("image"), on_passage=metrics.passages("image")
-        )
-        metrics.watch_queue("frame", self._frames.waiting)
-        metrics.watch_queue("image", self._images.waiting)
+        batching = Batching(settings.max_batch, settings.max_wait_ms / 1e3, settings.max_queue, metrics, self._worker)
+        self.task = _task(bundle, model, settings, batching)
         self._grpc = rpc.Server([SERVICE])
-        deduplicator: Deduplicator[NDArray[np.float32]] = Deduplicator(REMEMBERED_FRAMES, REMEMBERED_S)
-        servicer = SemanticLinkServicer(bundle, self._frames, deduplicator, metrics)
+        servicer = SemanticLinkServicer(bundle, self.task, metrics)
         link_pb2_grpc.add_SemanticLinkServicer_to_server(servicer, self._grpc.grpc_server)  # type: ignore[no-untyped-call]
-        app = create_app(bundle, self._images, self._ready.is_set, metrics)
+        app = create_app(bundle, self.task, self._ready.is_set, metrics)
         self._http = HttpServer(app, settings.rest_host, settings.rest_port, settings.grace_s)
         self.grpc_port = 0
         self.rest_port = 0
@@ -116,16 +112,29 @@ class CloudServer:
         self._ready.clear()
         await self._grpc.stop(self._settings.grace_s)
         await self._http.stop()
-        await self._frames.close()
-        await self._images.close()
+        await self.task.close()
         self._worker.shutdown()
         log.info("stopped")
 
 
-async def serve(bundle: Bundle, classifier: Classifier, settings: Settings) -> None:
+def _task(
+    bundle: Bundle, model: Classifier | Answerer, settings: Settings, batching: Batching
+) -> Classification | Questions:
+    if bundle.task == "vqa":
+        held: HeldFrames[Prefix] = HeldFrames(
+            settings.held_frames, settings.held_s, settings.held_bytes, lambda prefix: prefix.nbytes
+        )
+        return Questions(cast(Answerer, model), batching, held)
+    return Classification(bundle, cast(Classifier, model), batching)
+
+
+async def serve(bundle: Bundle, model: Classifier | Answerer, settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then drain.
+
+    Args:
+        model: a classifier for the task "classify", an answerer for "vqa".
 
     Raises:
         UnavailableError: an address cannot be bound.
     """
-    await process.run(CloudServer(bundle, classifier, settings))
+    await process.run(CloudServer(bundle, model, settings))

@@ -1,11 +1,9 @@
-"""The cloud's end of the link: from a received frame to its labels."""
+"""The cloud's end of the link: from a received frame to its result."""
 
 import asyncio
-import hashlib
 import logging
-import struct
 import time
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import AsyncIterable
 from typing import Any
 
 import grpc.aio
@@ -14,35 +12,19 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from cloud.answerer import ReceivedTokens
-from cloud.batcher import Batcher
-from cloud.deduplication import Deduplicator
 from cloud.reception import receive
+from cloud.task import Task
 from thinwire import rpc, tracing
 from thinwire.bundle import Bundle
-from thinwire.errors import BundleMismatchError, InvalidFrameError, InvalidRequestError, ThinwireError, UnknownTaskError
-from thinwire.frames import check_frame, count_uses, frame_key
+from thinwire.errors import BundleMismatchError, InvalidFrameError, ThinwireError, UnknownTaskError
+from thinwire.frames import check_frame, count_uses
 from thinwire.metrics import CloudMetrics
 from thinwire.outcomes import CANCELLED, OK
 from thinwire.v1 import link_pb2, link_pb2_grpc
 
 log = logging.getLogger(__name__)
 Context = grpc.aio.ServicerContext[Any, Any]
-DEFAULT_TOP_K = 5
 MAX_IN_FLIGHT = 64
-
-
-def rank_labels(logits: NDArray[np.float32], labels: Sequence[str], top_k: int) -> list[tuple[str, float]]:
-    """The best labels with their softmax scores, best first; of equal logits the earlier class first.
-
-    Args:
-        logits: one per class.
-        top_k: how many; all of them if there are fewer.
-    """
-    shifted = np.exp(logits.astype(np.float64) - logits.max())
-    scores = shifted / shifted.sum()
-    # By the logits: far below the best, unequal ones have equal scores.
-    best = np.argsort(-logits, kind="stable")[:top_k]
-    return [(labels[index], float(scores[index])) for index in best]
 
 
 def equalise(frame: link_pb2.Frame, symbols: NDArray[np.complex64]) -> ReceivedTokens:
@@ -60,32 +42,23 @@ def equalise(frame: link_pb2.Frame, symbols: NDArray[np.complex64]) -> ReceivedT
     return receive(symbols, complex(reception.gain_real, reception.gain_imag), reception.noise_variance)
 
 
-def _digest(tokens: ReceivedTokens) -> bytes:
-    # A reception has no part of its own in this: after equalisation, nothing else of it reaches the model.
-    head = struct.pack("<QQd", *tokens.symbols.shape, tokens.noise_variance)
-    return hashlib.blake2b(head + tokens.symbols.tobytes(), digest_size=16).digest()
-
-
 class SemanticLinkServicer(link_pb2_grpc.SemanticLinkServicer):
     """Serves `SemanticLink` for one bundle.
 
     Args:
         bundle: what frames must be of.
-        batcher: runs the decoder and the rest of the model; gives ``classes`` logits a frame.
-        deduplicator: keeps the logits, so that a repeated frame may ask for more labels than at first.
+        task: what becomes of them.
         metrics: what to count with; its own where nobody looks.
     """
 
     def __init__(
         self,
         bundle: Bundle,
-        batcher: Batcher[ReceivedTokens, NDArray[np.float32]],
-        deduplicator: Deduplicator[NDArray[np.float32]],
+        task: Task,
         metrics: CloudMetrics | None = None,
     ) -> None:
         self._bundle = bundle
-        self._batcher = batcher
-        self._deduplicator = deduplicator
+        self._task = task
         self._metrics = metrics or CloudMetrics()
 
     async def Infer(self, request: link_pb2.Frame, context: Context) -> link_pb2.Result:  # noqa: N802
@@ -148,12 +121,8 @@ class SemanticLinkServicer(link_pb2_grpc.SemanticLinkServicer):
         )
         error = CANCELLED
         try:
-            logits = await self._logits(frame)
             result = _identified(frame)
-            for label, score in rank_labels(logits, self._bundle.labels, frame.top_k or DEFAULT_TOP_K):
-                result.outputs.add(label=label, score=score)
-            if frame.want_logits:
-                result.logits.extend(logits.tolist())
+            await self._fill(frame, result)
             elapsed = time.perf_counter() - start
             result.cloud_ms = 1e3 * elapsed
             self._metrics.observe_frame(elapsed)
@@ -171,14 +140,11 @@ class SemanticLinkServicer(link_pb2_grpc.SemanticLinkServicer):
             fields["ms"] = round(1e3 * (time.perf_counter() - start), 3)
             log.info("frame", extra=fields | ({"error": error} if error else {}))
 
-    async def _logits(self, frame: link_pb2.Frame) -> NDArray[np.float32]:
+    async def _fill(self, frame: link_pb2.Frame, result: link_pb2.Result) -> None:
         with self._metrics.receiving(), tracing.span("receive"):
             tokens = equalise(frame, self._check(frame))
         self._take_in(frame)
-        logits = await self._deduplicator.share(frame_key(frame), _digest(tokens), lambda: self._batcher.submit(tokens))
-        if not np.isfinite(logits).all():
-            raise InvalidFrameError("the model has no finite answer for these symbols")
-        return logits
+        await self._task.answer(frame, tokens, result)
 
     def _take_in(self, frame: link_pb2.Frame) -> None:
         """Count and trace what a sound frame says of itself: one that is not may claim any size."""
@@ -211,8 +177,7 @@ class SemanticLinkServicer(link_pb2_grpc.SemanticLinkServicer):
             raise InvalidFrameError(
                 f"bundle {bundle.name} takes no side information, got {frame.side_information_bits} bits"
             )
-        if frame.question:
-            raise InvalidRequestError(f"the task {bundle.task!r} takes no question, got {frame.question[:80]!r}")
+        self._task.check(frame)
         return symbols
 
 

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn.functional import pad as pad_last
 
 from cloud.answerer import ReceivedTokens
-from cloud.decoder import JsccDecoder
-from cloud.head import classify_tokens, pad
+from cloud.decoder import JsccDecoder, decode_frames
+from cloud.head import classify_tokens
 from thinwire.bundle import Bundle
 from thinwire.images import normalise
 from thinwire.nn.backbone import VisionTransformer
@@ -47,17 +46,7 @@ class TorchClassifier:
     @torch.inference_mode()
     def classify_frames(self, frames: Sequence[ReceivedTokens]) -> NDArray[np.float32]:
         """Logits of frames of any token counts and rates, ``frames x classes``."""
-        highest = self.bundle.codec.max_symbols_per_token
-        rates = torch.tensor([frame.symbols.shape[1] for frame in frames], device=self._device)
-        noise = torch.tensor([frame.noise_variance for frame in frames], dtype=torch.float32, device=self._device)
-        padded, valid = pad(
-            [
-                pad_last(torch.from_numpy(np.array(frame.symbols)), (0, highest - frame.symbols.shape[1]))
-                for frame in frames
-            ]
-        )
-        padded, valid = padded.to(self._device), valid.to(self._device)
-        x, weights = self.decoder(padded, noise, valid, rates)
+        x, weights, valid = decode_frames(self.decoder, frames, self._device)
         logits: NDArray[np.float32] = (
             classify_tokens(self.model, self.bundle.split_layer, x, weights, valid).cpu().numpy()
         )

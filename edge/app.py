@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header, Request
@@ -10,8 +10,10 @@ from fastapi.exceptions import RequestValidationError
 from starlette.requests import ClientDisconnect
 
 from edge.answer import Answer
+from edge.device import Device
+from edge.link_client import LinkClient
 from edge.service import EdgeService
-from thinwire.errors import InvalidRequestError
+from thinwire.errors import InvalidRequestError, UnknownTaskError
 from thinwire.frames import REQUEST_ID_PATTERN
 from thinwire.rest import problems
 from thinwire.rest.parsing import parse_classify
@@ -39,10 +41,10 @@ HEALTH_CACHE_S = 1.0
 
 
 class _Readiness:
-    """Whether requests can be answered now. The engine and a valid front are there since the start."""
+    """Whether requests can be answered now. Engines and valid fronts are there since the start."""
 
-    def __init__(self, service: EdgeService) -> None:
-        self._service = service
+    def __init__(self, client: LinkClient) -> None:
+        self._client = client
         self._lock = asyncio.Lock()
         self._ready = False
         self._until = -1.0
@@ -50,21 +52,24 @@ class _Readiness:
     async def check(self) -> bool:
         async with self._lock:
             if time.monotonic() >= self._until:
-                self._ready = await self._service.client.is_healthy(HEALTH_TIMEOUT_S)
+                self._ready = await self._client.is_healthy(HEALTH_TIMEOUT_S)
                 self._until = time.monotonic() + HEALTH_CACHE_S
             return self._ready
 
 
-def create_app(service: EdgeService) -> FastAPI:
+def create_app(device: Device, services: Sequence[EdgeService]) -> FastAPI:
     """The REST application of an edge device.
 
     Args:
-        service: what answers.
+        device: what the services share.
+        services: what answers, one per bundle, and no two of one task.
     """
     app = FastAPI(title="Thinwire edge", description="Classifies images over a thin, noisy link")
     # Not in closures: FastAPI's caches keep the endpoints, and would keep the service when the application is gone.
-    app.state.service = service
-    add_common(app, service.bundle, _Readiness(service).check, service.metrics.registry)
+    app.state.device = device
+    app.state.services = {service.bundle.task: service for service in services}
+    bundles = [service.bundle for service in services]
+    add_common(app, bundles, _Readiness(device.client).check, device.metrics.registry)
 
     @app.post(
         "/v1/classify",
@@ -73,16 +78,16 @@ def create_app(service: EdgeService) -> FastAPI:
         dependencies=[Depends(_count_refusals, scope="function")],
     )
     async def classify(request: Request, x_request_id: RequestId = None) -> ClassifyResponse:
-        service = _service(request)
         # The service counts what reaches it.
-        with service.metrics.requests.counting_failure():
+        with _device(request).metrics.requests.counting_failure():
+            service = _service(request, "classify")
             image, parameters = await parse_classify(request)
         return _response(await _while_connected(request, service.classify(image, parameters, x_request_id)))
 
     @app.get("/v1/policies", responses=problems.RESPONSES)
-    async def policies(request: Request) -> dict[str, Any]:
-        """The policies of all fronts, each with the channel that it was found for and its figures there."""
-        fronts = _service(request).front_file.current
+    async def policies(request: Request, bundle: str | None = None) -> dict[str, Any]:
+        """The policies of all fronts of a bundle (by default the first of `/v1/models`), each with its figures."""
+        fronts = _bundle_service(request, bundle).front_file.current
         return {
             "bundle": {"name": fronts.bundle_name, "digest": fronts.bundle_digest},
             "digest": fronts.digest,
@@ -90,17 +95,33 @@ def create_app(service: EdgeService) -> FastAPI:
         }
 
     @app.get("/v1/policies/{policy_id}", responses=problems.RESPONSES)
-    async def policy(request: Request, policy_id: str) -> dict[str, Any]:
+    async def policy(request: Request, policy_id: str, bundle: str | None = None) -> dict[str, Any]:
         """What was measured of one policy, once for each front that holds it."""
-        found = _service(request).front_file.current.get(policy_id)
+        found = _bundle_service(request, bundle).front_file.current.get(policy_id)
         return {"id": policy_id, "measurements": [measured.to_json() for measured in found]}
 
     return app
 
 
-def _service(request: Request) -> EdgeService:
-    service: EdgeService = request.app.state.service
-    return service
+def _device(request: Request) -> Device:
+    device: Device = request.app.state.device
+    return device
+
+
+def _service(request: Request, task: str) -> EdgeService:
+    services: dict[str, EdgeService] = request.app.state.services
+    if task not in services:
+        raise UnknownTaskError(f"no bundle on this device is for the task {task!r}; it has {', '.join(services)}")
+    return services[task]
+
+
+def _bundle_service(request: Request, name: str | None) -> EdgeService:
+    services: dict[str, EdgeService] = request.app.state.services
+    for service in services.values():
+        if name in (None, service.bundle.name):
+            return service
+    known = ", ".join(service.bundle.name for service in services.values())
+    raise InvalidRequestError(f"no bundle {str(name)[:80]!r} on this device; it has {known}")
 
 
 async def _count_refusals(request: Request) -> AsyncGenerator[None]:
@@ -108,7 +129,7 @@ async def _count_refusals(request: Request) -> AsyncGenerator[None]:
     try:
         yield
     except RequestValidationError:
-        _service(request).metrics.requests.count(InvalidRequestError.code)
+        _device(request).metrics.requests.count(InvalidRequestError.code)
         raise
 
 

@@ -1,16 +1,18 @@
 """The edge's process: REST for users, gRPC health and reflection for whoever runs it."""
 
 import logging
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from edge.app import create_app
+from edge.device import Device
 from edge.engine import Engine
 from edge.link_client import LinkClient
 from edge.service import EdgeService
 from policies.fronts import FrontFile
 from thinwire import process, rpc
-from thinwire.bundle import FRONT, Bundle
+from thinwire.bundle import FRONT, Bundle, check_tasks
 from thinwire.frames import check_link_id
 from thinwire.rest.server import HttpServer
 
@@ -50,23 +52,25 @@ class Settings:
 
 
 class EdgeServer:
-    """Serves one bundle.
+    """Serves one bundle for each of its tasks.
 
     Args:
-        bundle: what to serve; its folder holds the policy fronts.
-        engine: runs the device's side of the bundle.
+        engines: each bundle, whose folder holds its policy fronts, with what runs the device's side of it.
         settings: where and how.
+
+    Raises:
+        InvalidRequestError: there is no bundle, or two are for one task.
 
     Attributes:
         rest_port: the port of REST once started.
         grpc_port: the port of gRPC once started.
     """
 
-    def __init__(self, bundle: Bundle, engine: Engine, settings: Settings) -> None:
+    def __init__(self, engines: Sequence[tuple[Bundle, Engine]], settings: Settings) -> None:
+        check_tasks([bundle for bundle, _ in engines])
         self.rest_port = 0
         self.grpc_port = 0
-        self._bundle = bundle
-        self._engine = engine
+        self._engines = engines
         self._settings = settings
         self._stack = AsyncExitStack()
 
@@ -75,26 +79,27 @@ class EdgeServer:
 
         Raises:
             UnavailableError: an address cannot be bound.
-            BundleError: the bundle has no valid policy fronts.
+            BundleError: a bundle has no valid policy fronts.
             BundleMismatchError: its fronts belong to another bundle.
         """
         settings = self._settings
         async with AsyncExitStack() as stack:
-            front_file = FrontFile(self._bundle.path(FRONT), self._bundle.digest)
+            fronts = [FrontFile(bundle.path(FRONT), bundle.digest) for bundle, _ in self._engines]
             client = LinkClient(settings.link_target)
             stack.push_async_callback(client.close)
-            service = EdgeService(
-                self._bundle,
-                self._engine,
-                front_file,
+            device = Device(
                 client,
                 settings.link_id,
                 settings.nominal_snr_db,
                 settings.nominal_symbol_rate_hz,
                 settings.nominal_model,
             )
-            stack.callback(service.close)
-            rest = HttpServer(create_app(service), settings.rest_host, settings.rest_port, DRAIN_S)
+            stack.callback(device.close)
+            services = [
+                EdgeService(bundle, engine, front_file, device)
+                for (bundle, engine), front_file in zip(self._engines, fronts, strict=True)
+            ]
+            rest = HttpServer(create_app(device, services), settings.rest_host, settings.rest_port, DRAIN_S)
             self.rest_port = await rest.start()
             stack.push_async_callback(rest.stop)
             grpc_server = rpc.Server([])
@@ -109,12 +114,12 @@ class EdgeServer:
         await self._stack.aclose()
 
 
-async def serve(bundle: Bundle, engine: Engine, settings: Settings) -> None:
+async def serve(engines: Sequence[tuple[Bundle, Engine]], settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then drain. A second signal ends the process at once.
 
     Raises:
         UnavailableError: an address cannot be bound.
-        BundleError: the bundle has no valid policy fronts.
+        BundleError: a bundle has no valid policy fronts.
         BundleMismatchError: its fronts belong to another bundle.
     """
-    await process.run(EdgeServer(bundle, engine, settings))
+    await process.run(EdgeServer(engines, settings))

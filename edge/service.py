@@ -2,19 +2,16 @@
 
 import asyncio
 import logging
-import math
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge.answer import Answer
+from edge.device import Device
 from edge.engine import Encoded, Engine
-from edge.feedback import Feedback
-from edge.link_client import LinkClient
 from edge.link_stream import LinkStream
 from policies.budget import Budget
 from policies.choice import Choice, choose_for
@@ -23,9 +20,9 @@ from thinwire import tracing
 from thinwire.bundle import Bundle
 from thinwire.errors import DeadlineError, ThinwireError
 from thinwire.frames import count_uses, pack_symbols
+from thinwire.generation import check_question
 from thinwire.images import decode, to_pixels
-from thinwire.metrics import EdgeMetrics
-from thinwire.rest.schemas import Parameters
+from thinwire.rest.schemas import LinkParameters, Parameters, VqaParameters
 from thinwire.v1 import link_pb2
 
 log = logging.getLogger(__name__)
@@ -36,47 +33,20 @@ _Send = Callable[[link_pb2.Frame, float], Awaitable[link_pb2.Result]]
 
 
 class EdgeService:
-    """Classifies images over the link.
+    """Answers images with one bundle over the link.
 
     Args:
         bundle: what both ends agree on.
         engine: runs the device's side of the bundle; one image at a time.
         front_file: the policies to choose from.
-        client: the link.
-        link_id: this device's name on the link.
-        nominal_snr_db: average SNR in dB to assume before the link has said any.
-        nominal_symbol_rate_hz: channel uses per second to assume likewise.
-        nominal_model: channel model to assume likewise.
-
-    Attributes:
-        metrics: what this service counts.
+        device: the link, and what the bundles on this device share.
     """
 
-    def __init__(
-        self,
-        bundle: Bundle,
-        engine: Engine,
-        front_file: FrontFile,
-        client: LinkClient,
-        link_id: str,
-        nominal_snr_db: float,
-        nominal_symbol_rate_hz: float = 10_000.0,
-        nominal_model: str = "awgn",
-    ) -> None:
+    def __init__(self, bundle: Bundle, engine: Engine, front_file: FrontFile, device: Device) -> None:
         self.bundle = bundle
         self.front_file = front_file
-        self.client = client
-        self.metrics = EdgeMetrics()
+        self.device = device
         self._engine = engine
-        self._link_id = link_id
-        self._snr_feedback = Feedback(nominal_snr_db)
-        self._rate_feedback = Feedback(nominal_symbol_rate_hz)
-        self._model_feedback = Feedback(nominal_model)
-        # One at a time: two encodings side by side would only slow each other down. A request that is cancelled
-        # leaves the queue; one that is already being encoded is finished and dropped.
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="edge-engine")
-        self._encoding = 0
-        self.metrics.watch_queue(lambda: max(0, self._encoding - 1))
 
     async def classify(
         self, image_bytes: bytes, parameters: Parameters, request_id: str | None = None, want_logits: bool = False
@@ -94,8 +64,31 @@ class EdgeService:
             ThinwireError: any other error of the image, the choice, the engine or the link.
         """
         request_id = request_id or secrets.token_hex(16)
-        with self.metrics.requests.counting(), tracing.span("image", request_id=request_id):
-            return await self._answer(image_bytes, parameters, request_id, 0, want_logits, self.client.infer)
+        with self.device.metrics.requests.counting(), tracing.span("image", request_id=request_id):
+            asked = link_pb2.Frame(request_id=request_id, top_k=parameters.top_k, want_logits=want_logits)
+            return await self._answer(image_bytes, parameters, asked, self.device.client.infer)
+
+    async def ask(
+        self, image_bytes: bytes, question: str, parameters: VqaParameters, request_id: str | None = None
+    ) -> Answer:
+        """Answer a question about one encoded image; the cloud keeps its tokens for further questions.
+
+        Args:
+            image_bytes: the image as it came.
+            question: about it; an empty one has the tokens kept and nothing answered.
+            parameters: how to answer; ``timeout_ms`` bounds the whole request.
+            request_id: as for `classify`.
+
+        Raises:
+            InvalidRequestError: the question is too long.
+            DeadlineError, ThinwireError: as for `classify`.
+        """
+        request_id = request_id or secrets.token_hex(16)
+        with self.device.metrics.requests.counting(), tracing.span("image", request_id=request_id):
+            check_question(question)
+            generation = parameters.generation.to_message()
+            asked = link_pb2.Frame(request_id=request_id, question=question, generation=generation)
+            return await self._answer(image_bytes, parameters, asked, self.device.client.infer)
 
     async def classify_stream(
         self, images: AsyncIterator[bytes], parameters: Parameters
@@ -108,7 +101,7 @@ class EdgeService:
             for each image, in the order of the images, the answer or the error that it met.
         """
         request_id = secrets.token_hex(16)
-        link = LinkStream(self.client)
+        link = LinkStream(self.device.client)
         # Bounded, so that images are read no faster than they are answered.
         order: asyncio.Queue[asyncio.Task[Answer | ThinwireError] | None] = asyncio.Queue(STREAM_WINDOW)
         tasks: set[asyncio.Task[Answer | ThinwireError]] = set()
@@ -116,8 +109,11 @@ class EdgeService:
         async def answer(image: bytes, sequence_number: int) -> Answer | ThinwireError:
             try:
                 span = tracing.span("image", request_id=request_id, sequence_number=sequence_number)
-                with self.metrics.requests.counting(), span:
-                    return await self._answer(image, parameters, request_id, sequence_number, False, link.send)
+                with self.device.metrics.requests.counting(), span:
+                    asked = link_pb2.Frame(
+                        request_id=request_id, sequence_number=sequence_number, top_k=parameters.top_k
+                    )
+                    return await self._answer(image, parameters, asked, link.send)
             except ThinwireError as error:
                 return error
 
@@ -146,38 +142,36 @@ class EdgeService:
             await asyncio.gather(reader, *tasks, return_exceptions=True)
             await link.close()
 
-    async def _answer(
-        self, image: bytes, parameters: Parameters, request_id: str, sequence_number: int, logits: bool, send: _Send
-    ) -> Answer:
+    async def _answer(self, image: bytes, parameters: LinkParameters, asked: link_pb2.Frame, send: _Send) -> Answer:
+        """Fill the frame that was ``asked`` for, which has its identity and the task's own fields, and send it."""
         started = time.perf_counter()
         timeout_s = parameters.timeout_ms / 1000
         limit = asyncio.timeout(timeout_s)
         try:
             async with limit:
-                with self.metrics.decoding(), tracing.span("decode"):
+                with self.device.metrics.decoding(), tracing.span("decode"):
                     pixels = await asyncio.to_thread(self._pixels, image)
                 snr_db = self._snr_db(parameters)
-                rate_hz = self._rate_feedback.latest(self._link_id)
-                budget = Budget.on_link(rate_hz, **parameters.budget.model_dump())
-                model = _asked_model(parameters) or self._model_feedback.latest(self._link_id)
+                budget = Budget.on_link(self.device.symbol_rate_hz, **parameters.budget.model_dump())
+                model = _asked_model(parameters) or self.device.model
                 choice = choose_for(self.bundle, self.front_file.current, parameters.policy, budget, model, snr_db)
                 tracing.annotate(policy=choice.id)
-                encoded = await self._encode(pixels, choice, snr_db)
+                encoded = await self.device.run(lambda: self._engine.encode(pixels, choice.policy, snr_db, choice.cap))
                 _check_cap(encoded, choice.cap)
-                frame = self._frame(encoded, choice, parameters, request_id, sequence_number)
-                frame.want_logits = logits
+                frame = self._frame(asked, encoded, choice, parameters)
                 edge_s = time.perf_counter() - started
                 result = await send(frame, timeout_s - edge_s)
         except TimeoutError:
             if not limit.expired():
                 raise
             raise DeadlineError(f"no answer within {parameters.timeout_ms:g} ms") from None
-        self._learn(result, parameters)
+        if result.HasField("channel"):
+            self.device.learn(result.channel, frame.channel)
         numbers = self.bundle.preprocessing.size**2 * 3
         answer = Answer.of(result, frame, choice, encoded, numbers, edge_s, time.perf_counter() - started)
         tracing.annotate(tokens=answer.tokens, channel_uses=answer.uses.total, snr_db=answer.snr_db)
-        self.metrics.observe_frame(answer.tokens, answer.uses.total, answer.capped)
-        self.metrics.observe_stages(answer.edge_ms, answer.channel_ms, answer.cloud_ms, answer.total_ms)
+        self.device.metrics.observe_frame(answer.tokens, answer.uses.total, answer.capped)
+        self.device.metrics.observe_stages(answer.edge_ms, answer.channel_ms, answer.cloud_ms, answer.total_ms)
         log.info(
             "frame",
             extra={
@@ -194,51 +188,19 @@ class EdgeService:
         )
         return answer
 
-    async def _encode(self, pixels: NDArray[np.uint8], choice: Choice, snr_db: float) -> Encoded:
-        """Wait for the engine and run it."""
-
-        def run() -> tuple[float, Encoded]:
-            return time.perf_counter(), self._engine.encode(pixels, choice.policy, snr_db, choice.cap)
-
-        came = time.perf_counter()
-        self._encoding += 1
-        try:
-            with tracing.span("encode"):
-                began, encoded = await asyncio.get_running_loop().run_in_executor(self._executor, run)
-                ended = time.perf_counter()
-                tracing.record("queue", came, began)
-                tracing.record("engine", began, ended)
-        finally:
-            self._encoding -= 1
-        self.metrics.observe_encoding(began - came, ended - began)
-        return encoded
-
     def _pixels(self, image: bytes) -> NDArray[np.uint8]:
         return to_pixels(decode(image), self.bundle.preprocessing)
 
-    def _snr_db(self, parameters: Parameters) -> float:
+    def _snr_db(self, parameters: LinkParameters) -> float:
         asked = _asked_snr_db(parameters)
-        return self._snr_feedback.latest(self._link_id) if asked is None else asked
-
-    def _learn(self, result: link_pb2.Result, parameters: Parameters) -> None:
-        # What a request asked for itself says nothing of the link's own.
-        if result.HasField("channel") and _asked_snr_db(parameters) is None:
-            self._snr_feedback.report(self._link_id, result.channel.snr_db)
-            self.metrics.observe_snr_db(result.channel.snr_db)
-        if result.channel.model and _asked_model(parameters) is None:
-            self._model_feedback.report(self._link_id, result.channel.model)
-        # Zero: there is no proxy, or one that does not tell.
-        if 0 < result.channel.symbol_rate_hz < math.inf:
-            self._rate_feedback.report(self._link_id, result.channel.symbol_rate_hz)
+        return self.device.snr_db if asked is None else asked
 
     def _frame(
-        self, encoded: Encoded, choice: Choice, parameters: Parameters, request_id: str, sequence_number: int
+        self, asked: link_pb2.Frame, encoded: Encoded, choice: Choice, parameters: LinkParameters
     ) -> link_pb2.Frame:
         tokens, symbols_per_token = encoded.symbols.shape
         frame = link_pb2.Frame(
-            link_id=self._link_id,
-            request_id=request_id,
-            sequence_number=sequence_number,
+            link_id=self.device.link_id,
             task=self.bundle.task,
             bundle_digest=self.bundle.digest,
             policy_id=choice.id,
@@ -246,23 +208,21 @@ class EdgeService:
             tokens=tokens,
             symbols_per_token=symbols_per_token,
             symbols=pack_symbols(encoded.symbols),
-            top_k=parameters.top_k,
         )
+        frame.MergeFrom(asked)
         if parameters.channel is not None:
-            asked = parameters.channel
-            frame.channel.CopyFrom(link_pb2.ChannelRequest(model=asked.model, snr_db=asked.snr_db, seed=asked.seed))
+            channel = parameters.channel
+            frame.channel.CopyFrom(
+                link_pb2.ChannelRequest(model=channel.model, snr_db=channel.snr_db, seed=channel.seed)
+            )
         return frame
 
-    def close(self) -> None:
-        """Drop what still waits for the engine. The client is the caller's to close."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
 
-
-def _asked_snr_db(parameters: Parameters) -> float | None:
+def _asked_snr_db(parameters: LinkParameters) -> float | None:
     return None if parameters.channel is None else parameters.channel.snr_db
 
 
-def _asked_model(parameters: Parameters) -> str | None:
+def _asked_model(parameters: LinkParameters) -> str | None:
     # An empty name asks for the link's own.
     return None if parameters.channel is None else parameters.channel.model or None
 

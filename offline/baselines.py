@@ -22,6 +22,7 @@ from edge.torch_engine.engine import TorchEngine
 from edge.torch_engine.matching import Rule
 from edge.torch_engine.tome import TOME, fixed_rules
 from offline.evaluate import LINK_ID, Evaluator, Measurement, request_id_of
+from offline.judges import LabelJudge
 from offline.meter import PolicyMeter
 from offline.search import check_study, open_study
 from offline.workers import Task
@@ -92,8 +93,10 @@ class Baselines:
         yield from self.one_threshold()
         yield from self.tome()
         yield from self.pooled_token()
-        yield Candidate("logits", {}, self.logits)
-        yield Candidate("label", {}, self.label)
+        # What a device says of its own that answers questions, the cloud would have to ask it again for each.
+        if isinstance(self._evaluator.judge, LabelJudge):
+            yield Candidate("logits", {}, self.logits)
+            yield Candidate("label", {}, self.label)
 
     def without_merging(self) -> Iterator[Candidate]:
         """Family "unmerged": lower the rate instead."""
@@ -171,13 +174,19 @@ class Baselines:
     def _with_merging(self, **fields: Any) -> Evaluator:
         engine = self._evaluator.engine
         bundle = replace(self._bundle, merging=replace(self._bundle.merging, **fields))
-        changed = TorchEngine(bundle, engine.model, engine.encoder)
-        return Evaluator(bundle, changed, self._evaluator.classifier, self._evaluator.images)
+        changed = TorchEngine(bundle, engine.tower, engine.encoder)
+        return Evaluator(bundle, changed, self._evaluator.judge, self._evaluator.images)
+
+    @property
+    def _judge(self) -> LabelJudge:
+        judge = self._evaluator.judge
+        assert isinstance(judge, LabelJudge)
+        return judge
 
     @cached_property
     def _scores(self) -> NDArray[np.float32]:
         """The plain model's logits, ``images x classes``."""
-        pixels, classifier = self._evaluator.images.pixels, self._evaluator.classifier
+        pixels, classifier = self._evaluator.images.pixels, self._judge.classifier
         return np.concatenate([classifier.classify_images(pixels[i : i + 128]) for i in range(0, len(pixels), 128)])
 
     def _send(self, symbols: NDArray[np.complex64]) -> NDArray[np.complex64]:
@@ -192,19 +201,21 @@ class Baselines:
         return row
 
     def _on_device(self, uses: int, arrived: NDArray[np.float32]) -> Objectives:
-        images, model = self._evaluator.images, self._evaluator.engine.model
-        cost = EdgeCost(model, len(model.blocks), self._bundle.merging, None)
-        counts = np.full((1, len(model.blocks) + 1), self._bundle.patches)
-        gmacs = float(cost.gmacs(counts, [False] * len(model.blocks), counts[:, -1])[0])
+        labels, model = self._judge.labels, self._judge.classifier.model
+        tower = self._evaluator.engine.tower
+        cost = EdgeCost(tower, tower.depth, self._bundle.merging, None)
+        counts = np.full((1, tower.depth + 1), self._bundle.patches)
+        gmacs = float(cost.gmacs(counts, [False] * tower.depth, counts[:, -1])[0])
         device = next(model.parameters()).device
         gmacs += count_macs(model.head, torch.zeros(1, model.embed_dim, device=device)) / 1e9
         measured = Measurement(
             logits=arrived,
-            correct=arrived.argmax(1) == images.labels,
-            tokens=np.zeros(len(images), dtype=np.int64),
-            uses=np.full(len(images), uses),
-            capped=np.zeros(len(images), dtype=np.bool_),
-            edge_gmacs=np.full(len(images), gmacs),
+            right=(arrived.argmax(1) == labels).astype(np.int64),
+            asked=np.ones(len(labels), dtype=np.int64),
+            tokens=np.zeros(len(labels), dtype=np.int64),
+            uses=np.full(len(labels), uses),
+            capped=np.zeros(len(labels), dtype=np.bool_),
+            edge_gmacs=np.full(len(labels), gmacs),
         )
         return measured.objectives(self._unmerged)
 

@@ -93,7 +93,7 @@ def measure_reference(evaluator: Evaluator, seed: int) -> tuple[Reference, dict[
         channel_uses=int(chosen.uses.max()),
         accuracy=chosen.accuracy,
         accuracy_se=chosen.accuracy_se,
-        n=len(chosen.correct),
+        n=len(chosen.right),
         snr_db=REFERENCE_SNR_DB,
     )
     return reference, measured

@@ -1,25 +1,22 @@
-"""Measuring a policy on labelled images, through the engine, the channel and the classifier that serve."""
+"""Measuring a policy on images, through the engine, the channel and the cloud's side that serve."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from channel.keys import keyed_generator
 from channel.models.registry import get
 from channel.realisation import apply
 from cloud.answerer import ReceivedTokens
-from cloud.head import classify_tokens
 from cloud.reception import receive
-from cloud.torch_classifier import TorchClassifier
 from edge.engine import Encoded
 from edge.torch_engine.engine import TorchEngine, Transformed
 from edge.torch_engine.matching import Rule
 from edge.torch_engine.vit import rules_for
-from offline.data import LabelledImages
+from offline.judges import Images, Judge, load_judge
 from offline.prepared import PreparedImages
 from policies.policy import Policy
 from policies.record import ChannelProfile, Objectives
@@ -37,10 +34,15 @@ def request_id_of(name: str) -> str:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What each of ``n`` images gave; all arrays have the length ``n``, ``logits`` is ``n x classes``."""
+    """What each of ``n`` images gave; all arrays have the length ``n``, ``logits`` is ``n x classes`` (0 for texts).
+
+    An image may be ``asked`` for several answers, ``right`` of which were; their errors are not independent, so that
+    standard errors are clustered by image (Cochran, 1977, Sampling Techniques, eq. 6.9, of a ratio).
+    """
 
     logits: NDArray[np.float32]
-    correct: NDArray[np.bool_]
+    right: NDArray[np.int64]
+    asked: NDArray[np.int64]
     tokens: NDArray[np.int64]
     uses: NDArray[np.int64]
     capped: NDArray[np.bool_]
@@ -49,12 +51,12 @@ class Measurement:
     @property
     def accuracy(self) -> float:
         """Share of right answers."""
-        return float(self.correct.mean())
+        return float(self.right.sum() / self.asked.sum())
 
     @property
     def accuracy_se(self) -> float:
         """Standard error of the accuracy."""
-        return float(np.sqrt(self.accuracy * (1 - self.accuracy) / len(self.correct)))
+        return self._ratio(self.right)[1]
 
     @property
     def uses_p95(self) -> int:
@@ -63,8 +65,12 @@ class Measurement:
 
     def change_from(self, unmerged: "Measurement") -> tuple[float, float]:
         """Accuracy less the unmerged model's on the same images and noise, and that difference's standard error."""
-        differences = self.correct.astype(float) - unmerged.correct
-        return float(differences.mean()), float(differences.std() / np.sqrt(len(differences)))
+        return self._ratio(self.right - unmerged.right)
+
+    def _ratio(self, totals: NDArray[np.int64]) -> tuple[float, float]:
+        """Sum of each image's total over what was asked, and its standard error."""
+        ratio = totals.sum() / self.asked.sum()
+        return float(ratio), float(np.sqrt(np.square(totals - ratio * self.asked).sum()) / self.asked.sum())
 
     def objectives(self, unmerged: "Measurement") -> Objectives:
         """The figures that the store keeps; measure with the cap at the uncapped `uses_p95` first.
@@ -76,7 +82,7 @@ class Measurement:
         return Objectives(
             accuracy=self.accuracy,
             accuracy_se=self.accuracy_se,
-            n=len(self.correct),
+            n=len(self.right),
             edge_gmacs=float(self.edge_gmacs.mean()),
             channel_uses=float(self.uses.mean()),
             channel_uses_p95=self.uses_p95,
@@ -97,24 +103,26 @@ class Evaluator:
     Args:
         bundle: whose engine and classifier these are.
         engine: the device's side.
-        classifier: the cloud's side.
+        judge: the cloud's side, and the right answers.
         images: what to measure on.
     """
 
-    def __init__(
-        self, bundle: Bundle, engine: TorchEngine, classifier: TorchClassifier, images: LabelledImages
-    ) -> None:
+    def __init__(self, bundle: Bundle, engine: TorchEngine, judge: Judge, images: Images) -> None:
         self.bundle = bundle
         self.engine = engine
-        self.classifier = classifier
+        self.judge = judge
         self.images = images
         self._prepared = PreparedImages(engine, images.pixels)
         self._unmerged: dict[tuple[ChannelProfile, int], Measurement] = {}
 
     @classmethod
-    def load(cls, bundle: Bundle, images: LabelledImages) -> "Evaluator":
-        """An evaluator of a bundle's own weights."""
-        return cls(bundle, TorchEngine.load(bundle), TorchClassifier.load(bundle), images)
+    def load(cls, bundle: Bundle, images: Images) -> "Evaluator":
+        """An evaluator of a bundle's own weights.
+
+        Raises:
+            InvalidRequestError: the images are of another task.
+        """
+        return cls(bundle, TorchEngine.load(bundle), load_judge(bundle, images), images)
 
     def transform(self, rules: Sequence[Rule | None]) -> list[tuple[NDArray[np.int64], Transformed]]:
         """The images after the device's blocks, in parts with their indices; rates, SNRs and caps can share it."""
@@ -151,7 +159,7 @@ class Evaluator:
         max_channel_uses: int | None = None,
         max_tokens: int | None = None,
     ) -> Measurement:
-        """Encode, send, decode and classify.
+        """Encode, send, decode and answer.
 
         Args:
             parts: what `transform` gave.
@@ -161,25 +169,28 @@ class Evaluator:
             max_channel_uses: the cap.
             max_tokens: the policy's own limit.
         """
-        logits = np.zeros((len(self.images), len(self.bundle.labels)), dtype=np.float32)
+        logits = np.zeros((len(self.images), self.judge.classes), dtype=np.float32)
+        right = np.zeros(len(self.images), dtype=np.int64)
         encoded: dict[int, Encoded] = {}
         for images, part in parts:
             snr_db = self.bundle.codec.snr_db[1] if channel is None else channel.snr_db
             frames = self.engine.transmit(part, symbols_per_token, snr_db, max_channel_uses, max_tokens)
             if channel is None:
-                logits[images] = self._bypass(part, frames)
+                _check_bypass(part, frames)
+                right[images], logits[images] = self.judge.tokens(part.tokens, images)
             else:
                 received = [
                     self._send(frame, self.images.names[image], channel, seed)
                     for image, frame in zip(images, frames, strict=True)
                 ]
-                logits[images] = self.classifier.classify_frames(received)
+                right[images], logits[images] = self.judge.frames(received, images)
             encoded.update(zip(images.tolist(), frames, strict=True))
         frames = [encoded[image] for image in range(len(self.images))]
         tokens = np.array([len(frame.symbols) for frame in frames])
         return Measurement(
             logits=logits,
-            correct=logits.argmax(1) == self.images.labels,
+            right=right,
+            asked=self.judge.asked,
             tokens=tokens,
             uses=np.array([count_uses(int(count), symbols_per_token).total for count in tokens]),
             capped=np.array([frame.capped for frame in frames]),
@@ -198,13 +209,8 @@ class Evaluator:
         counts = np.full((1, bundle.split_layer + 1), bundle.patches)
         return float(self.engine.cost.gmacs(counts, [False] * bundle.split_layer, counts[:, -1])[0])
 
-    @torch.inference_mode()
-    def _bypass(self, batch: Transformed, frames: Sequence[Encoded]) -> NDArray[np.float32]:
-        tokens = batch.tokens
-        if [len(frame.symbols) for frame in frames] != (tokens.counts + tokens.prefix.shape[1]).tolist():
-            raise InvalidRequestError("neither a cap nor a limit on the tokens has a meaning without a channel")
-        valid = torch.cat((tokens.valid.new_ones(tokens.prefix.shape[:2]), tokens.valid), dim=1)
-        x = torch.cat((tokens.prefix, tokens.x), dim=1)
-        model, split = self.engine.model, self.bundle.split_layer
-        logits: NDArray[np.float32] = classify_tokens(model, split, x, tokens.all_sizes, valid).cpu().numpy()
-        return logits
+
+def _check_bypass(batch: Transformed, frames: Sequence[Encoded]) -> None:
+    tokens = batch.tokens
+    if [len(frame.symbols) for frame in frames] != (tokens.counts + tokens.prefix.shape[1]).tolist():
+        raise InvalidRequestError("neither a cap nor a limit on the tokens has a meaning without a channel")

@@ -32,7 +32,7 @@ class PreparedImages:
         self._engine = engine
         self._pixels = pixels
         bundle = engine.bundle
-        image_bytes = 4 * bundle.width * (bundle.prefix_tokens + bundle.patches)
+        image_bytes = 4 * bundle.width * (engine.tower.prefix_tokens + bundle.patches)
         self._most_kept = max_bytes // max(1, image_bytes * len(pixels))
         # By layer, the one that was used last at the end.
         self._kept: dict[int, Tensor] = {}
@@ -52,7 +52,7 @@ class PreparedImages:
     def _run(
         self, start: int, embedded: Tensor, rules: Sequence[Rule | None], first: int, merged: tuple[bool, ...]
     ) -> Iterator[tuple[NDArray[np.int64], Transformed]]:
-        tokens = Tokens.from_embedding(embedded, self._engine.bundle.prefix_tokens)
+        tokens = Tokens.from_embedding(embedded, self._engine.tower.prefix_tokens)
         counts = tokens.counts[:, None].repeat(1, len(rules) + 1)
         order = torch.arange(len(embedded), device=embedded.device)
         groups = list(zip(torch.split(order, GROUP), tokens.split(GROUP), strict=True))
@@ -64,7 +64,7 @@ class PreparedImages:
             if rules[layer] is not None:
                 groups = _regroup(groups)
         for members, group in groups:
-            yield start + members.cpu().numpy(), Transformed(group, counts[members], merged)
+            yield start + members.cpu().numpy(), Transformed(self._engine.to_send(group), counts[members], merged)
 
     def _entering(self, layer: int) -> Iterator[tuple[int, Tensor]]:
         """Chunks of ``images x (P + N) x D`` as they enter a layer, with the index of their first image."""
@@ -99,7 +99,7 @@ class PreparedImages:
             return x
         advanced = []
         for group in torch.split(x, GROUP):
-            tokens = Tokens.from_embedding(group, self._engine.bundle.prefix_tokens)
+            tokens = Tokens.from_embedding(group, self._engine.tower.prefix_tokens)
             after, _ = self._engine.run(tokens, [None] * (layer - first), first)
             advanced.append(torch.cat((after.prefix, after.x), dim=1))
         return torch.cat(advanced)

@@ -27,6 +27,7 @@ from thinwire.bundle import Codec, Merging
 from thinwire.equalise import zero_forcing
 from thinwire.images import Preprocessing, normalise
 from thinwire.nn.backbone import VisionTransformer
+from thinwire.nn.towers.timm_tower import TimmTower
 
 log = logging.getLogger(__name__)
 CHANNELS = ("awgn", "rayleigh")
@@ -49,11 +50,11 @@ def token_features(
 ) -> Tensor:
     """The tokens at the split, nothing merged: an ``n x tokens x D`` tensor of float16 on the CPU."""
     device = next(model.parameters()).device
-    blocks = list(model.blocks[:split_layer])
+    tower = TimmTower(model)
     features = []
     for start in range(0, len(images), batch):
         inputs = torch.from_numpy(normalise(images.pixels[start : start + batch], preprocessing)).to(device)
-        tokens, _ = run_layers(blocks, embed(model, inputs), [None] * split_layer, Merging())
+        tokens, _ = run_layers(tower, embed(tower, inputs), [None] * split_layer, Merging())
         features.append(torch.cat((tokens.prefix, tokens.x), dim=1).half().cpu())
     return torch.cat(features)
 

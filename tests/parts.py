@@ -14,6 +14,7 @@ from edge.torch_engine.engine import TorchEngine
 from thinwire.bundle import Bundle, Codec, Merging
 from thinwire.images import Preprocessing
 from thinwire.nn.backbone import VisionTransformer, build_backbone
+from thinwire.nn.towers.timm_tower import TimmTower
 
 SIZE = 20
 OPTIONS = {"img_size": SIZE, "patch_size": 4, "num_classes": 7, "embed_dim": 24, "depth": 3, "num_heads": 3}
@@ -62,7 +63,7 @@ def make_engine(split_layer: int = 3, **options: Any) -> TorchEngine:
     """An engine with random weights."""
     bundle = make_bundle(split_layer, **options)
     model = make_model(bundle)
-    return TorchEngine(bundle, model, JsccEncoder(bundle.width, bundle.codec.hidden, 8))
+    return TorchEngine(bundle, TimmTower(model), JsccEncoder(bundle.width, bundle.codec.hidden, 8))
 
 
 def make_classifier(split_layer: int = 3, **options: Any) -> TorchClassifier:

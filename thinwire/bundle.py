@@ -2,15 +2,16 @@
 
 import hashlib
 import json
-import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib import resources
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from thinwire.errors import BundleError
-from thinwire.images import RESAMPLING, Preprocessing
+from thinwire.bundle_checks import check_values
+from thinwire.errors import BundleError, InvalidRequestError
+from thinwire.images import Preprocessing
 
 SCHEMA_VERSION = 1
 MANIFEST = "bundle.json"
@@ -75,23 +76,40 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class Language:
+    """The model that answers questions about the tokens: a ``LlavaForConditionalGeneration``, as transformers saves it.
+
+    Attributes:
+        checkpoint: a folder inside the bundle, an absolute one, or the id of a repository on the hub.
+        revision: of the repository; None for its main branch.
+        prompt: what the model is asked, with ``<image>`` once and, after it, ``{question}`` once.
+    """
+
+    checkpoint: str
+    revision: str | None
+    prompt: str
+
+
+@dataclass(frozen=True)
 class Bundle:
     """A bundle's manifest and where its files lie.
 
     Attributes:
         name: short name.
-        task: "classify".
-        model: specification of the backbone, for `thinwire.nn.backbone.build_backbone`.
+        task: "classify" or "vqa".
+        model: specification of the backbone, for `thinwire.nn.towers.registry.build_tower`.
         split_layer: the edge runs the blocks before it, the cloud those from it on; the depth puts only the head in
             the cloud.
-        depth: number of transformer blocks.
+        depth: number of transformer blocks; of a tower with a feature layer, those that lead to it.
         width: width D of the tokens.
         patches: patch tokens of one image.
-        prefix_tokens: class and register tokens, which never merge and are always sent.
-        labels: name of each class.
+        prefix_tokens: class and register tokens that are sent; they never merge. Fewer than the tower runs where the
+            head discards them.
+        labels: name of each class; none of a bundle that answers questions.
         preprocessing: from image to input.
         merging: how layers merge.
         codec: the JSCC pair.
+        language: what answers questions, in a bundle that does.
         reference: the unmerged reference, measured after training; no part of the digest.
         files: SHA-256 of every file, by name; the policy front carries its own.
         folder: where the files are.
@@ -111,6 +129,7 @@ class Bundle:
     codec: Codec
     files: dict[str, str]
     reference: Reference | None = None
+    language: Language | None = None
     folder: Path = field(default=Path(), compare=False)
 
     @cached_property
@@ -124,6 +143,9 @@ class Bundle:
     def _manifest(self, with_reference: bool = True) -> dict[str, Any]:
         content = asdict(self)
         del content["folder"]
+        # Absent rather than null: a bundle that only classifies keeps its digest.
+        if self.language is None:
+            del content["language"]
         if not with_reference:
             del content["reference"]
         return {"schema_version": SCHEMA_VERSION, **content}
@@ -150,7 +172,8 @@ class Bundle:
         """Check every file against the manifest.
 
         Raises:
-            BundleError: a file is missing or altered, or lies outside the folder.
+            BundleError: a file is missing or altered, or lies outside the folder, or the folder of the language model
+                holds one that the manifest does not list.
         """
         for name, expected in self.files.items():
             if not _is_inside(name):
@@ -159,51 +182,16 @@ class Bundle:
                 raise BundleError(f"bundle {self.name}: {name} is missing")
             if file_sha256(self.path(name)) != expected:
                 raise BundleError(f"bundle {self.name}: {name} was altered: its SHA-256 is not the manifest's")
+        for name in self._language_files():
+            self.verified(name)
 
-
-def _check_values(bundle: Bundle) -> None:
-    """Check the manifest's values one by one; whether they fit the weights shows when these are loaded.
-
-    Raises:
-        BundleError: one is of the wrong type or out of range.
-    """
-    prepared, codec, reference = bundle.preprocessing, bundle.codec, bundle.reference
-    top = codec.max_symbols_per_token
-    checks = {
-        "name": isinstance(bundle.name, str),
-        "task": isinstance(bundle.task, str),
-        "model": isinstance(bundle.model, dict),
-        "depth": _whole(bundle.depth, 1),
-        "split_layer": _whole(bundle.split_layer, 0) and bundle.split_layer <= bundle.depth,
-        "width": _whole(bundle.width, 1),
-        "patches": _whole(bundle.patches, 1),
-        "prefix_tokens": _whole(bundle.prefix_tokens, 0),
-        "labels": bool(bundle.labels) and all(isinstance(label, str) for label in bundle.labels),
-        "preprocessing.size": _whole(prepared.size, 1),
-        "preprocessing.crop": _real(prepared.crop) and 0 < prepared.crop <= 1,
-        "preprocessing.interpolation": prepared.interpolation in list(RESAMPLING),
-        "preprocessing.mean": len(prepared.mean) == 3 and all(_real(value) for value in prepared.mean),
-        "preprocessing.std": len(prepared.std) == 3 and all(_real(value) and value > 0 for value in prepared.std),
-        "merging.proportional_attention": isinstance(bundle.merging.proportional_attention, bool),
-        "codec.hidden": _whole(codec.hidden, 1),
-        "codec.max_symbols_per_token": _whole(top, 1),
-        "codec.rates": bool(codec.rates) and all(_whole(rate, 1) and rate <= top for rate in codec.rates),
-        "codec.snr_db": len(codec.snr_db) == 2 and all(_real(value) for value in codec.snr_db),
-        "reference.symbols_per_token": not reference
-        or (_whole(reference.symbols_per_token, 1) and reference.symbols_per_token <= top),
-        "files": all(isinstance(value, str) for value in bundle.files.values()),
-    }
-    for name, is_right in checks.items():
-        if not is_right:
-            raise BundleError(f"bundle {bundle.folder.name}: its manifest has an impossible {name}")
-
-
-def _whole(value: object, low: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= low
-
-
-def _real(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    def _language_files(self) -> list[str]:
+        # The library that reads the folder takes whatever lies in it.
+        if self.language is None or Path(self.language.checkpoint).is_absolute():
+            return []
+        inside = self.path(self.language.checkpoint).rglob("*")
+        files = [path for path in inside if path.is_symlink() or not path.is_dir()]
+        return sorted(path.relative_to(self.folder).as_posix() for path in files)
 
 
 def _is_inside(name: str) -> bool:
@@ -249,6 +237,7 @@ def load_bundle(name_or_folder: str | Path) -> Bundle:
         raise BundleError(f"bundle {folder.name} has schema {version}; this version reads {SCHEMA_VERSION}")
     try:
         codec, prepared, reference = content["codec"], content["preprocessing"], content.get("reference")
+        language = content.get("language")
         bundle = Bundle(
             **content
             | {
@@ -258,11 +247,24 @@ def load_bundle(name_or_folder: str | Path) -> Bundle:
                 "codec": Codec(**codec | {k: tuple(codec[k]) for k in ("rates", "snr_db")}),
                 "files": dict(content["files"]),
                 "reference": Reference(**reference) if reference else None,
+                "language": Language(**language) if language else None,
                 "folder": folder,
             }
         )
-        _check_values(bundle)
+        check_values(bundle)
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"bundle {folder.name}: its manifest is incomplete or wrong: {error}") from None
     bundle.verify()
     return bundle
+
+
+def check_tasks(bundles: Sequence[Bundle]) -> None:
+    """Check that bundles can be served side by side: a request names its task and not its bundle.
+
+    Raises:
+        InvalidRequestError: there is none, or two are for one task.
+    """
+    tasks = [bundle.task for bundle in bundles]
+    if not tasks or len(set(tasks)) < len(tasks):
+        given = ", ".join(f"{bundle.name} ({bundle.task})" for bundle in bundles) or "none"
+        raise InvalidRequestError(f"expected one bundle for each task, got {given}")

@@ -68,6 +68,15 @@ class UnknownTaskError(ThinwireError):
     title = "Unknown task"
 
 
+class UnknownFrameError(ThinwireError):
+    """No tokens of that frame are held: it never came, or has expired, or gave way to others."""
+
+    code = "unknown_frame"
+    http_status = 404
+    grpc_status = "NOT_FOUND"
+    title = "Unknown frame"
+
+
 class BudgetError(ThinwireError):
     """No policy meets the budget, or it is under the cost of one token."""
 

@@ -16,6 +16,8 @@ MAX_SYMBOLS_PER_TOKEN = 256
 POWER_TOLERANCE = 1e-3
 # 128 bits in lower-case hexadecimal.
 REQUEST_ID_PATTERN = "^[0-9a-f]{32}$"
+# What `frame_id` gives.
+FRAME_ID_PATTERN = "^[0-9a-f]{32}(-[1-9][0-9]{0,9})?$"
 _REQUEST_ID = re.compile(REQUEST_ID_PATTERN)
 _LINK_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
@@ -120,3 +122,8 @@ def check_power(symbols: NDArray[np.complex64]) -> None:
 def frame_key(frame: link_pb2.Frame) -> tuple[str, str, int]:
     """What names a frame: link, request and sequence number."""
     return frame.link_id, frame.request_id, frame.sequence_number
+
+
+def frame_id(request_id: str, sequence_number: int) -> str:
+    """The name by which REST tells of a frame; the first of a request has that of the request."""
+    return f"{request_id}-{sequence_number}" if sequence_number else request_id

@@ -172,16 +172,27 @@ class EdgeMetrics:
 class CloudMetrics:
     """What one cloud service counts. What is split is a "frame", what the plain model runs on is an "image".
 
+    For the task "vqa", the model reads in frames and images, and answers each "question" in a run of its own.
+
     Attributes:
         registry: what ``/metrics`` shows.
-        requests: plain images by outcome.
+        requests: REST requests by outcome: plain images, and questions about frames.
         frames: frames by outcome, repeated ones included.
+        questions: questions by outcome, wherever they came from.
     """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.requests = Outcomes("thinwire_requests", "Images by outcome", "cloud", self.registry)
+        self.requests = Outcomes(
+            "thinwire_requests", "REST requests by outcome: images, questions about frames", "cloud", self.registry
+        )
         self.frames = Outcomes("thinwire_frames", "Frames by outcome, repeated ones included", "cloud", self.registry)
+        self.questions = Outcomes("thinwire_questions", "Questions by outcome", "cloud", self.registry)
+        self._answers = Histogram(
+            "thinwire_answer_tokens", "Tokens of an answer, its end included", buckets=_TOKENS, registry=self.registry
+        )
+        self._held = Gauge("thinwire_held_frames", "Frames that can be asked about", registry=self.registry)
+        self._held_bytes = Gauge("thinwire_held_bytes", "Memory of what is kept of them", registry=self.registry)
         self._batches = Histogram(
             "thinwire_batch_size", "Items in one run of the model", ["kind"], buckets=_BATCH, registry=self.registry
         )
@@ -198,12 +209,11 @@ class CloudMetrics:
         self._stages = _Stages("cloud", ("receive", "cloud", "plain"), self.registry)
 
     def batches(self, kind: str) -> Callable[[float], None]:
-        """What takes in the size of a batch of "frame" or "image"."""
+        """What takes in the size of a batch of "frame", "image" or "question"."""
         return self._batches.labels(kind).observe
 
     def passages(self, kind: str) -> Callable[[float, float], None]:
-        """What takes in how long a "frame" or an "image" waited for the model and was in it, in seconds."""
-
+        """What takes in how long one of these waited for the model and was in it, in seconds."""
         waits, runs = self._waits.labels(kind), self._runs.labels(kind)
 
         def observe(queue_s: float, model_s: float) -> None:
@@ -213,8 +223,17 @@ class CloudMetrics:
         return observe
 
     def watch_queue(self, kind: str, length: Callable[[], int]) -> None:
-        """Show the length of the queue of "frame" or "image", asked for at each scrape."""
+        """Show the length of the queue of "frame", "image" or "question", asked for at each scrape."""
         self._queue.labels(kind).set_function(length)
+
+    def watch_held(self, frames: Callable[[], int], nbytes: Callable[[], int]) -> None:
+        """Show how many frames can be asked about, and the memory that they take, asked for at each scrape."""
+        self._held.set_function(frames)
+        self._held_bytes.set_function(nbytes)
+
+    def observe_answer(self, tokens: int) -> None:
+        """Take in how many tokens an answer has."""
+        self._answers.observe(tokens)
 
     def receiving(self) -> AbstractContextManager[None]:
         """Take in the time of the block that checks and equalises a frame: the stage "receive"."""

@@ -14,7 +14,8 @@ CANCELLED = "cancelled"
 
 def outcome_of(error: BaseException) -> str:
     """The word: "cancelled", or the code of an error; what is none of `thinwire.errors` is "internal"."""
-    if isinstance(error, asyncio.CancelledError) or _is_disconnect(error):
+    # A stream that its reader leaves ends with a GeneratorExit.
+    if isinstance(error, asyncio.CancelledError | GeneratorExit) or _is_disconnect(error):
         return CANCELLED
     if isinstance(error, grpc.aio.AioRpcError):
         error = from_rpc_error(error)

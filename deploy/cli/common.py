@@ -15,6 +15,13 @@ def add_bundle(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_bundles(parser: argparse.ArgumentParser) -> None:
+    """``--bundle``, for processes that serve several."""
+    parser.add_argument(
+        "--bundle", nargs="+", default=[DEFAULT_BUNDLE], help="as many as there are tasks to serve (default: cifar10)"
+    )
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """``--json``."""
     parser.add_argument("--json", action="store_true", help="print JSON")

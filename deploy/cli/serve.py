@@ -3,14 +3,19 @@
 import argparse
 import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from deploy.cli.common import add_bundle, finite, positive, positive_int
+from deploy.cli.common import add_bundle, add_bundles, finite, positive, positive_int
+
+if TYPE_CHECKING:
+    from cloud.answerer import Answerer, Classifier
+    from thinwire.bundle import Bundle
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the three commands."""
     edge = _serve(commands, "edge", "the device: REST gateway and engine")
-    add_bundle(edge)
+    add_bundles(edge)
     edge.add_argument("--link", default="127.0.0.1:50061", metavar="HOST:PORT", help="the channel, or the cloud itself")
     edge.add_argument("--link-id", default="edge", help="this device's name on the link (default: %(default)s)")
     edge.add_argument("--host", default="127.0.0.1", help="of REST (default: %(default)s)")
@@ -59,7 +64,31 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     cloud.add_argument("--host", default="127.0.0.1", help="of REST (default: %(default)s)")
     cloud.add_argument("--port", type=int, default=8000, help="of REST (default: %(default)s)")
     cloud.add_argument("--threads", type=positive_int, default=1, help="of torch (default: %(default)s)")
+    _add_language(cloud)
     cloud.set_defaults(run=_cloud)
+
+
+def _add_language(cloud: argparse.ArgumentParser) -> None:
+    group = cloud.add_argument_group("questions", "for bundles of the task vqa")
+    group.add_argument(
+        "--dtype",
+        default="auto",
+        choices=("auto", "float32", "float16", "bfloat16"),
+        help="of the language model's weights (default: the checkpoint's own)",
+    )
+    group.add_argument(
+        "--device", default="cpu", metavar="DEVICE", help="cpu, cuda, cuda:1, or auto over all of them (default: cpu)"
+    )
+    group.add_argument("--bits", type=int, choices=(4, 8), help="quantise the weights")
+    group.add_argument(
+        "--held-frames", type=positive_int, default=256, metavar="N", help="kept for more questions (default: 256)"
+    )
+    group.add_argument(
+        "--held-seconds", type=positive, default=600.0, metavar="S", help="how long they are kept (default: 600)"
+    )
+    group.add_argument(
+        "--held-mib", type=positive_int, default=1024, metavar="MIB", help="most memory that they take (default: 1024)"
+    )
 
 
 def _serve(
@@ -76,11 +105,12 @@ def _actions(
 
 def _edge(options: argparse.Namespace) -> None:
     from thinwire import logs, tracing
-    from thinwire.bundle import load_bundle
+    from thinwire.bundle import check_tasks, load_bundle
 
     logs.configure("edge")
     # First, so that what is wrong with the bundle is told before torch takes its seconds to load.
-    bundle = load_bundle(options.bundle)
+    bundles = [load_bundle(name) for name in options.bundle]
+    check_tasks(bundles)
     import torch
 
     from edge.server import Settings, serve
@@ -98,7 +128,7 @@ def _edge(options: argparse.Namespace) -> None:
         grpc_address=options.grpc,
     )
     with tracing.exporting("edge"):
-        asyncio.run(serve(bundle, TorchEngine.load(bundle), settings))
+        asyncio.run(serve([(bundle, TorchEngine.load(bundle)) for bundle in bundles], settings))
 
 
 def _channel(options: argparse.Namespace) -> None:
@@ -151,9 +181,27 @@ def _cloud(options: argparse.Namespace) -> None:
     import torch
 
     from cloud.server import Settings, serve
-    from cloud.torch_classifier import TorchClassifier
 
     torch.set_num_threads(options.threads)
-    settings = Settings(grpc_address=options.grpc, rest_host=options.host, rest_port=options.port)
+    settings = Settings(
+        grpc_address=options.grpc,
+        rest_host=options.host,
+        rest_port=options.port,
+        held_frames=options.held_frames,
+        held_s=options.held_seconds,
+        held_bytes=options.held_mib * 2**20,
+    )
     with tracing.exporting("cloud"):
-        asyncio.run(serve(bundle, TorchClassifier.load(bundle), settings))
+        asyncio.run(serve(bundle, _cloud_model(bundle, options), settings))
+
+
+def _cloud_model(bundle: "Bundle", options: argparse.Namespace) -> "Classifier | Answerer":
+    if bundle.task == "vqa":
+        # Only here: transformers take their seconds, too.
+        from cloud.language.load import Placement
+        from cloud.torch_answerer import TorchAnswerer
+
+        return TorchAnswerer.load(bundle, Placement(options.dtype, options.device, options.bits))
+    from cloud.torch_classifier import TorchClassifier
+
+    return TorchClassifier.load(bundle)

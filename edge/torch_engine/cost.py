@@ -3,41 +3,39 @@
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from edge.torch_engine.encoder import JsccEncoder
 from thinwire.bundle import Merging
-from thinwire.nn.backbone import VisionTransformer
-from thinwire.nn.macs import attention_products, count_macs
+from thinwire.nn.macs import attention_products
+from thinwire.nn.towers.interface import Tower
 
 
 class EdgeCost:
-    """Counts embedding, blocks, merging itself and the JSCC encoder (what `thinwire.nn.macs` counts of each).
+    """Counts embedding, layers, merging itself and the JSCC encoder (what `thinwire.nn.macs` counts of each).
 
     Args:
-        model: the backbone; its blocks before ``split_layer`` run on the device.
-        split_layer: number of blocks on the device.
+        tower: its layers before ``split_layer`` run on the device.
+        split_layer: number of layers on the device.
         merging: how layers merge.
         encoder: the JSCC encoder, or None to leave it out.
+        sent_prefix: class and register tokens that are encoded; by default all that run.
     """
 
     def __init__(
-        self, model: VisionTransformer, split_layer: int, merging: Merging, encoder: JsccEncoder | None
+        self,
+        tower: Tower,
+        split_layer: int,
+        merging: Merging,
+        encoder: JsccEncoder | None,
+        sent_prefix: int | None = None,
     ) -> None:
-        size = model.patch_embed.grid_size[0] * model.patch_embed.patch_size[0]
-        device = next(model.parameters()).device
-        image = torch.zeros(1, model.in_chans, size, size, device=device)
-        token = torch.zeros(1, 1, model.embed_dim, device=device)
-        self._embedding = count_macs(model.patch_embed, image)
-        self._blocks = model.blocks[:split_layer]
-        # One token's worth of matrix products; the products between tokens come on top.
-        self._attention = [count_macs(block.attn, token) - attention_products(1, block.attn.attn_dim)
-                           for block in self._blocks]  # fmt: skip
-        self._mlp = [count_macs(block.mlp, token) for block in self._blocks]
+        self._embedding = tower.embedding_macs()
+        self._layers = [tower.layer_macs(layer) for layer in range(split_layer)]
         self._merging = merging
-        self._width = model.embed_dim
-        self._prefix = model.num_prefix_tokens
+        self._width = tower.width
+        self._prefix = tower.prefix_tokens
+        self._sent_prefix = tower.prefix_tokens if sent_prefix is None else sent_prefix
         self._encoder = 0 if encoder is None else encoder.macs_per_token()
 
     def _matching(self, counts: NDArray[np.int64], metric_width: int) -> NDArray[np.int64]:
@@ -58,14 +56,14 @@ class EdgeCost:
             ``batch`` 10^9 MACs.
         """
         total = np.full(len(counts), self._embedding, dtype=np.float64)
-        for layer, block in enumerate(self._blocks):
+        for layer, macs in enumerate(self._layers):
             entering = counts[:, layer] + self._prefix
             leaving = counts[:, layer + 1] + self._prefix
             through_mlp = leaving if self._merging.place == "attention" else entering
-            total += entering * self._attention[layer] + attention_products(entering, block.attn.attn_dim)
-            total += through_mlp * self._mlp[layer]
+            total += entering * macs.attention + attention_products(entering, macs.attention_width)
+            total += through_mlp * macs.mlp
             if merged[layer]:
-                width = block.attn.head_dim if self._merging.metric == "key_mean" else block.attn.attn_dim
+                width = macs.head_dim if self._merging.metric == "key_mean" else macs.attention_width
                 total += self._matching(counts[:, layer], width)
         # Rounds of the cap; they merge down to one patch, which may then be dropped.
         left, least = counts[:, -1].copy(), np.maximum(final, 1)
@@ -73,5 +71,5 @@ class EdgeCost:
             capped = left > least
             total += np.where(capped, self._matching(left, self._width), 0)
             left = np.where(capped, np.maximum(least, (left + 1) // 2), left)
-        total += (final + self._prefix) * self._encoder
+        total += (final + self._sent_prefix) * self._encoder
         return total / 1e9

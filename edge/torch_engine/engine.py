@@ -18,8 +18,8 @@ from policies.policy import Policy
 from thinwire.bundle import Bundle
 from thinwire.errors import BudgetError, InvalidRequestError
 from thinwire.images import normalise
-from thinwire.nn.backbone import VisionTransformer
-from thinwire.nn.weights import load_backbone, load_part
+from thinwire.nn.towers.interface import Tower
+from thinwire.nn.weights import load_part, load_tower
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Transformed:
     """A batch after the device's blocks.
 
     Attributes:
-        tokens: what leaves the last block on the device.
+        tokens: what leaves the last block on the device, without the class tokens that the head discards.
         counts: ``batch x (layers + 1)`` patch tokens that enter the first block and leave each.
         merged: for each layer, whether it matched at all.
     """
@@ -42,16 +42,18 @@ class TorchEngine:
 
     Args:
         bundle: says how.
-        model: the backbone; its blocks from the split on and its head are not used.
+        tower: the vision tower; its blocks from the split on are not used.
         encoder: the JSCC encoder.
     """
 
-    def __init__(self, bundle: Bundle, model: VisionTransformer, encoder: JsccEncoder) -> None:
+    def __init__(self, bundle: Bundle, tower: Tower, encoder: JsccEncoder) -> None:
+        # Before anything runs: batch normalisation in training mode would learn from what the cost is counted on.
+        tower.module.eval()
         self.bundle = bundle
-        self.model = model.eval()
+        self.tower = tower
         self.encoder = encoder.eval()
-        self.cost = EdgeCost(model, bundle.split_layer, bundle.merging, encoder)
-        self._device = next(model.parameters()).device
+        self.cost = EdgeCost(tower, bundle.split_layer, bundle.merging, encoder, bundle.prefix_tokens)
+        self._device = next(tower.module.parameters()).device
 
     @classmethod
     def load(cls, bundle: Bundle) -> "TorchEngine":
@@ -64,20 +66,23 @@ class TorchEngine:
         encoder = load_part(
             bundle, "encoder", lambda: JsccEncoder(bundle.width, codec.hidden, codec.max_symbols_per_token)
         )
-        return cls(bundle, load_backbone(bundle), encoder)
+        return cls(bundle, load_tower(bundle), encoder)
 
     @torch.inference_mode()
     def embed(self, pixels: NDArray[np.uint8]) -> Tokens:
         """The tokens of ``batch x size x size x 3`` pixels that enter the first block."""
-        return embed(self.model, torch.from_numpy(normalise(pixels, self.bundle.preprocessing)).to(self._device))
+        return embed(self.tower, torch.from_numpy(normalise(pixels, self.bundle.preprocessing)).to(self._device))
 
     @torch.inference_mode()
     def run(
         self, tokens: Tokens, rules: Sequence[Rule | None], first: int = 0, margin_of: Sequence[float] | None = None
     ) -> tuple[Tokens, Tensor]:
         """Run blocks from the ``first`` on, as many as there are rules; see `run_layers`."""
-        blocks = list(self.model.blocks[first : first + len(rules)])
-        return run_layers(blocks, tokens, rules, self.bundle.merging, margin_of)
+        return run_layers(self.tower, tokens, rules, self.bundle.merging, margin_of, first)
+
+    def to_send(self, tokens: Tokens) -> Tokens:
+        """What leaves the last block, less the class tokens that ran and that the head discards."""
+        return tokens.with_prefix(self.bundle.prefix_tokens)
 
     def transform(
         self,
@@ -98,7 +103,7 @@ class TorchEngine:
         if len(rules) != self.bundle.split_layer:
             raise ValueError(f"expected {self.bundle.split_layer} rules, got {len(rules)}")
         tokens, counts = self.run(self.embed(pixels), rules, margin_of=margin_of)
-        return Transformed(tokens, counts, tuple(rule is not None for rule in rules))
+        return Transformed(self.to_send(tokens), counts, tuple(rule is not None for rule in rules))
 
     @torch.inference_mode()
     def transmit(
@@ -157,10 +162,11 @@ class TorchEngine:
 
     @property
     def least_tokens(self) -> int:
-        """The fewest tokens that can be sent, class and register tokens included."""
+        """The fewest tokens that can be sent, class and register tokens that are sent included."""
         prefix = self.bundle.prefix_tokens
-        # A head that reads the class token can do with that alone.
-        return prefix if prefix and self.model.global_pool == "token" else prefix + 1
+        # A classifier that reads the class token, which is always timm's, can do with that alone.
+        reads_it = self.bundle.task == "classify" and getattr(self.tower.module, "global_pool", None) == "token"
+        return prefix if prefix and reads_it else prefix + 1
 
     def _merge_down_to(self, tokens: Tokens, limit: int) -> Tokens:
         prefix = tokens.prefix.shape[1]

@@ -97,6 +97,10 @@ class Tokens:
             origin=torch.full_like(self.origin, -1 - self.prefix.shape[1]),
         )
 
+    def with_prefix(self, tokens: int) -> "Tokens":
+        """Only the first so many of the prefix tokens."""
+        return replace(self, prefix=self.prefix[:, :tokens])
+
     def padding_mask(self) -> Tensor | None:
         """``batch x (P + N)`` bool, false for padding, or None where nothing is padded."""
         valid = self.valid

@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cloud.batcher import Batcher
-from cloud.deduplication import Deduplicator
+from cloud.classification import Classification
 from cloud.servicer import SemanticLinkServicer
+from cloud.task import Batching
 from thinwire import rpc
 from thinwire.bundle import Bundle, Codec, Merging
 from thinwire.frames import pack_symbols
 from thinwire.images import Preprocessing
+from thinwire.metrics import CloudMetrics
 from thinwire.v1 import link_pb2, link_pb2_grpc
 
 POISON = 99.0
@@ -130,18 +131,22 @@ MAX_QUEUE = 4
 
 
 @pytest.fixture
-async def batcher(classifier):
-    batcher = Batcher(lambda frames: list(classifier.classify_frames(frames)), 8, 0.0, MAX_QUEUE)
-    yield batcher
+async def task(bundle, classifier):
+    task = Classification(bundle, classifier, Batching(8, 0.0, MAX_QUEUE, CloudMetrics()))
+    yield task
     classifier.gate.set()
-    await batcher.close()
+    await task.close()
 
 
 @pytest.fixture
-async def stub(bundle, batcher):
+def batcher(task):
+    return task.frames
+
+
+@pytest.fixture
+async def stub(bundle, task):
     server = rpc.Server([])
-    servicer = SemanticLinkServicer(bundle, batcher, Deduplicator(100, 60.0))
-    link_pb2_grpc.add_SemanticLinkServicer_to_server(servicer, server.grpc_server)
+    link_pb2_grpc.add_SemanticLinkServicer_to_server(SemanticLinkServicer(bundle, task), server.grpc_server)
     port = await server.start("127.0.0.1:0")
     async with rpc.open_channel(f"127.0.0.1:{port}") as channel:
         yield link_pb2_grpc.SemanticLinkStub(channel)

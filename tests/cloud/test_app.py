@@ -51,7 +51,7 @@ def model(served):
 
 @pytest.fixture
 def waiting(served):
-    return lambda: len(served[2]._images._waiting)
+    return lambda: served[2].task.images.waiting()
 
 
 def check_problem(response, status, code):

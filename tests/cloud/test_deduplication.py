@@ -3,9 +3,14 @@ import asyncio
 import pytest
 
 from cloud.deduplication import Deduplicator
+from cloud.held_frames import HeldFrames
 from thinwire.errors import InvalidFrameError
 
 KEY = ("link", "0" * 32, 0)
+
+
+def remembering(frames, seconds):
+    return Deduplicator(HeldFrames(frames, seconds, 0, lambda result: 0))
 
 
 class Work:
@@ -35,7 +40,7 @@ async def settle():
 
 
 async def test_concurrent_repetitions_share_the_work():
-    frames, work = Deduplicator(10, 60.0), Work()
+    frames, work = remembering(10, 60.0), Work()
     callers = [asyncio.create_task(frames.share(KEY, b"a", work)) for _ in range(3)]
     await settle()
     work.gate.set()
@@ -44,21 +49,21 @@ async def test_concurrent_repetitions_share_the_work():
 
 
 async def test_a_later_repetition_gets_the_stored_result():
-    frames, work = Deduplicator(10, 60.0), Work()
+    frames, work = remembering(10, 60.0), Work()
     work.gate.set()
     assert [await frames.share(KEY, b"a", work) for _ in range(3)] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("other", [("link", "0" * 32, 1), ("other", "0" * 32, 0), ("link", "1" * 32, 0)])
 async def test_every_part_of_the_name_counts(other):
-    frames, work = Deduplicator(10, 60.0), Work()
+    frames, work = remembering(10, 60.0), Work()
     work.gate.set()
     assert await frames.share(KEY, b"a", work) == 1
     assert await frames.share(other, b"a", work) == 2
 
 
 async def test_another_content_under_the_same_name_is_refused():
-    frames, work = Deduplicator(10, 60.0), Work()
+    frames, work = remembering(10, 60.0), Work()
     first = asyncio.create_task(frames.share(KEY, b"a", work))
     await settle()
     with pytest.raises(InvalidFrameError, match="another frame"):
@@ -71,7 +76,7 @@ async def test_another_content_under_the_same_name_is_refused():
 
 
 async def test_a_failure_reaches_all_that_wait_and_is_not_remembered(caplog):
-    frames, work = Deduplicator(10, 60.0), Work(ValueError("no"))
+    frames, work = remembering(10, 60.0), Work(ValueError("no"))
     callers = [asyncio.create_task(frames.share(KEY, b"a", work)) for _ in range(2)]
     await settle()
     work.gate.set()
@@ -83,7 +88,7 @@ async def test_a_failure_reaches_all_that_wait_and_is_not_remembered(caplog):
 
 
 async def test_a_cancelled_caller_leaves_the_work_to_the_others():
-    frames, work = Deduplicator(10, 60.0), Work()
+    frames, work = remembering(10, 60.0), Work()
     first, second = (asyncio.create_task(frames.share(KEY, b"a", work)) for _ in range(2))
     await settle()
     first.cancel()
@@ -95,7 +100,7 @@ async def test_a_cancelled_caller_leaves_the_work_to_the_others():
 
 
 async def test_the_last_caller_takes_the_work_along():
-    frames, work = Deduplicator(10, 60.0), Work()
+    frames, work = remembering(10, 60.0), Work()
     callers = [asyncio.create_task(frames.share(KEY, b"a", work)) for _ in range(2)]
     await settle()
     for caller in callers:
@@ -107,7 +112,7 @@ async def test_the_last_caller_takes_the_work_along():
 
 
 async def test_a_repetition_does_not_join_work_that_is_being_cancelled():
-    frames, work = Deduplicator(10, 60.0), Work()
+    frames, work = remembering(10, 60.0), Work()
     first = asyncio.create_task(frames.share(KEY, b"a", work))
     await settle()
     first.cancel()
@@ -121,7 +126,7 @@ async def test_a_repetition_does_not_join_work_that_is_being_cancelled():
 
 
 async def test_results_are_forgotten_in_time():
-    frames, work = Deduplicator(10, 0.02), Work()
+    frames, work = remembering(10, 0.02), Work()
     work.gate.set()
     assert await frames.share(KEY, b"a", work) == 1
     await asyncio.sleep(0.03)
@@ -129,7 +134,7 @@ async def test_results_are_forgotten_in_time():
 
 
 async def test_the_oldest_result_gives_way():
-    frames, work = Deduplicator(2, 60.0), Work()
+    frames, work = remembering(2, 60.0), Work()
     work.gate.set()
     keys = [("link", "0" * 32, number) for number in range(3)]
     assert [await frames.share(key, b"a", work) for key in keys] == [1, 2, 3]

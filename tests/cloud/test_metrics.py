@@ -7,14 +7,14 @@ import weakref
 
 import grpc
 import httpx
-import numpy as np
 import pytest
 from PIL import Image
 
 from cloud.app import create_app
-from cloud.batcher import Batcher
+from cloud.classification import Classification
 from cloud.server import CloudServer, Settings
-from tests.cloud.conftest import POISON
+from cloud.task import Batching
+from tests.cloud.conftest import POISON, FakeClassifier
 from tests.exposition import outcomes, samples
 from thinwire.metrics import CloudMetrics
 from thinwire.rpc import open_channel
@@ -138,13 +138,12 @@ async def test_two_servers_in_one_process_are_separate(bundle, classifier, make_
 async def test_the_registry_goes_with_its_application(bundle):
     async def use():
         metrics = CloudMetrics()
-        images = Batcher(lambda items: np.zeros((len(items), 7)), 8, 0.0, 8, on_batch=metrics.batches("image"))
-        metrics.watch_queue("image", images.waiting)
-        app = create_app(bundle, images, lambda: True, metrics)
+        task = Classification(bundle, FakeClassifier(), Batching(8, 0.0, 8, metrics))
+        app = create_app(bundle, task, lambda: True, metrics)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://cloud") as client:
             assert (await client.post("/v1/classify", json=body())).status_code == 200
             await scrape(client)
-        await images.close()
+        await task.close()
         return weakref.ref(metrics.registry)
 
     registry = await use()

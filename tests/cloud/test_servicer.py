@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
-from cloud.deduplication import Deduplicator
-from cloud.servicer import SemanticLinkServicer, equalise, rank_labels
+from cloud.classification import rank_labels
+from cloud.servicer import SemanticLinkServicer, equalise
 from tests.cloud.conftest import MAX_QUEUE, POISON
 from thinwire import rpc
 from thinwire.errors import InvalidFrameError
@@ -85,6 +85,7 @@ REFUSED = {
     "tokens": ({"tokens": 18}, "INVALID_ARGUMENT", "invalid_frame"),
     "side information": ({"side_information": b"1", "side_information_bits": 8}, "INVALID_ARGUMENT", "invalid_frame"),
     "question": ({"question": "what?"}, "INVALID_ARGUMENT", "invalid_request"),
+    "generation": ({"generation": link_pb2.Generation()}, "INVALID_ARGUMENT", "invalid_request"),
     "gain": (reception(gain_imag=math.nan), "INVALID_ARGUMENT", "invalid_frame"),
     "infinite noise": (reception(noise_variance=math.inf), "INVALID_ARGUMENT", "invalid_frame"),
     "no noise": (reception(noise_variance=math.nan), "INVALID_ARGUMENT", "invalid_frame"),
@@ -144,7 +145,7 @@ async def test_an_answer_that_is_not_finite_is_no_answer(stub, classifier, make_
     assert rpc.from_rpc_error(raised.value).code == "invalid_frame"
 
 
-async def test_a_full_queue_is_unavailable(bundle, batcher, classifier, make_frame, until):
+async def test_a_full_queue_is_unavailable(bundle, task, batcher, classifier, make_frame, until):
     # Without the channel factory's retries, which would hide the refusal.
     classifier.gate.clear()
     frame = make_frame()
@@ -154,7 +155,7 @@ async def test_a_full_queue_is_unavailable(bundle, batcher, classifier, make_fra
     waiting = [asyncio.create_task(batcher.submit(tokens)) for _ in range(MAX_QUEUE)]
     await asyncio.sleep(0)
     server = rpc.Server([])
-    link = SemanticLinkServicer(bundle, batcher, Deduplicator(100, 60.0))
+    link = SemanticLinkServicer(bundle, task)
     link_pb2_grpc.add_SemanticLinkServicer_to_server(link, server.grpc_server)
     port = await server.start("127.0.0.1:0")
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", [("grpc.enable_retries", 0)]) as channel:

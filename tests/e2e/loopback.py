@@ -16,6 +16,7 @@ from cloud.server import CloudServer
 from cloud.server import Settings as CloudSettings
 from cloud.servicer import SemanticLinkServicer
 from cloud.torch_classifier import TorchClassifier
+from edge.device import Device
 from edge.engine import Encoded
 from edge.link_client import LinkClient
 from edge.service import EdgeService
@@ -65,7 +66,7 @@ async def loopback(bundle: Bundle, link_id: str, profile: Profile) -> AsyncItera
     client = LinkClient(f"127.0.0.1:{await channel.start()}")
     engine = RecordingEngine(TorchEngine.load(bundle))
     front_file = FrontFile(bundle.path(FRONT), bundle.digest)
-    service = EdgeService(bundle, engine, front_file, client, link_id, profile.snr_db)
+    service = EdgeService(bundle, engine, front_file, Device(client, link_id, profile.snr_db))
     delivered: list[link_pb2.Frame] = []
     answer = SemanticLinkServicer._answer
 
@@ -77,7 +78,7 @@ async def loopback(bundle: Bundle, link_id: str, profile: Profile) -> AsyncItera
         with mock.patch.object(SemanticLinkServicer, "_answer", record):
             yield Loopback(service, engine, delivered)
     finally:
-        service.close()
+        service.device.close()
         await client.close()
         await channel.stop()
         await cloud.stop()
@@ -100,7 +101,7 @@ def write_tiny_bundle(folder: Path) -> Bundle:
     options = {"class_token": False, "global_pool": "avg"}
     engine, classifier = make_engine(**options), make_classifier(**options)
     folder.mkdir(parents=True, exist_ok=True)
-    parts = {"backbone": engine.model, "encoder": engine.encoder, "decoder": classifier.decoder}
+    parts = {"backbone": engine.tower.module, "encoder": engine.encoder, "decoder": classifier.decoder}
     bundle = replace(make_bundle(folder=folder, **options), files=write_weights(parts, folder))
     generator = np.random.default_rng(0)
     names = tuple(f"tiny/{index}" for index in range(40))

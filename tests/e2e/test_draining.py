@@ -11,6 +11,7 @@ import pytest
 
 from deploy.testbed import HOST, STOP_TIMEOUT_S, LocalTestbed
 from edge.answer import Answer
+from edge.device import Device
 from edge.link_client import LinkClient
 from edge.service import EdgeService
 from edge.torch_engine.engine import TorchEngine
@@ -69,7 +70,7 @@ async def test_the_cloud_drains(slow_testbed, tiny_bundle):
     ports = slow_testbed.ports
     link = LinkClient(f"{HOST}:{ports.cloud_grpc}")
     front_file = FrontFile(tiny_bundle.path(FRONT), tiny_bundle.digest)
-    service = EdgeService(tiny_bundle, TorchEngine.load(tiny_bundle), front_file, link, "drain", 10.0)
+    service = EdgeService(tiny_bundle, TorchEngine.load(tiny_bundle), front_file, Device(link, "drain", 10.0))
     told = asyncio.Event()
 
     async def images():
@@ -99,7 +100,7 @@ async def test_the_cloud_drains(slow_testbed, tiny_bundle):
     assert await asyncio.to_thread(_ended, slow_testbed, "cloud") == 0
     (error,) = [item async for item in service.classify_stream(_one(), Parameters(timeout_ms=2000))]
     assert isinstance(error, DeadlineError | UnavailableError)
-    service.close()
+    service.device.close()
     await newcomer.close()
     await link.close()
 

@@ -7,6 +7,7 @@ import signal
 from benchmarks.budgets import png
 from deploy.testbed import HOST, LocalTestbed, Ports
 from edge.answer import Answer
+from edge.device import Device
 from edge.link_client import LinkClient
 from edge.service import EdgeService
 from edge.torch_engine.engine import TorchEngine
@@ -24,7 +25,7 @@ async def test_a_stream_outlives_a_proxy_that_is_killed_and_started_again(tiny_b
     with LocalTestbed(str(tiny_bundle.folder), ports, log_folder=tmp_path, processes=("cloud", "channel")) as testbed:
         client = LinkClient(f"{HOST}:{ports.channel_grpc}")
         front_file = FrontFile(tiny_bundle.path(FRONT), tiny_bundle.digest)
-        service = EdgeService(tiny_bundle, TorchEngine.load(tiny_bundle), front_file, client, "stream", 10.0)
+        service = EdgeService(tiny_bundle, TorchEngine.load(tiny_bundle), front_file, Device(client, "stream", 10.0))
         while not await client.is_healthy(1.0):
             await asyncio.sleep(0.1)
 
@@ -40,7 +41,7 @@ async def test_a_stream_outlives_a_proxy_that_is_killed_and_started_again(tiny_b
                 os.kill(process.pid, signal.SIGKILL)
                 process.wait()
                 asyncio.get_running_loop().call_later(1.0, testbed.start, "channel")
-        service.close()
+        service.device.close()
         await client.close()
     assert [type(answer) for answer in answers] == [Answer] * FRAMES
     # In the order of the images, each once.

@@ -15,6 +15,7 @@ from channel.trace import Trace
 from deploy.cli.main import main
 from deploy.testbed import HOST, LocalTestbed, Ports
 from edge.answer import Answer
+from edge.device import Device
 from edge.link_client import LinkClient
 from edge.service import EdgeService
 from edge.torch_engine.engine import TorchEngine
@@ -107,7 +108,7 @@ async def test_a_stream_follows_a_recorded_fade(bundle, tmp_path):
             while not await client.is_healthy(1.0):
                 await asyncio.sleep(0.1)
             front_file = FrontFile(bundle.path(FRONT), bundle.digest)
-            service = EdgeService(bundle, TorchEngine.load(bundle), front_file, client, "fade", 10.0)
+            service = EdgeService(bundle, TorchEngine.load(bundle), front_file, Device(client, "fade", 10.0))
 
             async def images():
                 # Once around the trace.
@@ -117,7 +118,7 @@ async def test_a_stream_follows_a_recorded_fade(bundle, tmp_path):
                     await asyncio.sleep(0.05)
 
             answers = [answer async for answer in service.classify_stream(images(), Parameters())]
-            service.close()
+            service.device.close()
             await client.close()
     finally:
         logger.removeHandler(handler)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edge.device import Device
 from edge.link_client import LinkClient
 from edge.service import EdgeService
 from policies.front import Front
@@ -112,16 +113,18 @@ async def client(cloud: FakeCloud) -> AsyncIterator[LinkClient]:
 
 @pytest.fixture
 def service(bundle: Bundle, engine: FakeEngine, front_file: FrontFile, client: LinkClient) -> Iterator[EdgeService]:
-    service = EdgeService(bundle, engine, front_file, client, "camera", nominal_snr_db=10.0)
+    service = EdgeService(bundle, engine, front_file, Device(client, "camera", nominal_snr_db=10.0))
     yield service
     engine.open.set()
-    service.close()
+    service.device.close()
 
 
 @pytest.fixture
 def bare_service(bundle: Bundle, engine: FakeEngine, front_file: FrontFile, client: LinkClient) -> EdgeService:
     """Of a bundle whose reference was not measured."""
-    return EdgeService(replace(bundle, reference=None), engine, front_file, client, "camera", nominal_snr_db=10.0)
+    return EdgeService(
+        replace(bundle, reference=None), engine, front_file, Device(client, "camera", nominal_snr_db=10.0)
+    )
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ FRONT_BODY = {"model": "awgn", "snr_db": 10.0}
 
 @pytest.fixture
 async def http(service: EdgeService) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(create_app(service))
+    transport = httpx.ASGITransport(create_app(service.device, [service]))
     async with httpx.AsyncClient(transport=transport, base_url="http://edge") as http:
         yield http
 
@@ -261,7 +261,7 @@ async def test_readiness_asks_the_link_once_for_many(
         await asyncio.sleep(0.05)
         return True
 
-    monkeypatch.setattr(service.client, "is_healthy", is_healthy)
+    monkeypatch.setattr(service.device.client, "is_healthy", is_healthy)
     responses = await asyncio.gather(*(http.get("/health/ready") for _ in range(5)))
     assert [response.status_code for response in responses] == [200] * 5
     assert asked == 1

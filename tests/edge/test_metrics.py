@@ -12,6 +12,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from edge.app import create_app
+from edge.device import Device
 from edge.link_client import LinkClient
 from edge.service import EdgeService
 from policies.fronts import FrontFile
@@ -25,7 +26,9 @@ REQUESTS = "thinwire_requests_total"
 
 
 def open_app(service: EdgeService) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(create_app(service)), base_url="http://edge")
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(create_app(service.device, [service])), base_url="http://edge"
+    )
 
 
 @pytest.fixture
@@ -41,7 +44,7 @@ async def scrape(http: httpx.AsyncClient) -> str:
 
 
 def show(service: EdgeService) -> str:
-    return generate_latest(service.metrics.registry).decode()
+    return generate_latest(service.device.metrics.registry).decode()
 
 
 def body(image: bytes, **parameters: Any) -> dict[str, Any]:
@@ -145,7 +148,7 @@ async def test_an_upload_that_is_cut_short_is_cancelled(service: EdgeService) ->
         "query_string": b"",
         "headers": [(b"content-type", b"image/png")],
     }
-    await create_app(service)(scope, receive, send)
+    await create_app(service.device, [service])(scope, receive, send)
     assert statuses[0] == 499
     assert outcomes(show(service), REQUESTS) == {"cancelled": 1}
 
@@ -169,20 +172,20 @@ async def test_two_services_in_one_process_are_separate(
         await other.post("/v1/classify", json=body(picture(), policy="none"))
         assert outcomes(await scrape(http), REQUESTS) == {"ok": 1}
         assert outcomes(await scrape(other), REQUESTS) == {"invalid_bundle": 1}
-    bare_service.close()
+    bare_service.device.close()
 
 
 async def test_the_registry_goes_with_its_application(
     bundle: Bundle, engine: Any, front_file: FrontFile, client: LinkClient, picture: Picture
 ) -> None:
     async def use() -> weakref.ref[Any]:
-        service = EdgeService(bundle, engine, front_file, client, "camera", nominal_snr_db=10.0)
+        service = EdgeService(bundle, engine, front_file, Device(client, "camera", nominal_snr_db=10.0))
         async with open_app(service) as http:
             assert (await http.post("/v1/classify", json=body(picture()))).status_code == 200
             assert (await http.get("/health/ready")).status_code == 200
             await scrape(http)
-        service.close()
-        return weakref.ref(service.metrics.registry)
+        service.device.close()
+        return weakref.ref(service.device.metrics.registry)
 
     registry = await use()
     # The last callbacks of the request's tasks still hold their frames.

@@ -27,7 +27,7 @@ def settings(cloud: Any, front_file: FrontFile) -> Settings:
 
 @pytest.fixture
 async def server(bundle: Bundle, engine: Any, settings: Settings) -> AsyncIterator[EdgeServer]:
-    server = EdgeServer(bundle, engine, settings)
+    server = EdgeServer([(bundle, engine)], settings)
     await server.start()
     yield server
     await server.stop()
@@ -47,7 +47,7 @@ async def test_an_image_goes_over_http_and_the_link(server: EdgeServer, cloud: A
 
 
 async def test_grpc_health_ends_with_the_server(bundle: Bundle, engine: Any, settings: Settings) -> None:
-    server = EdgeServer(bundle, engine, settings)
+    server = EdgeServer([(bundle, engine)], settings)
     await server.start()
     probe = rpc.open_channel(f"127.0.0.1:{server.grpc_port}")
     assert await rpc.is_serving(probe, "", 2.0)
@@ -63,7 +63,7 @@ async def test_stopping_lets_go_of_engine_link_and_signals(
     bundle: Bundle, engine: Any, settings: Settings, relay: Any, picture: Picture
 ) -> None:
     handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
-    server = EdgeServer(bundle, engine, replace(settings, link_target=f"127.0.0.1:{relay.port}"))
+    server = EdgeServer([(bundle, engine)], replace(settings, link_target=f"127.0.0.1:{relay.port}"))
     await server.start()
     async with httpx.AsyncClient() as http:
         await http.post(f"http://127.0.0.1:{server.rest_port}/v1/classify", content=picture(), headers=PNG)
@@ -107,7 +107,7 @@ async def test_an_occupied_rest_port_is_a_clear_error(bundle: Bundle, engine: An
     with occupied() as holder:
         port = holder.getsockname()[1]
         with pytest.raises(UnavailableError, match=f"cannot listen on 127.0.0.1:{port}: .*in use"):
-            await EdgeServer(bundle, engine, replace(settings, rest_port=port)).start()
+            await EdgeServer([(bundle, engine)], replace(settings, rest_port=port)).start()
 
 
 async def test_an_occupied_grpc_port_leaves_nothing_behind(bundle: Bundle, engine: Any, settings: Settings) -> None:
@@ -116,14 +116,14 @@ async def test_an_occupied_grpc_port_leaves_nothing_behind(bundle: Bundle, engin
     with occupied() as holder:
         address = f"127.0.0.1:{holder.getsockname()[1]}"
         with pytest.raises(UnavailableError, match=f"cannot listen on {address}"):
-            await EdgeServer(bundle, engine, replace(settings, rest_port=rest_port, grpc_address=address)).start()
+            await EdgeServer([(bundle, engine)], replace(settings, rest_port=rest_port, grpc_address=address)).start()
     socket.create_server(("127.0.0.1", rest_port)).close()
 
 
 async def test_a_bundle_without_a_front_does_not_start(bundle: Bundle, engine: Any, settings: Settings) -> None:
     bundle.path(FRONT).unlink()
     with pytest.raises(BundleError, match="no readable policy fronts"):
-        await EdgeServer(bundle, engine, settings).start()
+        await EdgeServer([(bundle, engine)], settings).start()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -132,7 +132,7 @@ async def test_a_signal_drains(
 ) -> None:
     with occupied() as free:
         settings = replace(settings, rest_port=free.getsockname()[1])
-    serving = asyncio.create_task(serve(bundle, engine, settings))
+    serving = asyncio.create_task(serve([(bundle, engine)], settings))
     cloud.delay_s = lambda _: 0.5
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{settings.rest_port}") as http:
         async with asyncio.timeout(5):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge.device import Device
 from edge.link_client import LinkClient
 from edge.service import EdgeService
 from policies.front import Front
@@ -191,7 +192,7 @@ async def test_none_is_the_unmerged_reference_under_the_same_cap(
 async def test_none_needs_a_measured_reference(bare_service: EdgeService, picture: Picture) -> None:
     with pytest.raises(BundleError, match="reference"):
         await bare_service.classify(picture(), asking(policy="none"))
-    bare_service.close()
+    bare_service.device.close()
 
 
 @pytest.mark.parametrize(
@@ -238,7 +239,7 @@ async def test_the_model_at_hand_is_asked_for_or_fed_back_or_nominal(
     channels = [ChannelProfile(model, 10.0) for model in ("awgn", "rayleigh", "rician")]
     fronts = tuple(Front(bundle.name, bundle.digest, (replace(coarse, channel=channel),)) for channel in channels)
     Fronts(fronts).save(bundle.path(FRONT))
-    service = EdgeService(bundle, engine, front_file, client, "camera", 10.0, nominal_model="rician")
+    service = EdgeService(bundle, engine, front_file, Device(client, "camera", 10.0, nominal_model="rician"))
 
     async def model(**channel: Any) -> str:
         answer = await service.classify(picture(), asking(channel=channel or None))
@@ -258,7 +259,7 @@ async def test_the_model_at_hand_is_asked_for_or_fed_back_or_nominal(
     # A name that nobody knows counts for AWGN.
     cloud.snr_db, cloud.model = 10.0, "pigeon"
     assert [await model(), await model()] == ["rayleigh", "awgn"]
-    service.close()
+    service.device.close()
 
 
 async def test_requests_side_by_side_get_what_each_gets_alone(

@@ -13,6 +13,7 @@ from edge.torch_engine.engine import TorchEngine
 from offline.baselines import Baselines, measure_baselines
 from offline.data import LabelledImages
 from offline.evaluate import LINK_ID, Evaluator, request_id_of
+from offline.judges import LabelJudge
 from offline.meter import PolicyMeter
 from offline.workers import Task
 from policies.policy import Policy
@@ -36,7 +37,9 @@ def make_baselines(channel=AWGN, seed=2, reference=True, count=COUNT, **options)
     labels = classifier.classify_images(pixels).argmax(1)
     labels[::4] = (labels[::4] + 1) % 7
     images = LabelledImages(tuple(f"i/{i}" for i in range(count)), pixels, labels, engine.bundle.labels)
-    return Baselines(PolicyMeter(Evaluator(engine.bundle, engine, classifier, images), (channel,), seed))
+    return Baselines(
+        PolicyMeter(Evaluator(engine.bundle, engine, LabelJudge(classifier, images), images), (channel,), seed)
+    )
 
 
 @pytest.fixture(name="baselines", scope="module")
@@ -114,7 +117,7 @@ def received(baselines, index, symbols):
 def test_logits_and_label_are_the_loop_over_single_images(model):
     baselines = make_baselines(ChannelProfile(model, -3.0), count=60)
     images = baselines._evaluator.images
-    scores = baselines._evaluator.classifier.classify_images(images.pixels)
+    scores = baselines._evaluator.judge.classifier.classify_images(images.pixels)
     right = {"logits": 0, "label": 0}
     for index, (row, label) in enumerate(zip(scores.astype(float), images.labels, strict=True)):
         values = np.append(row - row.mean(), 0.0)
@@ -141,7 +144,7 @@ def test_four_labels_fail_as_often_as_qpsk_does():
     # Four classes are one symbol; this is what a model that is always right would score.
     labels = np.arange(count) % 4
     baselines._scores = (labels[:, None] == np.arange(4)).astype(np.float32)
-    object.__setattr__(baselines._evaluator.images, "labels", labels)
+    baselines._evaluator.judge.labels = labels
     figures = baselines.label()
     bit_error = 0.5 * math.erfc(math.sqrt(10 ** (snr_db / 10) / 2))
     expected = (1 - bit_error) ** 2

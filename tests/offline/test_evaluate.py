@@ -9,6 +9,7 @@ from channel.realisation import apply
 from cloud.reception import receive
 from offline.data import LabelledImages
 from offline.evaluate import LINK_ID, Evaluator, request_id_of
+from offline.judges import LabelJudge
 from policies.policy import Policy
 from policies.record import ChannelProfile
 from tests.parts import make_classifier, make_engine, random_pixels
@@ -21,7 +22,7 @@ def make_evaluator(**options):
     engine, classifier = make_engine(**options), make_classifier(**options)
     labels = np.random.default_rng(1).integers(0, 7, 20)
     images = LabelledImages(tuple(f"i/{i}" for i in range(20)), random_pixels(20), labels, engine.bundle.labels)
-    return Evaluator(engine.bundle, engine, classifier, images)
+    return Evaluator(engine.bundle, engine, LabelJudge(classifier, images), images)
 
 
 @pytest.mark.parametrize("channel", ["awgn", "rayleigh"])
@@ -35,9 +36,9 @@ def test_it_is_the_loop_over_single_images(channel, options):
         generator = keyed_generator(2, LINK_ID, request_id_of(name), 0)
         drawn = get(channel).draw(encoded.symbols.shape, 3.0, generator)
         arrived = receive(apply(encoded.symbols, drawn), complex(drawn.gain), float(drawn.noise_variance))
-        logits = evaluator.classifier.classify_frames([arrived])[0]
+        logits = evaluator.judge.classifier.classify_frames([arrived])[0]
         np.testing.assert_allclose(measured.logits[index], logits, atol=1e-4)
-        assert measured.correct[index] == (logits.argmax() == evaluator.images.labels[index])
+        assert measured.right[index] == (logits.argmax() == evaluator.images.labels[index])
         assert measured.uses[index] == encoded.symbols.size <= cap
         assert (measured.tokens[index], measured.capped[index]) == (len(encoded.symbols), encoded.capped)
         assert measured.edge_gmacs[index] == encoded.edge_gmacs
@@ -48,18 +49,24 @@ def test_without_a_channel_and_merging_it_is_the_plain_model():
     evaluator = make_evaluator()
     measured = evaluator.measure_policy(Policy.unmerged(3, 4), None, seed=0)
     np.testing.assert_allclose(
-        measured.logits, evaluator.classifier.classify_images(evaluator.images.pixels), atol=1e-5
+        measured.logits, evaluator.judge.classifier.classify_images(evaluator.images.pixels), atol=1e-5
     )
     assert measured.edge_gmacs[0] == pytest.approx(evaluator.unmerged_gmacs())
+
+
+def over(evaluator, indices):
+    """The same over some of its images."""
+    images = evaluator.images.take(indices)
+    return Evaluator(evaluator.bundle, evaluator.engine, LabelJudge(evaluator.judge.classifier, images), images)
 
 
 def test_noise_belongs_to_the_image_and_not_to_its_batch_or_place():
     one = make_evaluator()
     channel = ChannelProfile("awgn", 0.0)
     first = one.measure_policy(POLICY, channel, 7)
-    backwards = Evaluator(one.bundle, one.engine, one.classifier, one.images.take(np.arange(20)[::-1]))
+    backwards = over(one, np.arange(20)[::-1])
     np.testing.assert_allclose(first.logits[::-1], backwards.measure_policy(POLICY, channel, 7).logits, atol=1e-4)
-    few = Evaluator(one.bundle, one.engine, one.classifier, one.images.take(np.arange(3)))
+    few = over(one, np.arange(3))
     np.testing.assert_allclose(first.logits[:3], few.measure_policy(POLICY, channel, 7).logits, atol=1e-4)
     assert np.abs(first.logits - one.measure_policy(POLICY, channel, 8).logits).max() > 1e-3
 

@@ -5,6 +5,7 @@ import pytest
 
 from offline.data import LabelledImages
 from offline.evaluate import Evaluator
+from offline.judges import LabelJudge
 from offline.latency import PairedLatency
 from offline.meter import PolicyMeter
 from policies.policy import Policy
@@ -25,7 +26,7 @@ def make_evaluator(reference=True):
     images = LabelledImages(tuple(f"i/{i}" for i in range(40)), random_pixels(40), labels, engine.bundle.labels)
     if reference:
         object.__setattr__(engine.bundle, "reference", Reference(2, 50, 0.5, 0.01, 40, 10.0))
-    return Evaluator(engine.bundle, engine, classifier, images)
+    return Evaluator(engine.bundle, engine, LabelJudge(classifier, images), images)
 
 
 @pytest.fixture(name="evaluator", scope="module")
@@ -52,8 +53,8 @@ def test_figures_are_those_of_the_evaluator_under_the_policys_own_cap(evaluator,
 def test_the_change_is_paired_with_the_unmerged_reference(evaluator):
     (measured,) = PolicyMeter(evaluator, CHANNELS[:1], SEED).measure(POLICY)
     figures = measured.objectives
-    right = evaluator.measure_policy(POLICY, CHANNELS[0], SEED, figures.channel_uses_p95).correct
-    unmerged = evaluator.measure_policy(Policy.unmerged(3, 2), CHANNELS[0], SEED).correct
+    right = evaluator.measure_policy(POLICY, CHANNELS[0], SEED, figures.channel_uses_p95).right
+    unmerged = evaluator.measure_policy(Policy.unmerged(3, 2), CHANNELS[0], SEED).right
     differences = right.astype(int) - unmerged.astype(int)
     assert figures.accuracy_change == pytest.approx(right.mean() - unmerged.mean())
     assert figures.accuracy_change_se == pytest.approx(differences.std() / np.sqrt(40))

@@ -95,7 +95,7 @@ async def test_the_route_shows_the_registry_it_was_given() -> None:
         return True
 
     metrics, app = CloudMetrics(), FastAPI()
-    add_common(app, make_bundle(), ready, metrics.registry)
+    add_common(app, [make_bundle()], ready, metrics.registry)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://any") as client:
         metrics.frames.count("ok")
         response = await client.get("/metrics")

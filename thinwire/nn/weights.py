@@ -8,37 +8,68 @@ from torch import nn
 
 from thinwire.bundle import Bundle
 from thinwire.errors import BundleError
+from thinwire.nn.attention import check_block
 from thinwire.nn.backbone import VisionTransformer, build_backbone
+from thinwire.nn.towers.interface import Tower
+from thinwire.nn.towers.registry import build_tower
+from thinwire.nn.towers.timm_tower import TimmTower
 
 M = TypeVar("M", bound=nn.Module)
 
 
 def load_backbone(bundle: Bundle) -> VisionTransformer:
-    """The backbone of a bundle, in float32.
+    """The whole backbone of a bundle that classifies, head included, in float32.
 
     Raises:
         BundleError: its manifest describes no backbone, or another one than its weights or its own figures do.
     """
-    model = load_part(bundle, "backbone", lambda: build_backbone(bundle.model))
-    found = {
-        "preprocessing.size": model.patch_embed.grid_size[0] * model.patch_embed.patch_size[0],
-        "depth": len(model.blocks),
-        "width": model.embed_dim,
-        "patches": model.patch_embed.num_patches,
-        "prefix_tokens": model.num_prefix_tokens,
-        "labels": model.num_classes,
+    if bundle.model.get("tower", "timm") != "timm":
+        raise BundleError(f"bundle {bundle.name}: to classify takes a timm model, got tower {bundle.model['tower']!r}")
+    model = load_part(bundle, "backbone", lambda: _plain(build_backbone(bundle.model)))
+    _check(bundle, TimmTower(model), {"labels": (len(bundle.labels), model.num_classes)})
+    if bundle.prefix_tokens != model.num_prefix_tokens:
+        raise _differs(bundle, "prefix_tokens", bundle.prefix_tokens, model.num_prefix_tokens)
+    return model
+
+
+def load_tower(bundle: Bundle) -> Tower:
+    """What a bundle's device runs, in float32.
+
+    Raises:
+        BundleError: its manifest describes no tower, or another one than its weights or its own figures do.
+    """
+    if bundle.task == "classify":
+        return TimmTower(load_backbone(bundle))
+    try:
+        tower = build_tower(bundle.model)
+    except BundleError as error:
+        raise BundleError(f"bundle {bundle.name}: {' '.join(str(error).split())[:300]}") from None
+    load_part(bundle, "backbone", lambda: tower.module)
+    _check(bundle, tower, {"split_layer": (bundle.split_layer, tower.depth)})
+    if bundle.prefix_tokens not in (0, tower.prefix_tokens):
+        raise _differs(bundle, "prefix_tokens", bundle.prefix_tokens, tower.prefix_tokens)
+    return tower
+
+
+def _check(bundle: Bundle, tower: Tower, more: dict[str, tuple[int, int]]) -> None:
+    figures = {
+        "preprocessing.size": (bundle.preprocessing.size, tower.image_size),
+        "depth": (bundle.depth, tower.depth),
+        "width": (bundle.width, tower.width),
+        "patches": (bundle.patches, tower.patches),
     }
-    stated = {
-        "preprocessing.size": bundle.preprocessing.size,
-        "depth": bundle.depth,
-        "width": bundle.width,
-        "patches": bundle.patches,
-        "prefix_tokens": bundle.prefix_tokens,
-        "labels": len(bundle.labels),
-    }
-    for name, value in stated.items():
-        if found[name] != value:
-            raise BundleError(f"bundle {bundle.name}: its manifest has {name} {value}, its backbone {found[name]}")
+    for name, (stated, found) in (figures | more).items():
+        if stated != found:
+            raise _differs(bundle, name, stated, found)
+
+
+def _differs(bundle: Bundle, name: str, stated: int, found: int) -> BundleError:
+    return BundleError(f"bundle {bundle.name}: its manifest has {name} {stated}, its backbone {found}")
+
+
+def _plain(model: VisionTransformer) -> VisionTransformer:
+    for block in model.blocks:
+        check_block(block)
     return model
 
 

@@ -35,10 +35,19 @@ def problem(error: ThinwireError) -> JSONResponse:
     return _response(error.http_status, error.title, str(error), error.code, headers)
 
 
+def body(error: ThinwireError) -> dict[str, Any]:
+    """The JSON for an error of ours, where no response can begin any more."""
+    tracing.fail(error.code, str(error))
+    return _body(error.http_status, error.title, str(error), error.code)
+
+
 def _response(status: int, title: str, detail: str, code: str, headers: dict[str, str] | None = None) -> JSONResponse:
     tracing.fail(code, detail)
-    body = ProblemBody(type="about:blank", title=title, status=status, detail=detail, error=code)
-    return JSONResponse(body.model_dump(), status, headers, MEDIA_TYPE)
+    return JSONResponse(_body(status, title, detail, code), status, headers, MEDIA_TYPE)
+
+
+def _body(status: int, title: str, detail: str, code: str) -> dict[str, Any]:
+    return ProblemBody(type="about:blank", title=title, status=status, detail=detail, error=code).model_dump()
 
 
 def describe_validation(errors: list[Any]) -> str:

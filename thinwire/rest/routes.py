@@ -1,25 +1,37 @@
-"""What every REST interface of ours has: models, health, and the description of a classification request."""
+"""What every REST interface of ours has: models, health, and the descriptions of requests."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from pydantic import BaseModel
 
 from thinwire import tracing
 from thinwire.bundle import Bundle
 from thinwire.rest import problems
-from thinwire.rest.schemas import ClassifyBody, HealthResponse, ModelBody, ModelsResponse, Parameters
+from thinwire.rest.schemas import (
+    ClassifyBody,
+    HealthResponse,
+    ModelBody,
+    ModelsResponse,
+    Parameters,
+    QuestionInputs,
+    VqaBody,
+    VqaParameters,
+)
 from thinwire.rest.spans import RequestSpans
 
 
-def add_common(app: FastAPI, bundle: Bundle, ready: Callable[[], Awaitable[bool]], registry: CollectorRegistry) -> None:
+def add_common(
+    app: FastAPI, bundles: Sequence[Bundle], ready: Callable[[], Awaitable[bool]], registry: CollectorRegistry
+) -> None:
     """Add ``/v1/models``, ``/metrics`` and ``/health/*``, answer every error with problem+json, and trace requests.
 
     Args:
-        bundle: what the process serves.
+        bundles: what the process serves.
         ready: whether it takes requests now.
         registry: what ``/metrics`` shows.
     """
@@ -31,19 +43,8 @@ def add_common(app: FastAPI, bundle: Bundle, ready: Callable[[], Awaitable[bool]
 
     @app.get("/v1/models")
     async def models() -> ModelsResponse:
-        """The bundle that this process serves."""
-        model = ModelBody(
-            name=bundle.name,
-            digest=bundle.digest,
-            task=bundle.task,
-            labels=list(bundle.labels),
-            input_size=bundle.preprocessing.size,
-            split_layer=bundle.split_layer,
-            depth=bundle.depth,
-            patches=bundle.patches,
-            rates=list(bundle.codec.rates),
-        )
-        return ModelsResponse(models=[model])
+        """The bundles that this process serves."""
+        return ModelsResponse(models=[_described(bundle) for bundle in bundles])
 
     @app.get("/health/live")
     async def live() -> HealthResponse:
@@ -62,6 +63,20 @@ def add_common(app: FastAPI, bundle: Bundle, ready: Callable[[], Awaitable[bool]
     async def metrics(request: Request) -> Response:
         """Counters, gauges and histograms in Prometheus' text format."""
         return Response(generate_latest(request.app.state.registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+def _described(bundle: Bundle) -> ModelBody:
+    return ModelBody(
+        name=bundle.name,
+        digest=bundle.digest,
+        task=bundle.task,
+        labels=list(bundle.labels),
+        input_size=bundle.preprocessing.size,
+        split_layer=bundle.split_layer,
+        depth=bundle.depth,
+        patches=bundle.patches,
+        rates=list(bundle.codec.rates),
+    )
 
 
 def describe_classify() -> dict[str, Any]:
@@ -89,6 +104,42 @@ def describe_classify() -> dict[str, Any]:
                 "content": {"application/json": {"schema": parameters}},
             }
         ],
+    }
+
+
+def describe_vqa() -> dict[str, Any]:
+    """OpenAPI of the two forms that `parse_vqa` reads."""
+    form = {
+        "type": "object",
+        "required": ["image", "question"],
+        "additionalProperties": False,
+        "properties": {
+            "image": {"type": "string", "format": "binary"},
+            "question": QuestionInputs.model_json_schema()["properties"]["question"],
+            "parameters": _inlined(VqaParameters.model_json_schema()),
+        },
+    }
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": _inlined(VqaBody.model_json_schema())},
+                "multipart/form-data": {
+                    "schema": form,
+                    "encoding": {"parameters": {"contentType": "application/json"}},
+                },
+            },
+        }
+    }
+
+
+def describe_json(kind: type[BaseModel]) -> dict[str, Any]:
+    """OpenAPI of a body that `parse_only_json` reads."""
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": _inlined(kind.model_json_schema())}},
+        }
     }
 
 

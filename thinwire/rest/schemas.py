@@ -4,16 +4,20 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from thinwire.generation import DEFAULT_NEW_TOKENS, MAX_NEW_TOKENS, MAX_QUESTION_CHARACTERS, MAX_TEMPERATURE, Generation
+
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A part of a request: it takes what it names, of the types that it names, and nothing else."""
+
     # A misspelt parameter must not be ignored: the caller would believe that it took effect. And strict, or true would
     # count as 1 and "10" as 10, which the OpenAPI document does not say.
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class BudgetBody(_Strict):
+class BudgetBody(Strict):
     """Limits on one request: channel uses, or a bandwidth for a time; compute and accuracy beside them.
 
     A time alone counts at the link's symbol rate, as it was fed back last.
@@ -26,7 +30,7 @@ class BudgetBody(_Strict):
     min_accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
-class ChannelBody(_Strict):
+class ChannelBody(Strict):
     """The simulated channel asked for; what is left out is the link's own."""
 
     model: Annotated[str, Field(max_length=64)] = ""
@@ -34,27 +38,90 @@ class ChannelBody(_Strict):
     seed: Annotated[int, Field(ge=0, lt=2**64)] | None = None
 
 
-class Parameters(_Strict):
+class _Timed(Strict):
+    timeout_ms: Annotated[float, Field(gt=0, le=600_000)] = 30_000
+
+
+class LinkParameters(_Timed):
+    """How an image crosses the link.
+
+    ``policy`` is "auto" (chosen by the budget), an id of `/v1/policies`, or "none" (nothing merged, reference rate).
+    """
+
+    policy: Annotated[str, Field(max_length=128)] = "auto"
+    budget: BudgetBody = BudgetBody()
+    channel: ChannelBody | None = None
+
+
+class Parameters(LinkParameters):
     """How to answer.
 
     ``policy`` is "auto" (chosen by the budget), an id of `/v1/policies`, or "none" (nothing merged, reference rate).
     """
 
     top_k: Annotated[int, Field(ge=1, le=1000)] = 5
-    policy: Annotated[str, Field(max_length=128)] = "auto"
-    budget: BudgetBody = BudgetBody()
-    channel: ChannelBody | None = None
-    timeout_ms: Annotated[float, Field(gt=0, le=600_000)] = 30_000
 
 
-class ClassifyBody(_Strict):
+Image = Annotated[
+    str, Field(description="The encoded image (JPEG, PNG, WebP, ...) in base64", json_schema_extra={"format": "byte"})
+]
+Question = Annotated[str, Field(min_length=1, max_length=MAX_QUESTION_CHARACTERS)]
+
+
+class ClassifyBody(Strict):
     """A request to classify one image."""
 
-    inputs: Annotated[
-        str,
-        Field(description="The encoded image (JPEG, PNG, WebP, ...) in base64", json_schema_extra={"format": "byte"}),
-    ]
+    inputs: Image
     parameters: Parameters = Parameters()
+
+
+class GenerationParameters(_Timed):
+    """How to generate an answer: the likeliest tokens at the temperature 0, drawn ones above it."""
+
+    max_new_tokens: Annotated[int, Field(ge=1, le=MAX_NEW_TOKENS)] = DEFAULT_NEW_TOKENS
+    temperature: Annotated[float, Field(ge=0, le=MAX_TEMPERATURE)] = 0.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    seed: Annotated[int, Field(ge=0, lt=2**64)] | None = None
+
+    @property
+    def generation(self) -> Generation:
+        """The same as the rest of the house takes it."""
+        return Generation(self.max_new_tokens, self.temperature, self.top_p, self.seed)
+
+
+class VqaParameters(GenerationParameters, LinkParameters):
+    """How an image crosses the link, and how to generate an answer.
+
+    ``policy`` is "auto" (chosen by the budget), an id of `/v1/policies`, or "none" (nothing merged, reference rate).
+    """
+
+
+class VqaInputs(Strict):
+    """An image and a question about it."""
+
+    image: Image
+    question: Question
+
+
+class VqaBody(Strict):
+    """A request to answer a question about an image."""
+
+    inputs: VqaInputs
+    parameters: VqaParameters = VqaParameters()
+
+
+class QuestionInputs(Strict):
+    """A question about an image that is already there."""
+
+    question: Question
+
+
+class QuestionsBody(Strict):
+    """A question about a frame that the cloud holds; ``stream`` asks for the answer as server-sent events."""
+
+    inputs: QuestionInputs
+    parameters: GenerationParameters = GenerationParameters()
+    stream: bool = False
 
 
 class LabelBody(BaseModel):
@@ -121,6 +188,24 @@ class ClassifyResponse(BaseModel):
 
     id: str
     outputs: list[LabelBody]
+    policy: ChosenPolicyBody | None
+    link: LinkBody | None
+    cost: CostBody | None
+    timings_ms: TimingsBody
+
+
+class AnswerBody(BaseModel):
+    """One answer; its score is the geometric mean of its tokens' probabilities, that of its end included."""
+
+    answer: str
+    score: float
+
+
+class VqaResponse(BaseModel):
+    """The answer. At the cloud, where no link took part, ``policy``, ``link`` and ``cost`` are null."""
+
+    id: str
+    outputs: list[AnswerBody]
     policy: ChosenPolicyBody | None
     link: LinkBody | None
     cost: CostBody | None

@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Frame(_message.Message):
-    __slots__ = ("link_id", "request_id", "sequence_number", "task", "question", "bundle_digest", "policy_id", "policy_digest", "tokens", "symbols_per_token", "symbols", "side_information", "side_information_bits", "channel", "reception", "top_k", "want_logits", "traceparent")
+    __slots__ = ("link_id", "request_id", "sequence_number", "task", "question", "bundle_digest", "policy_id", "policy_digest", "tokens", "symbols_per_token", "symbols", "side_information", "side_information_bits", "channel", "reception", "top_k", "want_logits", "traceparent", "generation")
     LINK_ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_NUMBER_FIELD_NUMBER: _ClassVar[int]
@@ -26,6 +26,7 @@ class Frame(_message.Message):
     TOP_K_FIELD_NUMBER: _ClassVar[int]
     WANT_LOGITS_FIELD_NUMBER: _ClassVar[int]
     TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
     link_id: str
     request_id: str
     sequence_number: int
@@ -44,7 +45,20 @@ class Frame(_message.Message):
     top_k: int
     want_logits: bool
     traceparent: str
-    def __init__(self, link_id: _Optional[str] = ..., request_id: _Optional[str] = ..., sequence_number: _Optional[int] = ..., task: _Optional[str] = ..., question: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., policy_id: _Optional[str] = ..., policy_digest: _Optional[str] = ..., tokens: _Optional[int] = ..., symbols_per_token: _Optional[int] = ..., symbols: _Optional[bytes] = ..., side_information: _Optional[bytes] = ..., side_information_bits: _Optional[int] = ..., channel: _Optional[_Union[ChannelRequest, _Mapping]] = ..., reception: _Optional[_Union[Reception, _Mapping]] = ..., top_k: _Optional[int] = ..., want_logits: _Optional[bool] = ..., traceparent: _Optional[str] = ...) -> None: ...
+    generation: Generation
+    def __init__(self, link_id: _Optional[str] = ..., request_id: _Optional[str] = ..., sequence_number: _Optional[int] = ..., task: _Optional[str] = ..., question: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., policy_id: _Optional[str] = ..., policy_digest: _Optional[str] = ..., tokens: _Optional[int] = ..., symbols_per_token: _Optional[int] = ..., symbols: _Optional[bytes] = ..., side_information: _Optional[bytes] = ..., side_information_bits: _Optional[int] = ..., channel: _Optional[_Union[ChannelRequest, _Mapping]] = ..., reception: _Optional[_Union[Reception, _Mapping]] = ..., top_k: _Optional[int] = ..., want_logits: _Optional[bool] = ..., traceparent: _Optional[str] = ..., generation: _Optional[_Union[Generation, _Mapping]] = ...) -> None: ...
+
+class Generation(_message.Message):
+    __slots__ = ("max_new_tokens", "temperature", "top_p", "seed")
+    MAX_NEW_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    TOP_P_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    max_new_tokens: int
+    temperature: float
+    top_p: float
+    seed: int
+    def __init__(self, max_new_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., top_p: _Optional[float] = ..., seed: _Optional[int] = ...) -> None: ...
 
 class ChannelRequest(_message.Message):
     __slots__ = ("model", "snr_db", "seed")
@@ -71,7 +85,7 @@ class Reception(_message.Message):
     def __init__(self, model: _Optional[str] = ..., snr_db: _Optional[float] = ..., noise_variance: _Optional[float] = ..., gain_real: _Optional[float] = ..., gain_imag: _Optional[float] = ...) -> None: ...
 
 class Result(_message.Message):
-    __slots__ = ("link_id", "request_id", "sequence_number", "outputs", "logits", "channel", "channel_ms", "cloud_ms", "problem")
+    __slots__ = ("link_id", "request_id", "sequence_number", "outputs", "logits", "channel", "channel_ms", "cloud_ms", "problem", "finish_reason", "prompt_tokens", "answer_tokens")
     LINK_ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_NUMBER_FIELD_NUMBER: _ClassVar[int]
@@ -81,6 +95,9 @@ class Result(_message.Message):
     CHANNEL_MS_FIELD_NUMBER: _ClassVar[int]
     CLOUD_MS_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_TOKENS_FIELD_NUMBER: _ClassVar[int]
     link_id: str
     request_id: str
     sequence_number: int
@@ -90,7 +107,10 @@ class Result(_message.Message):
     channel_ms: float
     cloud_ms: float
     problem: Problem
-    def __init__(self, link_id: _Optional[str] = ..., request_id: _Optional[str] = ..., sequence_number: _Optional[int] = ..., outputs: _Optional[_Iterable[_Union[Label, _Mapping]]] = ..., logits: _Optional[_Iterable[float]] = ..., channel: _Optional[_Union[ChannelReport, _Mapping]] = ..., channel_ms: _Optional[float] = ..., cloud_ms: _Optional[float] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ...) -> None: ...
+    finish_reason: str
+    prompt_tokens: int
+    answer_tokens: int
+    def __init__(self, link_id: _Optional[str] = ..., request_id: _Optional[str] = ..., sequence_number: _Optional[int] = ..., outputs: _Optional[_Iterable[_Union[Label, _Mapping]]] = ..., logits: _Optional[_Iterable[float]] = ..., channel: _Optional[_Union[ChannelReport, _Mapping]] = ..., channel_ms: _Optional[float] = ..., cloud_ms: _Optional[float] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., finish_reason: _Optional[str] = ..., prompt_tokens: _Optional[int] = ..., answer_tokens: _Optional[int] = ...) -> None: ...
 
 class Label(_message.Message):
     __slots__ = ("label", "score")

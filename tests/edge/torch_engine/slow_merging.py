@@ -1,7 +1,9 @@
 """Merging as DESIGN states it, one token at a time in float64: slow, and obviously right."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,56 +66,119 @@ def cap_tokens(tokens: list[Token], limit: int, weight: str) -> list[Token]:
     return tokens
 
 
+@dataclass
+class Layer:
+    """What a layer does to rows, ``n x D``: from rows to queries, keys and values, ``n x heads x head_dim``."""
+
+    heads: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
+    scale: float
+    project: Callable[[torch.Tensor], torch.Tensor]
+    mlp: Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass
+class Parts:
+    """A vision transformer taken apart."""
+
+    embed: Callable[[torch.Tensor], torch.Tensor]
+    prefix: int
+    layers: list[Layer]
+
+
+def timm_parts(model: VisionTransformer) -> Parts:
+    """The parts of a timm model."""
+
+    def layer(block):
+        module = block.attn
+
+        def heads(rows):
+            qkv = module.qkv(block.norm1(rows))
+            query, key, value = qkv.reshape(len(rows), 3, module.num_heads, module.head_dim).unbind(1)
+            return module.q_norm(query), module.k_norm(key), value
+
+        return Layer(
+            heads,
+            module.scale,
+            lambda mixed: block.ls1(module.proj(mixed)),
+            lambda rows: block.ls2(block.mlp(block.norm2(rows))),
+        )
+
+    def embed(image):
+        return model.norm_pre(model._pos_embed(model.patch_embed(image[None])))[0]
+
+    return Parts(embed, model.num_prefix_tokens, [layer(block) for block in model.blocks])
+
+
+def transformers_parts(model: Any, depth: int) -> Parts:
+    """The parts of transformers' CLIP or SigLIP vision model up to a layer."""
+
+    def layer(block):
+        module = block.self_attn
+        width = module.embed_dim // module.num_heads
+
+        def heads(rows):
+            normed = block.layer_norm1(rows)
+            return tuple(
+                torch.stack([part[:, head * width : (head + 1) * width] for head in range(module.num_heads)], dim=1)
+                for part in (module.q_proj(normed), module.k_proj(normed), module.v_proj(normed))
+            )
+
+        return Layer(heads, 1 / math.sqrt(width), module.out_proj, lambda rows: block.mlp(block.layer_norm2(rows)))
+
+    def embed(image):
+        return model(image[None], output_hidden_states=True).hidden_states[0][0]
+
+    prefix = int(hasattr(model.embeddings, "class_embedding"))
+    return Parts(embed, prefix, [layer(block) for block in model.encoder.layers[:depth]])
+
+
 def run_one(
-    model: VisionTransformer, image: torch.Tensor, thresholds: list[float], merging: Merging, r: int | None = None
+    parts: Parts, image: torch.Tensor, thresholds: list[float], merging: Merging, r: int | None = None
 ) -> tuple[np.ndarray, list[Token]]:
-    """One image through all blocks: the class token's hidden states (``P x D``) and the patch tokens.
+    """One image through all layers: the class token's hidden states (``P x D``) and the patch tokens.
 
     With ``r``, that many tokens merge at each layer, whatever their similarity.
     """
     with torch.inference_mode():
-        embedded = model.norm_pre(model._pos_embed(model.patch_embed(image[None])))[0]
-    prefix_count = model.num_prefix_tokens
-    prefix = embedded[:prefix_count].numpy()
-    tokens = [Token(row, [patch]) for patch, row in enumerate(embedded[prefix_count:].numpy())]
-    for block, threshold in zip(model.blocks, thresholds, strict=True):
+        embedded = parts.embed(image)
+    prefix = embedded[: parts.prefix].numpy()
+    tokens = [Token(row, [patch]) for patch, row in enumerate(embedded[parts.prefix :].numpy())]
+    for layer, threshold in zip(parts.layers, thresholds, strict=True):
         rows = np.concatenate([prefix, *(token.x[None] for token in tokens)])
-        rows, metrics = attention(block, rows, [1] * prefix_count + [token.size for token in tokens], merging)
+        rows, metrics = attention(layer, rows, [1] * parts.prefix + [token.size for token in tokens], merging)
         if merging.place == "layer":
-            rows = mlp(block, rows)
-        prefix = rows[:prefix_count]
-        tokens = [Token(row, token.patches) for row, token in zip(rows[prefix_count:], tokens, strict=True)]
+            rows = mlp(layer, rows)
+        prefix = rows[: parts.prefix]
+        tokens = [Token(row, token.patches) for row, token in zip(rows[parts.prefix :], tokens, strict=True)]
         if threshold < 1:
-            found = best_targets(metrics[prefix_count:])
+            found = best_targets(metrics[parts.prefix :])
             if r is not None:
                 found = dict(sorted(found.items(), key=lambda item: -item[1][1])[:r])
             into = {source: target for source, (target, similarity) in found.items() if similarity > threshold}
             tokens = merge_groups(tokens, into, merging.weight)
         if merging.place == "attention":
-            rows = mlp(block, np.concatenate([prefix, *(token.x[None] for token in tokens)]))
-            prefix = rows[:prefix_count]
-            tokens = [Token(row, token.patches) for row, token in zip(rows[prefix_count:], tokens, strict=True)]
+            rows = mlp(layer, np.concatenate([prefix, *(token.x[None] for token in tokens)]))
+            prefix = rows[: parts.prefix]
+            tokens = [Token(row, token.patches) for row, token in zip(rows[parts.prefix :], tokens, strict=True)]
     return prefix, tokens
 
 
-def attention(block, rows: np.ndarray, sizes: list[int], merging: Merging) -> tuple[np.ndarray, list[np.ndarray]]:
+def attention(
+    layer: Layer, rows: np.ndarray, sizes: list[int], merging: Merging
+) -> tuple[np.ndarray, list[np.ndarray]]:
     """Attention with its residual, head by head and query by query, and the metric of every token."""
-    module = block.attn
     with torch.inference_mode():
-        qkv = module.qkv(block.norm1(torch.from_numpy(rows)))
-        query, key, value = qkv.reshape(len(rows), 3, module.num_heads, module.head_dim).unbind(1)
-        query, key = module.q_norm(query).numpy(), module.k_norm(key).numpy()
-        value = value.numpy()
-    output = np.zeros((len(rows), module.num_heads, module.head_dim))
-    for head in range(module.num_heads):
+        query, key, value = (part.numpy() for part in layer.heads(torch.from_numpy(rows)))
+    output = np.zeros_like(value)
+    for head in range(value.shape[1]):
         for i in range(len(rows)):
-            logits = np.array([query[i, head] @ key[j, head] * module.scale for j in range(len(rows))])
+            logits = np.array([query[i, head] @ key[j, head] * layer.scale for j in range(len(rows))])
             if merging.proportional_attention:
                 logits += np.log(sizes)
             weights = np.exp(logits - logits.max())
             output[i, head] = (weights / weights.sum()) @ value[:, head]
     with torch.inference_mode():
-        projected = block.ls1(module.proj(torch.from_numpy(output.reshape(len(rows), -1)))).numpy()
+        projected = layer.project(torch.from_numpy(output.reshape(len(rows), -1))).numpy()
     pick = {
         "value": lambda j: value[j].reshape(-1),
         "key": lambda j: key[j].reshape(-1),
@@ -122,8 +187,7 @@ def attention(block, rows: np.ndarray, sizes: list[int], merging: Merging) -> tu
     return rows + projected, [pick(j) for j in range(len(rows))]
 
 
-def mlp(block, rows: np.ndarray) -> np.ndarray:
+def mlp(layer: Layer, rows: np.ndarray) -> np.ndarray:
     """The MLP with its residual."""
     with torch.inference_mode():
-        x = torch.from_numpy(rows)
-        return (x + block.ls2(block.mlp(block.norm2(x)))).numpy()
+        return rows + layer.mlp(torch.from_numpy(rows)).numpy()

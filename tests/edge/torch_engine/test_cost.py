@@ -9,13 +9,15 @@ from edge.torch_engine.encoder import JsccEncoder
 from thinwire.bundle import Merging
 from thinwire.nn.backbone import build_backbone
 from thinwire.nn.macs import count_macs
+from thinwire.nn.towers.registry import build_tower
+from thinwire.nn.towers.timm_tower import TimmTower
 
 OPTIONS = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 3, "num_heads": 4, "num_classes": 0}
 
 
 def cost_of(counts, merged, final, merging=None, encoder=None, **options):
     model = build_backbone({"kwargs": OPTIONS | options}).eval()
-    cost = EdgeCost(model, 3, merging or Merging(), encoder)
+    cost = EdgeCost(TimmTower(model), 3, merging or Merging(), encoder)
     return model, cost.gmacs(np.array([counts]), merged, np.array([final]))[0] * 1e9
 
 
@@ -63,3 +65,47 @@ def test_the_encoder_counts_for_what_is_sent():
     gate = 2 * 32 + 32 * 48
     # Nine patches and the class token.
     assert with_encoder - without == 10 * (33 * 48 + gate + 48 * 8)
+
+
+def clip_cost(size, patch, width, hidden, layers, heads):
+    """A CLIP tower at its last feature layer but one, on the meta device: nothing is computed, everything counted."""
+    config = {"image_size": size, "patch_size": patch, "hidden_size": width, "intermediate_size": hidden}
+    config |= {"num_hidden_layers": layers, "num_attention_heads": heads}
+    with torch.device("meta"):
+        tower = build_tower({"tower": "clip", "config": config, "feature_layer": -2})
+    return tower, EdgeCost(tower, tower.depth, Merging(), None)
+
+
+def test_clip_costs_what_counting_by_hand_gives():
+    # ViT-L/14 at 336 pixels, as LLaVA-1.5 reads it: 23 of 24 layers, 576 patches and a class token.
+    tower, cost = clip_cost(336, 14, 1024, 4096, 24, 16)
+    embedding = 576 * (3 * 14 * 14) * 1024
+    layer = 577 * (4 * 1024 * 1024 + 2 * 1024 * 4096) + 2 * 577 * 577 * 1024
+    counts = np.full((1, 24), 576)
+    assert tower.depth == 23
+    assert cost.gmacs(counts, [False] * 23, counts[:, -1])[0] * 1e9 == embedding + 23 * layer == 183_016_929_280
+
+
+def test_clip_with_fewer_tokens_by_hand():
+    _, cost = clip_cost(20, 4, 24, 40, 4, 3)
+    counts = np.array([[25, 16, 16, 9]])
+
+    def attention(n):
+        return 4 * n * 24 * 24 + 2 * n * n * 24
+
+    def matching(n):
+        return (n // 2) * ((n + 1) // 2) * 24 + n * 3 * 24
+
+    # The class token runs through every layer.
+    layers = attention(26) + attention(17) + attention(17) + 2 * 24 * 40 * (17 + 17 + 10)
+    expected = 25 * 48 * 24 + layers + matching(25) + matching(16)
+    assert cost.gmacs(counts, [True, False, True], counts[:, -1])[0] * 1e9 == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_discarded_class_token_is_not_encoded():
+    encoder = JsccEncoder(32, 48, 4)
+    tower = TimmTower(build_backbone({"kwargs": OPTIONS}).eval())
+    counts = np.full((1, 4), 16)
+    sent, kept = (EdgeCost(tower, 3, Merging(), encoder, prefix) for prefix in (0, 1))
+    difference = kept.gmacs(counts, [False] * 3, counts[:, -1]) - sent.gmacs(counts, [False] * 3, counts[:, -1])
+    assert difference[0] * 1e9 == pytest.approx(encoder.macs_per_token())

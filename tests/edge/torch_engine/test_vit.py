@@ -1,4 +1,4 @@
-"""Merging on timm models against a slow loop, and against timm itself where nothing merges."""
+"""Merging against a slow loop, and against timm and transformers themselves where nothing merges."""
 
 import numpy as np
 import pytest
@@ -7,8 +7,11 @@ import torch
 from edge.torch_engine.matching import merge_down_to
 from edge.torch_engine.tome import TOME, fixed_rules
 from edge.torch_engine.vit import embed, rules_for, run_layers
-from tests.edge.torch_engine.slow_merging import cap_tokens, run_one
+from tests.edge.torch_engine.slow_merging import cap_tokens, run_one, timm_parts, transformers_parts
+from tests.towers import make_pair
 from thinwire.bundle import Merging
+from thinwire.nn.towers.interface import Tower
+from thinwire.nn.towers.timm_tower import TimmTower
 
 ARCHITECTURES = {
     "class token": {},
@@ -21,7 +24,7 @@ ARCHITECTURES = {
 }
 
 
-def middling(model, x: torch.Tensor, merging: Merging) -> list[float]:
+def middling(tower: Tower, x: torch.Tensor, merging: Merging) -> list[float]:
     """Thresholds that about half of the sources exceed, but the second layer, which merges nothing."""
     medians: list[float] = []
 
@@ -32,7 +35,7 @@ def middling(model, x: torch.Tensor, merging: Merging) -> list[float]:
         return torch.zeros_like(best, dtype=torch.bool)
 
     with torch.inference_mode():
-        run_layers(list(model.blocks), embed(model, x), [watch] * len(model.blocks), merging)
+        run_layers(tower, embed(tower, x), [watch] * tower.depth, merging)
     return [1.0 if layer == 1 else median for layer, median in enumerate(medians)]
 
 
@@ -43,11 +46,9 @@ def images(batch: int) -> torch.Tensor:
 @pytest.mark.parametrize("options", ARCHITECTURES.values(), ids=ARCHITECTURES)
 def test_thresholds_of_one_reproduce_timm(make_vit, options):
     model = make_vit(**options)
-    x = images(2)
+    tower, x = TimmTower(model), images(2)
     with torch.inference_mode():
-        tokens, counts = run_layers(
-            list(model.blocks), embed(model, x), rules_for([1.0] * len(model.blocks)), Merging()
-        )
+        tokens, counts = run_layers(tower, embed(tower, x), rules_for([1.0] * tower.depth), Merging())
         ours = model.norm(torch.cat((tokens.prefix, tokens.x), dim=1))
         theirs = model.forward_features(x)
     torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
@@ -56,7 +57,8 @@ def test_thresholds_of_one_reproduce_timm(make_vit, options):
 
 @pytest.mark.parametrize("options", ARCHITECTURES.values(), ids=ARCHITECTURES)
 def test_default_merging_is_the_slow_loop(make_vit, options):
-    check_against_loop(make_vit(**options), Merging())
+    model = make_vit(**options)
+    check_against_loop(TimmTower(model), timm_parts(model), Merging())
 
 
 @pytest.mark.parametrize(
@@ -72,17 +74,18 @@ def test_default_merging_is_the_slow_loop(make_vit, options):
     ids=str,
 )
 def test_every_kind_of_merging_is_the_slow_loop(make_vit, merging):
-    check_against_loop(make_vit(), merging)
+    model = make_vit()
+    check_against_loop(TimmTower(model), timm_parts(model), merging)
 
 
-def check_against_loop(model, merging):
+def check_against_loop(tower, parts, merging):
     x = images(3)
-    thresholds = middling(model, x, merging)
+    thresholds = middling(tower, x, merging)
     with torch.inference_mode():
-        tokens, counts = run_layers(list(model.blocks), embed(model, x), rules_for(thresholds), merging)
+        tokens, counts = run_layers(tower, embed(tower, x), rules_for(thresholds), merging)
     merged = 0
     for index in range(len(x)):
-        prefix, expected = run_one(model, x[index], thresholds, merging)
+        prefix, expected = run_one(parts, x[index], thresholds, merging)
         count = len(expected)
         merged += 25 - count
         assert int(tokens.counts[index]) == count == int(counts[index, -1])
@@ -100,13 +103,13 @@ def check_against_loop(model, merging):
 @pytest.mark.parametrize("limit", [1, 2, 5, 11, 12, 24])
 def test_the_cap_is_the_slow_loop(make_vit, limit, weight):
     model, x = make_vit(), images(3)
-    merging = Merging(weight=weight)
-    thresholds = middling(model, x, merging)
+    tower, merging = TimmTower(model), Merging(weight=weight)
+    thresholds = middling(tower, x, merging)
     with torch.inference_mode():
-        tokens, _ = run_layers(list(model.blocks), embed(model, x), rules_for(thresholds), merging)
+        tokens, _ = run_layers(tower, embed(tower, x), rules_for(thresholds), merging)
         capped = merge_down_to(tokens, torch.full((3,), limit), weight)
     for index in range(3):
-        _, expected = run_one(model, x[index], thresholds, merging)
+        _, expected = run_one(timm_parts(model), x[index], thresholds, merging)
         expected = cap_tokens(expected, limit, weight)
         count = len(expected)
         assert int(capped.counts[index]) == count <= limit
@@ -117,26 +120,27 @@ def test_the_cap_is_the_slow_loop(make_vit, limit, weight):
 @pytest.mark.parametrize("r", [0, 3, 6, 20])
 def test_tome_is_the_slow_loop(make_vit, r):
     model, x = make_vit(), images(2)
+    tower = TimmTower(model)
     with torch.inference_mode():
-        tokens, counts = run_layers(list(model.blocks), embed(model, x), fixed_rules(3, r), TOME)
+        tokens, counts = run_layers(tower, embed(tower, x), fixed_rules(3, r), TOME)
     expected_counts = [25]
     for _ in range(3):
         expected_counts.append(expected_counts[-1] - min(r, expected_counts[-1] // 2))
     assert counts.tolist() == [expected_counts] * 2
     for index in range(2):
-        prefix, expected = run_one(model, x[index], [-1.1] * 3, TOME, r)
+        prefix, expected = run_one(timm_parts(model), x[index], [-1.1] * 3, TOME, r)
         np.testing.assert_allclose(tokens.prefix[index].numpy(), prefix, atol=1e-9)
         np.testing.assert_allclose(tokens.x[index].numpy(), np.stack([token.x for token in expected]), atol=1e-9)
         assert tokens.sizes[index].tolist() == [token.size for token in expected]
 
 
 def test_a_batch_gives_each_image_what_it_gets_alone(make_vit):
-    model, x = make_vit(), images(5)
-    rules = rules_for(middling(model, x, Merging()))
+    tower, x = TimmTower(make_vit()), images(5)
+    rules = rules_for(middling(tower, x, Merging()))
     with torch.inference_mode():
-        together, counts = run_layers(list(model.blocks), embed(model, x), rules, Merging())
+        together, counts = run_layers(tower, embed(tower, x), rules, Merging())
         for index in range(5):
-            alone, own = run_layers(list(model.blocks), embed(model, x[index : index + 1]), rules, Merging())
+            alone, own = run_layers(tower, embed(tower, x[index : index + 1]), rules, Merging())
             assert counts[index].tolist() == own[0].tolist()
             count = int(own[0, -1])
             torch.testing.assert_close(together.x[index, :count], alone.x[0], rtol=0, atol=1e-10)
@@ -144,14 +148,13 @@ def test_a_batch_gives_each_image_what_it_gets_alone(make_vit):
 
 
 def test_the_margin_is_the_distance_to_the_nearest_tie(make_vit):
-    model, x = make_vit(), images(1)
-    blocks = list(model.blocks)
-    middle = middling(model, x, Merging())[0]
+    tower, x = TimmTower(make_vit()), images(1)
+    middle = middling(tower, x, Merging())[0]
 
     def count_at(threshold):
         with torch.inference_mode():
             thresholds = [threshold, 1.0, 1.0]
-            tokens, _ = run_layers(blocks, embed(model, x), rules_for(thresholds), Merging(), thresholds)
+            tokens, _ = run_layers(tower, embed(tower, x), rules_for(thresholds), Merging(), thresholds)
         return int(tokens.counts[0]), float(tokens.margin[0])
 
     count, margin = count_at(middle)
@@ -160,15 +163,50 @@ def test_the_margin_is_the_distance_to_the_nearest_tie(make_vit):
     assert count_at(middle + 0.99 * margin)[0] == count_at(middle - 0.99 * margin)[0] == count
 
 
-def test_a_wrong_number_of_rules_is_refused(make_vit):
-    model = make_vit()
-    with pytest.raises(ValueError, match="expected 3 rules, got 2"):
-        run_layers(list(model.blocks), embed(model, images(1)), [None, None], Merging())
+@pytest.mark.parametrize("first", [0, 1, 3])
+def test_more_rules_than_layers_are_refused(make_vit, first):
+    tower = TimmTower(make_vit())
+    with pytest.raises(ValueError, match=f"expected at most {3 - first} rules, got 4"):
+        run_layers(tower, embed(tower, images(1)), [None] * 4, Merging(), first=first)
+
+
+def test_layers_may_run_in_parts(make_vit):
+    tower, x = TimmTower(make_vit()), images(2)
+    thresholds = middling(tower, x, Merging())
+    with torch.inference_mode():
+        whole, counts = run_layers(tower, embed(tower, x), rules_for(thresholds), Merging())
+        part, first = run_layers(tower, embed(tower, x), rules_for(thresholds[:1]), Merging())
+        part, second = run_layers(tower, part, rules_for(thresholds[1:]), Merging(), first=1)
+    assert torch.equal(part.x, whole.x)
+    assert torch.equal(torch.cat((first, second[:, 1:]), dim=1), counts)
 
 
 def test_a_block_of_another_kind_is_refused(make_vit):
     from timm.models.vision_transformer import ParallelScalingBlock
 
-    model = make_vit(block_fn=ParallelScalingBlock)
     with pytest.raises(ValueError, match="expected timm's Block with Attention, got ParallelScalingBlock"):
-        run_layers(list(model.blocks), embed(model, images(1)), rules_for([1.0] * 3), Merging())
+        TimmTower(make_vit(block_fn=ParallelScalingBlock))
+
+
+@pytest.mark.parametrize("name", ["clip", "siglip"])
+@pytest.mark.parametrize("feature_layer", [-1, -2, 3])
+def test_thresholds_of_one_reproduce_transformers(name, feature_layer):
+    model, tower = make_pair(name, feature_layer)
+    x = images(2)
+    with torch.inference_mode():
+        tokens, counts = run_layers(tower, embed(tower, x), rules_for([1.0] * tower.depth), Merging())
+        theirs = model(x, output_hidden_states=True).hidden_states[feature_layer]
+    assert tower.depth == (feature_layer if feature_layer > 0 else 5 + feature_layer)
+    assert tokens.prefix.shape == (2, 1 if name == "clip" else 0, 24)
+    torch.testing.assert_close(torch.cat((tokens.prefix, tokens.x), dim=1), theirs, rtol=1e-10, atol=1e-10)
+    assert (counts == 25).all()
+
+
+@pytest.mark.parametrize("name", ["clip", "siglip"])
+@pytest.mark.parametrize("proportional", [False, True], ids=["", "sizes count"])
+@pytest.mark.parametrize("place", ["attention", "layer"])
+@pytest.mark.parametrize("metric", ["value", "key", "key_mean"])
+def test_merging_in_transformers_towers_is_the_slow_loop(name, proportional, place, metric):
+    model, tower = make_pair(name, -2)
+    weight = "size" if proportional else "norm"
+    check_against_loop(tower, transformers_parts(model, tower.depth), Merging(metric, weight, proportional, place))

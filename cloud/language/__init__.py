@@ -1,0 +1,6 @@
+"""A LLaVA as `transformers` has it, over any number of visual tokens a frame."""
+
+from thinwire.nn.torchvision_ops import ensure_importable
+
+# Here, so that every module of this package finds transformers' models importable.
+ensure_importable()

@@ -1,0 +1,158 @@
+"""The task "vqa": from a frame and a question to an answer, and on to more questions about the same frame."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cloud.answerer import Answer, Answerer, Prefix, Question, ReceivedTokens
+from cloud.batcher import Batcher
+from cloud.deduplication import Deduplicator
+from cloud.held_frames import HeldFrames
+from cloud.task import Batching
+from thinwire.errors import InvalidRequestError, ThinwireError, UnknownFrameError
+from thinwire.frames import frame_key
+from thinwire.generation import Generation, check_question
+from thinwire.v1 import link_pb2
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Questions:
+    """Serves an answerer; see `cloud.task.Task`.
+
+    An image is read in once, and what was read is kept; answers are not, so that the same question is answered anew.
+    A frame that comes again, with another question or the same, is answered from what is kept.
+
+    Args:
+        answerer: the model.
+        batching: how frames, images and questions run.
+        held: keeps what was read of frames.
+
+    Attributes:
+        frames: reads in frames.
+        images: reads in plain images, ``size x size x 3`` arrays of uint8.
+        questions: answers.
+    """
+
+    def __init__(self, answerer: Answerer, batching: Batching, held: HeldFrames[Prefix]) -> None:
+        def images(items: Sequence[NDArray[np.uint8]]) -> Sequence[Prefix | ThinwireError]:
+            return answerer.view_images(np.stack(items))
+
+        self.frames: Batcher[ReceivedTokens, Prefix | ThinwireError] = batching.open("frame", answerer.view_frames)
+        self.images: Batcher[NDArray[np.uint8], Prefix | ThinwireError] = batching.open("image", images)
+        self.questions: Batcher[Question, Answer | ThinwireError] = batching.open("question", answerer.answer)
+        self._held = held
+        self._deduplicator = Deduplicator(held)
+        self._metrics = batching.metrics
+        self._metrics.watch_held(held.__len__, lambda: held.nbytes)
+
+    def check(self, frame: link_pb2.Frame) -> None:
+        """Refuse labels and logits, and what no question and no answer can be."""
+        check_question(frame.question)
+        Generation.from_message(frame.generation)
+        if frame.top_k or frame.want_logits:
+            raise InvalidRequestError("the task 'vqa' has neither labels nor logits, got top_k or want_logits")
+        if frame.HasField("generation") and not frame.question:
+            raise InvalidRequestError("a generation without a question generates nothing")
+
+    async def answer(self, frame: link_pb2.Frame, tokens: ReceivedTokens, result: link_pb2.Result) -> None:
+        """Read in the frame and, if it has a question, write the answer.
+
+        Raises:
+            ThinwireError: what `ask` raises; the symbols have no finite answer; or another frame of this name came
+                before.
+        """
+        prefix = await self._deduplicator.share(frame_key(frame), tokens.digest, lambda: _sound(self.frames, tokens))
+        if frame.question:
+            answer = await self.ask(prefix, frame.question, Generation.from_message(frame.generation))
+            result.outputs.add(label=answer.text, score=answer.score)
+            result.finish_reason = answer.finish_reason
+            result.prompt_tokens, result.answer_tokens = answer.prompt_tokens, answer.tokens
+
+    def find(self, name: str) -> Prefix:
+        """What is kept of the frame of this id.
+
+        Raises:
+            UnknownFrameError: nothing.
+        """
+        prefix = self._held.find(name)
+        if prefix is None:
+            raise UnknownFrameError(f"no tokens are held of a frame {name[:80]!r}: it never came here, or has expired")
+        return prefix
+
+    async def view(self, pixels: NDArray[np.uint8]) -> Prefix:
+        """Read in one plain image."""
+        return await _sound(self.images, pixels)
+
+    async def ask(
+        self, prefix: Prefix, text: str, generation: Generation, on_text: Callable[[str], None] = lambda text: None
+    ) -> Answer:
+        """The answer to one question. If the caller is cancelled, the model stops writing it.
+
+        Args:
+            on_text: see `cloud.answerer.Question`.
+
+        Raises:
+            InvalidRequestError: the question is none that the language model takes.
+            UnavailableError: too many wait.
+        """
+        if generation.seed is None:
+            # Fixed here: a batch that fails is run again one by one, and what was told stays told.
+            generation = replace(generation, seed=secrets.randbits(64))
+        question = Question(prefix, text, generation, on_text=on_text)
+        with self._metrics.questions.counting():
+            try:
+                answer = await _sound(self.questions, question)
+            finally:
+                question.given_up.set()
+        self._metrics.observe_answer(answer.tokens)
+        return answer
+
+    async def close(self) -> None:
+        """Finish what runs, and refuse the rest."""
+        for batcher in (self.frames, self.images, self.questions):
+            await batcher.close()
+        self._held.clear()
+
+
+async def stream(ask: Callable[[Callable[[str], None]], Coroutine[Any, Any, Answer]]) -> AsyncGenerator[str | Answer]:
+    """The text of an answer piece by piece as it is written, and then the answer.
+
+    The model stops writing when the generator is closed.
+
+    Args:
+        ask: asks, given what is to be told the text so far.
+    """
+    loop = asyncio.get_running_loop()
+    texts: asyncio.Queue[str | None] = asyncio.Queue()
+
+    def tell(text: str) -> None:
+        # By the model's thread.
+        loop.call_soon_threadsafe(texts.put_nowait, text)
+
+    asking = asyncio.create_task(ask(tell))
+    asking.add_done_callback(lambda _: texts.put_nowait(None))
+    told = ""
+    try:
+        while (text := await texts.get()) is not None:
+            if len(text) > len(told):
+                piece, told = text[len(told) :], text
+                yield piece
+        yield await asking
+    finally:
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+
+
+async def _sound(batcher: Batcher[T, R | ThinwireError], item: T) -> R:
+    """What comes of an item, unless that is an error of its own."""
+    result = await batcher.submit(item)
+    if isinstance(result, ThinwireError):
+        raise result
+    return result

@@ -1,0 +1,1 @@
+"""The cloud's REST routes, a file for each kind of request."""

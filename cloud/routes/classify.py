@@ -1,0 +1,50 @@
+"""``POST /v1/classify``: the plain model on an image."""
+
+import asyncio
+import logging
+import secrets
+
+import numpy as np
+from fastapi import FastAPI, Request
+from numpy.typing import NDArray
+
+from cloud.classification import Classification, rank_labels
+from cloud.routes.common import Clock, metrics_of, observe_image, prepare, refuse_link_parameters, task_of
+from thinwire import tracing
+from thinwire.bundle import Bundle
+from thinwire.rest.parsing import parse_classify
+from thinwire.rest.routes import describe_classify
+from thinwire.rest.schemas import ClassifyResponse, LabelBody
+from thinwire.rest.waiting import within
+
+log = logging.getLogger(__name__)
+
+
+def add_to(app: FastAPI, bundle: Bundle) -> None:
+    """Add the route."""
+
+    @app.post("/v1/classify", openapi_extra=describe_classify(), include_in_schema=bundle.task == "classify")
+    async def classify(request: Request) -> ClassifyResponse:
+        """Classify one image with the plain model. What concerns the link applies at the edge and is refused here."""
+        with metrics_of(request).requests.counting():
+            return await _classify(request, bundle)
+
+
+async def _classify(request: Request, bundle: Bundle) -> ClassifyResponse:
+    clock, task = Clock.start(), task_of(request, Classification, bundle)
+    data, parameters = await parse_classify(request)
+    refuse_link_parameters(parameters)
+    clock.lap()
+
+    async def run() -> NDArray[np.float32]:
+        with tracing.span("decode"):
+            pixels = await asyncio.to_thread(prepare, data, bundle.preprocessing)
+        return await task.images.submit(pixels)
+
+    logits = await within(run(), clock.deadline(parameters.timeout_ms), parameters.timeout_ms)
+    outputs = [LabelBody(label=name, score=p) for name, p in rank_labels(logits, bundle.labels, parameters.top_k)]
+    identity, timings = secrets.token_hex(16), clock.timings()
+    tracing.annotate(request_id=identity)
+    observe_image(request, timings)
+    log.info("image", extra={"request_id": identity, "bytes": len(data), "ms": round(timings.total, 3)})
+    return ClassifyResponse(id=identity, outputs=outputs, policy=None, link=None, cost=None, timings_ms=timings)

@@ -1,0 +1,90 @@
+"""What the cloud's routes share."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from fastapi import Request
+from numpy.typing import NDArray
+
+from cloud.classification import Classification
+from cloud.questions import Questions
+from thinwire.bundle import Bundle
+from thinwire.errors import InvalidRequestError, UnknownTaskError
+from thinwire.images import Preprocessing, decode, to_pixels
+from thinwire.metrics import CloudMetrics
+from thinwire.rest.schemas import BudgetBody, LinkParameters, TimingsBody
+
+T = TypeVar("T", Classification, Questions)
+
+
+def task_of(request: Request, kind: type[T], bundle: Bundle) -> T:
+    """The task of the process, if it is of this kind.
+
+    Raises:
+        UnknownTaskError: it is not.
+    """
+    task: Any = request.app.state.task
+    if not isinstance(task, kind):
+        raise UnknownTaskError(f"this server holds the bundle {bundle.name}, which answers the task {bundle.task!r}")
+    return task
+
+
+def metrics_of(request: Request) -> CloudMetrics:
+    """What to count with."""
+    metrics: CloudMetrics = request.app.state.metrics
+    return metrics
+
+
+@dataclass
+class Clock:
+    """When a request came and when it was read, by the event loop's clock."""
+
+    came: float
+    read: float = 0.0
+
+    @classmethod
+    def start(cls) -> "Clock":
+        """A request comes."""
+        return cls(asyncio.get_running_loop().time())
+
+    def lap(self) -> None:
+        """It is read."""
+        self.read = asyncio.get_running_loop().time()
+
+    def deadline(self, timeout_ms: float) -> float:
+        """When its time is up. The upload is part of what the user waits for."""
+        return self.came + timeout_ms / 1e3
+
+    def timings(self) -> TimingsBody:
+        """Where the time went until now."""
+        now = asyncio.get_running_loop().time()
+        return TimingsBody(edge=None, channel=None, cloud=1e3 * (now - self.read), total=1e3 * (now - self.came))
+
+
+def observe_image(request: Request, timings: TimingsBody) -> None:
+    """Take in the time of an answered plain image, its upload left out."""
+    if timings.cloud is not None:
+        metrics_of(request).observe_image(timings.cloud / 1e3)
+
+
+def prepare(data: bytes, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """The model's input from an encoded image, ``size x size x 3``."""
+    return to_pixels(decode(data), preprocessing)
+
+
+def refuse_link_parameters(parameters: LinkParameters) -> None:
+    """Refuse what would have no effect here: its sender would believe that it took effect.
+
+    Raises:
+        InvalidRequestError: there is such a thing.
+    """
+    refused = {
+        f"policy {parameters.policy!r}": parameters.policy not in ("auto", "none"),
+        "budget": parameters.budget != BudgetBody(),
+        "channel": parameters.channel is not None,
+    }
+    for name, present in refused.items():
+        if present:
+            raise InvalidRequestError(f"{name}: the cloud has no link and runs the plain model; send this to the edge")

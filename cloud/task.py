@@ -1,0 +1,67 @@
+"""What a process does with the frames of its bundle's task."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from cloud.answerer import ReceivedTokens
+from cloud.batcher import Batcher
+from thinwire.metrics import CloudMetrics
+from thinwire.v1 import link_pb2
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Task(Protocol):
+    """One task over one model."""
+
+    def check(self, frame: link_pb2.Frame) -> None:
+        """Refuse what a frame, sound so far, asks for and this task has not.
+
+        Raises:
+            InvalidRequestError: there is such a thing.
+        """
+        ...
+
+    async def answer(self, frame: link_pb2.Frame, tokens: ReceivedTokens, result: link_pb2.Result) -> None:
+        """Write the answer to a checked frame into its result."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what runs, and refuse the rest."""
+        ...
+
+
+@dataclass(frozen=True)
+class Batching:
+    """How the batchers of a task run; see `cloud.batcher.Batcher`.
+
+    Attributes:
+        max_batch: most items in one run.
+        max_wait_s: how long an idle model waits for company.
+        max_queue: most items that wait.
+        metrics: what takes in batches and queues.
+        worker: the one thread of the model; None gives each batcher its own.
+    """
+
+    max_batch: int
+    max_wait_s: float
+    max_queue: int
+    metrics: CloudMetrics
+    worker: ThreadPoolExecutor | None = None
+
+    def open(self, kind: str, run: Callable[[Sequence[T]], Sequence[R]]) -> Batcher[T, R]:
+        """A batcher, with metrics of this kind."""
+        batcher: Batcher[T, R] = Batcher(
+            run,
+            self.max_batch,
+            self.max_wait_s,
+            self.max_queue,
+            self.worker,
+            on_batch=self.metrics.batches(kind),
+            on_passage=self.metrics.passages(kind),
+        )
+        self.metrics.watch_queue(kind, batcher.waiting)
+        return batcher

@@ -1,0 +1,107 @@
+"""The cloud's answerer in torch: JSCC decoder in front of a LLaVA."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cloud.answerer import Answer, Question, ReceivedTokens
+from cloud.decoder import JsccDecoder, decode_frames
+from cloud.language.load import Placement, load_checkpoint
+from cloud.language.model import LanguageModel
+from cloud.language.prefix import VisualPrefix
+from thinwire.bundle import Bundle, Language
+from thinwire.errors import BundleError, ThinwireError
+from thinwire.images import normalise
+from thinwire.nn.weights import load_part
+
+
+class TorchAnswerer:
+    """Decoder, projector and language model; see `cloud.answerer.Answerer`.
+
+    Args:
+        bundle: says how.
+        language: the language model, and the vision tower that plain images run through.
+        decoder: the JSCC decoder.
+
+    Raises:
+        BundleError: the bundle's tokens are not those that the language model takes, or too many for it.
+    """
+
+    def __init__(self, bundle: Bundle, language: LanguageModel, decoder: JsccDecoder) -> None:
+        self.bundle = bundle
+        self.language = language
+        self.decoder = decoder.eval()
+        self._device = next(decoder.parameters()).device
+        if language.width != bundle.width:
+            raise BundleError(
+                f"bundle {bundle.name}: its tokens have the width {bundle.width}, the projector takes {language.width}"
+            )
+        longest = len(language.prompt.before) + bundle.patches + bundle.prefix_tokens
+        if longest >= language.context:
+            raise BundleError(
+                f"bundle {bundle.name}: {longest} tokens of prompt and image leave no room in the language model's "
+                f"{language.context}"
+            )
+
+    @classmethod
+    def load(cls, bundle: Bundle, placement: Placement | None = None) -> "TorchAnswerer":
+        """The answerer with the weights of a bundle and its checkpoint.
+
+        Args:
+            placement: of the language model; as the checkpoint is, on the CPU, when left out. The decoder is small,
+                and stays on the CPU in float32.
+
+        Raises:
+            BundleError: the weights are not those that the manifest describes.
+            UnavailableError: a package or a device that the placement needs is not there.
+        """
+        if bundle.language is None:
+            raise BundleError(f"bundle {bundle.name}: its manifest names no language model")
+        codec = bundle.codec
+        decoder = load_part(
+            bundle, "decoder", lambda: JsccDecoder(bundle.width, codec.hidden, codec.max_symbols_per_token)
+        )
+        checkpoint = find_checkpoint(bundle, bundle.language)
+        model, tokenizer = load_checkpoint(checkpoint, bundle.language.revision, placement or Placement())
+        return cls(bundle, LanguageModel(model, tokenizer, bundle.language.prompt), decoder)
+
+    @torch.inference_mode()
+    def view_frames(self, frames: Sequence[ReceivedTokens]) -> list[VisualPrefix | ThinwireError]:
+        """Read in frames of any token counts and rates."""
+        tokens, _, valid = decode_frames(self.decoder, frames, self._device)
+        return self.language.view_tokens([row[mask] for row, mask in zip(tokens, valid, strict=True)])
+
+    def view_images(self, pixels: NDArray[np.uint8]) -> list[VisualPrefix | ThinwireError]:
+        """Read in ``batch x size x size x 3`` pixels."""
+        return self.language.view_pixels(torch.from_numpy(normalise(pixels, self.bundle.preprocessing)))
+
+    def answer(self, questions: Sequence[Question]) -> list[Answer | ThinwireError]:
+        """Answer questions about any frames and images together."""
+        return self.language.answer(questions)
+
+
+def find_checkpoint(bundle: Bundle, language: Language) -> str:
+    """What ``language.checkpoint`` names: a folder of the bundle, an absolute one, or an id on the hub.
+
+    Raises:
+        BundleError: none of these; or the bundle's folder holds a file that the manifest does not vouch for.
+    """
+    name = language.checkpoint
+    if Path(name).is_absolute():
+        return name
+    inside = bundle.path(name)
+    if name and ".." not in Path(name).parts and inside.is_dir():
+        for path in sorted(inside.rglob("*")):
+            if path.is_file():
+                bundle.verified(path.relative_to(bundle.folder).as_posix())
+        return str(inside)
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
+        raise BundleError(
+            f"bundle {bundle.name}: its language model {name[:200]!r} is no folder of it, no absolute folder and no "
+            "owner/name on the hub"
+        )
+    return name

@@ -1,0 +1,92 @@
+"""What all bundles on one device share: its link and what it knows of that, the thread of the engines, the counters."""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from edge.link_client import LinkClient
+from thinwire import tracing
+from thinwire.metrics import EdgeMetrics
+from thinwire.v1 import link_pb2
+
+T = TypeVar("T")
+
+
+class Device:
+    """One device on one link.
+
+    Args:
+        client: the link.
+        link_id: this device's name on it.
+        nominal_snr_db: average SNR in dB to assume before the link has said any.
+        nominal_symbol_rate_hz: channel uses per second to assume likewise.
+        nominal_model: channel model to assume likewise.
+
+    Attributes:
+        snr_db: average SNR in dB, as the link said last.
+        symbol_rate_hz: channel uses per second likewise.
+        model: channel model likewise.
+        metrics: what this device counts.
+    """
+
+    def __init__(
+        self,
+        client: LinkClient,
+        link_id: str,
+        nominal_snr_db: float = 10.0,
+        nominal_symbol_rate_hz: float = 10_000.0,
+        nominal_model: str = "awgn",
+    ) -> None:
+        self.client = client
+        self.link_id = link_id
+        self.snr_db = nominal_snr_db
+        self.symbol_rate_hz = nominal_symbol_rate_hz
+        self.model = nominal_model
+        self.metrics = EdgeMetrics()
+        # One at a time: two encodings side by side would only slow each other down. A request that is cancelled
+        # leaves the queue; one that is already being encoded is finished and dropped.
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="edge-engine")
+        self._encoding = 0
+        self.metrics.watch_queue(lambda: max(0, self._encoding - 1))
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """Wait for the thread of the engines and run there."""
+
+        def run() -> tuple[float, T]:
+            return time.perf_counter(), call()
+
+        came = time.perf_counter()
+        self._encoding += 1
+        try:
+            with tracing.span("encode"):
+                began, result = await asyncio.get_running_loop().run_in_executor(self._executor, run)
+                ended = time.perf_counter()
+                tracing.record("queue", came, began)
+                tracing.record("engine", began, ended)
+        finally:
+            self._encoding -= 1
+        self.metrics.observe_encoding(began - came, ended - began)
+        return result
+
+    def learn(self, report: link_pb2.ChannelReport, asked: link_pb2.ChannelRequest) -> None:
+        """Take in what the proxy stamped on a result.
+
+        Args:
+            report: of the proxy.
+            asked: what the frame asked for: that says nothing of the link's own.
+        """
+        if not asked.HasField("snr_db"):
+            self.snr_db = report.snr_db
+            self.metrics.observe_snr_db(report.snr_db)
+        if report.model and not asked.model:
+            self.model = report.model
+        # Zero: a proxy that does not tell.
+        if 0 < report.symbol_rate_hz < math.inf:
+            self.symbol_rate_hz = report.symbol_rate_hz
+
+    def close(self) -> None:
+        """Drop what still waits for the engines. The client is the caller's to close."""
+        self._executor.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,66 @@
+import importlib.util
+
+import pytest
+import torch
+
+from cloud.language.load import Placement, load_checkpoint
+from tests.llava import make_llava, make_tokenizer
+from thinwire.errors import BundleError, InvalidRequestError, UnavailableError
+
+
+@pytest.fixture(name="folder", scope="module")
+def folder_fixture(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("llava")
+    tokenizer = make_tokenizer()
+    make_llava(tokenizer).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_a_folder(folder):
+    model, tokenizer = load_checkpoint(str(folder), None, Placement())
+    assert not model.training
+    assert model.dtype is torch.float32
+    expected = make_llava(make_tokenizer()).state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in model.state_dict().items())
+    assert tokenizer("what?").input_ids == make_tokenizer()("what?").input_ids
+
+
+def test_half_precision(folder):
+    assert load_checkpoint(str(folder), None, Placement("bfloat16"))[0].dtype is torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("placement", "package"),
+    [
+        (Placement(bits=4), "bitsandbytes"),
+        (Placement(bits=8), "bitsandbytes"),
+        (Placement(device="auto"), "accelerate"),
+    ],
+    ids=repr,
+)
+def test_what_needs_a_package_that_is_not_there(folder, monkeypatch, placement, package):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == package else find(name, *rest))
+    with pytest.raises(UnavailableError, match=f"pip install {package}"):
+        load_checkpoint(str(folder), None, placement)
+
+
+@pytest.mark.parametrize("options", [{"dtype": "float8"}, {"bits": 2}])
+def test_placements_that_there_are_not(options):
+    with pytest.raises(InvalidRequestError, match="must be"):
+        Placement(**options)
+
+
+def test_what_is_no_checkpoint(tmp_path):
+    with pytest.raises(BundleError, match="no LLaVA that can be read"):
+        load_checkpoint(str(tmp_path), None, Placement())
+
+
+def test_nothing_of_a_checkpoint_is_run_and_no_pickle_is_read(folder, tmp_path):
+    for path in folder.iterdir():
+        if path.suffix == ".json":
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    torch.save(make_llava(make_tokenizer()).state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(BundleError, match="safetensors"):
+        load_checkpoint(str(tmp_path), None, Placement())

@@ -1,0 +1,62 @@
+"""What a device learns of its link, and the one thread of its engines."""
+
+import asyncio
+import math
+import threading
+from collections.abc import AsyncIterator
+
+import pytest
+
+from edge.device import Device
+from edge.link_client import LinkClient
+from thinwire.v1 import link_pb2
+
+
+@pytest.fixture
+async def device(client: LinkClient) -> AsyncIterator[Device]:
+    device = Device(client, "camera", 7.5, 2e4, "rician")
+    yield device
+    device.close()
+
+
+def known(device: Device) -> tuple[float, float, str]:
+    return device.snr_db, device.symbol_rate_hz, device.model
+
+
+def report(snr_db: float = 3.0, rate_hz: float = 1e3, model: str = "awgn") -> link_pb2.ChannelReport:
+    return link_pb2.ChannelReport(snr_db=snr_db, symbol_rate_hz=rate_hz, model=model)
+
+
+async def test_what_the_link_says_takes_the_place_of_what_was_assumed(device: Device) -> None:
+    assert known(device) == (7.5, 2e4, "rician")
+    device.learn(report(), link_pb2.ChannelRequest())
+    assert known(device) == (3.0, 1e3, "awgn")
+
+
+async def test_what_a_request_asked_for_says_nothing_of_the_link(device: Device) -> None:
+    device.learn(report(), link_pb2.ChannelRequest(model="awgn", snr_db=3.0))
+    assert known(device) == (7.5, 1e3, "rician")
+
+
+@pytest.mark.parametrize("rate_hz", [0.0, math.inf, math.nan, -1.0])
+async def test_a_symbol_rate_that_none_can_have_is_not_learnt(device: Device, rate_hz: float) -> None:
+    device.learn(report(rate_hz=rate_hz, model=""), link_pb2.ChannelRequest())
+    assert known(device) == (3.0, 2e4, "rician")
+
+
+async def test_engines_run_one_at_a_time(device: Device) -> None:
+    running, most = 0, 0
+    lock = threading.Lock()
+
+    def work() -> int:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        threading.Event().wait(0.01)
+        with lock:
+            running -= 1
+        return most
+
+    await asyncio.gather(*(device.run(work) for _ in range(5)))
+    assert most == 1

@@ -1,0 +1,1 @@
+"""Vision towers: whatever transformer turns an image into tokens, behind one interface."""

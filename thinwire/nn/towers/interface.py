@@ -1,0 +1,97 @@
+"""What merging, its cost and the evaluator need of a vision transformer, and nothing else."""
+
+from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
+
+from torch import Tensor, nn
+
+from thinwire.nn.attention import Attended
+
+
+class LayerMacs(NamedTuple):
+    """What one layer costs.
+
+    Attributes:
+        attention: MACs per token of the attention's projections, without the products between tokens.
+        mlp: MACs per token of the MLP.
+        attention_width: width of all heads together, which the products between tokens go by.
+        head_dim: width of one head.
+    """
+
+    attention: int
+    mlp: int
+    attention_width: int
+    head_dim: int
+
+
+@runtime_checkable
+class Tower(Protocol):
+    """A vision transformer that the device runs layer by layer.
+
+    A layer is attention and MLP, each with its own residual, so that tokens can merge between the two or after both.
+    Whatever stands before a branch (a norm) or behind it (a scale) belongs to the branch. In evaluation mode only.
+
+    Attributes:
+        image_size: height and width of the input in pixels.
+        channels: of the input.
+        width: D of the tokens.
+        patches: N, patch tokens of one image.
+        prefix_tokens: P, class and register tokens that run in front of the patches.
+        depth: number of layers that run.
+    """
+
+    image_size: int
+    channels: int
+    width: int
+    patches: int
+    prefix_tokens: int
+    depth: int
+
+    @classmethod
+    def from_spec(cls, spec: dict[str, Any]) -> Self:
+        """The tower that the ``model`` of a manifest describes, with any weights.
+
+        Raises:
+            BundleError: the specification describes none; `build_tower` makes one of whatever else is raised.
+        """
+        ...
+
+    @property
+    def module(self) -> nn.Module:
+        """What holds the weights; its state dict is a bundle's ``backbone.safetensors``."""
+        ...
+
+    def embed(self, images: Tensor) -> Tensor:
+        """What enters the first layer.
+
+        Args:
+            images: ``batch x channels x image_size x image_size``, normalised.
+
+        Returns:
+            ``batch x (P + N) x D``, prefix first, patches in raster order.
+        """
+        ...
+
+    def attend(self, layer: int, x: Tensor, bias: Tensor | None) -> Attended:
+        """The first half of a layer.
+
+        Args:
+            layer: its index.
+            x: ``batch x n x D`` tokens.
+            bias: on the attention logits of each key, as `thinwire.nn.attention.key_bias` gives it.
+
+        Returns:
+            as ``output``, ``x`` plus the attention branch; the keys and values that attention used.
+        """
+        ...
+
+    def mlp(self, layer: int, x: Tensor) -> Tensor:
+        """The second half of a layer: ``batch x n x D`` tokens plus the MLP branch."""
+        ...
+
+    def embedding_macs(self) -> int:
+        """MACs of `embed` for one image, as `thinwire.nn.macs` counts them."""
+        ...
+
+    def layer_macs(self, layer: int) -> LayerMacs:
+        """What a layer costs."""
+        ...
