@@ -66,18 +66,22 @@ def build_llava(spec: dict[str, Any], tokenizer: PreTrainedTokenizerFast) -> Lla
         **special,
         **spec["text"],
     )
-    vision = CLIPVisionConfig(**spec["vision"])
     config = LlavaConfig(
-        vision_config=vision,
+        vision_config=CLIPVisionConfig(**spec["vision"]),
         text_config=text,
         image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
         vision_feature_layer=spec["feature_layer"],
         vision_feature_select_strategy="default",
-        image_seq_length=(vision.image_size // vision.patch_size) ** 2,
+        image_seq_length=(spec["vision"]["image_size"] // spec["vision"]["patch_size"]) ** 2,
         tie_word_embeddings=True,
         **special,
     )
     return LlavaForConditionalGeneration(config)
+
+
+def patch_size(model: LlavaForConditionalGeneration) -> int:
+    """Side of the tower's patches in pixels."""
+    return int(model.model.vision_tower.config.patch_size)
 
 
 def save_llava(
@@ -87,7 +91,6 @@ def save_llava(
     folder: Path,
 ) -> None:
     """Write the model, its tokenizer and its processor, to be read by ``from_pretrained``."""
-    vision = model.config.vision_config
     images = CLIPImageProcessor(
         size={"shortest_edge": int(preprocessing.size / preprocessing.crop)},
         crop_size={"height": preprocessing.size, "width": preprocessing.size},
@@ -98,7 +101,7 @@ def save_llava(
     processor = LlavaProcessor(
         image_processor=images,
         tokenizer=tokenizer,
-        patch_size=vision.patch_size,
+        patch_size=patch_size(model),
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
     )

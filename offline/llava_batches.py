@@ -60,9 +60,7 @@ class Batch:
     kept: Tensor | None
 
 
-def make_batch(
-    mixture: Mixture, real: QuestionedImages, segments: Segments, patch: int, seed: int, step: int
-) -> Batch:
+def make_batch(mixture: Mixture, real: QuestionedImages, segments: Segments, patch: int, seed: int, step: int) -> Batch:
     """The batch of one step, the same whatever was made before it.
 
     Args:
@@ -113,7 +111,7 @@ def choose(asked: Sequence[Question], count: int, generator: np.random.Generator
     for question in asked:
         groups.setdefault((question.kind, question.answer == "yes"), []).append(question)
     names = sorted(groups)
-    chosen = []
+    chosen: list[Question] = []
     while len(chosen) < count:
         # All kinds come before any comes again.
         for index in generator.permutation(len(names))[: count - len(chosen)]:

@@ -6,6 +6,7 @@ A text is asked of a scene only where it has one answer there: "what color is th
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 from offline.drawings import COLOURS, KINDS, Scene, Shape
 
@@ -89,7 +90,7 @@ def harder_questions(scene: Scene) -> list[Question]:
         if len(order) == 1 or abs(_centre(order[0], axis) - _centre(order[1], axis)) >= CLEARLY:
             found.append(Question(f"what is the {word} shape?", _name(order[0]), "position"))
     order = sorted(scene.shapes, key=lambda shape: shape.x)
-    if all(right.x - left.x >= CLEARLY for left, right in zip(order, order[1:], strict=False)):
+    if all(right.x - left.x >= CLEARLY for left, right in pairwise(order)):
         found.append(Question("what is in the image?", " and ".join(_name(shape) for shape in order), "list"))
     return found
 

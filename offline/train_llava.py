@@ -22,7 +22,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import LlavaForConditionalGeneration
 
 from offline.drawings import COLOURS, KINDS
-from offline.llava import build_llava, build_tokenizer, save_llava
+from offline.llava import build_llava, build_tokenizer, patch_size, save_llava
 from offline.llava_batches import Batch, Mixture, make_batch
 from offline.llava_report import report, right_answers, tower_tokens, visual_tokens
 from offline.packing import IGNORED, Segments, answer_logits
@@ -104,7 +104,7 @@ class LlavaTrainer:
         self.segments = Segments(self.tokenizer)
         torch.manual_seed(seed)
         self.model: LlavaForConditionalGeneration = build_llava(recipe.model, self.tokenizer).to(self.device)
-        width = self.model.config.vision_config.hidden_size
+        width = self.model.model.vision_tower.config.hidden_size
         self.patch_head = nn.Linear(width, 2 + len(KINDS) + len(COLOURS)).to(self.device)
         parameters = [*self.model.parameters(), *self.patch_head.parameters()]
         training = recipe.training
@@ -145,11 +145,11 @@ class LlavaTrainer:
         """Train, or go on from the checkpoint."""
         first = self._resume()
         training = self.recipe.training
-        patch = self.model.config.vision_config.patch_size
+        patch = patch_size(self.model)
         parameters = [*self.model.parameters(), *self.patch_head.parameters()]
         saved = logged = time.monotonic()
         self.model.train()
-        totals = torch.zeros(2)
+        totals, summed = torch.zeros(2), 0
         for step in range(first, training.steps):
             batch = make_batch(training.mixture, self.train, self.segments, patch, self.seed, step)
             answers, patches = self.losses(batch)
@@ -159,12 +159,12 @@ class LlavaTrainer:
             self.optimiser.step()
             self.schedule.step()
             totals += torch.stack((answers, patches)).detach().cpu()
+            summed += 1
             if (step + 1) % STEPS_BETWEEN_LOGS == 0:
-                mean = totals / STEPS_BETWEEN_LOGS
-                now = time.monotonic()
+                mean, now = totals / summed, time.monotonic()
                 log.info("step %d/%d: loss %.4f, of patches %.4f, select accuracy %.4f, %.0f s", step + 1,
                          training.steps, mean[0], mean[1], self.accuracy(), now - logged)  # fmt: skip
-                totals, logged = torch.zeros(2), time.monotonic()
+                totals, summed, logged = torch.zeros(2), 0, time.monotonic()
             if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
                 self._save(step + 1)
                 saved = time.monotonic()

@@ -1,4 +1,4 @@
-"""Images with questions about them, and the reader of easy-VQA's layout: ``train/questions.json``, ``train/images/``."""
+"""Images with questions about them, and the reader of easy-VQA's layout: ``test/questions.json``, ``test/images/``."""
 
 import hashlib
 import json
@@ -166,9 +166,7 @@ def _load(read: Reader, source: str, preprocessing: Preprocessing, split: str) -
     numbers = sorted({number for _, _, number in entries})
     size = len(numbers) * preprocessing.size**2 * 3
     if size > MAX_PIXEL_BYTES:
-        raise PayloadTooLargeError(
-            f"{len(numbers)} images of {split} make {size} bytes; the limit is {MAX_PIXEL_BYTES}"
-        )
+        raise PayloadTooLargeError(f"{len(numbers)} images of {split} make {size} bytes; at most {MAX_PIXEL_BYTES}")
     names = tuple(f"{split}/images/{number}.png" for number in numbers)
     pixels = np.empty((len(numbers), preprocessing.size, preprocessing.size, 3), dtype=np.uint8)
     for index, name in enumerate(names):

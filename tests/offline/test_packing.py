@@ -32,7 +32,11 @@ SPEC = {
     "feature_layer": -2,
 }
 ROWS = [
-    [("is there a circle?", "yes"), ("what is in the image?", "red circle and blue triangle"), ("is there a zebra?", "no")],
+    [
+        ("is there a circle?", "yes"),
+        ("what is in the image?", "red circle and blue triangle"),
+        ("is there a zebra?", "no"),
+    ],
     [("how many shapes are there?", "three")],
 ]
 
@@ -115,7 +119,11 @@ def test_a_model_made_to_answer_is_right(model, tokenizer, pixels):
 
 def test_segments_join_to_the_prompt(tokenizer):
     segments = Segments(tokenizer)
-    joined = [*segments.before, tokenizer.convert_tokens_to_ids("<image>"), *segments.question("is there a red circle?")]
+    joined = [
+        *segments.before,
+        tokenizer.convert_tokens_to_ids("<image>"),
+        *segments.question("is there a red circle?"),
+    ]
     assert joined == tokenizer.encode(PROMPT.format(question="Is there a RED circle?"))
     assert tokenizer.decode(segments.answer("red circle and blue triangle"), skip_special_tokens=True) == (
         "red circle and blue triangle"

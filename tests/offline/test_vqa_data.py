@@ -50,7 +50,11 @@ def test_a_folder_and_its_tars_are_the_same(tmp_path):
     images = read[0]
     assert images.names == ("test/images/0.png", "test/images/1.png", "test/images/2.png")
     assert [int(image[0, 0, 0]) for image in images.pixels] == [0, 20, 40]
-    assert images.rows == [[("how grey?", "zero")], [("is it?", "yes")], [("what is it?", "two"), ("is it dark?", "no")]]
+    assert images.rows == [
+        [("how grey?", "zero")],
+        [("is it?", "yes")],
+        [("what is it?", "two"), ("is it dark?", "no")],
+    ]
     assert images.owners.tolist() == [0, 1, 2, 2]
 
 
@@ -122,7 +126,7 @@ def test_questions_that_are_not_utf_8_are_refused(tmp_path):
 def test_what_is_not_there_is_named(tmp_path):
     with pytest.raises(InvalidRequestError, match="no data at"):
         load_vqa(str(tmp_path / "nothing"), PREPROCESSING)
-    with pytest.raises(InvalidRequestError, match="no train/questions.json in"):
+    with pytest.raises(InvalidRequestError, match=r"no train/questions\.json in"):
         load_vqa(str(write(tmp_path / "data")), PREPROCESSING, "train")
     (tmp_path / "text").write_text("no tar")
     with pytest.raises(InvalidRequestError, match="is no readable tar"):
@@ -158,7 +162,7 @@ def test_links_of_a_tar_are_no_files(tmp_path):
     [
         ("MAX_QUESTIONS_BYTES", 20, "questions.json has .* bytes; the limit is 20"),
         ("MAX_BYTES", 20, "images/0.png has .* bytes; the limit is 20"),
-        ("MAX_PIXEL_BYTES", 500, "3 images of test make 576 bytes; the limit is 500"),
+        ("MAX_PIXEL_BYTES", 500, "3 images of test make 576 bytes; at most 500"),
         ("MAX_MEMBERS", 3, "more than 3 members"),
     ],
 )
