@@ -13,6 +13,7 @@ from offline.evaluate import Evaluator
 from offline.fronts import find_fronts
 from offline.recipe import Recipe
 from offline.search import Plan
+from offline.teachers import LabelTeacher
 from offline.train_backbone import train_backbone
 from offline.train_codec import CodecTrainer, token_features
 from policies.store import Store
@@ -62,9 +63,8 @@ def _train_codec(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device)
     features = token_features(model, recipe.split_layer, train, recipe.preprocessing)
-    trainer = CodecTrainer(
-        model, recipe.split_layer, recipe.codec, recipe.codec_training, features, work / "codec.ckpt", seed
-    )
+    teacher = LabelTeacher(model, recipe.split_layer)
+    trainer = CodecTrainer(teacher, recipe.codec, recipe.codec_training, features, work / "codec.ckpt", seed)
     trainer.run()
     model.cpu()
     return trainer.encoder, trainer.decoder

@@ -1,8 +1,8 @@
 """Training of the JSCC pair with the backbone frozen and nothing merged.
 
 Each step draws a random subset of every image's tokens and gives its members random sizes, sends it through AWGN or
-Rayleigh block fading at a random SNR and rate, and asks the receiver for what the head would have said of the very
-same subset without a channel. So the pair never meets a merging policy, and works for all of them.
+Rayleigh block fading at a random SNR and rate, and asks the receiver for what the rest of the model would have said of
+the very same subset without a channel. So the pair never meets a merging policy, and works for all of them.
 """
 
 import logging
@@ -13,16 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from channel.models.registry import get
 from channel.realisation import Realisation, apply
 from cloud.decoder import JsccDecoder
-from cloud.head import classify_tokens
 from edge.torch_engine.encoder import JsccEncoder
 from edge.torch_engine.vit import embed, run_layers
 from offline.data import LabelledImages
+from offline.teachers import Teacher
 from thinwire.bundle import Codec, Merging
 from thinwire.equalise import zero_forcing
 from thinwire.images import Preprocessing, normalise
@@ -88,7 +88,7 @@ def draw_channels(
     return gain[:, None, None], noise, variance[:, None, None]
 
 
-def _batches(count: int, size: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
+def _batches(count: int, size: int, generator: np.random.Generator) -> Iterator[NDArray[np.int64]]:
     order = generator.permutation(count)
     for start in range(0, count - size + 1, size):
         yield order[start : start + size]
@@ -98,19 +98,17 @@ class CodecTrainer:
     """One pair in training.
 
     Args:
-        model: the frozen backbone.
-        split_layer: where the device stops.
+        teacher: what reads the tokens.
         codec: shape of the pair, its SNR range.
         recipe: hyperparameters.
-        features: `token_features` of the training split.
+        features: tokens that are sent of each training image, ``n x tokens x D``.
         checkpoint: written after every epoch; training goes on from it where it exists.
         seed: of weights, subsets and channels.
     """
 
     def __init__(
         self,
-        model: VisionTransformer,
-        split_layer: int,
+        teacher: Teacher,
         codec: Codec,
         recipe: CodecRecipe,
         features: Tensor,
@@ -118,16 +116,15 @@ class CodecTrainer:
         seed: int = 0,
     ) -> None:
         torch.manual_seed(seed)
-        self.device = next(model.parameters()).device
-        self.model = model.eval().requires_grad_(False)
-        self.split_layer = split_layer
+        self.device = teacher.device
+        self.teacher = teacher
         self.codec = codec
         self.recipe = recipe
         self.features = features
         self.checkpoint = checkpoint
         self.seed = seed
-        self.prefix = model.num_prefix_tokens
-        width = model.embed_dim
+        self.prefix = teacher.prefix
+        width = teacher.width
         self.encoder = JsccEncoder(width, codec.hidden, codec.max_symbols_per_token).to(self.device)
         self.decoder = JsccDecoder(width, codec.hidden, codec.max_symbols_per_token).to(self.device)
         sample = features[:2000].flatten(0, 1).float()
@@ -140,7 +137,7 @@ class CodecTrainer:
             self.optimiser, recipe.learning_rate, total_steps=self.steps * recipe.epochs + 1, pct_start=0.1
         )
 
-    def _loss(self, x: Tensor, generator: np.random.Generator) -> Tensor:
+    def _loss(self, x: Tensor, images: NDArray[np.int64], generator: np.random.Generator) -> Tensor:
         batch, patches = len(x), x.shape[1] - self.prefix
         # Half of the steps on few tokens, where merging leads.
         count = (
@@ -169,9 +166,7 @@ class CodecTrainer:
         equalised, variance = zero_forcing(received, realisation.gain, realisation.noise_variance)
         decoded, weights = self.decoder(equalised, variance[:, 0, 0], valid, rate)
 
-        target = classify_tokens(self.model, self.split_layer, x, sizes, valid)
-        answer = classify_tokens(self.model, self.split_layer, decoded, weights, valid)
-        divergence = F.kl_div(answer.log_softmax(-1), target.log_softmax(-1), reduction="batchmean", log_target=True)
+        divergence = self.teacher.divergence(x, sizes, decoded, weights, images, generator)
         shares = sizes / sizes.sum(1, keepdim=True)
         error = ((decoded - x) / self.decoder.std).square().mean(-1)
         size_error = -(shares * weights.clamp_min(1e-9).log()).sum(1) + (shares * shares.log()).sum(1)
@@ -193,7 +188,7 @@ class CodecTrainer:
             started, total = time.monotonic(), 0.0
             for chosen in _batches(len(self.features), self.recipe.batch_size, generator):
                 x = self.features[torch.from_numpy(chosen)].to(self.device).float()
-                loss = self._loss(x, generator)
+                loss = self._loss(x, chosen, generator)
                 self.optimiser.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
                 torch.nn.utils.clip_grad_norm_([*self.encoder.parameters(), *self.decoder.parameters()], 1.0)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from offline.data import LabelledImages
+from offline.teachers import LabelTeacher
 from offline.train_backbone import BackboneRecipe, accuracy, augment, train_backbone
 from offline.train_codec import CodecRecipe, CodecTrainer, draw_channels, random_sizes, token_features
 from tests.parts import make_bundle, make_model
@@ -119,11 +120,15 @@ def test_the_codec_learns_and_resumes(tmp_path):
     recipe = CodecRecipe(epochs=3, batch_size=32, learning_rate=3e-3, token_loss=0.1, size_loss=0.1)
 
     def trainer(name, epochs):
-        return CodecTrainer(model, 3, BUNDLE.codec, replace(recipe, epochs=epochs), features, tmp_path / name, seed=1)
+        return CodecTrainer(
+            LabelTeacher(model, 3), BUNDLE.codec, replace(recipe, epochs=epochs), features, tmp_path / name, seed=1
+        )
 
     def loss_of(pair):
         with torch.no_grad():
-            return np.mean([float(pair._loss(features[:64].float(), np.random.default_rng(i))) for i in range(20)])
+            return np.mean(
+                [float(pair._loss(features[:64].float(), np.arange(64), np.random.default_rng(i))) for i in range(20)]
+            )
 
     whole = trainer("whole", 3)
     before = loss_of(whole)
