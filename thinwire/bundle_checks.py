@@ -31,7 +31,7 @@ def check_values(bundle: "Bundle") -> None:
         "patches": _whole(bundle.patches, 1),
         "prefix_tokens": _whole(bundle.prefix_tokens, 0),
         "labels": bool(bundle.labels) != asks and all(isinstance(label, str) for label in bundle.labels),
-        "language": _is_language(bundle.language) if bundle.language else not asks,
+        "language": asks == (bundle.language is not None) and (not bundle.language or _is_language(bundle.language)),
         "preprocessing.size": _whole(prepared.size, 1),
         "preprocessing.crop": _real(prepared.crop) and 0 < prepared.crop <= 1,
         "preprocessing.interpolation": prepared.interpolation in list(RESAMPLING),
