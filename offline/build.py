@@ -19,6 +19,7 @@ from offline.train_codec import CodecTrainer, token_features
 from policies.store import Store
 from thinwire.bundle import FRONT, Bundle
 from thinwire.nn.backbone import VisionTransformer
+from thinwire.nn.towers.timm_tower import TimmTower
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,8 @@ def _train_codec(
 ) -> tuple[JsccEncoder, JsccDecoder]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device)
-    features = token_features(model, recipe.split_layer, train, recipe.preprocessing)
+    prefix = model.num_prefix_tokens
+    features = token_features(TimmTower(model), recipe.split_layer, train.pixels, recipe.preprocessing, prefix)
     teacher = LabelTeacher(model, recipe.split_layer)
     trainer = CodecTrainer(teacher, recipe.codec, recipe.codec_training, features, work / "codec.ckpt", seed)
     trainer.run()

@@ -4,7 +4,7 @@ import hashlib
 import logging
 from functools import partial
 
-from offline.data import LabelledImages
+from offline.judges import Images
 from offline.recipe import SearchRecipe
 from offline.search import Plan, channel_of, front_policies, profile_study, search, sweep
 from offline.workers import Task
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def find_fronts(
-    store: Store, bundle: Bundle, select: LabelledImages, recipe: SearchRecipe, seed: int, processes: int = 1
+    store: Store, bundle: Bundle, select: Images, recipe: SearchRecipe, seed: int, processes: int = 1
 ) -> Fronts:
     """Search on a sample of *select* for each channel, then measure all that was found on the whole of it.
 

@@ -40,17 +40,20 @@ class Recipe:
     search: SearchRecipe
 
 
+def recipe_path(name_or_path: str) -> Path:
+    """Where a recipe is: a file, or one that comes with the package; it need not exist."""
+    path = Path(name_or_path)
+    return path if path.is_file() else Path(str(resources.files("offline"))) / "recipes" / f"{name_or_path}.json"
+
+
 def load_recipe(name_or_path: str) -> Recipe:
     """Read a recipe: a file, or the name of one that comes with the package.
 
     Raises:
         InvalidRequestError: there is none, or it does not have the fields of `Recipe`.
     """
-    path = Path(name_or_path)
-    if not path.is_file():
-        path = Path(str(resources.files("offline"))) / "recipes" / f"{name_or_path}.json"
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(recipe_path(name_or_path).read_text())
         prepared, codec, search = content["preprocessing"], content["codec"], content["search"]
         return Recipe(
             **content

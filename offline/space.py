@@ -6,14 +6,14 @@ from numpy.typing import NDArray
 
 from edge.torch_engine.engine import TorchEngine
 from edge.torch_engine.matching import Rule
-from offline.data import LabelledImages
+from offline.judges import Images
 from policies.search.space import SearchSpace
 
 QUANTILES = np.linspace(0, 1, 41)
 LIMITS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48)
 
 
-def similarity_quantiles(engine: TorchEngine, images: LabelledImages) -> NDArray[np.float64]:
+def similarity_quantiles(engine: TorchEngine, images: Images) -> NDArray[np.float64]:
     """Where each layer's best similarities lie when nothing merges: a ``layers x len(QUANTILES)`` array.
 
     A threshold at the quantile q of its layer lets a share 1 - q of the sources merge, whatever scale the layer's
@@ -33,7 +33,7 @@ def similarity_quantiles(engine: TorchEngine, images: LabelledImages) -> NDArray
     return np.stack([np.quantile(torch.cat(values).cpu().double().numpy(), QUANTILES) for values in seen])
 
 
-def search_space(engine: TorchEngine, images: LabelledImages) -> SearchSpace:
+def search_space(engine: TorchEngine, images: Images) -> SearchSpace:
     """Thresholds along the quantiles of each layer's similarities, every rate of the codec, and limits on the tokens.
 
     Args:

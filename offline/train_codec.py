@@ -21,13 +21,11 @@ from channel.realisation import Realisation, apply
 from cloud.decoder import JsccDecoder
 from edge.torch_engine.encoder import JsccEncoder
 from edge.torch_engine.vit import embed, run_layers
-from offline.data import LabelledImages
 from offline.teachers import Teacher
 from thinwire.bundle import Codec, Merging
 from thinwire.equalise import zero_forcing
 from thinwire.images import Preprocessing, normalise
-from thinwire.nn.backbone import VisionTransformer
-from thinwire.nn.towers.timm_tower import TimmTower
+from thinwire.nn.towers.interface import Tower
 
 log = logging.getLogger(__name__)
 CHANNELS = ("awgn", "rayleigh")
@@ -46,16 +44,32 @@ class CodecRecipe:
 
 @torch.inference_mode()
 def token_features(
-    model: VisionTransformer, split_layer: int, images: LabelledImages, preprocessing: Preprocessing, batch: int = 256
+    tower: Tower,
+    layers: int,
+    pixels: NDArray[np.uint8],
+    preprocessing: Preprocessing,
+    prefix_tokens: int,
+    batch: int = 256,
 ) -> Tensor:
-    """The tokens at the split, nothing merged: an ``n x tokens x D`` tensor of float16 on the CPU."""
-    device = next(model.parameters()).device
-    tower = TimmTower(model)
+    """The tokens that a device sends when nothing merges.
+
+    Args:
+        tower: on any device.
+        layers: how many of its layers run.
+        pixels: ``n x size x size x 3``.
+        preprocessing: of the tower's input.
+        prefix_tokens: class tokens that are sent.
+
+    Returns:
+        an ``n x tokens x D`` tensor of float16 on the CPU.
+    """
+    device = next(tower.module.parameters()).device
     features = []
-    for start in range(0, len(images), batch):
-        inputs = torch.from_numpy(normalise(images.pixels[start : start + batch], preprocessing)).to(device)
-        tokens, _ = run_layers(tower, embed(tower, inputs), [None] * split_layer, Merging())
-        features.append(torch.cat((tokens.prefix, tokens.x), dim=1).half().cpu())
+    for start in range(0, len(pixels), batch):
+        inputs = torch.from_numpy(normalise(pixels[start : start + batch], preprocessing)).to(device)
+        tokens, _ = run_layers(tower, embed(tower, inputs), [None] * layers, Merging())
+        sent = tokens.with_prefix(prefix_tokens)
+        features.append(torch.cat((sent.prefix, sent.x), dim=1).half().cpu())
     return torch.cat(features)
 
 

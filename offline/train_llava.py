@@ -11,7 +11,6 @@ import json
 import logging
 import time
 from dataclasses import asdict, dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from offline.llava_batches import Batch, Mixture, make_batch
 from offline.llava_report import report, right_answers, tower_tokens, visual_tokens
 from offline.packing import IGNORED, Segments, answer_logits
 from offline.questions import words
+from offline.recipe import recipe_path
 from offline.vqa_data import QuestionedImages, load_vqa, split_select
 from thinwire.errors import InvalidRequestError
 from thinwire.images import Preprocessing, normalise
@@ -64,11 +64,8 @@ def load_llava_recipe(name_or_path: str) -> LlavaRecipe:
     Raises:
         InvalidRequestError: there is none, or it lacks a field.
     """
-    path = Path(name_or_path)
-    if not path.is_file():
-        path = Path(str(resources.files("offline"))) / "recipes" / f"{name_or_path}.json"
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(recipe_path(name_or_path).read_text())
         prepared, training = content["preprocessing"], content["llava_training"]
         return LlavaRecipe(
             name=content["name"],

@@ -15,8 +15,8 @@ from typing import ParamSpec, TypeVar
 
 import torch
 
-from offline.data import LabelledImages
 from offline.evaluate import Evaluator
+from offline.judges import Images
 from offline.latency import PairedLatency
 from offline.meter import PolicyMeter
 from policies.policy import Policy
@@ -49,7 +49,7 @@ class Task:
     """
 
     bundle: Path
-    images: LabelledImages
+    images: Images
     split: str
     channels: tuple[ChannelProfile, ...]
     seed: int

@@ -11,6 +11,7 @@ from offline.teachers import LabelTeacher
 from offline.train_backbone import BackboneRecipe, accuracy, augment, train_backbone
 from offline.train_codec import CodecRecipe, CodecTrainer, draw_channels, random_sizes, token_features
 from tests.parts import make_bundle, make_model
+from thinwire.nn.towers.timm_tower import TimmTower
 
 BUNDLE = make_bundle(class_token=False, global_pool="avg")
 RECIPE = BackboneRecipe(
@@ -115,7 +116,7 @@ def test_drawn_channels_have_the_variance_of_their_snr():
 
 def test_the_codec_learns_and_resumes(tmp_path):
     model = make_model(BUNDLE)
-    features = token_features(model, 3, coloured_images(256, 0), BUNDLE.preprocessing)
+    features = token_features(TimmTower(model), 3, coloured_images(256, 0).pixels, BUNDLE.preprocessing, 0)
     assert features.shape == (256, 25, 24)
     recipe = CodecRecipe(epochs=3, batch_size=32, learning_rate=3e-3, token_loss=0.1, size_loss=0.1)
 

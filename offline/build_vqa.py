@@ -1,0 +1,114 @@
+"""From data to a bundle that answers questions: LLaVA, codec, reference, fronts. Stages go on where they stopped."""
+
+import logging
+from pathlib import Path
+
+import torch
+
+from cloud.decoder import JsccDecoder
+from cloud.language.load import Placement, load_checkpoint
+from edge.torch_engine.encoder import JsccEncoder
+from offline.bundles import measure_reference, with_reference
+from offline.checkpoints import fetch_checkpoint, preprocessing_of
+from offline.drawn_data import drawn_images, joined
+from offline.evaluate import Evaluator
+from offline.fronts import find_fronts
+from offline.packing import Segments
+from offline.search import Plan
+from offline.teachers import AnswerTeacher
+from offline.train_codec import CodecTrainer, token_features
+from offline.train_llava import train_llava
+from offline.vision_tower import VisionTower, read_tower
+from offline.vqa_bundles import INSIDE, write_vqa_bundle
+from offline.vqa_data import QuestionedImages, load_vqa, split_select
+from offline.vqa_recipe import VqaRecipe
+from policies.store import Store
+from thinwire.bundle import FRONT, Bundle, Language
+from thinwire.errors import InvalidRequestError
+from thinwire.images import Preprocessing
+
+log = logging.getLogger(__name__)
+# Drawn pictures beyond those of the training of the LLaVA, which counts its own from 0.
+FIRST_DRAWN = 10**9
+
+
+def build_vqa(
+    recipe: VqaRecipe,
+    data: str,
+    work: Path,
+    output: Path,
+    seed: int = 0,
+    model: str | None = None,
+    revision: str | None = None,
+) -> Bundle:
+    """Train or take a LLaVA, train its codec, measure, and write a bundle.
+
+    Args:
+        recipe: what to make.
+        data: a tar or a folder in easy-VQA's layout; see `offline.vqa_data.load_vqa`.
+        work: folder of checkpoints and of the policy store; a second call with the same folder resumes.
+        output: folder of the bundle.
+        seed: of weights, pictures, searches and noise.
+        model: a folder or an id on the hub, instead of the LLaVA that the recipe trains.
+        revision: of the model on the hub.
+
+    Raises:
+        InvalidRequestError: neither the recipe nor ``model`` says which LLaVA.
+        BundleError: the model is none that can be split.
+        UnavailableError: the library that searches policies is not installed.
+    """
+    Plan(max_loss=recipe.search.max_loss).check()
+    work.mkdir(parents=True, exist_ok=True)
+    if model is not None:
+        folder, commit = fetch_checkpoint(model, revision)
+        language = Language(str(folder) if commit is None else model, commit, recipe.prompt)
+        preprocessing = preprocessing_of(folder)
+    elif recipe.llava is not None:
+        preprocessing = recipe.llava.preprocessing
+        folder, language = train_llava(recipe.llava, data, work, seed), Language(INSIDE, None, recipe.prompt)
+    else:
+        raise InvalidRequestError(f"the recipe {recipe.name} trains no model: name one")
+    train, select = split_select(load_vqa(data, preprocessing, "train"))
+    log.info("%d images to train on, %d to select on", len(train), len(select))
+    tower = read_tower(folder)
+    pictures = joined(train, drawn_images(recipe.codec_pictures.drawn, FIRST_DRAWN, seed, preprocessing))
+    encoder, decoder = _train_codec(recipe, folder, tower, pictures, preprocessing, language, work, seed)
+    bundle = write_vqa_bundle(
+        recipe.name, tower, language, preprocessing, recipe.merging, recipe.codec, encoder, decoder, output,
+        checkpoint=None if model is not None else folder,
+    )  # fmt: skip
+    reference, measured = measure_reference(Evaluator.load(bundle, select), seed)
+    for rate, one in measured.items():
+        log.info("unmerged, %d symbols per token: accuracy %.4f", rate, one.accuracy)
+    bundle = with_reference(bundle, reference)
+    with Store(f"sqlite:///{work / 'policies.sqlite'}") as store:
+        fronts = find_fronts(store, bundle, select, recipe.search, seed)
+    fronts.save(bundle.path(FRONT))
+    return bundle
+
+
+def _train_codec(
+    recipe: VqaRecipe,
+    folder: Path,
+    tower: VisionTower,
+    pictures: QuestionedImages,
+    preprocessing: Preprocessing,
+    language: Language,
+    work: Path,
+    seed: int,
+) -> tuple[JsccEncoder, JsccDecoder]:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model, tokenizer = load_checkpoint(str(folder), None, Placement())
+    tower.tower.module.to(device)
+    features = token_features(tower.tower, tower.tower.depth, pictures.pixels, preprocessing, tower.prefix_tokens)
+    tower.tower.module.cpu()
+    teacher = AnswerTeacher(
+        model.to(device),
+        Segments(tokenizer, language.prompt),
+        pictures.rows,
+        recipe.codec_pictures.questions,
+        tower.prefix_tokens,
+    )
+    trainer = CodecTrainer(teacher, recipe.codec, recipe.codec_training, features, work / "codec.ckpt", seed)
+    trainer.run()
+    return trainer.encoder, trainer.decoder
