@@ -26,7 +26,8 @@ class Mixture:
         images: in a batch.
         questions: of each image, at most.
         real_share: of images that come from the data set.
-        several_share: of drawn pictures that have several shapes.
+        several_share: of drawn pictures that have several shapes, once ``several_after`` steps are made.
+        several_after: steps over which that share grows from 0: what a colour is must be known before whose it is.
         plain_share: of drawn pictures without jitter, tilt and noise.
         subset_share: of batches whose visual tokens are a random subset.
     """
@@ -35,6 +36,7 @@ class Mixture:
     questions: int
     real_share: float
     several_share: float
+    several_after: int
     plain_share: float
     subset_share: float
 
@@ -72,6 +74,7 @@ def make_batch(mixture: Mixture, real: QuestionedImages, segments: Segments, pat
         step: of the run, from 0.
     """
     generator = np.random.default_rng((seed, 0, step))
+    several_share = mixture.several_share * min(1.0, step / max(1, mixture.several_after))
     pixels, rows, kinds, colours = [], [], [], []
     patches = (real.pixels.shape[1] // patch) ** 2
     unknown = np.full(patches, IGNORED)
@@ -85,7 +88,7 @@ def make_batch(mixture: Mixture, real: QuestionedImages, segments: Segments, pat
             kinds.append(unknown)
             colours.append(unknown)
             continue
-        several, plain = (generator.random(2) < (mixture.several_share, mixture.plain_share)).tolist()
+        several, plain = (generator.random(2) < (several_share, mixture.plain_share)).tolist()
         drawing = draw(seed, step * mixture.images + number, several, plain)
         asked = easy_questions(drawing.scene) + harder_questions(drawing.scene)
         pixels.append(drawing.pixels)

@@ -34,6 +34,8 @@ from thinwire.images import Preprocessing, normalise
 log = logging.getLogger(__name__)
 SECONDS_BETWEEN_CHECKPOINTS = 60
 STEPS_BETWEEN_LOGS = 100
+# Nine patches of ten show nothing but the ground.
+GROUND_WEIGHT = 0.1
 
 
 @dataclass(frozen=True)
@@ -200,10 +202,11 @@ class LlavaTrainer:
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean over the labels that are known; 0 where none is."""
+    """Mean over the patches that are known, weighted by `GROUND_WEIGHT`; 0 where none is."""
     flat = labels.to(logits.device).flatten()
-    total = F.cross_entropy(logits.flatten(0, 1), flat, ignore_index=IGNORED, reduction="sum")
-    return total / (flat != IGNORED).sum().clamp_min(1)
+    losses = F.cross_entropy(logits.flatten(0, 1), flat, ignore_index=IGNORED, reduction="none")
+    weights = torch.where(flat == 0, GROUND_WEIGHT, 1.0) * (flat != IGNORED)
+    return (losses * weights).sum() / weights.sum().clamp_min(1)
 
 
 def train_llava(recipe: LlavaRecipe, data: str, work: Path, seed: int = 0) -> Path:

@@ -22,7 +22,9 @@ from tests.offline.test_packing import PREPROCESSING, SPEC
 from thinwire.errors import InvalidRequestError
 from thinwire.images import normalise
 
-MIXTURE = Mixture(images=8, questions=4, real_share=0.3, several_share=0.3, plain_share=0.5, subset_share=0.5)
+MIXTURE = Mixture(
+    images=8, questions=4, real_share=0.3, several_share=0.3, several_after=2, plain_share=0.5, subset_share=0.5
+)
 RECIPE = LlavaRecipe(
     name="tiny",
     model=SPEC | {"feature_layer": -1},
@@ -33,7 +35,7 @@ RECIPE = LlavaRecipe(
 
 def drawn_images(count: int, seed: int) -> QuestionedImages:
     drawings = [draw(seed, index, plain=True) for index in range(count)]
-    asked = [(index, one) for index, drawing in enumerate(drawings) for one in easy_questions(drawing.scene)[::7]]
+    asked = [(index, one) for index, drawing in enumerate(drawings) for one in easy_questions(drawing.scene)[::-5]]
     return QuestionedImages(
         tuple(f"{seed}/{index}.png" for index in range(count)),
         np.stack([drawing.pixels for drawing in drawings]),
@@ -118,6 +120,19 @@ def test_a_batch_depends_on_its_seed_and_step_alone():
     # No two pictures of a run are the same one.
     drawn = [image.tobytes() for batch in batches[:2] for image in batch.pixels[(batch.kinds[:, 0] != IGNORED).numpy()]]
     assert len(set(drawn)) == len(drawn) > 0
+
+
+def test_scenes_of_several_shapes_come_by_and_by():
+    real, segments = drawn_images(5, 100), Segments(module.build_tokenizer(module.words()))
+    mixture = replace(MIXTURE, images=60, real_share=0.0, several_share=1.0, several_after=40)
+
+    def several(step):
+        batch = make_batch(mixture, real, segments, 16, 1, step)
+        return np.mean([len(set(of_image[of_image > 0].tolist())) > 1 for of_image in batch.colours])
+
+    assert several(0) == 0
+    assert 0.2 < several(20) < 0.7
+    assert several(40) > 0.8
 
 
 def test_patches_are_labelled_with_what_covers_them():
