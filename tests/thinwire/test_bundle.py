@@ -15,6 +15,7 @@ from thinwire.bundle import (
     SCHEMA_VERSION,
     Bundle,
     Codec,
+    Language,
     Merging,
     Reference,
     file_sha256,
@@ -80,6 +81,16 @@ def test_round_trip(saved):
     hash(loaded.codec)
 
 
+def test_a_bundle_with_a_language_model(saved):
+    bundle = dataclasses.replace(saved, task="vqa", labels=(), language=Language("llava", None, "<image>{question}"))
+    bundle.save()
+    assert load_bundle(saved.folder) == bundle
+
+
+def test_a_bundle_without_a_language_model_does_not_speak_of_one(saved):
+    assert "language" not in json.loads(saved.path(MANIFEST).read_text())
+
+
 def test_a_bundle_without_a_reference(saved):
     bundle = dataclasses.replace(saved, reference=None)
     bundle.save()
@@ -131,6 +142,7 @@ CHANGES = {
     "codec.rates": (1, 2, 4),
     "codec.snr_db": (-5.0, 15.0),
     "files": {"weights.safetensors": "0" * 64},
+    "language": Language("owner/name", "main", "<image>{question}"),
 }
 
 
@@ -232,8 +244,8 @@ def test_another_schema(saved, version):
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Bundle) if field.name != "folder"])
 def test_a_missing_field(saved, field):
     edit(saved, lambda content: {name: value for name, value in content.items() if name != field})
-    if field == "reference":
-        assert load_bundle(saved.folder).reference is None
+    if field in ("reference", "language"):
+        assert getattr(load_bundle(saved.folder), field) is None
         return
     with pytest.raises(BundleError, match="incomplete"):
         load_bundle(saved.folder)
