@@ -245,6 +245,12 @@ async def test_routes_that_the_cloud_does_not_have(client, method, path, status)
     check_problem(await client.request(method, path), status, "http_error")
 
 
+@pytest.mark.parametrize("path", ["/v1/vqa", f"/v1/frames/{'0' * 32}/questions", "/v1/chat/completions"])
+async def test_questions_are_not_of_this_bundles_task(client, path):
+    assert "'classify'" in check_problem(await client.post(path, json={}), 404, "unknown_task")
+    assert not [known for known in (await client.get("/openapi.json")).json()["paths"] if known.startswith(path[:8])]
+
+
 async def test_the_openapi_document_describes_the_body(client):
     document = (await client.get("/openapi.json")).json()
     body = document["paths"]["/v1/classify"]["post"]["requestBody"]
