@@ -70,7 +70,8 @@ def _places(placement: Placement) -> dict[str, Any]:
     quantised: dict[str, Any] = {}
     if placement.bits is not None:
         _need("bitsandbytes", f"weights of {placement.bits} bits")
-        quantised["quantization_config"] = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        make: Any = BitsAndBytesConfig
+        quantised["quantization_config"] = make(
             load_in_4bit=placement.bits == 4,
             load_in_8bit=placement.bits == 8,
             bnb_4bit_compute_dtype=torch.float16,
