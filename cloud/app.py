@@ -1,27 +1,26 @@
 """The cloud's REST interface: the plain model on a whole image, which is what one does without a link."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from fastapi import FastAPI
 
 from cloud.classification import Classification
 from cloud.questions import Questions
 from cloud.routes import chat, classify, vqa
-from thinwire.bundle import Bundle
 from thinwire.metrics import CloudMetrics
 from thinwire.rest import problems
 from thinwire.rest.routes import add_common
 
 
 def create_app(
-    bundle: Bundle, task: Classification | Questions, ready: Callable[[], bool], metrics: CloudMetrics
+    tasks: Sequence[Classification | Questions], ready: Callable[[], bool], metrics: CloudMetrics
 ) -> FastAPI:
-    """The application for one bundle.
+    """The application.
 
-    Requests for the other task are answered with a problem, and left out of the OpenAPI document.
+    Requests for a task that is not there are answered with a problem, and left out of the OpenAPI document.
 
     Args:
-        task: what answers.
+        tasks: what answers, no two of one task.
         ready: whether the process takes requests.
         metrics: what to count with, and to show.
     """
@@ -30,9 +29,10 @@ def create_app(
     async def is_ready() -> bool:
         return ready()
 
-    add_common(app, [bundle], is_ready, metrics.registry)
+    add_common(app, [task.bundle for task in tasks], is_ready, metrics.registry)
     # Not in closures: FastAPI's caches keep the endpoints, and would keep these when the application is gone.
-    app.state.task, app.state.metrics = task, metrics
-    for routes in (classify, vqa, chat):
-        routes.add_to(app, bundle)
+    app.state.tasks, app.state.metrics = tuple(tasks), metrics
+    names = {task.bundle.task for task in tasks}
+    for name, routes in (("classify", classify), ("vqa", vqa), ("vqa", chat)):
+        routes.add_to(app, name in names)
     return app

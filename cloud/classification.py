@@ -42,6 +42,7 @@ class Classification:
     Logits are kept, so that a repeated frame may ask for more labels than at first.
 
     Attributes:
+        bundle: what is served.
         frames: runs the decoder and the rest of the model; gives ``classes`` logits a frame.
         images: runs the plain model on a ``size x size x 3`` array of uint8; gives ``classes`` logits.
     """
@@ -53,7 +54,7 @@ class Classification:
         def images(items: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
             return list(classifier.classify_images(np.stack(items)))
 
-        self._bundle = bundle
+        self.bundle = bundle
         self.frames: Batcher[ReceivedTokens, NDArray[np.float32]] = batching.open("frame", frames)
         self.images: Batcher[NDArray[np.uint8], NDArray[np.float32]] = batching.open("image", images)
         self._held: HeldFrames[NDArray[np.float32]] = HeldFrames(
@@ -77,7 +78,7 @@ class Classification:
         logits = await self._deduplicator.share(frame_key(frame), tokens.digest, lambda: self.frames.submit(tokens))
         if not np.isfinite(logits).all():
             raise InvalidFrameError("the model has no finite answer for these symbols")
-        for label, score in rank_labels(logits, self._bundle.labels, frame.top_k or DEFAULT_TOP_K):
+        for label, score in rank_labels(logits, self.bundle.labels, frame.top_k or DEFAULT_TOP_K):
             result.outputs.add(label=label, score=score)
         if frame.want_logits:
             result.logits.extend(logits.tolist())

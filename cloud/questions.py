@@ -14,6 +14,7 @@ from cloud.batcher import Batcher
 from cloud.deduplication import Deduplicator
 from cloud.held_frames import HeldFrames
 from cloud.task import Batching
+from thinwire.bundle import Bundle
 from thinwire.errors import InvalidRequestError, ThinwireError, UnknownFrameError
 from thinwire.frames import frame_key
 from thinwire.generation import Generation, check_question
@@ -30,20 +31,23 @@ class Questions:
     A frame that comes again, with another question or the same, is answered from what is kept.
 
     Args:
+        bundle: what is served.
         answerer: the model.
         batching: how frames, images and questions run.
         held: keeps what was read of frames.
 
     Attributes:
+        bundle: what is served.
         frames: reads in frames.
         images: reads in plain images, ``size x size x 3`` arrays of uint8.
         questions: answers.
     """
 
-    def __init__(self, answerer: Answerer, batching: Batching, held: HeldFrames[Prefix]) -> None:
+    def __init__(self, bundle: Bundle, answerer: Answerer, batching: Batching, held: HeldFrames[Prefix]) -> None:
         def images(items: Sequence[NDArray[np.uint8]]) -> Sequence[Prefix | ThinwireError]:
             return answerer.view_images(np.stack(items))
 
+        self.bundle = bundle
         self.frames: Batcher[ReceivedTokens, Prefix | ThinwireError] = batching.open("frame", answerer.view_frames)
         self.images: Batcher[NDArray[np.uint8], Prefix | ThinwireError] = batching.open("image", images)
         self.questions: Batcher[Question, Answer | ThinwireError] = batching.open("question", answerer.answer)

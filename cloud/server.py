@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import cast
@@ -14,7 +15,7 @@ from cloud.questions import Questions
 from cloud.servicer import SemanticLinkServicer
 from cloud.task import Batching
 from thinwire import process, rpc
-from thinwire.bundle import Bundle
+from thinwire.bundle import Bundle, check_tasks
 from thinwire.errors import UnavailableError
 from thinwire.metrics import CloudMetrics
 from thinwire.rest.server import HttpServer
@@ -55,33 +56,38 @@ class Settings:
 
 
 class CloudServer:
-    """One bundle's model behind gRPC and REST.
+    """The models of one bundle for each task, behind gRPC and REST.
 
     Must be made, started and stopped on one event loop.
 
     Args:
-        bundle: its task says what the model must be.
-        model: a classifier for "classify", an answerer for "vqa".
+        models: each bundle with its model: a classifier for "classify", an answerer for "vqa".
         settings: where and how.
 
     Attributes:
-        task: what becomes of requests.
+        tasks: what becomes of requests.
+
+    Raises:
+        InvalidRequestError: there is no bundle, or two are for one task.
     """
 
-    def __init__(self, bundle: Bundle, model: Classifier | Answerer, settings: Settings) -> None:
-        self._bundle = bundle
+    def __init__(self, models: Sequence[tuple[Bundle, Classifier | Answerer]], settings: Settings) -> None:
+        check_tasks([bundle for bundle, _ in models])
         self._settings = settings
         # Not an attribute read through self: FastAPI's caches keep an application, and would keep this server with it.
         self._ready = asyncio.Event()
-        # One thread for all of a task: it is the same model.
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="model")
         metrics = CloudMetrics()
-        batching = Batching(settings.max_batch, settings.max_wait_ms / 1e3, settings.max_queue, metrics, self._worker)
-        self.task = _task(bundle, model, settings, batching)
+        # One thread for all of a task: it is the same model.
+        self._workers = [ThreadPoolExecutor(1, thread_name_prefix="model") for _ in models]
+        limits = settings.max_batch, settings.max_wait_ms / 1e3, settings.max_queue, metrics
+        self.tasks = tuple(
+            _task(bundle, model, settings, Batching(*limits, worker))
+            for (bundle, model), worker in zip(models, self._workers, strict=True)
+        )
         self._grpc = rpc.Server([SERVICE])
-        servicer = SemanticLinkServicer(bundle, self.task, metrics)
+        servicer = SemanticLinkServicer(self.tasks, metrics)
         link_pb2_grpc.add_SemanticLinkServicer_to_server(servicer, self._grpc.grpc_server)  # type: ignore[no-untyped-call]
-        app = create_app(bundle, self.task, self._ready.is_set, metrics)
+        app = create_app(self.tasks, self._ready.is_set, metrics)
         self._http = HttpServer(app, settings.rest_host, settings.rest_port, settings.grace_s)
         self.grpc_port = 0
         self.rest_port = 0
@@ -101,7 +107,11 @@ class CloudServer:
         self._ready.set()
         log.info(
             "serving",
-            extra={"bundle": self._bundle.name, "grpc_port": self.grpc_port, "rest_port": self.rest_port},
+            extra={
+                "bundles": [task.bundle.name for task in self.tasks],
+                "grpc_port": self.grpc_port,
+                "rest_port": self.rest_port,
+            },
         )
 
     async def stop(self) -> None:
@@ -112,8 +122,10 @@ class CloudServer:
         self._ready.clear()
         await self._grpc.stop(self._settings.grace_s)
         await self._http.stop()
-        await self.task.close()
-        self._worker.shutdown()
+        for task in self.tasks:
+            await task.close()
+        for worker in self._workers:
+            worker.shutdown()
         log.info("stopped")
 
 
@@ -124,17 +136,18 @@ def _task(
         held: HeldFrames[Prefix] = HeldFrames(
             settings.held_frames, settings.held_s, settings.held_bytes, lambda prefix: prefix.nbytes
         )
-        return Questions(cast(Answerer, model), batching, held)
+        return Questions(bundle, cast(Answerer, model), batching, held)
     return Classification(bundle, cast(Classifier, model), batching)
 
 
-async def serve(bundle: Bundle, model: Classifier | Answerer, settings: Settings) -> None:
+async def serve(models: Sequence[tuple[Bundle, Classifier | Answerer]], settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then drain.
 
     Args:
-        model: a classifier for the task "classify", an answerer for "vqa".
+        models: as for `CloudServer`.
 
     Raises:
+        InvalidRequestError: there is no bundle, or two are for one task.
         UnavailableError: an address cannot be bound.
     """
-    await process.run(CloudServer(bundle, model, settings))
+    await process.run(CloudServer(models, settings))

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Sequence
 from typing import Any
 
 import grpc.aio
@@ -43,22 +43,19 @@ def equalise(frame: link_pb2.Frame, symbols: NDArray[np.complex64]) -> ReceivedT
 
 
 class SemanticLinkServicer(link_pb2_grpc.SemanticLinkServicer):
-    """Serves `SemanticLink` for one bundle.
+    """Serves `SemanticLink`.
 
     Args:
-        bundle: what frames must be of.
-        task: what becomes of them.
+        tasks: what becomes of frames, by the bundle that they are of.
         metrics: what to count with; its own where nobody looks.
     """
 
     def __init__(
         self,
-        bundle: Bundle,
-        task: Task,
+        tasks: Sequence[Task],
         metrics: CloudMetrics | None = None,
     ) -> None:
-        self._bundle = bundle
-        self._task = task
+        self._tasks = {task.bundle.digest: task for task in tasks}
         self._metrics = metrics or CloudMetrics()
 
     async def Infer(self, request: link_pb2.Frame, context: Context) -> link_pb2.Result:  # noqa: N802
@@ -142,9 +139,13 @@ class SemanticLinkServicer(link_pb2_grpc.SemanticLinkServicer):
 
     async def _fill(self, frame: link_pb2.Frame, result: link_pb2.Result) -> None:
         with self._metrics.receiving(), tracing.span("receive"):
-            tokens = equalise(frame, self._check(frame))
+            symbols = check_frame(frame)
+            task = self._task(frame)
+            _check_fit(frame, task.bundle)
+            task.check(frame)
+            tokens = equalise(frame, symbols)
         self._take_in(frame)
-        await self._task.answer(frame, tokens, result)
+        await task.answer(frame, tokens, result)
 
     def _take_in(self, frame: link_pb2.Frame) -> None:
         """Count and trace what a sound frame says of itself: one that is not may claim any size."""
@@ -153,32 +154,33 @@ class SemanticLinkServicer(link_pb2_grpc.SemanticLinkServicer):
         self._metrics.observe_frame_size(frame.tokens, uses.total, snr_db)
         tracing.annotate(channel_uses=uses.total, snr_db=snr_db)
 
-    def _check(self, frame: link_pb2.Frame) -> NDArray[np.complex64]:
-        bundle = self._bundle
-        symbols = check_frame(frame)
-        if frame.bundle_digest != bundle.digest:
+    def _task(self, frame: link_pb2.Frame) -> Task:
+        task = self._tasks.get(frame.bundle_digest)
+        if task is None:
+            held = ", ".join(f"{digest!r} ({task.bundle.name})" for digest, task in self._tasks.items())
             raise BundleMismatchError(
-                f"the frame is of the bundle {frame.bundle_digest[:64]!r}; this server holds {bundle.digest!r} "
-                f"({bundle.name})"
+                f"the frame is of the bundle {frame.bundle_digest[:64]!r}; this server holds {held}"
             )
-        if frame.task not in ("", bundle.task):
-            raise UnknownTaskError(f"bundle {bundle.name} answers the task {bundle.task!r}, got {frame.task[:80]!r}")
-        if frame.symbols_per_token > bundle.codec.max_symbols_per_token:
-            raise InvalidFrameError(
-                f"symbols_per_token must be 1 to {bundle.codec.max_symbols_per_token} for bundle {bundle.name}, "
-                f"got {frame.symbols_per_token}"
-            )
-        if frame.tokens > bundle.patches + bundle.prefix_tokens:
-            raise InvalidFrameError(
-                f"tokens must be 1 to {bundle.patches + bundle.prefix_tokens} for bundle {bundle.name}, "
-                f"got {frame.tokens}"
-            )
-        if frame.side_information_bits:
-            raise InvalidFrameError(
-                f"bundle {bundle.name} takes no side information, got {frame.side_information_bits} bits"
-            )
-        self._task.check(frame)
-        return symbols
+        return task
+
+
+def _check_fit(frame: link_pb2.Frame, bundle: Bundle) -> None:
+    """Check that a frame is one that the bundle's device could have sent."""
+    if frame.task not in ("", bundle.task):
+        raise UnknownTaskError(f"bundle {bundle.name} answers the task {bundle.task!r}, got {frame.task[:80]!r}")
+    if frame.symbols_per_token > bundle.codec.max_symbols_per_token:
+        raise InvalidFrameError(
+            f"symbols_per_token must be 1 to {bundle.codec.max_symbols_per_token} for bundle {bundle.name}, "
+            f"got {frame.symbols_per_token}"
+        )
+    if frame.tokens > bundle.patches + bundle.prefix_tokens:
+        raise InvalidFrameError(
+            f"tokens must be 1 to {bundle.patches + bundle.prefix_tokens} for bundle {bundle.name}, got {frame.tokens}"
+        )
+    if frame.side_information_bits:
+        raise InvalidFrameError(
+            f"bundle {bundle.name} takes no side information, got {frame.side_information_bits} bits"
+        )
 
 
 def _identified(frame: link_pb2.Frame) -> link_pb2.Result:

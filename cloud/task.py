@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 
 from cloud.answerer import ReceivedTokens
 from cloud.batcher import Batcher
+from thinwire.bundle import Bundle
 from thinwire.metrics import CloudMetrics
 from thinwire.v1 import link_pb2
 
@@ -15,7 +16,13 @@ R = TypeVar("R")
 
 
 class Task(Protocol):
-    """One task over one model."""
+    """One task over one model.
+
+    Attributes:
+        bundle: of the model.
+    """
+
+    bundle: Bundle
 
     def check(self, frame: link_pb2.Frame) -> None:
         """Refuse what a frame, sound so far, asks for and this task has not.

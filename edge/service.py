@@ -86,7 +86,8 @@ class EdgeService:
         request_id = request_id or secrets.token_hex(16)
         with self.device.metrics.requests.counting(), tracing.span("image", request_id=request_id):
             check_question(question)
-            generation = parameters.generation.to_message()
+            # Without a question nothing is generated.
+            generation = parameters.generation.to_message() if question else None
             asked = link_pb2.Frame(request_id=request_id, question=question, generation=generation)
             return await self._answer(image_bytes, parameters, asked, self.device.client.infer)
 

@@ -16,8 +16,6 @@ MAX_SYMBOLS_PER_TOKEN = 256
 POWER_TOLERANCE = 1e-3
 # 128 bits in lower-case hexadecimal.
 REQUEST_ID_PATTERN = "^[0-9a-f]{32}$"
-# What `frame_id` gives.
-FRAME_ID_PATTERN = "^[0-9a-f]{32}(-[1-9][0-9]{0,9})?$"
 _REQUEST_ID = re.compile(REQUEST_ID_PATTERN)
 _LINK_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 

@@ -196,7 +196,8 @@ class CloudMetrics:
         self._batches = Histogram(
             "thinwire_batch_size", "Items in one run of the model", ["kind"], buckets=_BATCH, registry=self.registry
         )
-        self._queue = Gauge("thinwire_queue_length", "Items that wait for the model", ["kind"], registry=self.registry)
+        self._queue = Gauge("thinwire_queue_length", "Items that wait for a model", ["kind"], registry=self.registry)
+        self._lengths: dict[str, list[Callable[[], int]]] = {}
         self._waits, self._runs = (
             Histogram(name, documentation, ["kind"], buckets=_SECONDS, registry=self.registry)
             for name, documentation in (
@@ -224,7 +225,9 @@ class CloudMetrics:
 
     def watch_queue(self, kind: str, length: Callable[[], int]) -> None:
         """Show the length of the queue of "frame", "image" or "question", asked for at each scrape."""
-        self._queue.labels(kind).set_function(length)
+        lengths = self._lengths.setdefault(kind, [])
+        lengths.append(length)
+        self._queue.labels(kind).set_function(lambda: sum(one() for one in lengths))
 
     def watch_held(self, frames: Callable[[], int], nbytes: Callable[[], int]) -> None:
         """Show how many frames can be asked about, and the memory that they take, asked for at each scrape."""

@@ -54,7 +54,7 @@ def load_checkpoint(checkpoint: str, revision: str | None, placement: Placement)
     options: dict[str, Any] = {"trust_remote_code": False, "revision": revision or "main"}
     try:
         tokenizer = AutoTokenizer.from_pretrained(checkpoint, **options)
-        model = LlavaForConditionalGeneration.from_pretrained(
+        model: Any = LlavaForConditionalGeneration.from_pretrained(
             checkpoint, use_safetensors=True, dtype=placement.dtype, **_places(placement), **options
         )
     except UnavailableError:
@@ -70,7 +70,8 @@ def _places(placement: Placement) -> dict[str, Any]:
     quantised: dict[str, Any] = {}
     if placement.bits is not None:
         _need("bitsandbytes", f"weights of {placement.bits} bits")
-        quantised["quantization_config"] = BitsAndBytesConfig(
+        make: Any = BitsAndBytesConfig
+        quantised["quantization_config"] = make(
             load_in_4bit=placement.bits == 4,
             load_in_8bit=placement.bits == 8,
             bnb_4bit_compute_dtype=torch.float16,

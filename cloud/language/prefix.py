@@ -52,7 +52,7 @@ def compute_prefixes(
     embeddings = model.get_input_embeddings()
     text = embeddings(torch.tensor([list(before)], dtype=torch.long, device=embeddings.weight.device))[0]
     rows = [torch.cat((text, visual.to(text))) for visual in features]
-    cache = DynamicCache()
+    cache: Any = DynamicCache()
     model.model(inputs_embeds=pad_sequence(rows, batch_first=True), past_key_values=cache, use_cache=True)
     found: list[VisualPrefix | InvalidFrameError] = []
     for index, row in enumerate(rows):

@@ -35,7 +35,7 @@ class Prompt:
         # In a question, these would be no text any more.
         self._reserved = tuple({IMAGE, *tokenizer.all_special_tokens})
         ids = self._ids("")
-        if ids.count(image_token_id) != 1:
+        if ids.count(image_token_id) != 1 or tokenizer.convert_tokens_to_ids(IMAGE) != image_token_id:
             raise BundleError(f"the tokeniser must make {IMAGE} the model's image token, {image_token_id}; got {ids}")
         self.before: list[int] = ids[: ids.index(image_token_id)]
 

@@ -11,7 +11,6 @@ from cloud.answerer import Answer
 from cloud.questions import Questions
 from cloud.routes.common import Clock, metrics_of, observe_image, refuse_link_parameters, task_of
 from cloud.routes.vqa import ask, respond, streamed, view
-from thinwire.bundle import Bundle
 from thinwire.rest.events import MEDIA_TYPE, EventStream, event
 from thinwire.rest.openai import DONE, ChatBody, ChatRequest, Chunks, Ending, from_chat, to_completion
 from thinwire.rest.parsing import parse_only_json
@@ -26,48 +25,46 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-def add_to(app: FastAPI, bundle: Bundle) -> None:
-    """Add the route."""
+def add_to(app: FastAPI, is_served: bool) -> None:
+    """Add the route; one that no bundle serves is left out of the OpenAPI document."""
 
     @app.post(
         "/v1/chat/completions",
         response_model=None,
         responses=_RESPONSES,
         openapi_extra=describe_json(ChatBody),
-        include_in_schema=bundle.task == "vqa",
+        include_in_schema=is_served,
     )
     async def chat(request: Request) -> dict[str, Any] | EventStream:
         """Answer a question about one image, given as a data: URL, with the plain model."""
         clock, requests = Clock.start(), metrics_of(request).requests
         with requests.counting_failure():
-            task = task_of(request, Questions, bundle)
+            task = task_of(request, Questions)
             asked = from_chat(await parse_only_json(request, ChatBody))
             refuse_link_parameters(asked.parameters)
             clock.lap()
         if asked.stream:
             # It counts itself, when it ends.
-            events = _events(request, task, asked, bundle, clock)
+            events = _events(request, task, asked, clock)
             return EventStream(await while_connected(request, anext(events)), events)
         with requests.counting():
-            answer = await while_connected(request, _answer(task, asked, bundle, clock))
+            answer = await while_connected(request, _answer(task, asked, clock))
             response = respond(secrets.token_hex(16), answer, clock)
             observe_image(request, response.timings_ms)
-            return to_completion(response, _ending(answer), bundle.name, int(time.time()))
+            return to_completion(response, _ending(answer), task.bundle.name, int(time.time()))
 
 
-async def _answer(task: Questions, asked: ChatRequest, bundle: Bundle, clock: Clock) -> Answer:
+async def _answer(task: Questions, asked: ChatRequest, clock: Clock) -> Answer:
     deadline, timeout_ms = clock.deadline(asked.parameters.timeout_ms), asked.parameters.timeout_ms
-    prefix = await within(view(task, asked.image, bundle), deadline, timeout_ms)
+    prefix = await within(view(task, asked.image), deadline, timeout_ms)
     return await ask(task, prefix, asked.question, asked.parameters, clock)
 
 
-async def _events(
-    request: Request, task: Questions, asked: ChatRequest, bundle: Bundle, clock: Clock
-) -> AsyncGenerator[str]:
+async def _events(request: Request, task: Questions, asked: ChatRequest, clock: Clock) -> AsyncGenerator[str]:
     identity, deadline = secrets.token_hex(16), clock.deadline(asked.parameters.timeout_ms)
-    chunks = Chunks(identity, bundle.name, int(time.time()))
+    chunks = Chunks(identity, task.bundle.name, int(time.time()))
     with metrics_of(request).requests.counting():
-        prefix = await within(view(task, asked.image, bundle), deadline, asked.parameters.timeout_ms)
+        prefix = await within(view(task, asked.image), deadline, asked.parameters.timeout_ms)
         async for one in streamed(task, prefix, asked.question, asked.parameters, clock):
             if not isinstance(one, Answer):
                 yield event(chunks.piece(one))

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from cloud.classification import Classification, rank_labels
 from cloud.routes.common import Clock, metrics_of, observe_image, prepare, refuse_link_parameters, task_of
 from thinwire import tracing
-from thinwire.bundle import Bundle
 from thinwire.rest.parsing import parse_classify
 from thinwire.rest.routes import describe_classify
 from thinwire.rest.schemas import ClassifyResponse, LabelBody
@@ -20,29 +19,29 @@ from thinwire.rest.waiting import within
 log = logging.getLogger(__name__)
 
 
-def add_to(app: FastAPI, bundle: Bundle) -> None:
-    """Add the route."""
+def add_to(app: FastAPI, is_served: bool) -> None:
+    """Add the route; one that no bundle serves is left out of the OpenAPI document."""
 
-    @app.post("/v1/classify", openapi_extra=describe_classify(), include_in_schema=bundle.task == "classify")
+    @app.post("/v1/classify", openapi_extra=describe_classify(), include_in_schema=is_served)
     async def classify(request: Request) -> ClassifyResponse:
         """Classify one image with the plain model. What concerns the link applies at the edge and is refused here."""
         with metrics_of(request).requests.counting():
-            return await _classify(request, bundle)
+            return await _classify(request)
 
 
-async def _classify(request: Request, bundle: Bundle) -> ClassifyResponse:
-    clock, task = Clock.start(), task_of(request, Classification, bundle)
+async def _classify(request: Request) -> ClassifyResponse:
+    clock, task = Clock.start(), task_of(request, Classification)
     data, parameters = await parse_classify(request)
     refuse_link_parameters(parameters)
     clock.lap()
 
     async def run() -> NDArray[np.float32]:
         with tracing.span("decode"):
-            pixels = await asyncio.to_thread(prepare, data, bundle.preprocessing)
+            pixels = await asyncio.to_thread(prepare, data, task.bundle.preprocessing)
         return await task.images.submit(pixels)
 
     logits = await within(run(), clock.deadline(parameters.timeout_ms), parameters.timeout_ms)
-    outputs = [LabelBody(label=name, score=p) for name, p in rank_labels(logits, bundle.labels, parameters.top_k)]
+    outputs = [LabelBody(label=name, score=p) for name, p in rank_labels(logits, task.bundle.labels, parameters.top_k)]
     identity, timings = secrets.token_hex(16), clock.timings()
     tracing.annotate(request_id=identity)
     observe_image(request, timings)

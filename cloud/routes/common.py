@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from cloud.classification import Classification
 from cloud.questions import Questions
-from thinwire.bundle import Bundle
 from thinwire.errors import InvalidRequestError, UnknownTaskError
 from thinwire.images import Preprocessing, decode, to_pixels
 from thinwire.metrics import CloudMetrics
@@ -19,16 +18,18 @@ from thinwire.rest.schemas import BudgetBody, LinkParameters, TimingsBody
 T = TypeVar("T", Classification, Questions)
 
 
-def task_of(request: Request, kind: type[T], bundle: Bundle) -> T:
-    """The task of the process, if it is of this kind.
+def task_of(request: Request, kind: type[T]) -> T:
+    """The process's task of this kind.
 
     Raises:
-        UnknownTaskError: it is not.
+        UnknownTaskError: it has none.
     """
-    task: Any = request.app.state.task
-    if not isinstance(task, kind):
-        raise UnknownTaskError(f"this server holds the bundle {bundle.name}, which answers the task {bundle.task!r}")
-    return task
+    tasks: tuple[Any, ...] = request.app.state.tasks
+    for task in tasks:
+        if isinstance(task, kind):
+            return task
+    held = ", ".join(f"{task.bundle.name} (task {task.bundle.task!r})" for task in tasks)
+    raise UnknownTaskError(f"no bundle on this server is for that task; it holds {held}")
 
 
 def metrics_of(request: Request) -> CloudMetrics:

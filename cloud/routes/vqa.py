@@ -11,7 +11,6 @@ from cloud.answerer import Answer, Prefix
 from cloud.questions import Questions, stream
 from cloud.routes.common import Clock, metrics_of, observe_image, prepare, refuse_link_parameters, task_of
 from thinwire import tracing
-from thinwire.bundle import Bundle
 from thinwire.rest.events import MEDIA_TYPE, EventStream, event
 from thinwire.rest.parsing import parse_only_json, parse_vqa
 from thinwire.rest.routes import describe_json, describe_vqa
@@ -25,15 +24,14 @@ _EVENTS = {
 }
 
 
-def add_to(app: FastAPI, bundle: Bundle) -> None:
-    """Add the routes."""
-    is_served = bundle.task == "vqa"
+def add_to(app: FastAPI, is_served: bool) -> None:
+    """Add the routes; those that no bundle serves are left out of the OpenAPI document."""
 
     @app.post("/v1/vqa", openapi_extra=describe_vqa(), include_in_schema=is_served)
     async def vqa(request: Request) -> VqaResponse:
         """Answer a question about one image with the plain model. What concerns the link is refused here."""
         with metrics_of(request).requests.counting():
-            return await _vqa(request, bundle)
+            return await _vqa(request)
 
     @app.post(
         "/v1/frames/{frame_id}/questions",
@@ -46,7 +44,7 @@ def add_to(app: FastAPI, bundle: Bundle) -> None:
         """Answer a question about a frame that came over the link, from what is kept of it."""
         clock, requests = Clock.start(), metrics_of(request).requests
         with requests.counting_failure():
-            task = task_of(request, Questions, bundle)
+            task = task_of(request, Questions)
             body = await parse_only_json(request, QuestionsBody)
             clock.lap()
             prefix = task.find(frame_id)
@@ -60,14 +58,14 @@ def add_to(app: FastAPI, bundle: Bundle) -> None:
             return respond(frame_id, answer, clock)
 
 
-async def _vqa(request: Request, bundle: Bundle) -> VqaResponse:
-    clock, task = Clock.start(), task_of(request, Questions, bundle)
+async def _vqa(request: Request) -> VqaResponse:
+    clock, task = Clock.start(), task_of(request, Questions)
     data, question, parameters = await parse_vqa(request)
     refuse_link_parameters(parameters)
     clock.lap()
 
     async def run() -> Answer:
-        prefix = await view(task, data, bundle)
+        prefix = await view(task, data)
         return await task.ask(prefix, question, parameters.generation)
 
     limited = within(run(), clock.deadline(parameters.timeout_ms), parameters.timeout_ms)
@@ -77,10 +75,10 @@ async def _vqa(request: Request, bundle: Bundle) -> VqaResponse:
     return response
 
 
-async def view(task: Questions, data: bytes, bundle: Bundle) -> Prefix:
+async def view(task: Questions, data: bytes) -> Prefix:
     """Read in an encoded image through the plain model."""
     with tracing.span("decode"):
-        pixels = await asyncio.to_thread(prepare, data, bundle.preprocessing)
+        pixels = await asyncio.to_thread(prepare, data, task.bundle.preprocessing)
     return await task.view(pixels)
 
 

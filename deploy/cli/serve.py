@@ -5,7 +5,7 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deploy.cli.common import add_bundle, add_bundles, finite, positive, positive_int
+from deploy.cli.common import add_bundles, finite, positive, positive_int
 
 if TYPE_CHECKING:
     from cloud.answerer import Answerer, Classifier
@@ -59,7 +59,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     record.set_defaults(run=_record)
 
     cloud = _serve(commands, "cloud", "the server: decoder, head, REST of the plain model")
-    add_bundle(cloud)
+    add_bundles(cloud)
     cloud.add_argument("--grpc", default="127.0.0.1:50051", metavar="HOST:PORT", help="the link (default: %(default)s)")
     cloud.add_argument("--host", default="127.0.0.1", help="of REST (default: %(default)s)")
     cloud.add_argument("--port", type=int, default=8000, help="of REST (default: %(default)s)")
@@ -173,11 +173,12 @@ def _record(options: argparse.Namespace) -> None:
 
 def _cloud(options: argparse.Namespace) -> None:
     from thinwire import logs, tracing
-    from thinwire.bundle import load_bundle
+    from thinwire.bundle import check_tasks, load_bundle
 
     logs.configure("cloud")
     # First, so that what is wrong with the bundle is told before torch takes its seconds to load.
-    bundle = load_bundle(options.bundle)
+    bundles = [load_bundle(name) for name in options.bundle]
+    check_tasks(bundles)
     import torch
 
     from cloud.server import Settings, serve
@@ -192,7 +193,7 @@ def _cloud(options: argparse.Namespace) -> None:
         held_bytes=options.held_mib * 2**20,
     )
     with tracing.exporting("cloud"):
-        asyncio.run(serve(bundle, _cloud_model(bundle, options), settings))
+        asyncio.run(serve([(bundle, _cloud_model(bundle, options)) for bundle in bundles], settings))
 
 
 def _cloud_model(bundle: "Bundle", options: argparse.Namespace) -> "Classifier | Answerer":

@@ -1,16 +1,19 @@
 import asyncio
 import secrets
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from cloud.answerer import Answer
 from cloud.classification import Classification
 from cloud.servicer import SemanticLinkServicer
 from cloud.task import Batching
 from thinwire import rpc
-from thinwire.bundle import Bundle, Codec, Merging
+from thinwire.bundle import Bundle, Codec, Language, Merging
+from thinwire.errors import InvalidFrameError, ThinwireError, UnavailableError
 from thinwire.frames import pack_symbols
 from thinwire.images import Preprocessing
 from thinwire.metrics import CloudMetrics
@@ -146,7 +149,7 @@ def batcher(task):
 @pytest.fixture
 async def stub(bundle, task):
     server = rpc.Server([])
-    link_pb2_grpc.add_SemanticLinkServicer_to_server(SemanticLinkServicer(bundle, task), server.grpc_server)
+    link_pb2_grpc.add_SemanticLinkServicer_to_server(SemanticLinkServicer([task]), server.grpc_server)
     port = await server.start("127.0.0.1:0")
     async with rpc.open_channel(f"127.0.0.1:{port}") as channel:
         yield link_pb2_grpc.SemanticLinkStub(channel)
@@ -170,3 +173,71 @@ def occupy(stub, classifier, make_frame, until):
 @pytest.fixture
 def waiting(batcher):
     return lambda: len(batcher._waiting)
+
+
+class FakePrefix:
+    def __init__(self, name, nbytes=100):
+        self.name, self.nbytes = name, nbytes
+
+
+class FakeAnswerer:
+    """Answers with words that tell what reached the model; each step of an answer waits while ``gate`` is closed."""
+
+    def __init__(self):
+        self.viewed = []
+        self.asked = []
+        self.steps = 0
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def view_frames(self, frames):
+        self.viewed.extend(frame.symbols.shape for frame in frames)
+        return [self._view(frame) for frame in frames]
+
+    @staticmethod
+    def _view(frame):
+        mean = np.mean(frame.symbols.real)
+        return InvalidFrameError("no finite answer") if mean == POISON else FakePrefix(f"{mean:g}")
+
+    def view_images(self, pixels):
+        self.viewed.extend(image.shape for image in pixels)
+        return [FakePrefix("rgb"[int(image.mean(axis=(0, 1)).argmax())]) for image in pixels]
+
+    def answer(self, questions):
+        self.asked.append([question.text for question in questions])
+        if any(question.text == "crash" for question in questions):
+            raise ValueError("a secret of the model")
+        return [self._answer(question) for question in questions]
+
+    def _answer(self, question):
+        asked = question.generation
+        if question.text == "nan":
+            return ThinwireError("no finite answer")
+        words = [question.prefix.name, question.text.upper(), f"t{asked.temperature:g}", f"p{asked.top_p:g}"]
+        words = (words + ["more"] * asked.max_new_tokens)[: asked.max_new_tokens]
+        for count in range(len(words)):
+            assert self.gate.wait(10), "the test left the gate closed"
+            if question.given_up.is_set():
+                return UnavailableError("nobody waits")
+            self.steps += 1
+            question.on_text(" ".join(words[: count + 1]))
+        return Answer(" ".join(words), 0.5, 7, len(words), "length")
+
+
+@pytest.fixture(scope="session")
+def answerer_factory():
+    return FakeAnswerer
+
+
+@pytest.fixture(scope="session")
+def vqa_bundle(bundle):
+    return replace(bundle, name="fake-vqa", task="vqa", labels=(), language=Language("x/y", None, "<image>{question}"))
+
+
+@pytest.fixture(scope="session")
+def make_vqa_frame(vqa_bundle, make_frame):
+    def make(value=1.0, question="", **fields):
+        defaults = {"bundle_digest": vqa_bundle.digest, "task": "vqa", "want_logits": False, "question": question}
+        return make_frame(value, **defaults | fields)
+
+    return make

@@ -29,7 +29,7 @@ def as_json(data, **parameters):
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def served(bundle, classifier_factory):
     fake = classifier_factory()
-    server = CloudServer(bundle, fake, Settings("127.0.0.1:0", rest_port=0))
+    server = CloudServer([(bundle, fake)], Settings("127.0.0.1:0", rest_port=0))
     await server.start()
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.rest_port}", timeout=60) as client:
         yield client, fake, server
@@ -51,7 +51,7 @@ def model(served):
 
 @pytest.fixture
 def waiting(served):
-    return lambda: served[2].task.images.waiting()
+    return lambda: served[2].tasks[0].images.waiting()
 
 
 def check_problem(response, status, code):
@@ -243,6 +243,12 @@ async def test_health(client):
 )
 async def test_routes_that_the_cloud_does_not_have(client, method, path, status):
     check_problem(await client.request(method, path), status, "http_error")
+
+
+@pytest.mark.parametrize("path", ["/v1/vqa", f"/v1/frames/{'0' * 32}/questions", "/v1/chat/completions"])
+async def test_questions_are_not_of_this_bundles_task(client, path):
+    assert "'classify'" in check_problem(await client.post(path, json={}), 404, "unknown_task")
+    assert not [known for known in (await client.get("/openapi.json")).json()["paths"] if known.startswith(path[:8])]
 
 
 async def test_the_openapi_document_describes_the_body(client):

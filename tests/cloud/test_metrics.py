@@ -25,7 +25,7 @@ REQUESTS, FRAMES = "thinwire_requests_total", "thinwire_frames_total"
 
 @contextlib.asynccontextmanager
 async def running(bundle, classifier):
-    server = CloudServer(bundle, classifier, Settings("127.0.0.1:0", rest_port=0))
+    server = CloudServer([(bundle, classifier)], Settings("127.0.0.1:0", rest_port=0))
     await server.start()
     try:
         async with (
@@ -139,7 +139,7 @@ async def test_the_registry_goes_with_its_application(bundle):
     async def use():
         metrics = CloudMetrics()
         task = Classification(bundle, FakeClassifier(), Batching(8, 0.0, 8, metrics))
-        app = create_app(bundle, task, lambda: True, metrics)
+        app = create_app([task], lambda: True, metrics)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://cloud") as client:
             assert (await client.post("/v1/classify", json=body())).status_code == 200
             await scrape(client)

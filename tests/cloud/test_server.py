@@ -29,7 +29,7 @@ def image():
 
 @pytest.fixture
 async def server(bundle, classifier):
-    server = CloudServer(bundle, classifier, FREE)
+    server = CloudServer([(bundle, classifier)], FREE)
     await server.start()
     yield server
     classifier.gate.set()
@@ -85,7 +85,7 @@ async def test_stop_drains_what_runs(server, channel, client, classifier, make_f
     await until(lambda: classifier.runs == 1)
     frames.append(asyncio.ensure_future(stub.Infer(make_frame(6))))
     post = asyncio.create_task(client.post("/v1/classify", json=image))
-    await until(lambda: server.task.frames._waiting and server.task.images._work)
+    await until(lambda: server.tasks[0].frames._waiting and server.task.images._work)
     stopping = asyncio.create_task(server.stop())
     assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
     watch.cancel()
@@ -104,7 +104,7 @@ async def test_stop_drains_what_runs(server, channel, client, classifier, make_f
 
 
 async def test_stop_gives_up_after_the_grace(bundle, classifier, make_frame, until):
-    server = CloudServer(bundle, classifier, Settings("127.0.0.1:0", rest_port=0, grace_s=0.1))
+    server = CloudServer([(bundle, classifier)], Settings("127.0.0.1:0", rest_port=0, grace_s=0.1))
     await server.start()
     async with open_channel(f"127.0.0.1:{server.grpc_port}") as channel:
         classifier.gate.clear()
@@ -120,21 +120,21 @@ async def test_stop_gives_up_after_the_grace(bundle, classifier, make_frame, unt
 
 async def test_an_occupied_port_of_rest(bundle, classifier, occupied):
     with pytest.raises(UnavailableError, match=f"cannot listen on 127.0.0.1:{occupied}"):
-        await CloudServer(bundle, classifier, Settings("127.0.0.1:0", rest_port=occupied)).start()
+        await CloudServer([(bundle, classifier)], Settings("127.0.0.1:0", rest_port=occupied)).start()
 
 
 async def test_an_occupied_port_of_the_link_leaves_nothing_behind(bundle, classifier, occupied):
     with socket.create_server(("127.0.0.1", 0)) as free:
         rest_port = free.getsockname()[1]
     with pytest.raises(UnavailableError, match=f"cannot listen on 127.0.0.1:{occupied}"):
-        await CloudServer(bundle, classifier, Settings(f"127.0.0.1:{occupied}", rest_port=rest_port)).start()
+        await CloudServer([(bundle, classifier)], Settings(f"127.0.0.1:{occupied}", rest_port=rest_port)).start()
     socket.create_server(("127.0.0.1", rest_port)).close()
 
 
 @pytest.mark.parametrize("port", [70000, -1])
 async def test_an_impossible_port(bundle, classifier, port):
     with pytest.raises(UnavailableError, match="cannot listen"):
-        await CloudServer(bundle, classifier, Settings("127.0.0.1:0", rest_port=port)).start()
+        await CloudServer([(bundle, classifier)], Settings("127.0.0.1:0", rest_port=port)).start()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -155,7 +155,7 @@ async def test_a_full_queue_is_unavailable(bundle, task, batcher, classifier, ma
     waiting = [asyncio.create_task(batcher.submit(tokens)) for _ in range(MAX_QUEUE)]
     await asyncio.sleep(0)
     server = rpc.Server([])
-    link = SemanticLinkServicer(bundle, task)
+    link = SemanticLinkServicer([task])
     link_pb2_grpc.add_SemanticLinkServicer_to_server(link, server.grpc_server)
     port = await server.start("127.0.0.1:0")
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", [("grpc.enable_retries", 0)]) as channel:

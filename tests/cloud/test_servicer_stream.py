@@ -6,7 +6,6 @@ import logging
 import grpc
 
 from cloud import servicer as module
-from cloud.deduplication import Deduplicator
 from cloud.servicer import SemanticLinkServicer
 from tests.cloud.conftest import MAX_QUEUE, POISON
 
@@ -69,7 +68,7 @@ async def test_a_cancelled_stream_frees_its_places(stub, classifier, make_frame,
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
-async def test_results_of_a_stream_are_written_one_at_a_time(bundle, batcher, make_frame):
+async def test_results_of_a_stream_are_written_one_at_a_time(bundle, task, make_frame):
     class Peer:
         def __init__(self):
             self.writing = False
@@ -90,5 +89,5 @@ async def test_results_of_a_stream_are_written_one_at_a_time(bundle, batcher, ma
             yield make_frame(n)
 
     peer = Peer()
-    await SemanticLinkServicer(bundle, batcher, Deduplicator(100, 60.0)).Stream(frames(), peer)
+    await SemanticLinkServicer([task]).Stream(frames(), peer)
     assert sorted(result.logits[0] for result in peer.results) == list(range(MAX_QUEUE))

@@ -60,7 +60,9 @@ class Loopback:
 @contextlib.asynccontextmanager
 async def loopback(bundle: Bundle, link_id: str, profile: Profile) -> AsyncIterator[Loopback]:
     """Start all three on free ports with the weights of a bundle."""
-    cloud = CloudServer(bundle, TorchClassifier.load(bundle), CloudSettings(grpc_address="127.0.0.1:0", rest_port=0))
+    cloud = CloudServer(
+        [(bundle, TorchClassifier.load(bundle))], CloudSettings(grpc_address="127.0.0.1:0", rest_port=0)
+    )
     await cloud.start()
     channel = ChannelServer(ChannelSettings(f"127.0.0.1:{cloud.grpc_port}", "127.0.0.1:0", profile))
     client = LinkClient(f"127.0.0.1:{await channel.start()}")

@@ -1,7 +1,9 @@
 """Requests at random, from the OpenAPI documents that edge and cloud give out: each is answered as documented."""
 
+import asyncio
 import base64
 import json
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,8 +23,10 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from benchmarks.budgets import png
+from cloud.server import CloudServer, Settings
 from deploy.testbed import LocalTestbed
 from tests.e2e.processes import unharmed
+from tests.llava import make_answerer, make_vqa_bundle
 from tests.parts import random_pixels
 from tests.thinwire.test_hostile_images import SAMPLES, mutate
 
@@ -121,6 +125,40 @@ def test_the_edge_answers_as_its_document_says(asked, mode):
 def test_the_cloud_answers_as_its_document_says(asked, mode):
     reads = READS if mode is GenerationMode.POSITIVE else {}
     assert sum(fuzz(asked.cloud_url, mode, {"POST /v1/classify": 100} | reads).values()) >= 100
+
+
+@pytest.fixture(name="questioned", scope="module")
+def questioned_fixture() -> Iterator[str]:
+    """The URL of a cloud that answers questions, on a loop of its own."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    async def start() -> CloudServer:
+        server = CloudServer([(make_vqa_bundle(), make_answerer())], Settings("127.0.0.1:0", rest_port=0))
+        await server.start()
+        return server
+
+    server = asyncio.run_coroutine_threadsafe(start(), loop).result(60)
+    yield f"http://127.0.0.1:{server.rest_port}"
+    asyncio.run_coroutine_threadsafe(server.stop(), loop).result(60)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+ASKS = {"POST /v1/vqa": 80, "POST /v1/frames/{frame_id}/questions": 30, "POST /v1/chat/completions": 60}
+
+
+@pytest.mark.parametrize("mode", GenerationMode)
+def test_a_cloud_that_answers_questions_answers_as_its_document_says(questioned, mode):
+    statuses = fuzz(questioned, mode, ASKS)
+    assert sum(statuses.values()) >= sum(ASKS.values())
+    # Some of what is right gets past its image.
+    assert (200 in statuses) == (mode is GenerationMode.POSITIVE)
+    image = base64.b64encode(PICTURE).decode()
+    body = {"inputs": {"image": image, "question": "what?"}}
+    assert httpx.post(f"{questioned}/v1/vqa", json=body, timeout=ANSWER_WITHIN_S).status_code == 200
 
 
 def test_damaged_images_are_answered_or_refused(asked):

@@ -81,6 +81,16 @@ def test_round_trip(saved):
     hash(loaded.codec)
 
 
+def test_a_bundle_with_a_language_model(saved):
+    bundle = dataclasses.replace(saved, task="vqa", labels=(), language=Language("llava", None, "<image>{question}"))
+    bundle.save()
+    assert load_bundle(saved.folder) == bundle
+
+
+def test_a_bundle_without_a_language_model_does_not_speak_of_one(saved):
+    assert "language" not in json.loads(saved.path(MANIFEST).read_text())
+
+
 def test_a_bundle_without_a_reference(saved):
     bundle = dataclasses.replace(saved, reference=None)
     bundle.save()

@@ -21,6 +21,7 @@ def rpc_error(status: grpc.StatusCode, *trailing: tuple[str, str]) -> grpc.aio.A
         (RuntimeError("a bug"), "internal"),
         (asyncio.CancelledError(), "cancelled"),
         (ClientDisconnect(), "cancelled"),
+        (GeneratorExit(), "cancelled"),
         (rpc_error(grpc.StatusCode.FAILED_PRECONDITION, ("thinwire-error", "bundle_mismatch")), "bundle_mismatch"),
         (rpc_error(grpc.StatusCode.UNAVAILABLE), "unavailable"),
         (rpc_error(grpc.StatusCode.DEADLINE_EXCEEDED), "deadline_exceeded"),

@@ -5,7 +5,20 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from thinwire.rest.schemas import BudgetBody, ChannelBody, ClassifyBody, ClassifyResponse, Parameters
+from thinwire.generation import Generation
+from thinwire.rest.schemas import (
+    BudgetBody,
+    ChannelBody,
+    ClassifyBody,
+    ClassifyResponse,
+    GenerationParameters,
+    Parameters,
+    QuestionInputs,
+    QuestionsBody,
+    VqaBody,
+    VqaParameters,
+    VqaResponse,
+)
 
 
 def accepts(kind, **fields):
@@ -46,6 +59,13 @@ def test_defaults_are_not_shared():
         (BudgetBody, "airtime_ms", [1e-9, 1e9, None], [0, -1.0]),
         (BudgetBody, "edge_gmacs", [1e-9, 1e9, None], [0, -1.0]),
         (BudgetBody, "min_accuracy", [0, 0.5, 1, None], [-0.001, 1.001]),
+        (VqaParameters, "max_new_tokens", [1, 256], [0, 257, 2.5, "many", None]),
+        (VqaParameters, "temperature", [0, 0.5, 2], [-0.1, 2.1, "hot", None]),
+        (VqaParameters, "top_p", [1e-9, 1], [0, 1.01, "all", None]),
+        (VqaParameters, "seed", [0, 2**64 - 1, None], [-1, 2**64, 0.5]),
+        (VqaParameters, "policy", ["auto", "p" * 128], ["p" * 129]),
+        (GenerationParameters, "timeout_ms", [0.001, 600_000], [0, 600_001]),
+        (QuestionInputs, "question", ["a", "é" * 2000], ["", "a" * 2001, None, 1, ["a"]]),
         (ChannelBody, "model", ["", "m" * 64], ["m" * 65, None, 1]),
         (ChannelBody, "snr_db", [-30, 0, 60, None], [-30.001, 60.001, "high"]),
         (ChannelBody, "seed", [0, 2**64 - 1, None], [-1, 2**64, 0.5]),
@@ -68,6 +88,10 @@ NUMBERS = [
     (BudgetBody, "min_accuracy"),
     (ChannelBody, "snr_db"),
     (ChannelBody, "seed"),
+    (VqaParameters, "max_new_tokens"),
+    (VqaParameters, "temperature"),
+    (VqaParameters, "top_p"),
+    (VqaParameters, "seed"),
 ]
 
 
@@ -85,7 +109,7 @@ def test_what_is_no_number_is_not_made_one(model, field, value):
         model.model_validate_json(f'{{"{field}": {value}}}')
 
 
-@pytest.mark.parametrize("model", [Parameters, BudgetBody, ChannelBody])
+@pytest.mark.parametrize("model", [Parameters, BudgetBody, ChannelBody, VqaParameters, GenerationParameters])
 def test_what_is_misspelt_is_refused(model):
     assert not accepts(model, topk=1)
     assert not accepts(ClassifyBody, inputs="", topk=1)
@@ -97,7 +121,20 @@ def test_inputs_are_needed():
     assert not accepts(ClassifyBody, inputs=[1])
 
 
-def test_a_response_always_shows_every_member():
+def test_what_is_left_out_of_a_question():
+    body = VqaBody.model_validate({"inputs": {"image": "", "question": "q"}})
+    assert (body.parameters.policy, body.parameters.timeout_ms) == ("auto", 30_000)
+    assert body.parameters.generation == Generation(16, 0.0, 1.0, None)
+    assert QuestionsBody.model_validate({"inputs": {"question": "q"}}).stream is False
+
+
+def test_what_concerns_the_link_has_no_place_in_a_question_about_a_frame():
+    for name in ("policy", "budget", "channel", "top_k"):
+        assert not accepts(GenerationParameters, **{name: None})
+
+
+@pytest.mark.parametrize("response", [ClassifyResponse, VqaResponse])
+def test_a_response_always_shows_every_member(response):
     names = {"id", "outputs", "policy", "link", "cost", "timings_ms"}
-    schema = ClassifyResponse.model_json_schema()
+    schema = response.model_json_schema()
     assert set(schema["required"]) == set(schema["properties"]) == names

@@ -1,0 +1,106 @@
+import asyncio
+
+import pytest
+
+from cloud.held_frames import HeldFrames
+
+KEYS = [("link", f"{number:032x}", 0) for number in range(5)]
+
+
+def holding(max_frames=10, max_age_s=60.0, max_bytes=1000):
+    return HeldFrames(max_frames, max_age_s, max_bytes, len)
+
+
+def put(held, *keys, value="x" * 100):
+    for key in keys:
+        held.put(key, b"content", value)
+
+
+def known(held):
+    # Without using them.
+    return [key for key in KEYS if key in held._held]
+
+
+async def test_what_is_put_is_found_by_key_and_by_id():
+    held = holding()
+    put(held, KEYS[0], ("link", "a" * 32, 7), value="abc")
+    assert held.get(KEYS[0]).value == "abc"
+    assert held.get(KEYS[0]).content == b"content"
+    assert held.get(("other", *KEYS[0][1:])) is None
+    assert (held.find(KEYS[0][1]), held.find("a" * 32 + "-7")) == ("abc", "abc")
+    assert held.find("a" * 32) is held.find("") is held.find("b" * 32) is None
+    assert (len(held), held.nbytes) == (2, 6)
+
+
+async def test_the_least_recently_used_gives_way_to_more_than_fit():
+    held = holding(max_frames=3)
+    put(held, *KEYS[:3])
+    held.get(KEYS[0])
+    put(held, KEYS[3])
+    assert known(held) == [KEYS[0], KEYS[2], KEYS[3]]
+    held.find(KEYS[2][1])
+    put(held, KEYS[4])
+    assert known(held) == [KEYS[2], KEYS[3], KEYS[4]]
+    assert held.find(KEYS[0][1]) is None
+
+
+async def test_memory_is_bounded():
+    held = holding(max_bytes=250)
+    put(held, *KEYS[:3])
+    assert known(held) == KEYS[1:3]
+    assert held.nbytes == 200
+    put(held, KEYS[3], value="x" * 250)
+    assert known(held) == [KEYS[3]]
+    # Nothing gives way to what does not fit anyway.
+    put(held, KEYS[4], value="x" * 251)
+    assert known(held) == [KEYS[3]]
+    assert held.nbytes == 250
+
+
+async def test_age_is_bounded_however_often_a_frame_is_used():
+    held = holding(max_age_s=0.1)
+    put(held, KEYS[0])
+    for _ in range(4):
+        await asyncio.sleep(0.015)
+        assert held.get(KEYS[0]) is not None
+    put(held, KEYS[1])
+    await asyncio.sleep(0.06)
+    # Freed by itself, before anybody asks.
+    assert known(held) == [KEYS[1]]
+    assert (len(held), held.nbytes) == (1, 100)
+
+
+async def test_a_frame_that_is_put_again_starts_anew():
+    held = holding(max_age_s=0.1)
+    put(held, KEYS[0])
+    await asyncio.sleep(0.06)
+    put(held, KEYS[0], value="new")
+    assert (len(held), held.nbytes) == (1, 3)
+    await asyncio.sleep(0.06)
+    assert held.find(KEYS[0][1]) == "new"
+
+
+async def test_an_id_that_another_link_used_since_is_that_ones():
+    held = holding()
+    other = ("other", *KEYS[0][1:])
+    put(held, KEYS[0], value="first")
+    put(held, other, value="second")
+    assert held.find(KEYS[0][1]) == "second"
+    held._drop(KEYS[0])
+    assert held.find(KEYS[0][1]) == "second"
+    held._drop(other)
+    assert held.find(KEYS[0][1]) is None
+
+
+async def test_clear():
+    held = holding()
+    put(held, *KEYS)
+    held.clear()
+    assert (len(held), held.nbytes, held.find(KEYS[0][1])) == (0, 0, None)
+
+
+@pytest.mark.parametrize("limits", [{"max_frames": 0}, {"max_bytes": 99}])
+async def test_nothing_is_held_where_nothing_may_be(limits):
+    held = holding(**limits)
+    put(held, *KEYS)
+    assert (len(held), held.nbytes) == (0, 0)
