@@ -1,18 +1,17 @@
-"""What a searched front saves against simpler ways, on images that chose nothing.
+"""What a searched front saves against simpler ways, chosen on *select* and judged on images that chose nothing.
 
-``python -m benchmarks.compare --store URL --select STUDY --test STUDY`` reads two studies of the same policies, one
-measured on *select*, one with baselines on the test images (`thinwire policies sweep` and `baselines` make them).
+``python -m benchmarks.compare --store URL --select STUDY --test STUDY`` reads two studies of the same policies and the
+same baselines, one measured on *select*, one on the test images (`thinwire policies sweep` and `baselines` make them).
 Nothing is measured here.
 
-For each family of baselines, every member that no other of the family dominates is set against the front: of the
-policies at least as accurate on the test images, how many channel uses does the one with the fewest need that computes
-no more, and how much does the one that computes least compute that sends no more? Where there is none, nothing is
-saved, which counts. Both sides pick on the test images, the families their members and the front its answer to each.
+Every family chooses as its user would have to: on *select*. Whoever picks the best of two hundred baselines on the test
+images themselves picks their luck with them, and the larger a family, the luckier its best.
 """
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,150 +23,225 @@ from policies.record import MeasuredPolicy, Objectives
 from policies.store import Store
 from thinwire.errors import InvalidRequestError
 
-# Losses of accuracy at which the cheapest of each family are compared.
+# Losses of accuracy, on select, at which the cheapest of each family are compared.
 LOSSES = (0.005, 0.01, 0.02, 0.03)
 # Members that lose more are of no interest to anybody.
 MOST_LOST = 0.05
+SEARCHED = "searched"
+COSTS: dict[str, Callable[[Objectives], float]] = {
+    "channel_uses": lambda figures: figures.channel_uses,
+    "edge_gmacs": lambda figures: figures.edge_gmacs,
+}
 
 
-def key(figures: Objectives) -> tuple[float, float, float]:
-    """What counts: accuracy, uses, GMACs."""
-    return figures.accuracy, figures.channel_uses, figures.edge_gmacs
+@dataclass(frozen=True)
+class Candidate:
+    """A policy or a baseline, as measured on *select* and on the test images."""
+
+    name: str
+    select: Objectives
+    test: Objectives
 
 
-def best_of(members: Sequence[Objectives]) -> list[Objectives]:
-    """Those that no other dominates, within reach of the unmerged accuracy."""
-    near = [one for one in members if one.accuracy_change >= -MOST_LOST]
+def best_of(members: Sequence[Candidate]) -> list[Candidate]:
+    """Those that on *select* no other dominates, within reach of the unmerged accuracy."""
+    near = [one for one in members if one.select.accuracy_change >= -MOST_LOST]
     if not near:
         return []
-    kept = non_dominated(np.array([key(one) for one in near]), (True, False, False))
-    return [one for one, keep in zip(near, kept, strict=True) if keep]
+    costs = np.array([(one.select.accuracy, one.select.channel_uses, one.select.edge_gmacs) for one in near])
+    return [one for one, keep in zip(near, non_dominated(costs, (True, False, False)), strict=True) if keep]
 
 
-def savings(front: Sequence[Objectives], members: Sequence[Objectives]) -> dict[str, Any]:
-    """Median shares of uses and GMACs that the front saves at equal accuracy, over a family's best members."""
-    uses, gmacs = [], []
-    for one in best_of(members):
-        as_good = [policy for policy in front if policy.accuracy >= one.accuracy]
-        cheaper = [policy.channel_uses for policy in as_good if policy.edge_gmacs <= one.edge_gmacs]
-        lighter = [policy.edge_gmacs for policy in as_good if policy.channel_uses <= one.channel_uses]
-        # Where no policy is as good at no more of either, the family wins: nothing is saved.
-        uses.append(max(0.0, 1 - min(cheaper, default=math.inf) / one.channel_uses))
-        gmacs.append(max(0.0, 1 - min(lighter, default=math.inf) / one.edge_gmacs))
-    return {"members": len(uses)} | {
-        name: {
-            "beaten": sum(one > 0 for one in values),
-            "median_saved": float(np.median(values)) if values else None,
+def savings(front: Sequence[Candidate], members: Sequence[Candidate]) -> dict[str, Any]:
+    """Median share of each cost that the front saves where it is, on *select*, as accurate as a family's best members.
+
+    For each of these the cheapest policy is taken that is as accurate and costs no more of the other; where there is
+    none, nothing is saved, which counts. ``test_difference`` is the mean of what this choice gains on the test images.
+    """
+    chosen = best_of(members)
+    result: dict[str, Any] = {"members": len(chosen)}
+    for name, cost in COSTS.items():
+        (other,) = (value for key, value in COSTS.items() if key != name)
+        saved, gained = [], []
+        for one in chosen:
+            able = [
+                policy
+                for policy in front
+                if policy.select.accuracy >= one.select.accuracy and other(policy.select) <= other(one.select)
+            ]
+            cheapest = min(able, key=lambda policy: cost(policy.select), default=one)
+            share = 1 - cost(cheapest.test) / cost(one.test)
+            saved.append(max(0.0, share))
+            gained.append(cheapest.test.accuracy - one.test.accuracy if share > 0 else 0.0)
+        result[name] = {
+            "beaten": sum(share > 0 for share in saved),
+            "median_saved": float(np.median(saved)) if saved else None,
+            "test_difference": float(np.mean(gained)) if gained else None,
         }
-        for name, values in (("channel_uses", uses), ("edge_gmacs", gmacs))
+    return result
+
+
+def cheapest(members: Sequence[Candidate], loss: float, cost: Callable[[Objectives], float]) -> dict[str, Any] | None:
+    """The member of least cost within a loss of accuracy on *select*, and what it does on the test images."""
+    near = [one for one in members if one.select.accuracy_change >= -loss]
+    if not near:
+        return None
+    return stated(min(near, key=lambda one: (cost(one.select), -one.select.accuracy)))
+
+
+def stated(one: Candidate) -> dict[str, Any]:
+    """The figures of a choice."""
+    return {
+        "name": one.name,
+        "select_change": one.select.accuracy_change,
+        "test_change": one.test.accuracy_change,
+        "test_change_se": one.test.accuracy_change_se,
+        "test_accuracy": one.test.accuracy,
+        "tokens": one.test.tokens,
+        "channel_uses": one.test.channel_uses,
+        "edge_gmacs": one.test.edge_gmacs,
     }
 
 
-def cheapest(members: Sequence[Objectives], loss: float) -> dict[str, float] | None:
-    """The fewest uses, and the fewest GMACs, within a loss of accuracy on the test images."""
-    near = [one for one in members if one.accuracy_change >= -loss]
-    if not near:
-        return None
-    return {"channel_uses": min(one.channel_uses for one in near), "edge_gmacs": min(one.edge_gmacs for one in near)}
-
-
-def headline(select: Sequence[MeasuredPolicy], test: dict[str, Objectives], unmerged: Objectives) -> dict[str, Any]:
-    """The policy of least cost within half a point on *select*, and what it does on the test images.
+def headline(front: Sequence[Candidate], unmerged: Objectives) -> dict[str, Any]:
+    """The policy of least cost within half a point on *select*; and the same on the test images, as their own choice.
 
     Cost is the sum of the shares of GMACs and of tokens, so that neither is bought with all of the other.
     """
-    near = [one for one in select if one.objectives.accuracy_change >= -LOSSES[0]]
-    if not near:
-        raise InvalidRequestError("no policy is within half a point of the unmerged reference")
 
-    def cost(one: MeasuredPolicy) -> float:
-        return one.objectives.edge_gmacs / unmerged.edge_gmacs + one.objectives.tokens / unmerged.tokens
+    def cost(one: Candidate) -> float:
+        return one.test.edge_gmacs / unmerged.edge_gmacs + one.test.tokens / unmerged.tokens
 
-    chosen = min(near, key=cost)
-    figures = test[chosen.policy.digest]
+    def choose(change: Callable[[Candidate], float]) -> dict[str, Any]:
+        near = [one for one in front if change(one) >= -LOSSES[0]]
+        if not near:
+            raise InvalidRequestError("no policy is within half a point of the unmerged reference")
+        figures = stated(min(near, key=cost))
+        return figures | {
+            "gmacs_share": figures["edge_gmacs"] / unmerged.edge_gmacs,
+            "tokens_share": figures["tokens"] / unmerged.tokens,
+        }
+
     return {
-        "policy": chosen.policy.id,
-        "select_change": chosen.objectives.accuracy_change,
-        "test_change": figures.accuracy_change,
-        "test_change_se": figures.accuracy_change_se,
-        "test_accuracy": figures.accuracy,
-        "gmacs_share": figures.edge_gmacs / unmerged.edge_gmacs,
-        "tokens": figures.tokens,
-        "tokens_share": figures.tokens / unmerged.tokens,
-        "channel_uses": figures.channel_uses,
+        "chosen_on_select": choose(lambda one: one.select.accuracy_change),
+        "chosen_on_test": choose(lambda one: one.test.accuracy_change),
     }
 
 
-def compare(
-    select: Sequence[MeasuredPolicy], test: Sequence[MeasuredPolicy], baselines: Sequence[Baseline]
-) -> dict[str, Any]:
+def paired(
+    select: Sequence[MeasuredPolicy] | Sequence[Baseline], test: Sequence[MeasuredPolicy] | Sequence[Baseline]
+) -> list[tuple[str, Candidate]]:
+    """What both studies hold, with the family of each.
+
+    Raises:
+        InvalidRequestError: one of *select* was not measured on the test images.
+    """
+    on_test = {_key(one): one.objectives for one in test}
+    missing = [_name(one) for one in select if _key(one) not in on_test]
+    if missing:
+        raise InvalidRequestError(f"not measured on the test images: {', '.join(missing)}")
+    return [
+        (
+            one.family if isinstance(one, Baseline) else SEARCHED,
+            Candidate(_name(one), one.objectives, on_test[_key(one)]),
+        )
+        for one in select
+    ]
+
+
+def _key(one: MeasuredPolicy | Baseline) -> tuple[str, str]:
+    return (one.family, one.parameters_digest) if isinstance(one, Baseline) else (SEARCHED, one.policy.digest)
+
+
+def _name(one: MeasuredPolicy | Baseline) -> str:
+    if isinstance(one, MeasuredPolicy):
+        return one.policy.id
+    return " ".join([one.family, *(f"{name}={value}" for name, value in one.parameters.items())])
+
+
+def compare(candidates: Sequence[tuple[str, Candidate]]) -> dict[str, Any]:
     """All of it, as JSON.
 
     Raises:
-        InvalidRequestError: a policy was not measured on the test images, or the unmerged model was not.
+        InvalidRequestError: there are no baselines.
     """
-    on_test = {one.policy.digest: one.objectives for one in test}
-    if missing := [one.policy.id for one in select if one.policy.digest not in on_test]:
-        raise InvalidRequestError(f"not measured on the test images: {', '.join(missing)}")
-    front = [on_test[one.policy.digest] for one in select]
-    families: dict[str, list[Objectives]] = {}
-    for one in baselines:
-        families.setdefault(one.family, []).append(one.objectives)
-    if "unmerged" not in families:
-        raise InvalidRequestError(
-            "the study on the test images has no baselines: `thinwire policies baselines` adds them"
-        )
-    unmerged = max(families["unmerged"], key=lambda one: one.edge_gmacs)
-    groups = {"searched": front, **families}
+    groups: dict[str, list[Candidate]] = {}
+    for family, candidate in candidates:
+        groups.setdefault(family, []).append(candidate)
+    if "unmerged" not in groups or SEARCHED not in groups:
+        raise InvalidRequestError("both studies need policies and baselines: `thinwire policies baselines` adds these")
+    front = groups[SEARCHED]
+    unmerged = max((one.test for one in groups["unmerged"]), key=lambda figures: figures.edge_gmacs)
+    differences = [one.select.accuracy_change - one.test.accuracy_change for _, one in candidates]
     return {
-        "n": front[0].n,
-        "cheapest": {f"{loss:g}": {name: cheapest(group, loss) for name, group in groups.items()} for loss in LOSSES},
-        "savings": {name: savings(front, members) for name, members in families.items()},
-        "headline": headline(select, on_test, unmerged),
+        "n": front[0].test.n,
+        "mean_select_less_test_change": math.fsum(differences) / len(differences),
+        "cheapest": {
+            f"{loss:g}": {
+                family: {name: cheapest(group, loss, cost) for name, cost in COSTS.items()}
+                for family, group in groups.items()
+            }
+            for loss in LOSSES
+        },
+        "savings": {family: savings(front, members) for family, members in groups.items() if family != SEARCHED},
+        "headline": headline(front, unmerged),
     }
 
 
 def as_text(result: dict[str, Any]) -> str:
-    """Three tables."""
+    """Tables."""
     rows = []
     for loss, groups in result["cheapest"].items():
-        for name, least in groups.items():
-            if least is not None:
-                rows.append(
-                    {
-                        "within": f"{100 * float(loss):g} points",
-                        "family": name,
-                        "fewest uses": f"{least['channel_uses']:.1f}",
-                        "fewest GMACs": f"{least['edge_gmacs']:.4f}",
-                    }
-                )
+        for family, costs in groups.items():
+            if costs["channel_uses"] is None:
+                continue
+            uses, gmacs = costs["channel_uses"], costs["edge_gmacs"]
+            rows.append(
+                {
+                    "within": f"{100 * float(loss):g} points",
+                    "family": family,
+                    "fewest uses": f"{uses['channel_uses']:.1f}",
+                    "on test": _change(uses),
+                    "fewest GMACs": f"{gmacs['edge_gmacs']:.4f}",
+                    "on test ": _change(gmacs),
+                }
+            )
     saved = [
         {
-            "family": name,
+            "family": family,
             "members": str(one["members"]),
-            **{
-                f"{what} saved": "-" if one[what]["median_saved"] is None
-                else f"{100 * one[what]['median_saved']:.0f} % ({one[what]['beaten']} beaten)"
-                for what in ("channel_uses", "edge_gmacs")
-            },
+            **{f"{name} saved": _saved(one[name]) for name in COSTS},
         }
-        for name, one in result["savings"].items()
-    ]  # fmt: skip
-    top = "\n".join(
-        f"{name:16} {value:.4f}" if isinstance(value, float) else f"{name:16} {value}"
-        for name, value in result["headline"].items()
+        for family, one in result["savings"].items()
+    ]
+    tops = "\n\n".join(
+        f"headline, {name.replace('_', ' ')}\n"
+        + "\n".join(
+            f"  {key:16} {value:.4f}" if isinstance(value, float) else f"  {key:16} {value}"
+            for key, value in top.items()
+        )
+        for name, top in result["headline"].items()
     )
-    return "\n\n".join((*(table(one) for one in (rows, saved) if one), top))
+    shift = f"changes on select are {100 * result['mean_select_less_test_change']:.2f} points above those on test"
+    return "\n\n".join((*(table(one) for one in (rows, saved) if one), tops, shift))
+
+
+def _change(figures: dict[str, Any]) -> str:
+    return f"{100 * figures['test_change']:+.2f} ± {100 * figures['test_change_se']:.2f}"
+
+
+def _saved(one: dict[str, Any]) -> str:
+    if one["median_saved"] is None:
+        return "-"
+    return f"{100 * one['median_saved']:.0f} % ({one['beaten']} beaten), test {100 * one['test_difference']:+.2f}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--store", required=True)
-    parser.add_argument("--select", required=True, help="study of the front on the select split")
-    parser.add_argument(
-        "--test", required=True, help="study of the same policies, and of baselines, on the test images"
-    )
+    parser.add_argument("--select", required=True, help="study of the front, and of baselines, on the select split")
+    parser.add_argument("--test", required=True, help="study of the same on the test images")
     add_json(parser)
     options = parser.parse_args(arguments)
     with Store(options.store, create=False) as store:
@@ -175,8 +249,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         identities = [(study.bundle_digest, study.channel) for study in (select, test)]
         if identities[0] != identities[1]:
             raise InvalidRequestError(f"studies of one bundle and one channel can be compared, got {identities}")
-        policies = store.front(select).policies
-        result = compare(policies, store.trials(test), store.baselines(test))
+        candidates = paired(store.front(select).policies, store.trials(test))
+        candidates += paired(store.baselines(select), store.baselines(test))
+    result = compare(candidates)
     print_json(result) if options.json else print(as_text(result))
 
 
