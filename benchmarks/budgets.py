@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     bundle, images = load_asked(options)
     ports = Ports.free()
     channel = ("--snr", str(options.snr), "--seed", str(options.seed))
-    with LocalTestbed(options.bundle, ports, channel, processes=("cloud", "channel")):
+    with LocalTestbed([options.bundle], ports, channel, processes=("cloud", "channel")):
         rows = asyncio.run(run(bundle, images, f"{HOST}:{ports.channel_grpc}", options.snr))
     if options.json:
         print(json.dumps(rows, indent=2))

@@ -121,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # As the services run by default: on small models a second thread costs more than it gives.
     torch.set_num_threads(1)
     channel = ("--snr", str(SNR_DB), "--seed", str(options.seed))
-    with TemporaryDirectory() as logs, LocalTestbed(options.bundle, Ports.free(), channel, Path(logs)) as testbed:
+    with TemporaryDirectory() as logs, LocalTestbed([options.bundle], Ports.free(), channel, Path(logs)) as testbed:
         results = [run(bundle, list(images.pixels), testbed.edge_url, policy) for policy in POLICIES]
     print(json.dumps(results, indent=2) if options.json else as_text(results))
 

@@ -46,7 +46,7 @@ def run_demo(bundle: Bundle, images: Sequence[tuple[str, bytes]], snr_db: float)
     rows = []
     with tempfile.TemporaryDirectory(prefix="thinwire-") as logs:
         arguments = ("--snr", str(snr_db), "--seed", str(SEED))
-        with LocalTestbed(str(bundle.folder), Ports.free(), arguments, Path(logs)) as testbed:
+        with LocalTestbed([str(bundle.folder)], Ports.free(), arguments, Path(logs)) as testbed:
             # The first request pays for lazy initialisation, which would stand in the times of one row.
             classify(testbed.edge_url, images[0][1], {})
             for name, image in images:

@@ -42,7 +42,7 @@ class LocalTestbed:
     """Edge, channel and cloud as processes of this machine; a context manager.
 
     Args:
-        bundle: name or folder of the bundle that the edge and the cloud serve.
+        bundles: names or folders of the bundles that the edge and the cloud serve, one for each task.
         ports: where they listen.
         channel_arguments: further arguments of ``thinwire channel serve``.
         log_folder: where each process's log goes; None leaves them on this process's standard error.
@@ -51,7 +51,7 @@ class LocalTestbed:
 
     def __init__(
         self,
-        bundle: str,
+        bundles: Sequence[str],
         ports: Ports,
         channel_arguments: Sequence[str] = (),
         log_folder: Path | None = None,
@@ -65,13 +65,13 @@ class LocalTestbed:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         cloud, channel = f"{HOST}:{ports.cloud_grpc}", f"{HOST}:{ports.channel_grpc}"
         self._commands = {
-            "cloud": ["--bundle", bundle, "--grpc", cloud, "--port", str(ports.cloud_rest)],
+            "cloud": ["--bundle", *bundles, "--grpc", cloud, "--port", str(ports.cloud_rest)],
             "channel": [
                 *("--upstream", cloud, "--listen", channel),
                 *("--metrics-port", str(ports.channel_metrics), *channel_arguments),
             ],
             "edge": [
-                *("--bundle", bundle, "--link", channel, "--port", str(ports.edge_rest)),
+                *("--bundle", *bundles, "--link", channel, "--port", str(ports.edge_rest)),
                 *("--grpc", f"{HOST}:{ports.edge_grpc}"),
             ],
         }

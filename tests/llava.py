@@ -20,7 +20,15 @@ from cloud.answerer import ReceivedTokens
 from cloud.decoder import JsccDecoder
 from cloud.language.model import LanguageModel
 from cloud.torch_answerer import TorchAnswerer
-from thinwire.bundle import Bundle, Codec, Language, Merging, file_sha256
+from edge.torch_engine.encoder import JsccEncoder
+from offline.bundles import with_reference
+from offline.vision_tower import read_tower
+from offline.vqa_bundles import write_vqa_bundle as write_trained
+from policies.front import Front
+from policies.fronts import Fronts
+from policies.policy import Policy
+from policies.record import AccuracyAt, ChannelProfile, MeasuredPolicy, Objectives
+from thinwire.bundle import FRONT, Bundle, Codec, Language, Merging, Reference, file_sha256
 from thinwire.images import Preprocessing
 
 PROMPT = "USER: <image>\n{question} ASSISTANT:"
@@ -136,3 +144,37 @@ def random_frames(count: int, seed: int = 0) -> list[ReceivedTokens]:
         symbols = (generator.normal(size=shape) + 1j * generator.normal(size=shape)).astype(np.complex64)
         received.append(ReceivedTokens(symbols, [0.0, 0.1, 1.0][index % 3]))
     return received
+
+
+def write_whole_vqa_bundle(folder: Path) -> Bundle:
+    """A VQA bundle with random weights for edge and cloud, and a front of one policy."""
+    tokenizer = make_tokenizer()
+    model = make_llava(tokenizer)
+    checkpoint = folder.with_name(f"{folder.name}-checkpoint")
+    model.save_pretrained(checkpoint)
+    tokenizer.save_pretrained(checkpoint)
+    template = make_vqa_bundle()
+    torch.manual_seed(0)
+    assert template.language is not None
+    bundle = write_trained(
+        "tiny-vqa",
+        read_tower(checkpoint),
+        template.language,
+        template.preprocessing,
+        template.merging,
+        template.codec,
+        JsccEncoder(WIDTH, 32, 8),
+        make_decoder(),
+        folder,
+        checkpoint,
+    )
+    bundle = with_reference(bundle, Reference(8, 8 * PATCHES, 0.5, 0.1, 10, 10.0))
+    measured = MeasuredPolicy(
+        Policy.create([0.5], 4),
+        bundle.digest,
+        ChannelProfile("awgn", 10.0),
+        Objectives(0.5, 0.1, 10, 0.001, 4.0 * PATCHES, 4 * PATCHES, PATCHES, 1.0, 0.0, 0.0, 0.1),
+        (AccuracyAt(10.0, 0.5, 0.1, 0.0, 0.1),),
+    )
+    Fronts((Front(bundle.name, bundle.digest, (measured,)),)).save(bundle.path(FRONT))
+    return bundle

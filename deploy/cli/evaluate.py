@@ -1,4 +1,4 @@
-"""``thinwire evaluate``: accuracy and cost of one policy on labelled images."""
+"""``thinwire evaluate``: accuracy and cost of one policy on labelled images, or on images with questions."""
 
 import argparse
 import sys
@@ -9,9 +9,13 @@ from deploy.cli.common import add_bundle, add_json, finite, positive_int, print_
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
-    parser = commands.add_parser("evaluate", help="measure a policy on labelled images")
+    parser = commands.add_parser("evaluate", help="measure a policy on labelled images, or on images with questions")
     add_bundle(parser)
-    parser.add_argument("--data", required=True, help="tar or folder of class/image, or hfds/OWNER/NAME")
+    parser.add_argument(
+        "--data",
+        required=True,
+        help="tar or folder of class/image, or of SPLIT/questions.json and SPLIT/images; or hfds/OWNER/NAME",
+    )
     policy = parser.add_mutually_exclusive_group()
     policy.add_argument("--policy", help="id of a policy, or none: unmerged at the reference rate (default: none)")
     policy.add_argument("--thresholds", type=finite, nargs="+", metavar="T", help="one per layer before the split")
@@ -21,8 +25,8 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     parser.add_argument("--channel", choices=("awgn", "rayleigh", "none"), default="awgn")
     parser.add_argument("--snr", type=finite, default=10.0, metavar="DB")
     parser.add_argument("--seed", type=seed, default=0, help="of the noise")
-    parser.add_argument("--limit", type=positive_int, metavar="N", help="an even sample over the classes")
-    parser.add_argument("--split", default="test", help="of a hub data set (default: %(default)s)")
+    parser.add_argument("--limit", type=positive_int, metavar="N", help="a sample, even over the classes")
+    parser.add_argument("--split", default="test", help="of a hub data set, or of questions (default: %(default)s)")
     add_json(parser)
     parser.set_defaults(run=_run)
 
@@ -42,8 +46,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     Returns:
         what ``--json`` prints.
     """
-    from offline import data
     from offline.evaluate import Evaluator
+    from offline.sources import load_images
     from policies.budget import Budget
     from policies.choice import AUTO, UNMERGED, choose_for
     from policies.fronts import Fronts
@@ -53,7 +57,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     from thinwire.errors import InvalidRequestError
 
     bundle = load_bundle(options.bundle)
-    images = data.load(options.data, bundle.preprocessing, bundle.labels, options.split)
+    images = load_images(bundle, options.data, options.split)
     if options.limit:
         images = images.even_sample(options.limit)
     print(f"{len(images)} images", file=sys.stderr)
@@ -90,6 +94,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "accuracy": measured.accuracy,
         "accuracy_se": measured.accuracy_se,
         "n": len(images),
+        "questions": int(measured.asked.sum()),
         "tokens_mean": float(measured.tokens.mean()),
         "tokens_sd": float(measured.tokens.std()),
         "channel_uses_mean": float(measured.uses.mean()),

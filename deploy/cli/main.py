@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from deploy.cli import bundle, classify, evaluate, policies, serve, testbed
+from deploy.cli import bundle, classify, evaluate, policies, serve, testbed, vqa
 from thinwire.errors import ThinwireError
 
 
@@ -15,7 +15,7 @@ def parser() -> argparse.ArgumentParser:
         prog="thinwire", description="Vision transformers split across an edge device and the cloud over a noisy link."
     )
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (testbed, serve, classify, evaluate, policies, bundle):
+    for module in (testbed, serve, classify, vqa, evaluate, policies, bundle):
         module.add_to(commands)
     return top
 

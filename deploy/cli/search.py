@@ -64,7 +64,7 @@ def add_to(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
 def _add_measuring(parser: argparse.ArgumentParser) -> None:
     add_bundle(parser)
     parser.add_argument("--store", required=True, metavar="URL", help="as sqlite:///policies.sqlite")
-    parser.add_argument("--data", required=True, help="tar or folder of class/image, or hfds/OWNER/NAME")
+    parser.add_argument("--data", required=True, help="as for `thinwire evaluate`")
     parser.add_argument(
         "--split",
         default="select",
@@ -86,24 +86,16 @@ def _add_channel(parser: argparse.ArgumentParser) -> None:
 
 def _task(options: argparse.Namespace, channels: list[str], snrs_db: tuple[float, ...] = ()) -> "Task":
     from channel.profiles import Profile
-    from offline import data
     from offline.search import channel_of
+    from offline.sources import load_images
     from offline.workers import Task
     from thinwire.bundle import load_bundle
-    from thinwire.errors import InvalidRequestError
 
     profiles: tuple[ChannelProfile, ...] = tuple(dict.fromkeys(map(channel_of, channels)))
     for snr_db in snrs_db:
         Profile(snr_db=snr_db)
     bundle = load_bundle(options.bundle)
-    # Of a hub data set, which names its own splits, select is a part of what was trained on.
-    hub_split = "train" if options.split == "select" else "test"
-    images = data.load(options.data, bundle.preprocessing, bundle.labels, hub_split)
-    if options.split == "select":
-        read = len(images)
-        _, images = data.split_select(images)
-        if not len(images):
-            raise InvalidRequestError(f"of the {read} images of {options.data}, none is of the select split")
+    images = load_images(bundle, options.data, options.split)
     if options.images:
         images = images.even_sample(options.images)
     print(f"{len(images)} images", file=sys.stderr)

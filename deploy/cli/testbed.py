@@ -4,7 +4,7 @@ import argparse
 import time
 from pathlib import Path
 
-from deploy.cli.common import add_bundle, add_json, finite, print_json, table
+from deploy.cli.common import add_bundle, add_bundles, add_json, finite, print_json, table
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -19,7 +19,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     demo.set_defaults(run=_demo)
 
     up = commands.add_parser("up", help="run edge, channel and cloud until Ctrl-C")
-    add_bundle(up)
+    add_bundles(up)
     up.add_argument("--model", default="awgn", help="channel model (default: %(default)s)")
     snr = up.add_mutually_exclusive_group()
     snr.add_argument("--snr", type=finite, default=10.0, metavar="DB", help="average Es/N0 (default: %(default)s)")
@@ -46,10 +46,10 @@ def _up(options: argparse.Namespace) -> None:
     import signal
 
     from deploy.testbed import LocalTestbed, Ports
-    from thinwire.bundle import load_bundle
+    from thinwire.bundle import check_tasks, load_bundle
 
     # Otherwise two processes would say what is wrong with it, after they have loaded torch.
-    load_bundle(options.bundle)
+    check_tasks([load_bundle(name) for name in options.bundle])
     # So that SIGTERM, too, stops the three processes in order.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     snr = ("--trace", options.trace) if options.trace else ("--snr", str(options.snr))

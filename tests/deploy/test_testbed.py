@@ -30,7 +30,7 @@ def test_the_demo_classifies_under_every_budget(tiny_bundle, tmp_path):
 
 
 def test_a_dead_process_is_told_and_the_edge_says_that_it_is_not_ready(tiny_bundle, tmp_path):
-    with LocalTestbed(str(tiny_bundle.folder), Ports.free(), log_folder=tmp_path) as testbed:
+    with LocalTestbed([str(tiny_bundle.folder)], Ports.free(), log_folder=tmp_path) as testbed:
         body = {"inputs": "aGVsbG8="}
         assert httpx.post(f"{testbed.edge_url}/v1/classify", json=body).status_code == 422
         assert httpx.get(f"{testbed.cloud_url}/v1/models").json()["models"][0]["name"] == "tiny"
@@ -49,7 +49,7 @@ def test_a_dead_process_is_told_and_the_edge_says_that_it_is_not_ready(tiny_bund
 
 
 def test_nothing_is_left_behind(tiny_bundle, tmp_path):
-    with LocalTestbed(str(tiny_bundle.folder), Ports.free(), log_folder=tmp_path) as testbed:
+    with LocalTestbed([str(tiny_bundle.folder)], Ports.free(), log_folder=tmp_path) as testbed:
         processes = list(testbed._processes.values())
     assert [process.poll() for process in processes] == [0, 0, 0]
 

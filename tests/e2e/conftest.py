@@ -12,7 +12,7 @@ from thinwire.bundle import Bundle
 def testbed_fixture(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalTestbed]:
     """Edge, channel and cloud with the tiny bundle."""
     folder = tmp_path_factory.mktemp("testbed")
-    with LocalTestbed(str(tiny_bundle.folder), Ports.free(), log_folder=folder) as testbed:
+    with LocalTestbed([str(tiny_bundle.folder)], Ports.free(), log_folder=folder) as testbed:
         yield testbed
 
 
@@ -21,7 +21,7 @@ def shared_testbed_fixture(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPat
     # Ten seconds for the 200 uses of an unmerged frame.
     arguments = ("--symbol-rate", "20", "--inject-airtime")
     folder = tmp_path_factory.mktemp("slow")
-    with LocalTestbed(str(tiny_bundle.folder), Ports.free(), arguments, folder) as testbed:
+    with LocalTestbed([str(tiny_bundle.folder)], Ports.free(), arguments, folder) as testbed:
         yield testbed
 
 

@@ -106,7 +106,7 @@ def test_policies_of_another_bundle_leave_the_running_edge_with_its_own(tiny_bun
     own = path.read_text()
     fronts = Fronts.load(path, tiny_bundle.digest)
     others = tuple(replace(measured, bundle_digest="0" * 64) for measured in fronts.policies)
-    with LocalTestbed(str(folder), Ports.free(), log_folder=logs) as testbed, httpx.Client(timeout=60) as client:
+    with LocalTestbed([str(folder)], Ports.free(), log_folder=logs) as testbed, httpx.Client(timeout=60) as client:
 
         def served() -> str:
             listed: str = client.get(f"{testbed.edge_url}/v1/policies").json()["digest"]

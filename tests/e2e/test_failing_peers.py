@@ -22,7 +22,7 @@ FRAMES = 500
 async def test_a_stream_outlives_a_proxy_that_is_killed_and_started_again(tiny_bundle, tmp_path):
     ports = Ports.free()
     pictures = [png(pixels) for pixels in random_pixels(20)]
-    with LocalTestbed(str(tiny_bundle.folder), ports, log_folder=tmp_path, processes=("cloud", "channel")) as testbed:
+    with LocalTestbed([str(tiny_bundle.folder)], ports, log_folder=tmp_path, processes=("cloud", "channel")) as testbed:
         client = LinkClient(f"{HOST}:{ports.channel_grpc}")
         front_file = FrontFile(tiny_bundle.path(FRONT), tiny_bundle.digest)
         service = EdgeService(tiny_bundle, TorchEngine.load(tiny_bundle), front_file, Device(client, "stream", 10.0))

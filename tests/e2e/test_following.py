@@ -60,7 +60,7 @@ def _expected(snr_db: float, symbol_rate_hz: float) -> str:
 def test_policies_follow_the_snr_and_the_bandwidth_of_a_trace(bundle, tmp_path):
     trace = tmp_path / "trace.csv"
     Trace((0.0, 3.0, 6.0, 9.0), (15.0, 0.0, 20.0, 0.0), (10_000.0, 10_000.0, 4_000.0, 1.0)).write(trace)
-    with LocalTestbed(str(bundle.folder), Ports.free(), ("--trace", str(trace)), tmp_path) as testbed:
+    with LocalTestbed([str(bundle.folder)], Ports.free(), ("--trace", str(trace)), tmp_path) as testbed:
         answers = []
         deadline = time.monotonic() + PATIENCE_S
         # Until each part of the trace was met by two frames in turn.
@@ -103,7 +103,7 @@ async def test_a_stream_follows_a_recorded_fade(bundle, tmp_path):
     logger.setLevel("INFO")
     ports = Ports.free()
     try:
-        with LocalTestbed(str(bundle.folder), ports, ("--trace", str(trace)), tmp_path, ("cloud", "channel")):
+        with LocalTestbed([str(bundle.folder)], ports, ("--trace", str(trace)), tmp_path, ("cloud", "channel")):
             client = LinkClient(f"{HOST}:{ports.channel_grpc}")
             while not await client.is_healthy(1.0):
                 await asyncio.sleep(0.1)

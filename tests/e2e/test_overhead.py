@@ -9,7 +9,7 @@ MEASURED = 5
 
 def test_it_measures_every_part_of_what_is_served(tiny_bundle, tmp_path):
     images = list(random_pixels(overhead.WARM_UP + MEASURED))
-    with LocalTestbed(str(tiny_bundle.folder), Ports.free(), log_folder=tmp_path) as testbed:
+    with LocalTestbed([str(tiny_bundle.folder)], Ports.free(), log_folder=tmp_path) as testbed:
         results = [overhead.run(tiny_bundle, images, testbed.edge_url, policy) for policy in overhead.POLICIES]
     for result in results:
         assert result["images"] == MEASURED

@@ -60,7 +60,7 @@ async def test_budgets_hold_on_test_images_as_counted_by_the_proxy(cifar10_test)
     bundle = load_bundle("cifar10")
     images = load(cifar10_test, bundle.preprocessing, bundle.labels).even_sample(500)
     ports = Ports.free()
-    with LocalTestbed("cifar10", ports, processes=("cloud", "channel")):
+    with LocalTestbed(["cifar10"], ports, processes=("cloud", "channel")):
         rows = await budgets.run(bundle, images, f"{HOST}:{ports.channel_grpc}", 10.0)
     assert [row["budget"] for row in rows[1:]] == [
         int(bundle.reference.channel_uses * s) for s in (0.5, 0.2, 0.1, 0.05)

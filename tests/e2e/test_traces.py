@@ -139,7 +139,7 @@ WHOLE = {
 def test_one_trace_through_three_processes(collector: Collector, tiny_bundle: Bundle, tmp_path: Path) -> None:
     first, second = (png(pixels) for pixels in random_pixels(2, seed=5))
     good, named, refused = (secrets.token_hex(16) for _ in range(3))
-    with LocalTestbed(str(tiny_bundle.folder), Ports.free(), log_folder=tmp_path) as testbed:
+    with LocalTestbed([str(tiny_bundle.folder)], Ports.free(), log_folder=tmp_path) as testbed:
 
         def post(image: bytes, request_id: str, **headers: str) -> httpx.Response:
             given = PNG | {"x-request-id": request_id} | headers
@@ -197,7 +197,7 @@ def test_a_collector_that_is_down_costs_nothing_but_its_traces(
     clean.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
     clean.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
     image = png(random_pixels(1)[0])
-    with LocalTestbed(str(tiny_bundle.folder), Ports.free(), log_folder=tmp_path) as testbed:
+    with LocalTestbed([str(tiny_bundle.folder)], Ports.free(), log_folder=tmp_path) as testbed:
         for _ in range(20):
             answer = httpx.post(f"{testbed.edge_url}/v1/classify", content=image, headers=PNG, timeout=10)
             assert answer.status_code == 200
@@ -218,7 +218,7 @@ def test_without_an_exporter_the_sdk_is_not_loaded(
     clean: pytest.MonkeyPatch, tiny_bundle: Bundle, tmp_path: Path
 ) -> None:
     clean.setenv("PYTHONPROFILEIMPORTTIME", "1")
-    with LocalTestbed(str(tiny_bundle.folder), Ports.free(), log_folder=tmp_path) as testbed:
+    with LocalTestbed([str(tiny_bundle.folder)], Ports.free(), log_folder=tmp_path) as testbed:
         image = png(random_pixels(1)[0])
         headers = PNG | {"traceparent": f"00-{TRACE}-{SPAN}-01"}
         answer = httpx.post(f"{testbed.edge_url}/v1/classify", content=image, headers=headers, timeout=60)
