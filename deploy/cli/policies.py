@@ -69,8 +69,24 @@ def _list_store(options: argparse.Namespace) -> None:
     with Store(options.store, create=False) as store:
         if options.study is not None:
             log = store.trial_log(store.get_study(options.study))
-            rows = [{"source": trial.source or "-", **_row(trial.measured)} for trial in log]
-            content = [{"source": trial.source, **trial.measured.to_json()} for trial in log]
+            rows = [
+                {
+                    "source": trial.source or "-",
+                    "suggesting s": _seconds(trial.suggesting_seconds),
+                    "measuring s": _seconds(trial.seconds),
+                    **_row(trial.measured),
+                }
+                for trial in log
+            ]
+            content = [
+                {
+                    "source": trial.source,
+                    "suggesting_seconds": trial.suggesting_seconds,
+                    "seconds": trial.seconds,
+                    **trial.measured.to_json(),
+                }
+                for trial in log
+            ]
         else:
             content = [
                 {
@@ -91,6 +107,10 @@ def _list_store(options: argparse.Namespace) -> None:
         print_json(content)
     elif rows:
         print(table(rows))
+
+
+def _seconds(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds:.2f}"
 
 
 def _row(measured: "MeasuredPolicy") -> dict[str, str]:
