@@ -71,7 +71,9 @@ def build_vqa(
     train, select = split_select(load_vqa(data, preprocessing, "train"))
     log.info("%d images to train on, %d to select on", len(train), len(select))
     tower = read_tower(folder)
-    pictures = joined(train, drawn_images(recipe.codec_pictures.drawn, FIRST_DRAWN, seed, preprocessing))
+    pictures, drawn = train, recipe.codec_pictures.drawn
+    if drawn:
+        pictures = joined(train, drawn_images(drawn, FIRST_DRAWN, seed, preprocessing))
     encoder, decoder = _train_codec(recipe, folder, tower, pictures, preprocessing, language, work, seed)
     bundle = write_vqa_bundle(
         recipe.name, tower, language, preprocessing, recipe.merging, recipe.codec, encoder, decoder, output,

@@ -112,7 +112,7 @@ def answer_logits(
     order = torch.arange(length, device=device)
     seen = (groups[:, :, None] == groups[:, None, :]) | (order < prefix)
     seen &= order <= order[:, None]
-    mask = torch.zeros(seen.shape, device=device).masked_fill_(~seen, torch.finfo(torch.float32).min)
+    mask = inputs.new_zeros(seen.shape).masked_fill_(~seen, torch.finfo(inputs.dtype).min)
     output = model.model.language_model(
         inputs_embeds=inputs, attention_mask=mask[:, None], position_ids=positions, use_cache=False
     )

@@ -126,14 +126,14 @@ class AnswerTeacher:
             row = self._rows[image]
             asked.append([row[index] for index in generator.permutation(len(row))[: self._questions]])
         packed = pack(asked, self._segments)
-        project = self._model.model.multi_modal_projector
+        project, dtype = self._model.model.multi_modal_projector, self._model.dtype
         # On a CPU the fused backward pass takes several times as long as the plain products at these sizes.
         backends = [SDPBackend.MATH] + ([] if self.device.type == "cpu" else [SDPBackend.EFFICIENT_ATTENTION])
         with sdpa_kernel(backends):
             with torch.no_grad():
-                target, _ = answer_logits(self._model, project(tokens), self._segments.before, packed)
-            answer, _ = answer_logits(self._model, project(decoded), self._segments.before, packed)
-        return _divergence(answer, target)
+                target, _ = answer_logits(self._model, project(tokens.to(dtype)), self._segments.before, packed)
+            answer, _ = answer_logits(self._model, project(decoded.to(dtype)), self._segments.before, packed)
+        return _divergence(answer.float(), target.float())
 
 
 def _divergence(answer: Tensor, target: Tensor) -> Tensor:

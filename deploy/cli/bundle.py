@@ -14,9 +14,11 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
     build = actions.add_parser("build", help="train, measure and write a bundle; go on where it was stopped")
     build.add_argument(
-        "--recipe", default="cifar10", help="name of a shipped recipe, or its file (default: %(default)s)"
+        "--recipe", help="name of a shipped recipe, or its file (default: cifar10, and llava where a model is named)"
     )
-    build.add_argument("--data", help="tar or folder of class/image, or hfds/OWNER/NAME (default: the recipe's)")
+    build.add_argument("--data", help="as for `thinwire evaluate`; its training split (default: the recipe's)")
+    build.add_argument("--model", metavar="NAME", help="a LLaVA to split: an id on the Hugging Face hub, or a folder")
+    build.add_argument("--revision", help="branch, tag or commit of that model on the hub")
     build.add_argument("--work", type=Path, help="folder of checkpoints (default: runs/RECIPE)")
     build.add_argument("--output", type=Path, required=True, help="folder of the bundle")
     build.add_argument("--seed", type=seed, default=0)
@@ -35,14 +37,27 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 def _build(options: argparse.Namespace) -> None:
     import logging
 
-    from offline.build import build
     from offline.recipe import load_recipe
+    from offline.vqa_recipe import is_vqa, load_vqa_recipe
+    from thinwire.errors import InvalidRequestError
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("timm").setLevel(logging.WARNING)
-    recipe = load_recipe(options.recipe)
-    work = options.work or Path("runs") / recipe.name
-    bundle = build(recipe, options.data or recipe.data, work, options.output, options.seed)
+    name = options.recipe or ("llava" if options.model else "cifar10")
+    if is_vqa(name):
+        from offline.build_vqa import build_vqa
+
+        asked = load_vqa_recipe(name)
+        work, data = options.work or Path("runs") / asked.name, options.data or asked.data
+        bundle = build_vqa(asked, data, work, options.output, options.seed, options.model, options.revision)
+    elif options.model:
+        raise InvalidRequestError(f"the recipe {name} trains its own model; --model is for one that answers questions")
+    else:
+        from offline.build import build
+
+        recipe = load_recipe(name)
+        work = options.work or Path("runs") / recipe.name
+        bundle = build(recipe, options.data or recipe.data, work, options.output, options.seed)
     print(f"bundle {bundle.name} {bundle.digest[:16]} in {bundle.folder}")
 
 
@@ -56,7 +71,10 @@ def _info(options: argparse.Namespace) -> None:
         return
     for key in ("name", "digest", "folder", "task", "depth", "split_layer", "width", "patches", "prefix_tokens"):
         print(f"{key:14} {content[key]}")
-    print(f"{'labels':14} {', '.join(bundle.labels)}")
+    if bundle.labels:
+        print(f"{'labels':14} {', '.join(bundle.labels)}")
+    if bundle.language:
+        print(f"{'language':14} {bundle.language.checkpoint} {bundle.language.revision or ''}".rstrip())
     print(f"{'rates':14} {', '.join(str(rate) for rate in bundle.codec.rates)} symbols per token")
     if bundle.reference:
         reference = bundle.reference

@@ -73,3 +73,13 @@ def test_a_label_diverges_as_the_closed_form_says():
     true = classify_tokens(model, 3, sent, sizes, valid).double().softmax(-1)
     said = classify_tokens(model, 3, decoded, weights, valid).double().softmax(-1)
     assert value.item() == pytest.approx((true * (true / said).log()).sum(-1).mean().item(), rel=1e-4)
+
+
+def test_a_model_in_half_precision_teaches_too():
+    teacher = answer_teacher(1)
+    teacher._model.to(torch.bfloat16)
+    decoded = tokens(1).requires_grad_()
+    value = divergence(teacher, tokens(0), decoded)
+    assert value.dtype == torch.float32
+    value.backward()
+    assert float(decoded.grad.abs().sum()) > 0
