@@ -24,7 +24,7 @@ class CarriedFrames:
     """
 
     def __init__(
-        self, max_entries: int = 4096, ttl_s: float = 60.0, clock: Callable[[], float] = time.monotonic
+        self, max_entries: int = 4096, ttl_s: float = 600.0, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._max_entries = max_entries
         self._ttl_s = ttl_s

@@ -48,7 +48,7 @@ class HeldFrames(Generic[R]):
         self._size = size
         # In the order of use.
         self._held: dict[Key, Held[R]] = {}
-        self._by_id: dict[str, Key] = {}
+        self._by_id: dict[str, list[Key]] = {}
         self._nbytes = 0
 
     def __len__(self) -> int:
@@ -68,8 +68,9 @@ class HeldFrames(Generic[R]):
 
     def find(self, name: str) -> R | None:
         """The value of the frame of this `thinwire.frames.frame_id`, which counts as a use."""
-        key = self._by_id.get(name)
-        held = None if key is None else self.get(key)
+        keys = self._by_id.get(name)
+        # Links may give frames one name; the latest counts.
+        held = self.get(keys[-1]) if keys else None
         return None if held is None else held.value
 
     def put(self, key: Key, content: bytes, value: R) -> None:
@@ -80,7 +81,7 @@ class HeldFrames(Generic[R]):
             return
         timer = asyncio.get_running_loop().call_later(self._max_age_s, self._drop, key)
         self._held[key] = Held(content, value, nbytes, timer)
-        self._by_id[frame_id(*key[1:])] = key
+        self._by_id.setdefault(frame_id(*key[1:]), []).append(key)
         self._nbytes += nbytes
         while len(self._held) > self._max_frames or self._nbytes > self._max_bytes:
             self._drop(next(iter(self._held)))
@@ -97,6 +98,6 @@ class HeldFrames(Generic[R]):
         held.timer.cancel()
         self._nbytes -= held.nbytes
         name = frame_id(*key[1:])
-        # Another link may have sent a frame of this id since.
-        if self._by_id.get(name) == key:
+        self._by_id[name].remove(key)
+        if not self._by_id[name]:
             del self._by_id[name]

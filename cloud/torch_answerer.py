@@ -13,7 +13,7 @@ from cloud.decoder import JsccDecoder, decode_frames
 from cloud.language.load import Placement, load_checkpoint
 from cloud.language.model import LanguageModel
 from cloud.language.prefix import VisualPrefix
-from thinwire.bundle import Bundle, Language
+from thinwire.bundle import Bundle, Language, checkpoint_digest
 from thinwire.errors import BundleError, ThinwireError
 from thinwire.images import normalise
 from thinwire.nn.weights import load_part
@@ -66,7 +66,9 @@ class TorchAnswerer:
             bundle, "decoder", lambda: JsccDecoder(bundle.width, codec.hidden, codec.max_symbols_per_token)
         )
         checkpoint = find_checkpoint(bundle, bundle.language)
-        model, tokenizer = load_checkpoint(checkpoint, bundle.language.revision, placement or Placement())
+        # Of a folder, the revision is its digest.
+        revision = None if Path(checkpoint).is_absolute() else bundle.language.revision
+        model, tokenizer = load_checkpoint(checkpoint, revision, placement or Placement())
         return cls(bundle, LanguageModel(model, tokenizer, bundle.language.prompt), decoder)
 
     @torch.inference_mode()
@@ -88,10 +90,13 @@ def find_checkpoint(bundle: Bundle, language: Language) -> str:
     """What ``language.checkpoint`` names: a folder of the bundle, an absolute one, or an id on the hub.
 
     Raises:
-        BundleError: none of these; or the bundle's folder holds a file that the manifest does not vouch for.
+        BundleError: none of these; an absolute folder holds another checkpoint; or the bundle's folder holds a file
+            that the manifest does not vouch for.
     """
     name = language.checkpoint
     if Path(name).is_absolute():
+        if language.revision is not None and checkpoint_digest(Path(name)) != language.revision:
+            raise BundleError(f"bundle {bundle.name}: the checkpoint in {name} is missing, or was altered")
         return name
     inside = bundle.path(name)
     if name and ".." not in Path(name).parts and inside.is_dir():

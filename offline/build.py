@@ -7,17 +7,15 @@ import torch
 
 from cloud.decoder import JsccDecoder
 from edge.torch_engine.encoder import JsccEncoder
-from offline.bundles import measure_reference, with_reference, write_bundle
+from offline.bundles import write_bundle
 from offline.data import LabelledImages, load, split_select
-from offline.evaluate import Evaluator
-from offline.fronts import find_fronts
+from offline.fronts import with_policies
 from offline.recipe import Recipe
 from offline.search import Plan
 from offline.teachers import LabelTeacher
 from offline.train_backbone import train_backbone
 from offline.train_codec import CodecTrainer, token_features
-from policies.store import Store
-from thinwire.bundle import FRONT, Bundle
+from thinwire.bundle import Bundle
 from thinwire.nn.backbone import VisionTransformer
 from thinwire.nn.towers.timm_tower import TimmTower
 
@@ -47,15 +45,7 @@ def build(recipe: Recipe, data: str, work: Path, output: Path, seed: int = 0) ->
     )
     encoder, decoder = _train_codec(recipe, model, train, work, seed)
     bundle = write_bundle(recipe, train.classes, model, encoder, decoder, output)
-    evaluator = Evaluator.load(bundle, select)
-    reference, measured = measure_reference(evaluator, seed)
-    for rate, one in measured.items():
-        log.info("unmerged, %d symbols per token: accuracy %.4f", rate, one.accuracy)
-    bundle = with_reference(bundle, reference)
-    with Store(f"sqlite:///{work / 'policies.sqlite'}") as store:
-        fronts = find_fronts(store, bundle, select, recipe.search, seed)
-    fronts.save(bundle.path(FRONT))
-    return bundle
+    return with_policies(bundle, select, recipe.search, work, seed)
 
 
 def _train_codec(

@@ -8,11 +8,9 @@ import torch
 from cloud.decoder import JsccDecoder
 from cloud.language.load import Placement, load_checkpoint
 from edge.torch_engine.encoder import JsccEncoder
-from offline.bundles import measure_reference, with_reference
 from offline.checkpoints import fetch_checkpoint, preprocessing_of
 from offline.drawn_data import drawn_images, joined
-from offline.evaluate import Evaluator
-from offline.fronts import find_fronts
+from offline.fronts import with_policies
 from offline.packing import Segments
 from offline.search import Plan
 from offline.teachers import AnswerTeacher
@@ -22,8 +20,7 @@ from offline.vision_tower import VisionTower, read_tower
 from offline.vqa_bundles import INSIDE, write_vqa_bundle
 from offline.vqa_data import QuestionedImages, load_vqa, split_select
 from offline.vqa_recipe import VqaRecipe
-from policies.store import Store
-from thinwire.bundle import FRONT, Bundle, Language
+from thinwire.bundle import Bundle, Language, checkpoint_digest
 from thinwire.errors import InvalidRequestError
 from thinwire.images import Preprocessing
 
@@ -58,10 +55,17 @@ def build_vqa(
         UnavailableError: the library that searches policies is not installed.
     """
     Plan(max_loss=recipe.search.max_loss).check()
+    if model is None and (work / INSIDE).resolve() == (output / INSIDE).resolve():
+        raise InvalidRequestError(f"work and output are one folder, {output}: the bundle would overwrite its model")
     work.mkdir(parents=True, exist_ok=True)
     if model is not None:
         folder, commit = fetch_checkpoint(model, revision)
-        language = Language(str(folder) if commit is None else model, commit, recipe.prompt)
+        # A commit, or what pins a folder.
+        language = (
+            Language(str(folder), checkpoint_digest(folder), recipe.prompt)
+            if commit is None
+            else Language(model, commit, recipe.prompt)
+        )
         preprocessing = preprocessing_of(folder)
     elif recipe.llava is not None:
         preprocessing = recipe.llava.preprocessing
@@ -79,14 +83,7 @@ def build_vqa(
         recipe.name, tower, language, preprocessing, recipe.merging, recipe.codec, encoder, decoder, output,
         checkpoint=None if model is not None else folder,
     )  # fmt: skip
-    reference, measured = measure_reference(Evaluator.load(bundle, select), seed)
-    for rate, one in measured.items():
-        log.info("unmerged, %d symbols per token: accuracy %.4f", rate, one.accuracy)
-    bundle = with_reference(bundle, reference)
-    with Store(f"sqlite:///{work / 'policies.sqlite'}") as store:
-        fronts = find_fronts(store, bundle, select, recipe.search, seed)
-    fronts.save(bundle.path(FRONT))
-    return bundle
+    return with_policies(bundle, select, recipe.search, work, seed)
 
 
 def _train_codec(

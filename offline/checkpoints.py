@@ -1,6 +1,7 @@
 """A LLaVA checkpoint as it lies on disk: where it is, and how it wants its images."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +49,13 @@ def preprocessing_of(folder: Path) -> Preprocessing:
     try:
         processor: Any = AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
         content = json.loads(processor.to_json_string())
-        if not (content["do_resize"] and content["do_center_crop"] and content["do_normalize"]):
-            raise ValueError("expected a processor that resizes, crops and normalises")
+        steps = [content[f"do_{name}"] for name in ("resize", "rescale", "center_crop", "normalize")]
+        if not all(steps) or not math.isclose(content["rescale_factor"], 1 / 255, rel_tol=1e-3):
+            raise ValueError("expected a processor that resizes, crops, rescales by 1/255 and normalises")
         crop, size = content["crop_size"], content["size"]
-        side = crop["height"]
-        shortest = size.get("shortest_edge") or size["height"]
+        side, shortest = crop["height"], size.get("shortest_edge", 0)
         if crop["width"] != side or shortest < side:
-            raise ValueError(f"expected a square crop within the resized image, got {crop} of {size}")
+            raise ValueError(f"expected a square crop of an image resized by its shortest edge, got {crop} of {size}")
         (interpolation,) = (name for name, value in RESAMPLING.items() if int(value) == content["resample"])
         mean, std = tuple(content["image_mean"]), tuple(content["image_std"])
         return Preprocessing(side, side / shortest, interpolation, mean, std)

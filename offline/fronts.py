@@ -1,9 +1,12 @@
-"""The fronts that a bundle ships: one search per channel, and what they found measured anew on every channel."""
+"""What a bundle ships beside its weights: the unmerged reference, and the fronts of policies, a search per channel."""
 
 import hashlib
 import logging
 from functools import partial
+from pathlib import Path
 
+from offline.bundles import measure_reference, with_reference
+from offline.evaluate import Evaluator
 from offline.judges import Images
 from offline.recipe import SearchRecipe
 from offline.search import Plan, channel_of, front_policies, profile_study, search, sweep
@@ -12,9 +15,28 @@ from policies.fronts import Fronts
 from policies.search.run import Progress
 from policies.store import Store
 from policies.study import Study
-from thinwire.bundle import Bundle
+from thinwire.bundle import FRONT, Bundle
 
 log = logging.getLogger(__name__)
+
+
+def with_policies(bundle: Bundle, select: Images, recipe: SearchRecipe, work: Path, seed: int) -> Bundle:
+    """The bundle with its unmerged reference measured and its fronts found, both saved.
+
+    Args:
+        bundle: its weights are on disk.
+        select: images that nothing was trained on.
+        recipe: how to search.
+        work: folder of the policy store; what is there goes on where it stopped.
+        seed: of the searches and the noise.
+    """
+    reference, measured = measure_reference(Evaluator.load(bundle, select), seed)
+    for rate, one in measured.items():
+        log.info("unmerged, %d symbols per token: accuracy %.4f", rate, one.accuracy)
+    bundle = with_reference(bundle, reference)
+    with Store(f"sqlite:///{work / 'policies.sqlite'}") as store:
+        find_fronts(store, bundle, select, recipe, seed).save(bundle.path(FRONT))
+    return bundle
 
 
 def find_fronts(

@@ -16,7 +16,7 @@ from policies.policy import Policy
 from policies.record import AccuracyAt, ChannelProfile, MeasuredPolicy, Objectives
 from policies.sensitivity import sensitive_below
 
-VERSIONS = {name: metadata.version(name) for name in ("torch", "timm", "numpy")}
+VERSIONS = {name: metadata.version(name) for name in ("torch", "timm", "transformers", "numpy")}
 
 
 class PolicyMeter:

@@ -12,37 +12,42 @@ import torch
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
+from cloud.language.prompt import IMAGE, Prompt
 from offline.llava import PROMPT
 
 IGNORED = -100
 
 
 class Segments:
-    """Token ids of the prompt's parts; every text is tokenised once.
+    """Token ids of the prompt's parts, as the cloud makes them; every text is tokenised once.
 
     Args:
         tokenizer: the model's.
         prompt: holds "<image>" once, and "{question}" once after it.
+
+    Raises:
+        BundleError: the prompt does not suit the tokenizer.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, prompt: str = PROMPT) -> None:
-        before, _, self._after = prompt.partition("<image>")
+        self._prompt = Prompt(prompt, tokenizer, tokenizer.convert_tokens_to_ids(IMAGE))
         self._tokenizer = tokenizer
-        self._known: dict[str, list[int]] = {}
-        self.before = [int(tokenizer.bos_token_id), *self._ids(before)]
-
-    def _ids(self, text: str) -> list[int]:
-        if text not in self._known:
-            self._known[text] = self._tokenizer.encode(text, add_special_tokens=False)
-        return self._known[text]
+        self._questions: dict[str, list[int]] = {}
+        self._answers: dict[str, list[int]] = {}
+        self.before = self._prompt.before
 
     def question(self, text: str) -> list[int]:
         """What follows the image, up to where the answer begins."""
-        return self._ids(self._after.format(question=text))
+        if text not in self._questions:
+            self._questions[text] = self._prompt.after(text)
+        return self._questions[text]
 
     def answer(self, text: str) -> list[int]:
         """The answer and the end of the sequence."""
-        return [*self._ids(text), int(self._tokenizer.eos_token_id)]
+        if text not in self._answers:
+            ids = self._tokenizer.encode(text, add_special_tokens=False)
+            self._answers[text] = [*ids, int(self._tokenizer.eos_token_id)]
+        return self._answers[text]
 
 
 @dataclass(frozen=True)

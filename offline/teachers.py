@@ -1,5 +1,6 @@
 """What a JSCC pair in training must preserve: not the tokens, but what the cloud says of them."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -7,7 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import LlavaForConditionalGeneration
 
@@ -23,11 +24,13 @@ class Teacher(Protocol):
         width: width D of the tokens that it reads.
         prefix: class and register tokens among them.
         device: where it is.
+        digest: SHA-256 of its weights, as hex.
     """
 
     width: int
     prefix: int
     device: torch.device
+    digest: str
 
     def divergence(
         self,
@@ -65,6 +68,7 @@ class LabelTeacher:
         self.width = model.embed_dim
         self.prefix = model.num_prefix_tokens
         self.device = next(model.parameters()).device
+        self.digest = weights_digest(model)
         self._model = model.eval().requires_grad_(False)
         self._split_layer = split_layer
 
@@ -106,6 +110,7 @@ class AnswerTeacher:
         self.width = int(model.config.vision_config.hidden_size)
         self.prefix = prefix
         self.device = model.device
+        self.digest = weights_digest(model)
         self._model = model.eval().requires_grad_(False)
         self._segments = segments
         self._rows = rows
@@ -134,6 +139,15 @@ class AnswerTeacher:
                 target, _ = answer_logits(self._model, project(tokens.to(dtype)), self._segments.before, packed)
             answer, _ = answer_logits(self._model, project(decoded.to(dtype)), self._segments.before, packed)
         return _divergence(answer.float(), target.float())
+
+
+def weights_digest(model: nn.Module) -> str:
+    """SHA-256 over names and values of a model's state, as hex."""
+    content = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        content.update(name.encode())
+        content.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return content.hexdigest()
 
 
 def _divergence(answer: Tensor, target: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ Rayleigh block fading at a random SNR and rate, and asks the receiver for what t
 the very same subset without a channel. So the pair never meets a merging policy, and works for all of them.
 """
 
+import hashlib
 import logging
 import time
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from edge.torch_engine.vit import embed, run_layers
 from offline.teachers import Teacher
 from thinwire.bundle import Codec, Merging
 from thinwire.equalise import zero_forcing
+from thinwire.errors import InvalidRequestError
 from thinwire.images import Preprocessing, normalise
 from thinwire.nn.towers.interface import Tower
 
@@ -118,6 +120,9 @@ class CodecTrainer:
         features: tokens that are sent of each training image, ``n x tokens x D``.
         checkpoint: written after every epoch; training goes on from it where it exists.
         seed: of weights, subsets and channels.
+
+    Raises:
+        InvalidRequestError: the checkpoint is of another training (by `run`).
     """
 
     def __init__(
@@ -137,6 +142,8 @@ class CodecTrainer:
         self.features = features
         self.checkpoint = checkpoint
         self.seed = seed
+        asked = (teacher.digest, codec, recipe, seed, tuple(features.shape))
+        self._asked = hashlib.sha256(repr(asked).encode()).hexdigest()
         self.prefix = teacher.prefix
         width = teacher.width
         self.encoder = JsccEncoder(width, codec.hidden, codec.max_symbols_per_token).to(self.device)
@@ -193,6 +200,10 @@ class CodecTrainer:
         first = 0
         if self.checkpoint.exists():
             state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+            if state.get("asked") != self._asked:
+                raise InvalidRequestError(
+                    f"{self.checkpoint} is of another training (model, recipe, seed or data); choose another folder"
+                )
             for name, part in self._parts().items():
                 part.load_state_dict(state[name])
             first = state["epoch"]
@@ -213,7 +224,9 @@ class CodecTrainer:
                      total / self.steps, time.monotonic() - started)  # fmt: skip
             partial = self.checkpoint.with_suffix(".partial")
             torch.save(
-                {name: part.state_dict() for name, part in self._parts().items()} | {"epoch": epoch + 1}, partial
+                {name: part.state_dict() for name, part in self._parts().items()}
+                | {"epoch": epoch + 1, "asked": self._asked},
+                partial,
             )
             partial.replace(self.checkpoint)
         self.encoder.cpu().eval()

@@ -34,8 +34,8 @@ def write_vqa_bundle(
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = write_weights({"backbone": tower.tower.module, "encoder": encoder, "decoder": decoder}, folder)
-    shutil.rmtree(folder / INSIDE, ignore_errors=True)
     if checkpoint is not None:
+        shutil.rmtree(folder / INSIDE, ignore_errors=True)
         shutil.copytree(checkpoint, folder / INSIDE)
         copied = sorted(path for path in (folder / INSIDE).rglob("*") if path.is_file())
         files |= {path.relative_to(folder).as_posix(): file_sha256(path) for path in copied}

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from offline.data import in_select
 from thinwire.errors import InvalidImageError, InvalidRequestError, PayloadTooLargeError
+from thinwire.generation import MAX_QUESTION_CHARACTERS
 from thinwire.images import MAX_BYTES, Preprocessing, decode, to_pixels
 
 MAX_QUESTIONS_BYTES = 64 * 2**20
-MAX_QUESTION = 2000
 MAX_PIXEL_BYTES = 4 * 2**30
 MAX_MEMBERS = 2_000_000
 
@@ -202,6 +202,10 @@ def _entry(entry: Any, where: str) -> tuple[str, str, int]:
     if not isinstance(question, str) or not isinstance(answer, str) or type(number) is not int or number < 0:
         raise InvalidRequestError(f"{where}: {expected}, got {str(entry)[:80]}")
     for text, what in ((question, "question"), (answer, "answer")):
-        if not 1 <= len(text) <= MAX_QUESTION:
-            raise InvalidRequestError(f"{where}: the {what} has {len(text)} characters; expected 1 to {MAX_QUESTION}")
+        if not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise InvalidRequestError(f"{where}: the {what} is no text: it holds half a character")
+        if not 1 <= len(text) <= MAX_QUESTION_CHARACTERS:
+            raise InvalidRequestError(
+                f"{where}: the {what} has {len(text)} characters; expected 1 to {MAX_QUESTION_CHARACTERS}"
+            )
     return question, answer, number

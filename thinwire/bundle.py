@@ -206,6 +206,13 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def checkpoint_digest(folder: Path) -> str:
+    """What pins a checkpoint in a folder of its own: SHA-256 over names and contents of its files, as hex."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    lines = [f"{path.relative_to(folder).as_posix()} {file_sha256(path)}" for path in files]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
 def shipped() -> Path:
     """The folder of the bundles that come with the package."""
     return Path(str(resources.files("thinwire"))) / "bundles"

@@ -32,9 +32,10 @@ class Prompt:
         self._template = template
         self._tokenizer = tokenizer
         self._image_token_id = image_token_id
-        # In a question, these would be no text any more.
-        self._reserved = tuple({IMAGE, *tokenizer.all_special_tokens})
+        # In a question, these would be no text any more; an unknown word may be.
+        self._reserved = {image_token_id, *tokenizer.all_special_ids} - {tokenizer.unk_token_id}
         ids = self._ids("")
+        self._own = self._count_reserved(ids)
         if ids.count(image_token_id) != 1 or tokenizer.convert_tokens_to_ids(IMAGE) != image_token_id:
             raise BundleError(f"the tokeniser must make {IMAGE} the model's image token, {image_token_id}; got {ids}")
         self.before: list[int] = ids[: ids.index(image_token_id)]
@@ -45,11 +46,13 @@ class Prompt:
         Raises:
             InvalidRequestError: the question holds the text of one of the tokeniser's special tokens.
         """
-        for token in self._reserved:
-            if token in question:
-                raise InvalidRequestError(f"a question may not hold {token!r}, which has a meaning of its own")
         ids = self._ids(question)
+        if self._count_reserved(ids) != self._own:
+            raise InvalidRequestError("a question may not hold the text of a special token, such as <image>")
         return ids[ids.index(self._image_token_id) + 1 :]
+
+    def _count_reserved(self, ids: list[int]) -> int:
+        return sum(one in self._reserved for one in ids)
 
     def _ids(self, question: str) -> list[int]:
         ids: list[int] = self._tokenizer(self._template.replace(QUESTION, question)).input_ids

@@ -41,14 +41,18 @@ def _run(options: argparse.Namespace) -> None:
     generation = {name: value for name, value in generation.items() if value is not None}
     first, *others = options.questions
     answers = [ask(options.url, read_image(options.image), first, link_parameters(options) | generation)]
+    if not options.json:
+        _show(first, answers[0])
     for question in others:
         answers.append(ask_again(options.cloud_url, answers[0]["id"], question, generation))
+        if not options.json:
+            _show(question, answers[-1])
     if options.json:
-        print_json(
-            [{"question": question} | answer for question, answer in zip(options.questions, answers, strict=True)]
-        )
-        return
-    for question, answer in zip(options.questions, answers, strict=True):
-        said, link = answer["outputs"][0], answer["link"]
-        cost = f"{link['tokens']} tokens, {link['channel_uses']} channel uses" if link else "no channel use"
-        print(f"{question} {said['answer']} {said['score']:.2f}  ({cost})")
+        answered = zip(options.questions, answers, strict=True)
+        print_json([{"question": question} | answer for question, answer in answered])
+
+
+def _show(question: str, answer: dict[str, Any]) -> None:
+    said, link = answer["outputs"][0], answer["link"]
+    cost = f"{link['tokens']} tokens, {link['channel_uses']} channel uses" if link else "no channel use"
+    print(f"{question} {said['answer']} {said['score']:.2f}  ({cost})", flush=True)

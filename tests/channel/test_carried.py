@@ -23,7 +23,7 @@ def test_a_frame_is_forgotten_its_time_after_it_was_last_carried() -> None:
     frames = CarriedFrames(clock=clock)
     frames.remember(key(1), FIRST)
     frames.remember(key(2), SECOND)
-    clock.now += 59.9
+    clock.now += 599.9
     assert (frames.profile(key(1)), frames.profile(key(2))) == (FIRST, SECOND)
     frames.remember(key(1), FIRST)
     clock.now += 0.1

@@ -32,6 +32,18 @@ async def test_what_is_put_is_found_by_key_and_by_id():
     assert (len(held), held.nbytes) == (2, 6)
 
 
+async def test_two_links_may_give_their_frames_one_name():
+    held = holding()
+    name = KEYS[0][1]
+    put(held, KEYS[0], value="first")
+    put(held, ("other", *KEYS[0][1:]), value="second")
+    assert held.find(name) == "second"
+    held.put(("other", *KEYS[0][1:]), b"content", "x" * 1001)
+    assert held.find(name) == "first"
+    held.put(KEYS[0], b"content", "x" * 1001)
+    assert held.find(name) is None
+
+
 async def test_the_least_recently_used_gives_way_to_more_than_fit():
     held = holding(max_frames=3)
     put(held, *KEYS[:3])

@@ -28,7 +28,7 @@ from policies.fronts import Fronts
 from policies.policy import Policy
 from policies.record import ChannelProfile
 from tests.llava import PROMPT, SIZE, make_llava, make_tokenizer
-from thinwire.bundle import FRONT, load_bundle
+from thinwire.bundle import FRONT, checkpoint_digest, load_bundle
 from thinwire.errors import BundleError, InvalidRequestError
 from thinwire.images import Preprocessing
 
@@ -105,6 +105,7 @@ def test_a_checkpoint_in_a_folder_becomes_a_bundle(built):
     bundle, _, checkpoint = built
     loaded = load_bundle(bundle.folder)
     assert (loaded.task, loaded.labels, loaded.language.checkpoint) == ("vqa", (), str(checkpoint))
+    assert loaded.language.revision == checkpoint_digest(checkpoint)
     assert (loaded.depth, loaded.split_layer, loaded.prefix_tokens, loaded.patches) == (1, 1, 0, 16)
     assert loaded.preprocessing == PREPARED
     assert loaded.reference is not None
@@ -148,10 +149,44 @@ def test_errors_are_clustered_by_image(built):
     assert measured.accuracy_se == pytest.approx(by_hand)
 
 
+def test_a_checkpoint_that_changed_since_is_not_served(built):
+    bundle, _, checkpoint = built
+    config = checkpoint / "config.json"
+    before = config.read_text()
+    config.write_text(before + " ")
+    try:
+        with pytest.raises(BundleError, match="missing, or was altered"):
+            TorchAnswerer.load(bundle)
+    finally:
+        config.write_text(before)
+
+
+def test_a_bundle_in_its_own_work_folder_would_overwrite_its_model(tmp_path):
+    with pytest.raises(InvalidRequestError, match="work and output are one folder"):
+        build_vqa(load_vqa_recipe("easy-vqa"), "nothing.tar", tmp_path, tmp_path)
+
+
+CHANGES = [
+    {"size": {"height": 2 * SIZE, "width": SIZE}},
+    {"do_rescale": False},
+    {"rescale_factor": 1.0},
+    {"crop_size": {"height": SIZE, "width": 2 * SIZE}},
+]
+
+
 def test_the_processor_says_how_images_are_prepared(tmp_path):
-    assert preprocessing_of(save_checkpoint(tmp_path / "whole")) == PREPARED
+    folder = save_checkpoint(tmp_path / "whole")
+    assert preprocessing_of(folder) == PREPARED
     with pytest.raises(BundleError, match="image processor cannot be read"):
         preprocessing_of(tmp_path)
+    (path,) = (path for path in folder.glob("*processor_config.json"))
+    whole = json.loads(path.read_text())
+    for change in CHANGES:
+        content = json.loads(json.dumps(whole))
+        content.get("image_processor", content).update(change)
+        path.write_text(json.dumps(content))
+        with pytest.raises(BundleError, match="image processor cannot be read"):
+            preprocessing_of(folder)
 
 
 def test_a_recipe_without_a_model_needs_one_named(recipe, tmp_path):

@@ -11,6 +11,7 @@ from offline.teachers import LabelTeacher
 from offline.train_backbone import BackboneRecipe, accuracy, augment, train_backbone
 from offline.train_codec import CodecRecipe, CodecTrainer, draw_channels, random_sizes, token_features
 from tests.parts import make_bundle, make_model
+from thinwire.errors import InvalidRequestError
 from thinwire.nn.towers.timm_tower import TimmTower
 
 BUNDLE = make_bundle(class_token=False, global_pool="avg")
@@ -144,3 +145,9 @@ def test_the_codec_learns_and_resumes(tmp_path):
     for part in ("encoder", "decoder"):
         for name, value in getattr(whole, part).state_dict().items():
             torch.testing.assert_close(getattr(resumed, part).state_dict()[name], value, rtol=0, atol=1e-6)
+
+    stranger = CodecTrainer(
+        LabelTeacher(make_model(BUNDLE, seed=5), 3), BUNDLE.codec, recipe, features, whole.checkpoint
+    )
+    with pytest.raises(InvalidRequestError, match="is of another training"):
+        stranger.run()

@@ -106,6 +106,7 @@ def test_the_digest_sees_every_part(tmp_path):
         ([["a", "b", True]], "entry 0"),
         ([["a", "b", -1]], "entry 0"),
         ([["a", "b", "../../etc/passwd"]], "entry 0"),
+        ('[["\\ud800", "b", 0]]', "holds half a character"),
         ([["", "b", 0]], "question has 0 characters; expected 1 to 2000"),
         ([["a" * 2001, "b", 0]], "question has 2001 characters"),
         ([["a", "", 0]], "answer has 0 characters"),

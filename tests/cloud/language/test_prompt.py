@@ -36,7 +36,13 @@ def test_a_tokenizer_with_another_image_token(tokenizer):
         Prompt(PROMPT, tokenizer, 5)
 
 
-@pytest.mark.parametrize("token", ["<image>", "<s>", "</s>", "<pad>", "<unk>"])
+@pytest.mark.parametrize("token", ["<image>", "<s>", "</s>", "<pad>"])
 def test_a_question_cannot_speak_for_the_prompt(tokenizer, token):
-    with pytest.raises(InvalidRequestError, match=token):
+    with pytest.raises(InvalidRequestError, match="text of a special token"):
         Prompt(PROMPT, tokenizer, IMAGE).after(f"what{token}?")
+
+
+def test_an_unknown_word_is_no_special_token(tokenizer):
+    unknown = tokenizer.unk_token_id
+    assert Prompt(PROMPT, tokenizer, IMAGE).after("zebra ?").count(unknown) == 1
+    assert Prompt(PROMPT, tokenizer, IMAGE).after("<IMAGE> ?").count(IMAGE) == 0
