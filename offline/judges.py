@@ -1,7 +1,7 @@
 """How many right answers the cloud gives to each frame, whatever is asked of it."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -9,13 +9,15 @@ from numpy.typing import NDArray
 
 from cloud.answerer import Prefix, Question, ReceivedTokens
 from cloud.head import classify_tokens
-from cloud.torch_answerer import TorchAnswerer
 from cloud.torch_classifier import TorchClassifier
 from edge.torch_engine.tokens import Tokens
 from offline.data import LabelledImages
 from offline.vqa_data import QuestionedImages
 from thinwire.bundle import Bundle
 from thinwire.errors import InvalidRequestError, ThinwireError
+
+if TYPE_CHECKING:
+    from cloud.torch_answerer import TorchAnswerer
 
 # Both kinds of images to measure on.
 Images = LabelledImages | QuestionedImages
@@ -85,7 +87,7 @@ class AnswerJudge:
 
     classes = 0
 
-    def __init__(self, answerer: TorchAnswerer, images: QuestionedImages) -> None:
+    def __init__(self, answerer: "TorchAnswerer", images: QuestionedImages) -> None:
         self.answerer = answerer
         self._rows = images.rows
         self.asked = np.array([len(row) for row in self._rows], dtype=np.int64)
@@ -126,6 +128,9 @@ def load_judge(bundle: Bundle, images: Images) -> Judge:
         BundleError: the weights are not those that the manifest describes.
     """
     if bundle.task == "vqa" and isinstance(images, QuestionedImages):
+        # transformers takes seconds to import, which only a bundle that needs it waits for.
+        from cloud.torch_answerer import TorchAnswerer
+
         return AnswerJudge(TorchAnswerer.load(bundle), images)
     if bundle.task == "classify" and isinstance(images, LabelledImages):
         return LabelJudge(TorchClassifier.load(bundle), images)
