@@ -112,7 +112,7 @@ async def test_transmissions_are_counted_as_long_as_the_frame_is_remembered(
     clock = FakeClock()
     rig = await start_rig(clock=clock)
     counts = []
-    for wait_s in (0.0, 59.0, 59.0, 60.0):
+    for wait_s in (0.0, 599.0, 599.0, 600.0):
         clock.now += wait_s
         counts.append((await rig.link.Infer(make_frame())).channel.transmissions)
     assert counts == [1, 2, 3, 1]

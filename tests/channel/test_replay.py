@@ -71,9 +71,9 @@ async def test_a_retry_meets_the_same_noise_although_the_trace_moved_on(
     assert retry == first
     assert (results[0].channel.snr_db, results[0].channel.airtime_ms) == (20.0, 32.0)
     assert other.reception.snr_db == -5.0
-    clock.now += 60.0
+    clock.now += 600.0
     await rig.link.Infer(make_frame())
-    assert stamped(rig)[-1] == TRACE.at(61.0)[0] == -5.0
+    assert stamped(rig)[-1] == TRACE.at(601.0)[0] == -5.0
 
 
 async def test_a_retry_meets_the_same_noise_although_the_profile_was_changed(rig: Rig, make_frame: MakeFrame) -> None:

@@ -85,7 +85,7 @@ async def test_stop_drains_what_runs(server, channel, client, classifier, make_f
     await until(lambda: classifier.runs == 1)
     frames.append(asyncio.ensure_future(stub.Infer(make_frame(6))))
     post = asyncio.create_task(client.post("/v1/classify", json=image))
-    await until(lambda: server.tasks[0].frames._waiting and server.task.images._work)
+    await until(lambda: server.tasks[0].frames._waiting and server.tasks[0].images._work)
     stopping = asyncio.create_task(server.stop())
     assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
     watch.cancel()
@@ -140,7 +140,7 @@ async def test_an_impossible_port(bundle, classifier, port):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_serve_drains_on_a_signal(bundle, classifier, make_frame, until, caplog, number):
     caplog.set_level("INFO", logger="cloud")
-    serving = asyncio.create_task(serve(bundle, classifier, FREE))
+    serving = asyncio.create_task(serve([(bundle, classifier)], FREE))
     await until(lambda: caplog.records)
     async with open_channel(f"127.0.0.1:{caplog.records[0].grpc_port}") as channel:
         classifier.gate.clear()

@@ -86,6 +86,11 @@ def change_a_field(frame: link_pb2.Frame, other: link_pb2.Frame, source: random.
     elif name == "reception":
         frame.reception.gain_real = source.choice(REALS)
         frame.reception.noise_variance = source.choice(REALS)
+    elif name == "generation":
+        frame.generation.max_new_tokens = source.choice(NUMBERS)
+        frame.generation.temperature = source.choice(REALS)
+        frame.generation.top_p = source.choice(REALS)
+        frame.generation.seed = source.choice((0, 2**64 - 1))
     elif name == "side_information":
         frame.side_information = source.randbytes(source.randrange(4))
     elif isinstance(getattr(frame, name), str):

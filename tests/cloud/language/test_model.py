@@ -248,12 +248,12 @@ def test_the_text_is_told_as_it_grows(language):
     assert len(told) > 3
 
 
-@pytest.mark.parametrize("word", ["<image>", "</s>", "<unk>"])
+@pytest.mark.parametrize("word", ["<image>", "</s>"])
 def test_special_tokens_in_a_question_are_refused(language, word):
     (prefix,) = language.view_tokens(tokens_of([4]))
     refused, answer = language.answer([Question(prefix, f"what is {word}?"), Question(prefix, "what?")])
     assert isinstance(refused, InvalidRequestError)
-    assert word in str(refused)
+    assert "text of a special token" in str(refused)
     assert isinstance(answer, Answer)
 
 
