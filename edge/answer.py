@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from edge.engine import Encoded
 from policies.choice import Choice
 from policies.record import ChannelProfile
-from thinwire.frames import ChannelUses, count_uses
+from thinwire.frames import ChannelUses, count_uses, frame_id
 from thinwire.v1 import link_pb2
 
 
@@ -93,9 +93,8 @@ class Answer:
             if heard is None
             else ChannelUses(heard.payload_uses, heard.pilot_uses, heard.side_information_uses)
         )
-        suffix = f"-{frame.sequence_number}" if frame.sequence_number else ""
         return cls(
-            frame_id=frame.request_id + suffix,
+            frame_id=frame_id(frame.request_id, frame.sequence_number),
             outputs=tuple((output.label, output.score) for output in result.outputs),
             logits=np.array(result.logits, dtype=np.float32),
             policy_id=choice.id,
