@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from cloud.answerer import Answer, Question, ReceivedTokens
 from cloud.decoder import JsccDecoder, decode_frames
-from cloud.language.load import Placement, load_checkpoint
+from cloud.language.load import load_checkpoint
 from cloud.language.model import LanguageModel
+from cloud.language.placement import CPU, Placement
 from cloud.language.prefix import VisualPrefix
 from thinwire.bundle import Bundle, Language, checkpoint_digest
 from thinwire.errors import BundleError, ThinwireError
@@ -48,11 +49,11 @@ class TorchAnswerer:
             )
 
     @classmethod
-    def load(cls, bundle: Bundle, placement: Placement | None = None) -> "TorchAnswerer":
+    def load(cls, bundle: Bundle, placement: Placement = CPU) -> "TorchAnswerer":
         """The answerer with the weights of a bundle and its checkpoint.
 
         Args:
-            placement: of the language model; as the checkpoint is, on the CPU, when left out. The decoder is small,
+            placement: of the language model; as the checkpoint is, on the CPU, by default. The decoder is small,
                 and stays on the CPU in float32.
 
         Raises:
@@ -68,7 +69,7 @@ class TorchAnswerer:
         checkpoint = find_checkpoint(bundle, bundle.language)
         # Of a folder, the revision is its digest.
         revision = None if Path(checkpoint).is_absolute() else bundle.language.revision
-        model, tokenizer = load_checkpoint(checkpoint, revision, placement or Placement())
+        model, tokenizer = load_checkpoint(checkpoint, revision, placement)
         return cls(bundle, LanguageModel(model, tokenizer, bundle.language.prompt), decoder)
 
     @torch.inference_mode()

@@ -31,8 +31,8 @@ class TorchClassifier:
         self._device = next(model.parameters()).device
 
     @classmethod
-    def load(cls, bundle: Bundle) -> "TorchClassifier":
-        """The classifier with the weights of a bundle.
+    def load(cls, bundle: Bundle, device: str = "cpu") -> "TorchClassifier":
+        """The classifier with the weights of a bundle, on a device of torch.
 
         Raises:
             BundleError: the weights are not those that the manifest describes.
@@ -41,7 +41,7 @@ class TorchClassifier:
         decoder = load_part(
             bundle, "decoder", lambda: JsccDecoder(bundle.width, codec.hidden, codec.max_symbols_per_token)
         )
-        return cls(bundle, load_backbone(bundle), decoder)
+        return cls(bundle, load_backbone(bundle).to(device), decoder.to(device))
 
     @torch.inference_mode()
     def classify_frames(self, frames: Sequence[ReceivedTokens]) -> NDArray[np.float32]:

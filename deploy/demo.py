@@ -1,17 +1,28 @@
-"""The main job on real photographs: each through the three processes under several budgets."""
+"""The main job: photographs under several budgets, and questions about a drawn picture, through the three processes."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from deploy.cli.classify import classify
+from deploy.cli.vqa import ask, ask_again
 from deploy.testbed import LocalTestbed, Ports
 from thinwire.bundle import Bundle
 from thinwire.errors import InvalidRequestError
 
 SHARES = (0.05, 0.10, 0.20, 0.50)
 SEED = 7
+# Of the reference's channel uses, for the picture that is asked about.
+ASKED_SHARE = 0.10
+# A picture of several shapes, by its place in the series of `SEED`.
+DRAWING = 5
+QUESTIONS = (
+    "what is in the image?",
+    "how many shapes are there?",
+    "is there a circle?",
+    "what color is the triangle?",
+)
 
 
 def photographs(folder: Path | None) -> Iterator[tuple[str, bytes]]:
@@ -33,40 +44,98 @@ def photographs(folder: Path | None) -> Iterator[tuple[str, bytes]]:
         yield path.name, path.read_bytes()
 
 
-def run_demo(bundle: Bundle, images: Sequence[tuple[str, bytes]], snr_db: float) -> list[dict[str, Any]]:
-    """Classify each image unmerged and under budgets of `SHARES` of the reference's channel uses.
+def drawing() -> bytes:
+    """A picture of a few shapes, as a PNG."""
+    import io
+
+    from PIL import Image
+
+    from offline.drawings import draw
+
+    stream = io.BytesIO()
+    Image.fromarray(draw(SEED, DRAWING, several=True, plain=True).pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def run_demo(bundles: Sequence[Bundle], images: Sequence[tuple[str, bytes]], snr_db: float) -> list[dict[str, Any]]:
+    """Run the job of each bundle's task.
+
+    Each image is classified unmerged and under budgets of `SHARES` of the reference's channel uses. A drawn picture is
+    asked about unmerged and under `ASKED_SHARE` of them: the first question goes with it, the others to the cloud.
 
     Returns:
-        one row per image and budget: the image, the budget in channel uses (None for no merging), and the answer of
-        ``POST /v1/classify``.
+        rows with the ``task`` and the ``answer`` of REST; the ``image`` and its ``budget`` in channel uses (None for no
+        merging); and the ``question`` where there is one.
+
+    Raises:
+        InvalidRequestError: a bundle has no unmerged reference.
     """
-    if bundle.reference is None:
-        raise InvalidRequestError(f"bundle {bundle.name} has no unmerged reference")
-    budgets = [None, *(int(bundle.reference.channel_uses * share) for share in reversed(SHARES))]
-    rows = []
+    for bundle in bundles:
+        if bundle.reference is None:
+            raise InvalidRequestError(f"bundle {bundle.name} has no unmerged reference")
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="thinwire-") as logs:
         arguments = ("--snr", str(snr_db), "--seed", str(SEED))
-        with LocalTestbed([str(bundle.folder)], Ports.free(), arguments, Path(logs)) as testbed:
-            # The first request pays for lazy initialisation, which would stand in the times of one row.
-            classify(testbed.edge_url, images[0][1], {})
-            for name, image in images:
-                for budget in budgets:
-                    parameters: dict[str, Any] = {"top_k": 2}
-                    parameters |= {"policy": "none"} if budget is None else {"budget": {"channel_uses": budget}}
-                    answer = classify(testbed.edge_url, image, parameters)
-                    rows.append({"image": name, "budget": budget, "answer": answer})
+        folders = [str(bundle.folder) for bundle in bundles]
+        with LocalTestbed(folders, Ports.free(), arguments, Path(logs)) as testbed:
+            for bundle in bundles:
+                if bundle.task == "vqa":
+                    rows += _questions(testbed, bundle)
+                else:
+                    rows += _labels(testbed, bundle, images)
     return rows
 
 
+def _labels(testbed: LocalTestbed, bundle: Bundle, images: Sequence[tuple[str, bytes]]) -> Iterator[dict[str, Any]]:
+    # The first request pays for lazy initialisation, which would stand in the times of one row.
+    classify(testbed.edge_url, images[0][1], {})
+    for name, image in images:
+        for budget in _budgets(bundle, reversed(SHARES)):
+            answer = classify(testbed.edge_url, image, {"top_k": 2} | _asked(budget))
+            yield {"task": "classify", "image": name, "budget": budget, "answer": answer}
+
+
+def _questions(testbed: LocalTestbed, bundle: Bundle) -> Iterator[dict[str, Any]]:
+    image, (first, *others) = drawing(), QUESTIONS
+    ask(testbed.edge_url, image, first, {})
+    for budget in _budgets(bundle, (ASKED_SHARE,)):
+        answer = ask(testbed.edge_url, image, first, _asked(budget))
+        asked = {"task": "vqa", "image": "drawn", "budget": budget}
+        yield {**asked, "question": first, "answer": answer}
+        for question in others:
+            yield {**asked, "question": question, "answer": ask_again(testbed.cloud_url, answer["id"], question, {})}
+
+
+def _budgets(bundle: Bundle, shares: Iterable[float]) -> list[int | None]:
+    assert bundle.reference is not None
+    return [None, *(int(bundle.reference.channel_uses * share) for share in shares)]
+
+
+def _asked(budget: int | None) -> dict[str, Any]:
+    return {"policy": "none"} if budget is None else {"budget": {"channel_uses": budget}}
+
+
 def as_text(row: dict[str, Any]) -> dict[str, str]:
-    """One row of the demo's table."""
+    """One row of the demo's table for its task."""
     answer = row["answer"]
     best, times, link = answer["outputs"][0], answer["timings_ms"], answer["link"]
-    return {
+    said = f"{best['label'] if 'label' in best else best['answer']} {best['score']:.2f}"
+    asked = {"question": row["question"]} if "question" in row else {}
+    shown = {
         "image": row["image"],
         "budget": "none" if row["budget"] is None else f"{row['budget']} uses",
-        "answer": f"{best['label']} {best['score']:.2f}",
-        "policy": answer["policy"]["id"] + (" (capped)" if answer["policy"]["capped"] else ""),
+        **asked,
+        "answer": said,
+        "policy": "" if link is None else answer["policy"]["id"] + (" (capped)" if answer["policy"]["capped"] else ""),
+    }
+    # What is asked again crosses no link: there is nothing to count and nothing to compute but the answer.
+    if link is None:
+        return (
+            shown
+            | dict.fromkeys(("tokens", "uses", "edge GMACs", "edge ms", "channel ms"), "-")
+            | {"cloud ms": f"{times['cloud']:.1f}"}
+        )
+    return shown | {
         "tokens": str(link["tokens"]),
         "uses": str(link["channel_uses"]),
         "edge GMACs": f"{answer['cost']['edge_gmacs']:.4f}",

@@ -3,10 +3,9 @@
 import logging
 from pathlib import Path
 
-import torch
-
 from cloud.decoder import JsccDecoder
-from cloud.language.load import Placement, load_checkpoint
+from cloud.language.load import load_checkpoint
+from cloud.language.placement import CPU, Placement
 from edge.torch_engine.encoder import JsccEncoder
 from offline.checkpoints import fetch_checkpoint, preprocessing_of
 from offline.drawn_data import drawn_images, joined
@@ -37,6 +36,7 @@ def build_vqa(
     seed: int = 0,
     model: str | None = None,
     revision: str | None = None,
+    placement: Placement = CPU,
 ) -> Bundle:
     """Train or take a LLaVA, train its codec, measure, and write a bundle.
 
@@ -48,6 +48,7 @@ def build_vqa(
         seed: of weights, pictures, searches and noise.
         model: a folder or an id on the hub, instead of the LLaVA that the recipe trains.
         revision: of the model on the hub.
+        placement: of the model while it teaches and answers; a LLaVA that is trained uses a GPU where there is one.
 
     Raises:
         InvalidRequestError: neither the recipe nor ``model`` says which LLaVA.
@@ -78,12 +79,12 @@ def build_vqa(
     pictures, drawn = train, recipe.codec_pictures.drawn
     if drawn:
         pictures = joined(train, drawn_images(drawn, FIRST_DRAWN, seed, preprocessing))
-    encoder, decoder = _train_codec(recipe, folder, tower, pictures, preprocessing, language, work, seed)
+    encoder, decoder = _train_codec(recipe, folder, tower, pictures, preprocessing, language, work, seed, placement)
     bundle = write_vqa_bundle(
         recipe.name, tower, language, preprocessing, recipe.merging, recipe.codec, encoder, decoder, output,
         checkpoint=None if model is not None else folder,
     )  # fmt: skip
-    return with_policies(bundle, select, recipe.search, work, seed)
+    return with_policies(bundle, select, recipe.search, work, seed, placement)
 
 
 def _train_codec(
@@ -95,14 +96,14 @@ def _train_codec(
     language: Language,
     work: Path,
     seed: int,
+    placement: Placement,
 ) -> tuple[JsccEncoder, JsccDecoder]:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model, tokenizer = load_checkpoint(str(folder), None, Placement())
-    tower.tower.module.to(device)
+    model, tokenizer = load_checkpoint(str(folder), None, placement)
+    tower.tower.module.to(placement.main_device)
     features = token_features(tower.tower, tower.tower.depth, pictures.pixels, preprocessing, tower.prefix_tokens)
     tower.tower.module.cpu()
     teacher = AnswerTeacher(
-        model.to(device),
+        model,
         Segments(tokenizer, language.prompt),
         pictures.rows,
         recipe.codec_pictures.questions,

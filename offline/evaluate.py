@@ -11,6 +11,7 @@ from channel.keys import keyed_generator
 from channel.models.registry import get
 from channel.realisation import apply
 from cloud.answerer import ReceivedTokens
+from cloud.language.placement import CPU, Placement
 from cloud.reception import receive
 from edge.engine import Encoded
 from edge.torch_engine.engine import TorchEngine, Transformed
@@ -116,13 +117,18 @@ class Evaluator:
         self._unmerged: dict[tuple[ChannelProfile, int], Measurement] = {}
 
     @classmethod
-    def load(cls, bundle: Bundle, images: Images) -> "Evaluator":
+    def load(cls, bundle: Bundle, images: Images, placement: Placement = CPU) -> "Evaluator":
         """An evaluator of a bundle's own weights.
+
+        Args:
+            placement: where they lie; on the CPU, as they are, by default.
 
         Raises:
             InvalidRequestError: the images are of another task.
+            UnavailableError: a package or a device that the placement needs is not there.
         """
-        return cls(bundle, TorchEngine.load(bundle), load_judge(bundle, images), images)
+        judge = load_judge(bundle, images, placement)
+        return cls(bundle, TorchEngine.load(bundle, placement.main_device), judge, images)
 
     def transform(self, rules: Sequence[Rule | None]) -> list[tuple[NDArray[np.int64], Transformed]]:
         """The images after the device's blocks, in parts with their indices; rates, SNRs and caps can share it."""

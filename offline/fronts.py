@@ -5,6 +5,7 @@ import logging
 from functools import partial
 from pathlib import Path
 
+from cloud.language.placement import CPU, Placement
 from offline.bundles import measure_reference, with_reference
 from offline.evaluate import Evaluator
 from offline.judges import Images
@@ -20,7 +21,9 @@ from thinwire.bundle import FRONT, Bundle
 log = logging.getLogger(__name__)
 
 
-def with_policies(bundle: Bundle, select: Images, recipe: SearchRecipe, work: Path, seed: int) -> Bundle:
+def with_policies(
+    bundle: Bundle, select: Images, recipe: SearchRecipe, work: Path, seed: int, placement: Placement = CPU
+) -> Bundle:
     """The bundle with its unmerged reference measured and its fronts found, both saved.
 
     Args:
@@ -29,18 +32,25 @@ def with_policies(bundle: Bundle, select: Images, recipe: SearchRecipe, work: Pa
         recipe: how to search.
         work: folder of the policy store; what is there goes on where it stopped.
         seed: of the searches and the noise.
+        placement: where the weights lie while they are measured; on the CPU by default.
     """
-    reference, measured = measure_reference(Evaluator.load(bundle, select), seed)
+    reference, measured = measure_reference(Evaluator.load(bundle, select, placement), seed)
     for rate, one in measured.items():
         log.info("unmerged, %d symbols per token: accuracy %.4f", rate, one.accuracy)
     bundle = with_reference(bundle, reference)
     with Store(f"sqlite:///{work / 'policies.sqlite'}") as store:
-        find_fronts(store, bundle, select, recipe, seed).save(bundle.path(FRONT))
+        find_fronts(store, bundle, select, recipe, seed, placement=placement).save(bundle.path(FRONT))
     return bundle
 
 
 def find_fronts(
-    store: Store, bundle: Bundle, select: Images, recipe: SearchRecipe, seed: int, processes: int = 1
+    store: Store,
+    bundle: Bundle,
+    select: Images,
+    recipe: SearchRecipe,
+    seed: int,
+    processes: int = 1,
+    placement: Placement = CPU,
 ) -> Fronts:
     """Search on a sample of *select* for each channel, then measure all that was found on the whole of it.
 
@@ -54,6 +64,7 @@ def find_fronts(
         recipe: how long to search, and on which channels.
         seed: of the searches and the noise.
         processes: that measure at once.
+        placement: where the weights lie.
     """
     channels = tuple(map(channel_of, recipe.channels))
     # Another bundle of this name, or another recipe, has other studies.
@@ -63,11 +74,11 @@ def find_fronts(
     sample = select.even_sample(recipe.images)
     searched = []
     for channel in channels:
-        task = Task(bundle.folder, sample, "select", (channel,), seed)
+        task = Task(bundle.folder, sample, "select", (channel,), seed, placement=placement)
         study = profile_study(f"{name}-search", channel)
         searched.append(search(store, study, task, plan, recipe.evaluations, processes, partial(_log, study)))
     policies = front_policies(store, searched)
-    task = Task(bundle.folder, select, "select", channels, seed, recipe.front_snrs_db)
+    task = Task(bundle.folder, select, "select", channels, seed, recipe.front_snrs_db, placement=placement)
     studies: tuple[Study, ...] = ()
     for done, wanted, studies in sweep(store, f"{name}-front", task, policies, processes):  # noqa: B007
         log.info("measured anew: %d of %d", done, wanted)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from cloud.answerer import Prefix, Question, ReceivedTokens
 from cloud.head import classify_tokens
+from cloud.language.placement import Placement
 from cloud.torch_classifier import TorchClassifier
 from edge.torch_engine.tokens import Tokens
 from offline.data import LabelledImages
@@ -120,8 +121,11 @@ class AnswerJudge:
         return Verdict(right, np.zeros((len(images), 0), dtype=np.float32))
 
 
-def load_judge(bundle: Bundle, images: Images) -> Judge:
+def load_judge(bundle: Bundle, images: Images, placement: Placement) -> Judge:
     """The judge of a bundle's own weights.
+
+    Args:
+        placement: of the language model; of a classifier, its device.
 
     Raises:
         InvalidRequestError: the images are labelled where questions are answered, or the other way round.
@@ -131,7 +135,7 @@ def load_judge(bundle: Bundle, images: Images) -> Judge:
         # transformers takes seconds to import, which only a bundle that needs it waits for.
         from cloud.torch_answerer import TorchAnswerer
 
-        return AnswerJudge(TorchAnswerer.load(bundle), images)
+        return AnswerJudge(TorchAnswerer.load(bundle, placement), images)
     if bundle.task == "classify" and isinstance(images, LabelledImages):
-        return LabelJudge(TorchClassifier.load(bundle), images)
+        return LabelJudge(TorchClassifier.load(bundle, placement.main_device), images)
     raise InvalidRequestError(f"bundle {bundle.name} is for the task {bundle.task!r}, got {type(images).__name__}")

@@ -15,6 +15,7 @@ from typing import ParamSpec, TypeVar
 
 import torch
 
+from cloud.language.placement import CPU, Placement
 from offline.evaluate import Evaluator
 from offline.judges import Images
 from offline.latency import PairedLatency
@@ -46,6 +47,7 @@ class Task:
         snrs_db: where to measure accuracy besides.
         timed: whether to measure the latency too.
         reference_ms: latency of the unmerged reference; measured where it is None.
+        placement: where the weights lie.
     """
 
     bundle: Path
@@ -56,11 +58,12 @@ class Task:
     snrs_db: tuple[float, ...] = ()
     timed: bool = False
     reference_ms: float | None = None
+    placement: Placement = CPU
 
     def meter(self) -> PolicyMeter:
         """What measures the policies."""
         bundle = load_bundle(str(self.bundle))
-        evaluator = Evaluator.load(bundle, self.images)
+        evaluator = Evaluator.load(bundle, self.images, self.placement)
         latency = None
         if self.timed:
             pixels = self.images.pixels[:TIMED_IMAGES]

@@ -1,41 +1,13 @@
 """A LLaVA checkpoint from a folder or the Hugging Face hub."""
 
 import importlib.util
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers import AutoTokenizer, BitsAndBytesConfig, LlavaForConditionalGeneration
 
-from thinwire.errors import BundleError, InvalidRequestError, UnavailableError
-
-DTYPES = ("auto", "float32", "float16", "bfloat16")
-BITS = (4, 8)
-
-
-@dataclass(frozen=True)
-class Placement:
-    """How weights lie in memory, and where.
-
-    Attributes:
-        dtype: "auto" is the checkpoint's own.
-        device: "cpu", "cuda", "cuda:1"; or "auto", "balanced" and "sequential", which spread the model over what
-            there is, and need the package accelerate.
-        bits: 4 or 8 quantise the weights, and need accelerate and bitsandbytes; None leaves them.
-
-    Raises:
-        InvalidRequestError: there is no such dtype or number of bits.
-    """
-
-    dtype: str = "auto"
-    device: str = "cpu"
-    bits: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
-            raise InvalidRequestError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
-        if self.bits is not None and self.bits not in BITS:
-            raise InvalidRequestError(f"bits must be 4 or 8, got {self.bits}")
+from cloud.language.placement import Placement
+from thinwire.errors import BundleError, UnavailableError
 
 
 def load_checkpoint(checkpoint: str, revision: str | None, placement: Placement) -> tuple[Any, Any]:
@@ -63,6 +35,8 @@ def load_checkpoint(checkpoint: str, revision: str | None, placement: Placement)
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise BundleError(f"{checkpoint} is no LLaVA that can be read: {reason}") from None
+    if _is_one_gpu(placement):
+        model = model.to(placement.device)
     return model.eval(), tokenizer
 
 
@@ -76,12 +50,16 @@ def _places(placement: Placement) -> dict[str, Any]:
             load_in_8bit=placement.bits == 8,
             bnb_4bit_compute_dtype=torch.float16,
         )
-    if placement.device == "cpu" and not quantised:
-        return {}
-    _need("accelerate", f"the device {placement.device!r}" if not quantised else "quantised weights")
     if placement.device.startswith("cuda") and not torch.cuda.is_available():
         raise UnavailableError(f"there is no device {placement.device!r} for this torch")
+    if not quantised and (placement.device == "cpu" or _is_one_gpu(placement)):
+        return {}
+    _need("accelerate", f"the device {placement.device!r}" if not quantised else "quantised weights")
     return {"device_map": placement.device, **quantised}
+
+
+def _is_one_gpu(placement: Placement) -> bool:
+    return placement.bits is None and placement.device.startswith("cuda")
 
 
 def _need(package: str, what: str) -> None:

@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from deploy.cli.common import add_bundle, add_json, print_json, seed
+from deploy.cli.common import add_bundle, add_json, add_placement, placement_of, print_json, seed
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -22,6 +22,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     build.add_argument("--work", type=Path, help="folder of checkpoints (default: runs/RECIPE)")
     build.add_argument("--output", type=Path, required=True, help="folder of the bundle")
     build.add_argument("--seed", type=seed, default=0)
+    add_placement(build.add_argument_group("questions", "for bundles of the task vqa, once the model is trained"))
     build.set_defaults(run=_build)
 
     info = actions.add_parser("info", help="what a bundle holds")
@@ -49,7 +50,8 @@ def _build(options: argparse.Namespace) -> None:
 
         asked = load_vqa_recipe(name)
         work, data = options.work or Path("runs") / asked.name, options.data or asked.data
-        bundle = build_vqa(asked, data, work, options.output, options.seed, options.model, options.revision)
+        placement = placement_of(options)
+        bundle = build_vqa(asked, data, work, options.output, options.seed, options.model, options.revision, placement)
     elif options.model:
         raise InvalidRequestError(f"the recipe {name} trains its own model; --model is for one that answers questions")
     else:

@@ -3,9 +3,14 @@
 import argparse
 import json
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cloud.language.placement import Placement
 
 DEFAULT_BUNDLE = "cifar10"
+# One for each task.
+DEFAULT_BUNDLES = ("cifar10", "easy-vqa")
 
 
 def add_bundle(parser: argparse.ArgumentParser) -> None:
@@ -18,8 +23,32 @@ def add_bundle(parser: argparse.ArgumentParser) -> None:
 def add_bundles(parser: argparse.ArgumentParser) -> None:
     """``--bundle``, for processes that serve several."""
     parser.add_argument(
-        "--bundle", nargs="+", default=[DEFAULT_BUNDLE], help="as many as there are tasks to serve (default: cifar10)"
+        "--bundle",
+        nargs="+",
+        default=list(DEFAULT_BUNDLES),
+        help=f"as many as there are tasks to serve (default: {' '.join(DEFAULT_BUNDLES)})",
     )
+
+
+def add_placement(parser: argparse._ActionsContainer) -> None:
+    """``--dtype``, ``--device`` and ``--bits``."""
+    parser.add_argument(
+        "--dtype",
+        default="auto",
+        choices=("auto", "float32", "float16", "bfloat16"),
+        help="of the language model's weights (default: the checkpoint's own)",
+    )
+    parser.add_argument(
+        "--device", default="cpu", metavar="DEVICE", help="cpu, cuda, cuda:1, or auto over all of them (default: cpu)"
+    )
+    parser.add_argument("--bits", type=int, choices=(4, 8), help="quantise the language model's weights")
+
+
+def placement_of(options: argparse.Namespace) -> "Placement":
+    """What `add_placement` asked for."""
+    from cloud.language.placement import Placement
+
+    return Placement(options.dtype, options.device, options.bits)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

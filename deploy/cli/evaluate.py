@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import Any
 
-from deploy.cli.common import add_bundle, add_json, finite, positive_int, print_json, seed
+from deploy.cli.common import add_bundle, add_json, add_placement, finite, placement_of, positive_int, print_json, seed
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -27,6 +27,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     parser.add_argument("--seed", type=seed, default=0, help="of the noise")
     parser.add_argument("--limit", type=positive_int, metavar="N", help="a sample, even over the classes")
     parser.add_argument("--split", default="test", help="of a hub data set, or of questions (default: %(default)s)")
+    add_placement(parser)
     add_json(parser)
     parser.set_defaults(run=_run)
 
@@ -75,7 +76,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         name, policy = choice.id, choice.policy
         rate = options.symbols_per_token or policy.symbols_per_token
         policy = Policy.create(policy.thresholds, rate, options.max_tokens or policy.max_tokens)
-    evaluator = Evaluator.load(bundle, images)
+    evaluator = Evaluator.load(bundle, images, placement_of(options))
     cap = None if channel is None else budget.cap
     measured = evaluator.measure_policy(policy, channel, options.seed, cap)
     side = bundle.preprocessing.size

@@ -5,7 +5,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deploy.cli.common import add_bundle, add_json, finite, positive, positive_int, print_json, seed
+from deploy.cli.common import (
+    add_bundle,
+    add_json,
+    add_placement,
+    finite,
+    placement_of,
+    positive,
+    positive_int,
+    print_json,
+    seed,
+)
 
 if TYPE_CHECKING:
     from offline.workers import Task
@@ -73,6 +83,7 @@ def _add_measuring(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--images", type=positive_int, metavar="N", help="an even sample over the classes")
     parser.add_argument("--seed", type=seed, default=0, help="of the noise and the search")
+    add_placement(parser)
     add_json(parser)
 
 
@@ -99,7 +110,8 @@ def _task(options: argparse.Namespace, channels: list[str], snrs_db: tuple[float
     if options.images:
         images = images.even_sample(options.images)
     print(f"{len(images)} images", file=sys.stderr)
-    return Task(Path(bundle.folder), images, options.split, profiles, options.seed, snrs_db)
+    placement = placement_of(options)
+    return Task(Path(bundle.folder), images, options.split, profiles, options.seed, snrs_db, placement=placement)
 
 
 def _search(options: argparse.Namespace) -> None:

@@ -5,7 +5,7 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deploy.cli.common import add_bundles, finite, positive, positive_int
+from deploy.cli.common import add_bundles, add_placement, finite, placement_of, positive, positive_int
 
 if TYPE_CHECKING:
     from cloud.answerer import Answerer, Classifier
@@ -70,16 +70,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def _add_language(cloud: argparse.ArgumentParser) -> None:
     group = cloud.add_argument_group("questions", "for bundles of the task vqa")
-    group.add_argument(
-        "--dtype",
-        default="auto",
-        choices=("auto", "float32", "float16", "bfloat16"),
-        help="of the language model's weights (default: the checkpoint's own)",
-    )
-    group.add_argument(
-        "--device", default="cpu", metavar="DEVICE", help="cpu, cuda, cuda:1, or auto over all of them (default: cpu)"
-    )
-    group.add_argument("--bits", type=int, choices=(4, 8), help="quantise the weights")
+    add_placement(group)
     group.add_argument(
         "--held-frames", type=positive_int, default=256, metavar="N", help="kept for more questions (default: 256)"
     )
@@ -199,10 +190,9 @@ def _cloud(options: argparse.Namespace) -> None:
 def _cloud_model(bundle: "Bundle", options: argparse.Namespace) -> "Classifier | Answerer":
     if bundle.task == "vqa":
         # Only here: transformers take their seconds, too.
-        from cloud.language.load import Placement
         from cloud.torch_answerer import TorchAnswerer
 
-        return TorchAnswerer.load(bundle, Placement(options.dtype, options.device, options.bits))
+        return TorchAnswerer.load(bundle, placement_of(options))
     from cloud.torch_classifier import TorchClassifier
 
     return TorchClassifier.load(bundle)

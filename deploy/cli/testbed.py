@@ -4,14 +4,14 @@ import argparse
 import time
 from pathlib import Path
 
-from deploy.cli.common import add_bundle, add_bundles, add_json, finite, print_json, table
+from deploy.cli.common import add_bundles, add_json, finite, print_json, table
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the two commands."""
-    demo = commands.add_parser("demo", help="classify photographs under several budgets, through three processes")
-    add_bundle(demo)
-    demo.add_argument("--images", type=Path, metavar="FOLDER", help="your own (default: a cat)")
+    demo = commands.add_parser("demo", help="classify and ask under several budgets, through three processes")
+    add_bundles(demo)
+    demo.add_argument("--images", type=Path, metavar="FOLDER", help="your own to classify (default: a cat)")
     demo.add_argument(
         "--snr", type=finite, default=10.0, metavar="DB", help="of the AWGN channel (default: %(default)s)"
     )
@@ -29,17 +29,19 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def _demo(options: argparse.Namespace) -> None:
     from deploy.demo import as_text, photographs, run_demo
-    from thinwire.bundle import load_bundle
+    from thinwire.bundle import check_tasks, load_bundle
 
-    bundle = load_bundle(options.bundle)
-    rows = run_demo(bundle, list(photographs(options.images)), options.snr)
+    bundles = [load_bundle(name) for name in options.bundle]
+    check_tasks(bundles)
+    rows = run_demo(bundles, list(photographs(options.images)), options.snr)
     if options.json:
         print_json(rows)
         return
-    reference = bundle.reference
-    assert reference is not None
-    print(f"bundle {bundle.name}, AWGN at {options.snr:g} dB; unmerged, a frame takes {reference.channel_uses} uses")
-    print(table([as_text(row) for row in rows]))
+    for bundle in bundles:
+        assert bundle.reference is not None
+        uses = bundle.reference.channel_uses
+        print(f"bundle {bundle.name}, AWGN at {options.snr:g} dB; unmerged, a frame takes {uses} uses")
+        print(table([as_text(row) for row in rows if row["task"] == bundle.task]), end="\n\n")
 
 
 def _up(options: argparse.Namespace) -> None:

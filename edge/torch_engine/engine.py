@@ -56,17 +56,21 @@ class TorchEngine:
         self._device = next(tower.module.parameters()).device
 
     @classmethod
-    def load(cls, bundle: Bundle) -> "TorchEngine":
-        """The engine with the weights of a bundle.
+    def load(cls, bundle: Bundle, device: str = "cpu") -> "TorchEngine":
+        """The engine with the weights of a bundle, on a device of torch.
 
         Raises:
             BundleError: the weights are not those that the manifest describes.
         """
         codec = bundle.codec
         encoder = load_part(
-            bundle, "encoder", lambda: JsccEncoder(bundle.width, codec.hidden, codec.max_symbols_per_token)
+            bundle,
+            "encoder",
+            lambda: JsccEncoder(bundle.width, codec.hidden, codec.max_symbols_per_token, codec.amplitude),
         )
-        return cls(bundle, load_tower(bundle), encoder)
+        tower = load_tower(bundle)
+        tower.module.to(device)
+        return cls(bundle, tower, encoder.to(device))
 
     @torch.inference_mode()
     def embed(self, pixels: NDArray[np.uint8]) -> Tokens:

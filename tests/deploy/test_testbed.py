@@ -17,7 +17,7 @@ from thinwire.errors import InvalidRequestError, UnavailableError
 
 def test_the_demo_classifies_under_every_budget(tiny_bundle, tmp_path):
     (tmp_path / "image.png").write_bytes(png(random_pixels(1)[0]))
-    rows = run_demo(tiny_bundle, list(photographs(tmp_path)), 10.0)
+    rows = run_demo([tiny_bundle], list(photographs(tmp_path)), 10.0)
     budgets = [row["budget"] for row in rows]
     assert budgets[0] is None
     assert len(budgets) == 5

@@ -3,7 +3,8 @@ import importlib.util
 import pytest
 import torch
 
-from cloud.language.load import Placement, load_checkpoint
+from cloud.language.load import load_checkpoint
+from cloud.language.placement import Placement
 from tests.llava import make_llava, make_tokenizer
 from thinwire.errors import BundleError, InvalidRequestError, UnavailableError
 

@@ -1,0 +1,191 @@
+"""Questions about images: accuracy, uses and compute, beside what is answered without seeing the image.
+
+``python -m benchmarks.vqa --data TAR`` asks every question about the test images of a bundle that answers questions.
+An image crosses the channel once, whatever is asked of it, and standard errors are clustered by image. Compute is
+that of one question about each image, the language model's prefill included; ``full`` is the whole model in one place.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.arguments import parser_for
+from cloud.language.load import load_checkpoint
+from cloud.language.placement import Placement
+from cloud.language.prompt import Prompt
+from cloud.torch_answerer import TorchAnswerer, find_checkpoint
+from deploy.cli.common import table
+from edge.torch_engine.cost import EdgeCost
+from edge.torch_engine.engine import TorchEngine
+from offline.evaluate import Evaluator, Measurement
+from offline.judges import AnswerJudge
+from offline.language_cost import LanguageCost, decoder_gmacs
+from offline.llava_report import report
+from offline.vqa_data import QuestionedImages, load_vqa, split_select
+from policies.budget import Budget
+from policies.choice import AUTO, choose_for
+from policies.fronts import Fronts
+from policies.policy import Policy
+from policies.record import ChannelProfile
+from thinwire.bundle import FRONT, Bundle, load_bundle
+from thinwire.errors import InvalidRequestError
+
+CHANNEL = ChannelProfile("awgn", 10.0)
+# Of the unmerged reference's channel uses.
+SHARES = (0.5, 0.2, 0.1, 0.05)
+# Of the visual tokens.
+TOKEN_SHARE = 0.1
+
+
+class Compute:
+    """What one image and one question about it cost, in 10^9 MACs.
+
+    Args:
+        bundle: read from disk.
+        engine: the device's side.
+        images: whose questions are counted, by the mean of their tokens.
+    """
+
+    def __init__(self, bundle: Bundle, engine: TorchEngine, images: QuestionedImages) -> None:
+        answerer = TorchAnswerer.load(bundle)
+        assert bundle.language is not None
+        model, tokenizer = load_checkpoint(
+            find_checkpoint(bundle, bundle.language), bundle.language.revision, Placement()
+        )
+        prompt = Prompt(bundle.language.prompt, tokenizer, model.config.image_token_id)
+        lengths = {question: len(prompt.after(question)) for question in set(images.questions)}
+        self._question = np.array([lengths[question] for question in images.questions])
+        self._language = LanguageCost(model, len(prompt.before))
+        self._decoder = answerer.decoder
+        counts = np.full((1, bundle.split_layer + 1), bundle.patches)
+        bare = EdgeCost(engine.tower, bundle.split_layer, bundle.merging, None, bundle.prefix_tokens)
+        self.tower = float(bare.gmacs(counts, [False] * bundle.split_layer, counts[:, -1])[0])
+        self.full = self.tower + float(self._cloud(np.array([bundle.patches + bundle.prefix_tokens]))[0])
+
+    def _cloud(self, tokens: NDArray[np.int64]) -> NDArray[np.float64]:
+        questions = self._language.question_gmacs(tokens[:, None], self._question[None]).mean(1)
+        return self._language.prefix_gmacs(tokens) + questions
+
+    def of(self, measured: Measurement) -> dict[str, float]:
+        """Means over the images, and the sum's share of the full model."""
+        edge = float(measured.edge_gmacs.mean())
+        cloud = float((self._cloud(measured.tokens) + decoder_gmacs(self._decoder, measured.tokens)).mean())
+        return {"edge_gmacs": edge, "cloud_gmacs": cloud, "share_of_full": (edge + cloud) / self.full}
+
+
+def rows(bundle: Bundle, evaluator: Evaluator, compute: Compute, seed: int) -> list[dict[str, Any]]:
+    """The unmerged model, policies of the shipped front, and the trivial ways.
+
+    Returns:
+        one row each: how it was asked for, the policy, accuracy, its change from the unmerged reference on the same
+        images and noise, tokens and uses per frame, uses per question, and compute.
+    """
+    reference = bundle.reference
+    assert reference is not None
+    fronts = Fronts.load(bundle.path(FRONT), bundle.digest)
+    layers = bundle.split_layer
+
+    def row(
+        name: str, policy: Policy, channel: ChannelProfile | None = CHANNEL, cap: int | None = None
+    ) -> dict[str, Any]:
+        measured = evaluator.measure_policy(policy, channel, seed, cap)
+        change, change_se = measured.change_from(evaluator.unmerged(CHANNEL, seed))
+        questions = int(measured.asked.sum())
+        return {
+            "asked": name,
+            "policy": policy.id,
+            "accuracy": measured.accuracy,
+            "accuracy_se": measured.accuracy_se,
+            "change": change,
+            "change_se": change_se,
+            "tokens": float(measured.tokens.mean()),
+            "tokens_sd": float(measured.tokens.std()),
+            "uses_per_frame": 0.0 if channel is None else float(measured.uses.mean()),
+            "uses_max": 0 if channel is None else int(measured.uses.max()),
+            "uses_per_question": 0.0 if channel is None else float(measured.uses.sum() / questions),
+            "capped": float(measured.capped.mean()),
+            **compute.of(measured),
+        }
+
+    unmerged = Policy.unmerged(layers, reference.symbols_per_token)
+    found = [row("no channel, nothing merged", unmerged, None), row("unmerged reference", unmerged)]
+    found.append(row(f"{TOKEN_SHARE:.0%} of the tokens", _within_tokens(fronts, TOKEN_SHARE * bundle.patches)))
+    for share in SHARES:
+        uses = int(share * reference.channel_uses)
+        choice = choose_for(bundle, fronts, AUTO, Budget(channel_uses=uses), CHANNEL.model, CHANNEL.snr_db)
+        found.append(row(f"{share:.0%}: {uses} uses", choice.policy, CHANNEL, uses))
+    found.append(row("unmerged, one symbol per token", Policy.unmerged(layers, min(bundle.codec.rates))))
+    rate = max(rate for rate in bundle.codec.rates if rate <= SHARES[-2] * reference.channel_uses)
+    found.append(row(f"one token, {rate} uses", Policy.create([1.0] * layers, rate, bundle.prefix_tokens or 1)))
+    return found
+
+
+def _within_tokens(fronts: Fronts, tokens: float) -> Policy:
+    """The most accurate policy, on *select*, of those that send at most so many tokens on average."""
+    front = fronts.nearest(CHANNEL.model, CHANNEL.snr_db)
+    fitting = [measured for measured in front.policies if measured.objectives.tokens <= tokens]
+    if not fitting:
+        raise InvalidRequestError(f"no policy of the front sends {tokens:g} tokens or fewer")
+    return max(fitting, key=lambda measured: measured.objectives.accuracy).policy
+
+
+def blind(bundle: Bundle, data: str, asked: QuestionedImages) -> dict[str, Any]:
+    """Accuracy of the plain model, and of answers given without the image; see `offline.llava_report.Report`."""
+    assert bundle.language is not None
+    model, tokenizer = load_checkpoint(find_checkpoint(bundle, bundle.language), bundle.language.revision, Placement())
+    train, _ = split_select(load_vqa(data, bundle.preprocessing, "train"))
+    return asdict(report(model, tokenizer, bundle.preprocessing, train, asked))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run and print."""
+    parser = parser_for(__doc__)
+    parser.set_defaults(bundle="easy-vqa")
+    options = parser.parse_args(arguments)
+    bundle = load_bundle(options.bundle)
+    images = load_vqa(options.data, bundle.preprocessing, "test")
+    if options.limit:
+        images = images.even_sample(options.limit)
+    without = blind(bundle, options.data, images)
+    evaluator = Evaluator.load(bundle, images)
+    assert isinstance(evaluator.judge, AnswerJudge)
+    compute = Compute(bundle, evaluator.engine, images)
+    result = {
+        "images": len(images),
+        "questions": len(images.questions),
+        "full_gmacs": compute.full,
+        "tower_gmacs": compute.tower,
+        "without_the_image": without,
+        "rows": rows(bundle, evaluator, compute, options.seed),
+    }
+    if options.json:
+        print(json.dumps(result, indent=2))
+        return
+    print(f"{len(images)} images, {len(images.questions)} questions; full model {compute.full:.4f} GMACs")
+    print("plain model {accuracy:.4f}; another image's tokens {another:.4f}, blank tokens {blank:.4f}, "
+          "question only {question_only:.4f}".format(**without))  # fmt: skip
+    print(table([_as_text(row) for row in result["rows"]]))
+
+
+def _as_text(row: dict[str, Any]) -> dict[str, str]:
+    return {
+        "asked": row["asked"],
+        "policy": row["policy"],
+        "accuracy, %": f"{100 * row['accuracy']:.1f} ± {100 * row['accuracy_se']:.1f}",
+        "change": f"{100 * row['change']:+.2f} ± {100 * row['change_se']:.2f}",
+        "tokens": f"{row['tokens']:.1f} ± {row['tokens_sd']:.1f}",
+        "uses/frame": f"{row['uses_per_frame']:.1f}",
+        "uses/question": f"{row['uses_per_question']:.2f}",
+        "capped": f"{row['capped']:.1%}",
+        "edge GMACs": f"{row['edge_gmacs']:.4f}",
+        "cloud GMACs": f"{row['cloud_gmacs']:.4f}",
+        "of full": f"{row['share_of_full']:.0%}",
+    }
+
+
+if __name__ == "__main__":
+    main()

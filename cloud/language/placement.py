@@ -1,0 +1,41 @@
+"""Where a language model lies, and in which numbers."""
+
+from dataclasses import dataclass
+
+from thinwire.errors import InvalidRequestError
+
+DTYPES = ("auto", "float32", "float16", "bfloat16")
+BITS = (4, 8)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How weights lie in memory, and where.
+
+    Attributes:
+        dtype: "auto" is the checkpoint's own.
+        device: "cpu", "cuda", "cuda:1"; or "auto", "balanced" and "sequential", which spread the model over what
+            there is, and need the package accelerate.
+        bits: 4 or 8 quantise the weights, and need accelerate and bitsandbytes; None leaves them.
+
+    Raises:
+        InvalidRequestError: there is no such dtype or number of bits.
+    """
+
+    dtype: str = "auto"
+    device: str = "cpu"
+    bits: int | None = None
+
+    @property
+    def main_device(self) -> str:
+        """Where what is not spread goes: "cpu", or a device of CUDA."""
+        return self.device if self.device == "cpu" or self.device.startswith("cuda") else "cuda"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise InvalidRequestError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
+        if self.bits is not None and self.bits not in BITS:
+            raise InvalidRequestError(f"bits must be 4 or 8, got {self.bits}")
+
+
+CPU = Placement()
