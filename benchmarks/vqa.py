@@ -3,8 +3,10 @@
 ``python -m benchmarks.vqa --data TAR`` asks every question about the test images of a bundle that answers questions.
 An image crosses the channel once, whatever is asked of it, and standard errors are clustered by image. Compute is
 that of one question about each image, the language model's prefill included; ``full`` is the whole model in one place.
+``--drawn N`` asks harder questions instead, about scenes of two to four shapes.
 """
 
+import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,14 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.arguments import parser_for
-from cloud.language.load import load_checkpoint
-from cloud.language.placement import Placement
-from cloud.language.prompt import Prompt
-from cloud.torch_answerer import TorchAnswerer, find_checkpoint
-from deploy.cli.common import table
+from cloud.torch_answerer import TorchAnswerer
+from deploy.cli.common import seed, table
 from edge.torch_engine.cost import EdgeCost
 from edge.torch_engine.engine import TorchEngine
+from offline.drawn_data import drawn_images
 from offline.evaluate import Evaluator, Measurement
 from offline.judges import AnswerJudge
 from offline.language_cost import LanguageCost, decoder_gmacs
@@ -33,33 +32,36 @@ from policies.policy import Policy
 from policies.record import ChannelProfile
 from thinwire.bundle import FRONT, Bundle, load_bundle
 from thinwire.errors import InvalidRequestError
+from thinwire.images import Preprocessing
 
 CHANNEL = ChannelProfile("awgn", 10.0)
 # Of the unmerged reference's channel uses.
 SHARES = (0.5, 0.2, 0.1, 0.05)
 # Of the visual tokens.
 TOKEN_SHARE = 0.1
+# Scenes beyond all that anything was trained on.
+FIRST_DRAWN = 2 * 10**9
+QUESTIONS_PER_SCENE = 20
 
 
 class Compute:
     """What one image and one question about it cost, in 10^9 MACs.
 
+    Attributes:
+        tower: of the vision tower alone, nothing merged.
+        full: of the whole model, nothing merged.
+
     Args:
-        bundle: read from disk.
         engine: the device's side.
+        answerer: the cloud's.
         images: whose questions are counted, by the mean of their tokens.
     """
 
-    def __init__(self, bundle: Bundle, engine: TorchEngine, images: QuestionedImages) -> None:
-        answerer = TorchAnswerer.load(bundle)
-        assert bundle.language is not None
-        model, tokenizer = load_checkpoint(
-            find_checkpoint(bundle, bundle.language), bundle.language.revision, Placement()
-        )
-        prompt = Prompt(bundle.language.prompt, tokenizer, model.config.image_token_id)
+    def __init__(self, engine: TorchEngine, answerer: TorchAnswerer, images: QuestionedImages) -> None:
+        bundle, prompt = answerer.bundle, answerer.language.prompt
         lengths = {question: len(prompt.after(question)) for question in set(images.questions)}
         self._question = np.array([lengths[question] for question in images.questions])
-        self._language = LanguageCost(model, len(prompt.before))
+        self._language = LanguageCost(answerer.language.model, len(prompt.before))
         self._decoder = answerer.decoder
         counts = np.full((1, bundle.split_layer + 1), bundle.patches)
         bare = EdgeCost(engine.tower, bundle.split_layer, bundle.merging, None, bundle.prefix_tokens)
@@ -133,27 +135,55 @@ def _within_tokens(fronts: Fronts, tokens: float) -> Policy:
     return max(fitting, key=lambda measured: measured.objectives.accuracy).policy
 
 
-def blind(bundle: Bundle, data: str, asked: QuestionedImages) -> dict[str, Any]:
-    """Accuracy of the plain model, and of answers given without the image; see `offline.llava_report.Report`."""
-    assert bundle.language is not None
-    model, tokenizer = load_checkpoint(find_checkpoint(bundle, bundle.language), bundle.language.revision, Placement())
-    train, _ = split_select(load_vqa(data, bundle.preprocessing, "train"))
-    return asdict(report(model, tokenizer, bundle.preprocessing, train, asked))
+def load_asked(options: argparse.Namespace, preprocessing: Preprocessing) -> tuple[QuestionedImages, QuestionedImages]:
+    """What to learn the answers of the question alone from, and what to ask."""
+    if options.drawn is not None:
+        every = drawn_images(4 * options.drawn, FIRST_DRAWN, options.seed, preprocessing)
+        several = _sample(every.take(np.arange(1, len(every), 2)), options.seed)
+        return several.take(np.arange(options.drawn, len(several))), several.take(np.arange(options.drawn))
+    images = load_vqa(options.data, preprocessing, "test")
+    train, _ = split_select(load_vqa(options.data, preprocessing, "train"))
+    return train, images.even_sample(options.limit) if options.limit else images
+
+
+def _sample(images: QuestionedImages, seed: int) -> QuestionedImages:
+    """The same images with some of their questions."""
+    generator = np.random.default_rng(seed)
+    kept = [
+        index
+        for image in range(len(images))
+        for index in sorted(
+            generator.permutation(np.flatnonzero(images.owners == image))[:QUESTIONS_PER_SCENE].tolist()
+        )
+    ]
+    return QuestionedImages(
+        images.names,
+        images.pixels,
+        tuple(images.questions[index] for index in kept),
+        tuple(images.answers[index] for index in kept),
+        images.owners[kept],
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run and print."""
-    parser = parser_for(__doc__)
-    parser.set_defaults(bundle="easy-vqa")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bundle", default="easy-vqa", help="default: %(default)s")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", help="tar or folder in easy-VQA's layout")
+    source.add_argument("--drawn", type=int, metavar="N", help="draw so many scenes of several shapes instead")
+    parser.add_argument("--limit", type=int, metavar="N", help="a sample of the images of --data")
+    parser.add_argument("--seed", type=seed, default=0, help="of the noise, and of what is drawn")
+    parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     bundle = load_bundle(options.bundle)
-    images = load_vqa(options.data, bundle.preprocessing, "test")
-    if options.limit:
-        images = images.even_sample(options.limit)
-    without = blind(bundle, options.data, images)
+    train, images = load_asked(options, bundle.preprocessing)
     evaluator = Evaluator.load(bundle, images)
     assert isinstance(evaluator.judge, AnswerJudge)
-    compute = Compute(bundle, evaluator.engine, images)
+    answerer = evaluator.judge.answerer
+    language = answerer.language
+    without = asdict(report(language.model, language.tokenizer, bundle.preprocessing, train, images))
+    compute = Compute(evaluator.engine, answerer, images)
     result = {
         "images": len(images),
         "questions": len(images.questions),

@@ -146,8 +146,7 @@ class CodecTrainer:
         self._asked = hashlib.sha256(repr(asked).encode()).hexdigest()
         self.prefix = teacher.prefix
         width = teacher.width
-        self.encoder = JsccEncoder(width, codec.hidden, codec.max_symbols_per_token, codec.amplitude)
-        self.encoder.to(self.device)
+        self.encoder = JsccEncoder(width, codec.hidden, codec.max_symbols_per_token).to(self.device)
         self.decoder = JsccDecoder(width, codec.hidden, codec.max_symbols_per_token).to(self.device)
         sample = features[:2000].flatten(0, 1).float()
         self.decoder.mean.copy_(sample.mean(0))

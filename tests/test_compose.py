@@ -9,7 +9,9 @@ import httpx
 import pytest
 
 from deploy.cli.classify import classify
-from deploy.demo import photographs
+from deploy.cli.vqa import ask as ask_about
+from deploy.cli.vqa import ask_again
+from deploy.demo import drawing, photographs
 from tests.readme import ask, examples, rounded
 from thinwire.bundle import load_bundle
 
@@ -51,6 +53,17 @@ def test_the_path_answers_under_a_budget():
     assert 0 < answer["link"]["channel_uses"] <= budget
     plain = classify(CLOUD, cat, {})
     assert plain["link"] is None
+
+
+def test_questions_are_answered_and_the_picture_crosses_the_link_once():
+    bundle = load_bundle("easy-vqa")
+    budget = bundle.reference.channel_uses // 10
+    answer = ask_about(EDGE, drawing(), "what color is the circle?", {"budget": {"channel_uses": budget}})
+    assert answer["outputs"][0]["answer"] == "blue"
+    assert 0 < answer["link"]["channel_uses"] <= budget
+    again = ask_again(CLOUD, answer["id"], "is there a circle?", {})
+    assert (again["outputs"][0]["answer"], again["link"]) == ("yes", None)
+    assert ask_about(CLOUD, drawing(), "what color is the circle?", {})["outputs"][0]["answer"] == "blue"
 
 
 @pytest.mark.parametrize(

@@ -55,14 +55,12 @@ class Codec:
         max_symbols_per_token: complex symbols per token at the highest rate; any lower rate masks channels.
         rates: symbols per token that policies use.
         snr_db: lowest and highest SNR that the pair was trained for.
-        amplitude: "size" gives a token of k patches sqrt(k) times the amplitude, "learned" what the encoder finds.
     """
 
     hidden: int
     max_symbols_per_token: int
     rates: tuple[int, ...]
     snr_db: tuple[float, float]
-    amplitude: str = "size"
 
 
 @dataclass(frozen=True)
@@ -148,8 +146,6 @@ class Bundle:
         # Absent rather than null: a bundle that only classifies keeps its digest.
         if self.language is None:
             del content["language"]
-        if self.codec.amplitude == "size":
-            del content["codec"]["amplitude"]
         if not with_reference:
             del content["reference"]
         return {"schema_version": SCHEMA_VERSION, **content}

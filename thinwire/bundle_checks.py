@@ -42,7 +42,6 @@ def check_values(bundle: "Bundle") -> None:
         "codec.max_symbols_per_token": _whole(top, 1),
         "codec.rates": bool(codec.rates) and all(_whole(rate, 1) and rate <= top for rate in codec.rates),
         "codec.snr_db": len(codec.snr_db) == 2 and all(_real(value) for value in codec.snr_db),
-        "codec.amplitude": codec.amplitude in ("size", "learned"),
         "reference.symbols_per_token": not reference
         or (_whole(reference.symbols_per_token, 1) and reference.symbols_per_token <= top),
         "files": all(isinstance(value, str) for value in bundle.files.values()),

@@ -22,6 +22,8 @@ class LanguageModel:
         prompt: see `cloud.language.prompt.Prompt`.
 
     Attributes:
+        model: the whole of it.
+        tokenizer: its own.
         context: most tokens of prompt and answer together.
         width: width of the tokens that the projector takes.
 
@@ -30,8 +32,8 @@ class LanguageModel:
     """
 
     def __init__(self, model: Any, tokenizer: Any, prompt: str) -> None:
-        self._model = model
-        self._tokenizer = tokenizer
+        self.model = model
+        self.tokenizer = tokenizer
         self.prompt = Prompt(prompt, tokenizer, model.config.image_token_id)
         text = model.config.get_text_config()
         self._ends = _ends(model.generation_config.eos_token_id, text.eos_token_id, tokenizer.eos_token_id)
@@ -44,20 +46,20 @@ class LanguageModel:
         """Read in ``N_i x width`` tokens of the vision tower for each image, in one batch."""
         lengths = [len(one) for one in tokens]
         # The projector works token by token, so that all of them are one batch without padding.
-        projected = self._model.model.multi_modal_projector(torch.cat(list(tokens)).to(self._place(), self._dtype()))
-        return list(compute_prefixes(self._model, self.prompt.before, projected.split(lengths)))
+        projected = self.model.model.multi_modal_projector(torch.cat(list(tokens)).to(self._place(), self._dtype()))
+        return list(compute_prefixes(self.model, self.prompt.before, projected.split(lengths)))
 
     @torch.inference_mode()
     def view_pixels(self, pixels: Tensor) -> list[VisualPrefix | ThinwireError]:
         """Read in a ``batch x 3 x size x size`` tensor of normalised images, through the vision tower."""
-        seen = self._model.get_image_features(pixel_values=pixels.to(self._place(), self._dtype()))
-        return list(compute_prefixes(self._model, self.prompt.before, list(seen.pooler_output)))
+        seen = self.model.get_image_features(pixel_values=pixels.to(self._place(), self._dtype()))
+        return list(compute_prefixes(self.model, self.prompt.before, list(seen.pooler_output)))
 
     def answer(self, questions: Sequence[Question]) -> list[Answer | ThinwireError]:
         """Answer questions about any prefixes together; see `cloud.answerer.Answerer`."""
         rows = [self._row(question) for question in questions]
         sound = [row for row in rows if isinstance(row, Row)]
-        answers = iter(generate(self._model, self._tokenizer, self._ends, sound) if sound else ())
+        answers = iter(generate(self.model, self.tokenizer, self._ends, sound) if sound else ())
         return [next(answers) if isinstance(row, Row) else row for row in rows]
 
     def _row(self, question: Question) -> Row | InvalidRequestError:
@@ -76,12 +78,12 @@ class LanguageModel:
         return Row(prefix, ids, question.generation, question.given_up.is_set, question.on_text)
 
     def _place(self) -> torch.device:
-        device: torch.device = self._model.get_input_embeddings().weight.device
+        device: torch.device = self.model.get_input_embeddings().weight.device
         return device
 
     def _dtype(self) -> torch.dtype:
         # Not that of the projector's weights, which may be quantised.
-        dtype: torch.dtype = self._model.dtype
+        dtype: torch.dtype = self.model.dtype
         return dtype
 
 

@@ -10,22 +10,19 @@ from thinwire.nn.snr_gate import SnrGate, rate_mask
 class JsccEncoder(nn.Module):
     """Two linear layers per token with a gate by SNR and rate; a rate of S sends the first S symbols of each token.
 
-    With the amplitude "size", a token of size k leaves with sqrt(k) times the amplitude. Where the receiver averages
-    tokens by size, that is the allocation of power that makes the noise on the average least (minimise sum of k^2 / p
-    over sum of p), and the received energy tells the receiver the size, so that no side information is sent. A language
-    model weighs tokens by what they show: there, "learned" leaves the amplitude to the layers, which see the size.
+    A token of size k leaves with sqrt(k) times the amplitude. Where the receiver averages tokens by size, that is the
+    allocation of power that makes the noise on the average least (minimise sum of k^2 / p over sum of p), and the
+    received energy tells the receiver the size, so that no side information is sent.
 
     Args:
         width: D of the tokens.
         hidden: width of the hidden layer.
         max_symbols_per_token: complex symbols at the highest rate.
-        amplitude: "size" or "learned".
     """
 
-    def __init__(self, width: int, hidden: int, max_symbols_per_token: int, amplitude: str = "size") -> None:
+    def __init__(self, width: int, hidden: int, max_symbols_per_token: int) -> None:
         super().__init__()
         self.max_symbols_per_token = max_symbols_per_token
-        self.amplitude = amplitude
         self.width = width
         self.norm = nn.LayerNorm(width)
         self.first = nn.Linear(width + 1, hidden)
@@ -50,8 +47,7 @@ class JsccEncoder(nn.Module):
         hidden = nn.functional.gelu(self.gate(self.first(features), snr_db, symbols_per_token))
         symbols = torch.view_as_complex(self.second(hidden).unflatten(-1, (self.max_symbols_per_token, 2)))
         sent = rate_mask(symbols_per_token, self.max_symbols_per_token) & valid[..., None]
-        by_size = sizes.sqrt() if self.amplitude == "size" else torch.ones_like(sizes)
-        symbols = symbols * (by_size[..., None] * sent)
+        symbols = symbols * (sizes.sqrt()[..., None] * sent)
         energy = (symbols.real.square() + symbols.imag.square()).sum((1, 2), keepdim=True)
         count = sent.sum((1, 2), keepdim=True)
         return symbols * (count / energy.clamp_min(1e-20)).sqrt()

@@ -64,9 +64,7 @@ class TorchEngine:
         """
         codec = bundle.codec
         encoder = load_part(
-            bundle,
-            "encoder",
-            lambda: JsccEncoder(bundle.width, codec.hidden, codec.max_symbols_per_token, codec.amplitude),
+            bundle, "encoder", lambda: JsccEncoder(bundle.width, codec.hidden, codec.max_symbols_per_token)
         )
         tower = load_tower(bundle)
         tower.module.to(device)

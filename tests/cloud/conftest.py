@@ -11,6 +11,7 @@ from cloud.answerer import Answer
 from cloud.classification import Classification
 from cloud.servicer import SemanticLinkServicer
 from cloud.task import Batching
+from tests.cloud.vqa_server import running_fixture, served_fixture  # noqa: F401
 from thinwire import rpc
 from thinwire.bundle import Bundle, Codec, Language, Merging
 from thinwire.errors import InvalidFrameError, ThinwireError, UnavailableError

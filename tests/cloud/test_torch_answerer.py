@@ -67,7 +67,7 @@ def test_a_batch_of_frames_of_different_token_counts_gives_each_what_it_gets_alo
 def test_the_decoders_tokens_are_what_the_projector_gets(answerer):
     (frame,) = random_frames(1)
     seen = []
-    projector = answerer.language._model.model.multi_modal_projector
+    projector = answerer.language.model.model.multi_modal_projector
     hook = projector.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     answerer.view_frames([frame])
     hook.remove()

@@ -91,15 +91,6 @@ def test_a_bundle_without_a_language_model_does_not_speak_of_one(saved):
     assert "language" not in json.loads(saved.path(MANIFEST).read_text())
 
 
-def test_an_amplitude_by_size_is_not_written_and_a_learned_one_is(saved):
-    assert "amplitude" not in json.loads(saved.path(MANIFEST).read_text())["codec"]
-    learned = dataclasses.replace(saved, codec=dataclasses.replace(saved.codec, amplitude="learned"))
-    learned.save()
-    loaded = load_bundle(saved.folder)
-    assert loaded == learned
-    assert loaded.digest != saved.digest
-
-
 def test_a_bundle_without_a_reference(saved):
     bundle = dataclasses.replace(saved, reference=None)
     bundle.save()
@@ -150,7 +141,6 @@ CHANGES = {
     "codec.max_symbols_per_token": 16,
     "codec.rates": (1, 2, 4),
     "codec.snr_db": (-5.0, 15.0),
-    "codec.amplitude": "learned",
     "files": {"weights.safetensors": "0" * 64},
     "language": Language("llava", None, "<image> {question}"),
 }
@@ -301,7 +291,6 @@ def test_a_missing_field_of_a_part(saved, part):
         lambda content: content["codec"].update(max_symbols_per_token="8"),
         lambda content: content["codec"].update(rates=[10**9]),
         lambda content: content["codec"].update(snr_db=[None, 1]),
-        lambda content: content["codec"].update(amplitude="loud"),
         lambda content: content["reference"].update(symbols_per_token="8"),
         lambda content: [],
         lambda content: ["schema_version"],

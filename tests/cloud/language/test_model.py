@@ -39,7 +39,7 @@ def tokens_of(counts, seed=0):
 @torch.inference_mode()
 def reference(language, tokens, question, **options):
     """What `generate` writes after the same embeddings; the tokenizer sees the whole prompt at once."""
-    model, tokenizer = language._model, language._tokenizer
+    model, tokenizer = language.model, language.tokenizer
     text = "USER: " + "<image>" * len(tokens) + f"\n{question} ASSISTANT:"
     ids = torch.tensor([tokenizer(text).input_ids])
     embeddings = model.get_input_embeddings()(ids)
@@ -49,7 +49,7 @@ def reference(language, tokens, question, **options):
 
 
 def decoded(language, ids):
-    return language._tokenizer.decode(ids, skip_special_tokens=True).strip()
+    return language.tokenizer.decode(ids, skip_special_tokens=True).strip()
 
 
 def test_different_frames_and_questions_in_one_batch_are_answered_as_each_alone_by_transformers(language):
@@ -98,7 +98,7 @@ def test_plain_images_are_answered_as_by_transformers(options):
     seen = PATCHES + (1 if "vision_feature_select_strategy" in options else 0)
     ids = tokenizer("USER: " + "<image>" * seen + f"\n{QUESTIONS[0]} ASSISTANT:", return_tensors="pt").input_ids
     for image, answer in zip(pixels, answers, strict=True):
-        written = language._model.generate(input_ids=ids, pixel_values=image[None], max_new_tokens=10, do_sample=False)[
+        written = language.model.generate(input_ids=ids, pixel_values=image[None], max_new_tokens=10, do_sample=False)[
             0, ids.shape[1] :
         ]
         assert answer.text == decoded(language, written.tolist())
@@ -108,12 +108,12 @@ def test_the_score_is_the_geometric_mean_of_the_probabilities(language):
     (tokens,) = tokens_of([6])
     (answer,) = language.answer([Question(language.view_tokens([tokens])[0], "what?", Generation(8))])
     ids, _ = reference(language, tokens, "what?", max_new_tokens=8)
-    text = language._tokenizer("USER: " + "<image>" * 6 + "\nwhat? ASSISTANT:").input_ids
+    text = language.tokenizer("USER: " + "<image>" * 6 + "\nwhat? ASSISTANT:").input_ids
     everything = torch.tensor([text + ids])
     with torch.inference_mode():
-        embeddings = language._model.get_input_embeddings()(everything)
-        embeddings[everything == 4] = language._model.model.multi_modal_projector(tokens)
-        logits = language._model(inputs_embeds=embeddings).logits[0, len(text) - 1 : -1]
+        embeddings = language.model.get_input_embeddings()(everything)
+        embeddings[everything == 4] = language.model.model.multi_modal_projector(tokens)
+        logits = language.model(inputs_embeds=embeddings).logits[0, len(text) - 1 : -1]
     each = logits.log_softmax(-1)[range(len(ids)), ids]
     assert answer.score == pytest.approx(float(each.mean().exp()), rel=1e-4)
 
@@ -131,7 +131,7 @@ class Passes:
 
     def __init__(self, language):
         self.shapes = []
-        self._hook = language._model.model.language_model.register_forward_pre_hook(self._count, with_kwargs=True)
+        self._hook = language.model.model.language_model.register_forward_pre_hook(self._count, with_kwargs=True)
 
     def _count(self, module, arguments, options):
         self.shapes.append(tuple(options["inputs_embeds"].shape[:2]))
@@ -184,16 +184,16 @@ def test_the_same_seed_gives_the_same_answer_in_whatever_batch(language):
 def test_first_tokens_are_drawn_as_often_as_the_softmax_says(language):
     (prefix,) = language.view_tokens(tokens_of([8]))
     (tokens,) = tokens_of([8])
-    text = language._tokenizer("USER: " + "<image>" * 8 + "\nwhat? ASSISTANT:").input_ids
+    text = language.tokenizer("USER: " + "<image>" * 8 + "\nwhat? ASSISTANT:").input_ids
     with torch.inference_mode():
-        embeddings = language._model.get_input_embeddings()(torch.tensor([text]))
-        embeddings[torch.tensor([text]) == 4] = language._model.model.multi_modal_projector(tokens)
-        logits = language._model(inputs_embeds=embeddings).logits[0, -1]
+        embeddings = language.model.get_input_embeddings()(torch.tensor([text]))
+        embeddings[torch.tensor([text]) == 4] = language.model.model.multi_modal_projector(tokens)
+        logits = language.model(inputs_embeds=embeddings).logits[0, -1]
     probabilities = (logits.double() / 1.7).softmax(-1)
     # By the text that they become: all special tokens are "".
     expected = collections.Counter()
     for index, probability in enumerate(probabilities.tolist()):
-        expected[language._tokenizer.decode([index], skip_special_tokens=True)] += 2000 * probability
+        expected[language.tokenizer.decode([index], skip_special_tokens=True)] += 2000 * probability
     observed = collections.Counter()
     for start in range(0, 2000, 250):
         batch = [Question(prefix, "what?", Generation(1, 1.7, 1.0, seed)) for seed in range(start, start + 250)]

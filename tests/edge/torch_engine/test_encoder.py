@@ -56,18 +56,6 @@ def test_power_follows_size(encoder):
 
 
 @torch.inference_mode()
-def test_a_learned_amplitude_does_not_follow_size():
-    torch.manual_seed(0)
-    encoder = JsccEncoder(width=12, hidden=20, max_symbols_per_token=8, amplitude="learned").eval()
-    x, _, valid, snr, rate = inputs(batch=1)
-    x = x[:, :1].expand(-1, 2, -1)
-    encoder.first.weight.data[:, -1] = 0
-    symbols = encoder(x, torch.tensor([[1.0, 4.0]]), valid[:, :2], snr, rate)
-    torch.testing.assert_close(symbols[0, 1], symbols[0, 0])
-    assert symbols.abs().square().mean().item() == pytest.approx(1, abs=1e-5)
-
-
-@torch.inference_mode()
 def test_snr_changes_the_symbols(encoder):
     x, sizes, valid, snr, rate = inputs()
     assert not torch.allclose(encoder(x, sizes, valid, snr, rate), encoder(x, sizes, valid, snr - 3, rate))
