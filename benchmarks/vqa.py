@@ -19,7 +19,7 @@ from cloud.torch_answerer import TorchAnswerer
 from deploy.cli.common import seed, table
 from edge.torch_engine.cost import EdgeCost
 from edge.torch_engine.engine import TorchEngine
-from offline.drawn_data import drawn_images
+from offline.drawn_data import scenes
 from offline.evaluate import Evaluator, Measurement
 from offline.judges import AnswerJudge
 from offline.language_cost import LanguageCost, decoder_gmacs
@@ -138,31 +138,11 @@ def _within_tokens(fronts: Fronts, tokens: float) -> Policy:
 def load_asked(options: argparse.Namespace, preprocessing: Preprocessing) -> tuple[QuestionedImages, QuestionedImages]:
     """What to learn the answers of the question alone from, and what to ask."""
     if options.drawn is not None:
-        every = drawn_images(4 * options.drawn, FIRST_DRAWN, options.seed, preprocessing)
-        several = _sample(every.take(np.arange(1, len(every), 2)), options.seed)
-        return several.take(np.arange(options.drawn, len(several))), several.take(np.arange(options.drawn))
+        drawn = scenes(2 * options.drawn, FIRST_DRAWN, options.seed, preprocessing, QUESTIONS_PER_SCENE)
+        return drawn.take(np.arange(options.drawn, len(drawn))), drawn.take(np.arange(options.drawn))
     images = load_vqa(options.data, preprocessing, "test")
     train, _ = split_select(load_vqa(options.data, preprocessing, "train"))
     return train, images.even_sample(options.limit) if options.limit else images
-
-
-def _sample(images: QuestionedImages, seed: int) -> QuestionedImages:
-    """The same images with some of their questions."""
-    generator = np.random.default_rng(seed)
-    kept = [
-        index
-        for image in range(len(images))
-        for index in sorted(
-            generator.permutation(np.flatnonzero(images.owners == image))[:QUESTIONS_PER_SCENE].tolist()
-        )
-    ]
-    return QuestionedImages(
-        images.names,
-        images.pixels,
-        tuple(images.questions[index] for index in kept),
-        tuple(images.answers[index] for index in kept),
-        images.owners[kept],
-    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -8,7 +8,7 @@ from cloud.language.load import load_checkpoint
 from cloud.language.placement import CPU, Placement
 from edge.torch_engine.encoder import JsccEncoder
 from offline.checkpoints import fetch_checkpoint, preprocessing_of
-from offline.drawn_data import drawn_images, joined
+from offline.drawn_data import drawn_images, joined, scenes
 from offline.fronts import with_policies
 from offline.packing import Segments
 from offline.search import Plan
@@ -26,6 +26,7 @@ from thinwire.images import Preprocessing
 log = logging.getLogger(__name__)
 # Drawn pictures beyond those of the training of the LLaVA, which counts its own from 0.
 FIRST_DRAWN = 10**9
+FIRST_SELECTED = 4 * 10**9
 
 
 def build_vqa(
@@ -74,6 +75,11 @@ def build_vqa(
     else:
         raise InvalidRequestError(f"the recipe {recipe.name} trains no model: name one")
     train, select = split_select(load_vqa(data, preprocessing, "train"))
+    if recipe.select_pictures.scenes:
+        # Questions about one shape alone would find policies that send one token, whatever else a picture shows.
+        wanted = recipe.select_pictures
+        found = scenes(wanted.scenes, FIRST_SELECTED, seed, preprocessing, wanted.questions)
+        select = joined(select, found)
     log.info("%d images to train on, %d to select on", len(train), len(select))
     tower = read_tower(folder)
     pictures, drawn = train, recipe.codec_pictures.drawn

@@ -20,6 +20,14 @@ class CodecPictures:
 
 
 @dataclass(frozen=True)
+class SelectPictures:
+    """What policies are found on beside the data's select split: scenes of several shapes, and questions about each."""
+
+    scenes: int
+    questions: int
+
+
+@dataclass(frozen=True)
 class VqaRecipe:
     """How a bundle that answers questions is made.
 
@@ -36,6 +44,7 @@ class VqaRecipe:
     codec: Codec
     codec_training: CodecRecipe
     codec_pictures: CodecPictures
+    select_pictures: SelectPictures
     search: SearchRecipe
 
 
@@ -70,6 +79,7 @@ def load_vqa_recipe(name_or_path: str) -> VqaRecipe:
             codec=Codec(**codec | {key: tuple(codec[key]) for key in ("rates", "snr_db")}),
             codec_training=CodecRecipe(**content["codec_training"]),
             codec_pictures=CodecPictures(**content["codec_pictures"]),
+            select_pictures=SelectPictures(**content["select_pictures"]),
             search=SearchRecipe(**search | {key: tuple(search[key]) for key in ("channels", "front_snrs_db")}),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:

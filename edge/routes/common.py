@@ -17,8 +17,8 @@ RequestId = Annotated[
     str | None,
     Header(
         pattern=REQUEST_ID_PATTERN,
-        description="Names the frame and keys its noise; a request repeated under its id meets the same noise and is "
-        "answered once. Random when left out.",
+        description="Names the frame and keys its noise; a frame repeated under its id meets the same noise and is "
+        "counted once. Random when left out.",
     ),
 ]
 

@@ -23,7 +23,7 @@ from offline.evaluate import Evaluator
 from offline.recipe import SearchRecipe
 from offline.train_codec import CodecRecipe
 from offline.vqa_data import load_vqa
-from offline.vqa_recipe import CodecPictures, load_vqa_recipe
+from offline.vqa_recipe import CodecPictures, SelectPictures, load_vqa_recipe
 from policies.fronts import Fronts
 from policies.policy import Policy
 from policies.record import ChannelProfile
@@ -73,6 +73,7 @@ def recipe():
         codec=replace(load_vqa_recipe("easy-vqa").codec, hidden=16, max_symbols_per_token=4, rates=(2, 4)),
         codec_training=CodecRecipe(1, 16, 1e-3, 0.1, 0.0),
         codec_pictures=CodecPictures(drawn=16, questions=2),
+        select_pictures=SelectPictures(scenes=4, questions=3),
         search=SearchRecipe(4, 20, 0.9, ("awgn:10",), (10.0,)),
     )
 
