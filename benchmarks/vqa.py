@@ -31,7 +31,6 @@ from policies.fronts import Fronts
 from policies.policy import Policy
 from policies.record import ChannelProfile
 from thinwire.bundle import FRONT, Bundle, load_bundle
-from thinwire.errors import InvalidRequestError
 from thinwire.images import Preprocessing
 
 CHANNEL = ChannelProfile("awgn", 10.0)
@@ -39,6 +38,8 @@ CHANNEL = ChannelProfile("awgn", 10.0)
 SHARES = (0.5, 0.2, 0.1, 0.05)
 # Of the visual tokens.
 TOKEN_SHARE = 0.1
+# Accuracy, on select, that the least compute may cost.
+LOSS = 0.02
 # Scenes beyond all that anything was trained on.
 FIRST_DRAWN = 2 * 10**9
 QUESTIONS_PER_SCENE = 20
@@ -72,10 +73,11 @@ class Compute:
         questions = self._language.question_gmacs(tokens[:, None], self._question[None]).mean(1)
         return self._language.prefix_gmacs(tokens) + questions
 
-    def of(self, measured: Measurement) -> dict[str, float]:
-        """Means over the images, and the sum's share of the full model."""
-        edge = float(measured.edge_gmacs.mean())
-        cloud = float((self._cloud(measured.tokens) + decoder_gmacs(self._decoder, measured.tokens)).mean())
+    def of(self, measured: Measurement, is_sent: bool) -> dict[str, float]:
+        """Means over the images, and the sum's share of the full model; nothing is decoded of what is not sent."""
+        edge = float(measured.edge_gmacs.mean()) if is_sent else self.tower
+        decoder = decoder_gmacs(self._decoder, measured.tokens) if is_sent else 0.0
+        cloud = float((self._cloud(measured.tokens) + decoder).mean())
         return {"edge_gmacs": edge, "cloud_gmacs": cloud, "share_of_full": (edge + cloud) / self.full}
 
 
@@ -110,12 +112,16 @@ def rows(bundle: Bundle, evaluator: Evaluator, compute: Compute, seed: int) -> l
             "uses_max": 0 if channel is None else int(measured.uses.max()),
             "uses_per_question": 0.0 if channel is None else float(measured.uses.sum() / questions),
             "capped": float(measured.capped.mean()),
-            **compute.of(measured),
+            **compute.of(measured, channel is not None),
         }
 
     unmerged = Policy.unmerged(layers, reference.symbols_per_token)
     found = [row("no channel, nothing merged", unmerged, None), row("unmerged reference", unmerged)]
-    found.append(row(f"{TOKEN_SHARE:.0%} of the tokens", _within_tokens(fronts, TOKEN_SHARE * bundle.patches)))
+    front = fronts.nearest(CHANNEL.model, CHANNEL.snr_db).policies
+    few = [measured for measured in front if measured.objectives.tokens <= TOKEN_SHARE * bundle.patches]
+    found.append(row(f"{TOKEN_SHARE:.0%} of the tokens", max(few, key=lambda one: one.objectives.accuracy).policy))
+    near = [measured for measured in front if measured.objectives.accuracy_change >= -LOSS]
+    found.append(row(f"least compute, -{LOSS:.0%}", min(near, key=lambda one: one.objectives.edge_gmacs).policy))
     for share in SHARES:
         uses = int(share * reference.channel_uses)
         choice = choose_for(bundle, fronts, AUTO, Budget(channel_uses=uses), CHANNEL.model, CHANNEL.snr_db)
@@ -124,15 +130,6 @@ def rows(bundle: Bundle, evaluator: Evaluator, compute: Compute, seed: int) -> l
     rate = max(rate for rate in bundle.codec.rates if rate <= SHARES[-2] * reference.channel_uses)
     found.append(row(f"one token, {rate} uses", Policy.create([1.0] * layers, rate, bundle.prefix_tokens or 1)))
     return found
-
-
-def _within_tokens(fronts: Fronts, tokens: float) -> Policy:
-    """The most accurate policy, on *select*, of those that send at most so many tokens on average."""
-    front = fronts.nearest(CHANNEL.model, CHANNEL.snr_db)
-    fitting = [measured for measured in front.policies if measured.objectives.tokens <= tokens]
-    if not fitting:
-        raise InvalidRequestError(f"no policy of the front sends {tokens:g} tokens or fewer")
-    return max(fitting, key=lambda measured: measured.objectives.accuracy).policy
 
 
 def load_asked(options: argparse.Namespace, preprocessing: Preprocessing) -> tuple[QuestionedImages, QuestionedImages]:

@@ -126,7 +126,7 @@ def as_text(row: dict[str, Any]) -> dict[str, str]:
         "budget": "none" if row["budget"] is None else f"{row['budget']} uses",
         **asked,
         "answer": said,
-        "policy": "" if link is None else answer["policy"]["id"] + (" (capped)" if answer["policy"]["capped"] else ""),
+        "policy": "-" if link is None else answer["policy"]["id"] + (" (capped)" if answer["policy"]["capped"] else ""),
     }
     # What is asked again crosses no link: there is nothing to count and nothing to compute but the answer.
     if link is None:

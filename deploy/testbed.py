@@ -101,6 +101,10 @@ class LocalTestbed:
             # A session of its own, so that Ctrl-C reaches us alone and the others are stopped in order.
             self._processes[name] = subprocess.Popen(command, stderr=log, start_new_session=True)
 
+    def pid(self, name: str) -> int:
+        """Process id of "edge", "channel" or "cloud", which runs."""
+        return self._processes[name].pid
+
     def wait_ready(self) -> None:
         """Wait until the edge, the link behind it and the cloud answer.
 
