@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--pictures", type=int, default=20)
     parser.add_argument("--budget-channel-uses", type=int, default=19, metavar="N")
     parser.add_argument("--seed", type=seed, default=0, help="of the noise")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write JSON there")
     options = parser.parse_args(arguments)
     channel = ("--seed", str(options.seed))
     with TemporaryDirectory() as logs, LocalTestbed([options.bundle], Ports.free(), channel, Path(logs)) as testbed:
@@ -99,8 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for index, budget in enumerate((None, options.budget_channel_uses))
         ]
     if options.json:
-        print(json.dumps(results, indent=2))
-        return
+        options.json.write_text(json.dumps(results, indent=2) + "\n")
     print(table([_as_text(result) for result in results]))
 
 

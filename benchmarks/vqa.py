@@ -10,6 +10,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -151,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     source.add_argument("--drawn", type=int, metavar="N", help="draw so many scenes of several shapes instead")
     parser.add_argument("--limit", type=int, metavar="N", help="a sample of the images of --data")
     parser.add_argument("--seed", type=seed, default=0, help="of the noise, and of what is drawn")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write JSON there")
     options = parser.parse_args(arguments)
     bundle = load_bundle(options.bundle)
     train, images = load_asked(options, bundle.preprocessing)
@@ -170,8 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "rows": rows(bundle, evaluator, compute, options.seed),
     }
     if options.json:
-        print(json.dumps(result, indent=2))
-        return
+        options.json.write_text(json.dumps(result, indent=2) + "\n")
     print(f"{len(images)} images, {len(images.questions)} questions; full model {compute.full:.4f} GMACs")
     print("plain model {accuracy:.4f}; another image's tokens {another:.4f}, blank tokens {blank:.4f}, "
           "question only {question_only:.4f}".format(**without))  # fmt: skip
