@@ -75,11 +75,11 @@ def build_vqa(
     else:
         raise InvalidRequestError(f"the recipe {recipe.name} trains no model: name one")
     train, select = split_select(load_vqa(data, preprocessing, "train"))
-    if recipe.select_pictures.scenes:
+    wanted = recipe.select_pictures
+    select = select.fewer_questions(wanted.questions)
+    if wanted.scenes:
         # Questions about one shape alone would find policies that send one token, whatever else a picture shows.
-        wanted = recipe.select_pictures
-        found = scenes(wanted.scenes, FIRST_SELECTED, seed, preprocessing, wanted.questions)
-        select = joined(select, found)
+        select = joined(select, scenes(wanted.scenes, FIRST_SELECTED, seed, preprocessing, wanted.questions))
     log.info("%d images to train on, %d to select on", len(train), len(select))
     tower = read_tower(folder)
     pictures, drawn = train, recipe.codec_pictures.drawn

@@ -6,7 +6,7 @@ import lzma
 import tarfile
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -67,6 +67,24 @@ class QuestionedImages:
         for owner, question, answer in zip(self.owners, self.questions, self.answers, strict=True):
             rows[owner].append((question, answer))
         return rows
+
+    def fewer_questions(self, most: int) -> "QuestionedImages":
+        """At most so many questions about each image, chosen by a hash of the image's name and the text."""
+
+        def key(index: int) -> bytes:
+            asked = f"{self.names[self.owners[index]]} {self.questions[index]}"
+            return hashlib.blake2b(asked.encode(), digest_size=8).digest()
+
+        of: list[list[int]] = [[] for _ in self.names]
+        for index in sorted(range(len(self.questions)), key=key):
+            of[self.owners[index]].append(index)
+        kept = [index for row in of for index in sorted(row[:most])]
+        return replace(
+            self,
+            questions=tuple(self.questions[index] for index in kept),
+            answers=tuple(self.answers[index] for index in kept),
+            owners=self.owners[kept],
+        )
 
     def even_sample(self, limit: int) -> "QuestionedImages":
         """At most ``limit`` images, spread evenly by a hash of their names; a smaller sample is part of a larger."""

@@ -21,7 +21,14 @@ class CodecPictures:
 
 @dataclass(frozen=True)
 class SelectPictures:
-    """What policies are found on beside the data's select split: scenes of several shapes, and questions about each."""
+    """What policies are found on: the data's select split, and scenes of several shapes that are drawn.
+
+    Errors on one image go together, so a few questions about each of many images tell more than all about few.
+
+    Attributes:
+        scenes: how many are drawn.
+        questions: most about each image.
+    """
 
     scenes: int
     questions: int

@@ -180,3 +180,15 @@ def test_easy_vqa_is_read_whole(easy_vqa):
         read = load_vqa(easy_vqa, PREPROCESSING, split)
         assert len(read) == images
         assert len(read.questions) == questions
+
+
+def test_fewer_questions_keep_the_order_and_do_not_depend_on_other_images(tmp_path):
+    entries = [[f"question {number} of {image}", "yes", image] for number in range(6) for image in range(3)]
+    images = load_vqa(str(write(tmp_path / "data", entries)), PREPROCESSING)
+    few, fewer = images.fewer_questions(4), images.fewer_questions(2)
+    for whole, four, two in zip(images.rows, few.rows, fewer.rows, strict=True):
+        assert (len(four), len(two)) == (4, 2)
+        assert set(two) < set(four) < set(whole)
+        assert four == [pair for pair in whole if pair in four]
+    assert images.take(np.array([2])).fewer_questions(2).rows == [fewer.rows[2]]
+    assert images.fewer_questions(100).rows == images.rows
