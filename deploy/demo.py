@@ -15,14 +15,9 @@ SHARES = (0.05, 0.10, 0.20, 0.50)
 SEED = 7
 # Of the reference's channel uses, for the picture that is asked about.
 ASKED_SHARE = 0.10
-# A picture of several shapes, by its place in the series of `SEED`.
-DRAWING = 5
-QUESTIONS = (
-    "what is in the image?",
-    "how many shapes are there?",
-    "is there a circle?",
-    "what color is the triangle?",
-)
+# A picture of one shape, by its place in the series of `SEED`.
+DRAWING = 6
+QUESTIONS = ("what is in the image?", "what color is the triangle?", "is there a circle?", "how many shapes are there?")
 
 
 def photographs(folder: Path | None) -> Iterator[tuple[str, bytes]]:
@@ -45,7 +40,7 @@ def photographs(folder: Path | None) -> Iterator[tuple[str, bytes]]:
 
 
 def drawing() -> bytes:
-    """A picture of a few shapes, as a PNG."""
+    """A picture of a shape, as a PNG."""
     import io
 
     from PIL import Image
@@ -53,7 +48,7 @@ def drawing() -> bytes:
     from offline.drawings import draw
 
     stream = io.BytesIO()
-    Image.fromarray(draw(SEED, DRAWING, several=True, plain=True).pixels).save(stream, "PNG")
+    Image.fromarray(draw(SEED, DRAWING, plain=True).pixels).save(stream, "PNG")
     return stream.getvalue()
 
 

@@ -58,12 +58,12 @@ def test_the_path_answers_under_a_budget():
 def test_questions_are_answered_and_the_picture_crosses_the_link_once():
     bundle = load_bundle("easy-vqa")
     budget = bundle.reference.channel_uses // 10
-    answer = ask_about(EDGE, drawing(), "what color is the circle?", {"budget": {"channel_uses": budget}})
+    answer = ask_about(EDGE, drawing(), "what color is the triangle?", {"budget": {"channel_uses": budget}})
     assert answer["outputs"][0]["answer"] == "blue"
     assert 0 < answer["link"]["channel_uses"] <= budget
     again = ask_again(CLOUD, answer["id"], "is there a circle?", {})
-    assert (again["outputs"][0]["answer"], again["link"]) == ("yes", None)
-    assert ask_about(CLOUD, drawing(), "what color is the circle?", {})["outputs"][0]["answer"] == "blue"
+    assert (again["outputs"][0]["answer"], again["link"]) == ("no", None)
+    assert ask_about(CLOUD, drawing(), "what color is the triangle?", {})["outputs"][0]["answer"] == "blue"
 
 
 @pytest.mark.parametrize(

@@ -22,4 +22,4 @@ def test_the_policies_that_it_names_are_on_the_shipped_fronts():
 
 
 def test_its_picture_is_the_one_that_the_demo_asks_about():
-    assert (ROOT / "docs" / "shapes.png").read_bytes() == drawing()
+    assert (ROOT / "docs" / "triangle.png").read_bytes() == drawing()
