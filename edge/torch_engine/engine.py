@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edge.engine import Encoded
-from edge.limits import check_policy, token_limits
+from edge.limits import check_finite, check_policy, token_limits
 from edge.torch_engine.cost import count_edge
 from edge.torch_engine.encoder import JsccEncoder
 from edge.torch_engine.matching import Rule, merge_down_to
@@ -178,4 +178,6 @@ class TorchEngine:
         """Turn one image into symbols; see `edge.engine.Engine.encode`."""
         self.check(policy)
         transformed = self.transform(pixels[None], rules_for(policy.thresholds))
-        return self.transmit(transformed, policy.symbols_per_token, snr_db, max_channel_uses, policy.max_tokens)[0]
+        encoded = self.transmit(transformed, policy.symbols_per_token, snr_db, max_channel_uses, policy.max_tokens)[0]
+        check_finite(encoded.symbols)
+        return encoded

@@ -1,0 +1,124 @@
+"""Parts of a model from torch to ONNX, all in one export, to be joined by hand.
+
+A whole model whose token count depends on the image at every layer does not come out of ``torch.onnx.export``: its
+symbolic shapes grow without bound. Layers that do not know of one another do, each with a token count of its own.
+"""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from offline.onnx_export.graph import Graph
+
+OPSET = 23
+# Attention as its own products and softmax: ONNX Runtime is as fast with them as with its attention operators.
+EXPORTED_OPSET = 20
+# Smaller ones are not worth a node.
+LEAST_COMPACTED = 1024
+
+
+class Pieces:
+    """What torch exported, to be appended to a graph piece by piece.
+
+    Args:
+        module: gives a flat list of tensors.
+        arguments: example inputs by name, each a tensor or a list of them.
+        dynamic: for each input, or for each of a list alike, the dimensions that vary.
+    """
+
+    def __init__(
+        self, module: nn.Module, arguments: Mapping[str, Any], dynamic: Mapping[str, tuple[int, ...]]
+    ) -> None:
+        shapes = {
+            name: [_varying(dynamic.get(name, ()))] * len(value) if isinstance(value, list) else _varying(dynamic.get(name, ()))
+            for name, value in arguments.items()
+        }
+        with warnings.catch_warnings(), torch.inference_mode():
+            # The exporter's own, of torch's and Python's internals.
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                module.eval(),
+                (),
+                kwargs=dict(arguments),
+                dynamic_shapes=shapes,
+                dynamo=True,
+                opset_version=EXPORTED_OPSET,
+                external_data=False,
+                verbose=False,
+            )
+        assert program is not None
+        model = program.model_proto
+        self._initializers = {tensor.name: tensor for tensor in model.graph.initializer}
+        self._makers = {name: node for node in model.graph.node for name in node.output if name}
+        self._order = {id(node): index for index, node in enumerate(model.graph.node)}
+        self._emitted: set[int] = set()
+        self.initializers: list[onnx.TensorProto] = []
+        self.inputs = [value.name for value in model.graph.input]
+        self.outputs = [value.name for value in model.graph.output]
+
+    def append(self, graph: Graph, output: str) -> str:
+        """Append what an output needs and what is not there yet; its inputs must be."""
+        found: dict[int, onnx.NodeProto] = {}
+        wanted = [output]
+        while wanted:
+            name = wanted.pop()
+            if name in self._initializers:
+                self.initializers.append(self._initializers.pop(name))
+            node = self._makers.get(name)
+            if node is not None and id(node) not in self._emitted:
+                self._emitted.add(id(node))
+                found[self._order[id(node)]] = node
+                wanted.extend(value for value in node.input if value)
+        graph.nodes.extend(found[index] for index in sorted(found))
+        return output
+
+
+def _varying(dimensions: tuple[int, ...]) -> dict[int, Any] | None:
+    return {dimension: torch.export.Dim.DYNAMIC for dimension in dimensions} or None
+
+
+def make_model(
+    graph: Graph,
+    pieces: Pieces,
+    inputs: list[onnx.ValueInfoProto],
+    outputs: list[onnx.ValueInfoProto],
+    metadata: Mapping[str, str],
+) -> onnx.ModelProto:
+    """The whole as a model that has been checked.
+
+    Raises:
+        onnx.checker.ValidationError: it is none.
+    """
+    casts, initializers = _compacted(pieces.initializers)
+    whole = helper.make_graph(
+        [*casts, *graph.nodes], "thinwire", inputs, outputs, [*initializers, *graph.constants]
+    )
+    model = helper.make_model(
+        whole, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10, producer_name="thinwire"
+    )
+    helper.set_model_props(model, dict(metadata))
+    onnx.checker.check_model(model)
+    return model
+
+
+def _compacted(tensors: list[onnx.TensorProto]) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+    """Weights in float16 wherever that is exact, as a bundle's are; a session casts them back once, when it loads."""
+    casts, stored = [], []
+    for tensor in tensors:
+        value = numpy_helper.to_array(tensor)
+        if value.dtype == np.float32 and value.size >= LEAST_COMPACTED:
+            with np.errstate(over="ignore"):
+                half = value.astype(np.float16)
+            if (half.astype(np.float32) == value).all():
+                name = f"{tensor.name}_half"
+                casts.append(helper.make_node("Cast", [name], [tensor.name], to=TensorProto.FLOAT))
+                stored.append(numpy_helper.from_array(half, name))
+                continue
+        stored.append(tensor)
+    return casts, stored
