@@ -16,6 +16,20 @@ _TYPES = {"uint8": "tensor(uint8)", "float32": "tensor(float)", "int64": "tensor
 _FATAL = 4
 
 
+def open_session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
+    """A session of a graph with the options that all of ours have."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    # A thread that spins would take a core from the event loop while it waits.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Its errors come as exceptions, too.
+    options.log_severity_level = _FATAL
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
 class OnnxSession:
     """One graph, to be run by one thread at a time.
 
@@ -34,17 +48,8 @@ class OnnxSession:
 
     def __init__(self, bundle: Bundle, name: str, model: bytes, threads: int = 1) -> None:
         self._what = f"bundle {bundle.name}: {name}"
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        # A thread that spins would take a core from the event loop while it waits.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # Its errors come as exceptions, too.
-        options.log_severity_level = _FATAL
         try:
-            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            self._session = open_session(model, threads)
         # Whatever the file holds, and ONNX Runtime has a class of its own for each way in which that can be wrong.
         except Exception as error:
             raise BundleError(f"{self._what} cannot be loaded: {_short(error)}") from None
