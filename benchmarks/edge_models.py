@@ -1,7 +1,5 @@
 """What `benchmarks.edge` times: engines around random weights, thresholds that reach given counts, and oracles."""
 
-import io
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +14,8 @@ from edge.torch_engine.encoder import JsccEncoder
 from edge.torch_engine.engine import TorchEngine
 from edge.torch_engine.matching import match
 from edge.torch_engine.vit import rules_for
-from offline.onnx_export.edge import export_edge
+from offline.onnx_export.edge import Normalise, export_edge
+from offline.onnx_export.export import export
 from policies.policy import Policy
 from thinwire.bundle import Bundle, Codec, Merging
 from thinwire.exports import EDGE
@@ -55,16 +54,8 @@ class Case:
 
 
 def export_static(module: nn.Module, example: Tensor) -> bytes:
-    """A module with one input as torch exports it, nothing of its shapes left open."""
-    with warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            module.eval(), (example,), dynamo=True, opset_version=20, external_data=False, verbose=False
-        )
-    assert program is not None
-    stream = io.BytesIO()
-    stream.write(program.model_proto.SerializeToString())
-    return stream.getvalue()
+    """A module with one input ``x``, nothing of its shapes left open."""
+    return export(module, {"x": example}).SerializeToString()
 
 
 def plain_onnx(model: VisionTransformer, threads: int) -> Callable[[NDArray[np.float32]], object]:
@@ -100,12 +91,10 @@ class _Oracle(nn.Module):
         super().__init__()
         self.tower, self.encoder, self.counts = engine.tower, engine.encoder, counts
         self.held = engine.tower.module
-        prepared = engine.bundle.preprocessing
-        self.register_buffer("mean", torch.tensor(prepared.mean))
-        self.register_buffer("std", torch.tensor(prepared.std))
+        self.normalise = Normalise(engine.bundle.preprocessing)
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        x = self.tower.embed(((pixels.float() / 255.0 - self.mean) / self.std).permute(2, 0, 1)[None])
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.tower.embed(self.normalise(x))
         for layer, count in enumerate(self.counts):
             x = self.tower.attend(layer, x, None).output
             x = self.tower.mlp(layer, x[:, : self.tower.prefix_tokens + count])

@@ -33,6 +33,20 @@ class Halves(NamedTuple):
     output: str
 
 
+class Normalise(nn.Module):
+    """`thinwire.images.normalise` with one product and one sum per pixel."""
+
+    def __init__(self, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        mean, std = (torch.tensor(values, dtype=torch.float64)[:, None, None] for values in (preprocessing.mean, preprocessing.std))
+        self.register_buffer("scale", (1 / (255 * std)).float())
+        self.register_buffer("shift", (-mean / std).float())
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """``size x size x 3`` uint8 to ``1 x 3 x size x size``."""
+        return (pixels.permute(2, 0, 1).float() * self.scale + self.shift)[None]
+
+
 class _Parts(nn.Module):
     """Everything that the device runs but merging, each part by itself."""
 
@@ -43,8 +57,7 @@ class _Parts(nn.Module):
         self.tower, self.layers, self.merging = tower, layers, merging
         self.held = tower.module
         self.encoder = encoder
-        self.register_buffer("mean", torch.tensor(preprocessing.mean))
-        self.register_buffer("std", torch.tensor(preprocessing.std))
+        self.normalise = Normalise(preprocessing)
 
     def forward(
         self,
@@ -57,19 +70,18 @@ class _Parts(nn.Module):
         snr_db: Tensor,
         symbols_per_token: Tensor,
     ) -> list[Tensor]:
-        images = ((pixels.float() / 255.0 - self.mean) / self.std).permute(2, 0, 1)[None]
-        outputs = [self.tower.embed(images)[0]]
+        outputs = [self.tower.embed(self.normalise(pixels)).squeeze(0)]
         for layer in range(self.layers):
             bias = key_bias(None, sizes[layer][None], torch.float32) if sizes else None
             attended = self.tower.attend(layer, entering[layer][None], bias)
-            outputs.append(attended.output[0])
+            outputs.append(attended.output.squeeze(0))
             heads = attended.values if self.merging.metric == "value" else attended.keys
             metric = heads.mean(1) if self.merging.metric == "key_mean" else heads.transpose(1, 2).flatten(2)
-            outputs.append(metric[0])
-            outputs.append(self.tower.mlp(layer, between[layer][None])[0])
+            outputs.append(metric.squeeze(0))
+            outputs.append(self.tower.mlp(layer, between[layer][None]).squeeze(0))
         valid = torch.ones(1, len(sent), dtype=torch.bool)
         pairs = self.encoder.pairs(sent[None], sent_sizes[None], valid, snr_db, symbols_per_token)
-        outputs.append(pairs[0].flatten(1))
+        outputs.append(pairs.squeeze(0).flatten(1))
         return outputs
 
 

@@ -59,7 +59,7 @@ class Graph:
             the first output.
         """
         names = list(outputs) or [self.name()]
-        self.nodes.append(helper.make_node(kind, list(inputs), names, **attributes))
+        self.nodes.append(helper.make_node(kind, list(inputs), names, names[0], **attributes))
         return names[0]
 
     def branch(self, condition: str, build: Callable[["Graph"], Sequence[str]], other: Sequence[str]) -> list[str]:

@@ -4,23 +4,16 @@ A whole model whose token count depends on the image at every layer does not com
 symbolic shapes grow without bound. Layers that do not know of one another do, each with a token count of its own.
 """
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 from torch import nn
 
+from offline.onnx_export.export import OPSET, compacted, export
 from offline.onnx_export.graph import Graph
-
-OPSET = 23
-# Attention as its own products and softmax: ONNX Runtime is as fast with them as with its attention operators.
-EXPORTED_OPSET = 20
-# Smaller ones are not worth a node.
-LEAST_COMPACTED = 1024
 
 
 class Pieces:
@@ -39,21 +32,7 @@ class Pieces:
             name: [_varying(dynamic.get(name, ()))] * len(value) if isinstance(value, list) else _varying(dynamic.get(name, ()))
             for name, value in arguments.items()
         }
-        with warnings.catch_warnings(), torch.inference_mode():
-            # The exporter's own, of torch's and Python's internals.
-            warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                module.eval(),
-                (),
-                kwargs=dict(arguments),
-                dynamic_shapes=shapes,
-                dynamo=True,
-                opset_version=EXPORTED_OPSET,
-                external_data=False,
-                verbose=False,
-            )
-        assert program is not None
-        model = program.model_proto
+        model = export(module, arguments, shapes)
         self._initializers = {tensor.name: tensor for tensor in model.graph.initializer}
         self._makers = {name: node for node in model.graph.node for name in node.output if name}
         self._order = {id(node): index for index, node in enumerate(model.graph.node)}
@@ -95,7 +74,7 @@ def make_model(
     Raises:
         onnx.checker.ValidationError: it is none.
     """
-    casts, initializers = _compacted(pieces.initializers)
+    casts, initializers = compacted(pieces.initializers)
     whole = helper.make_graph(
         [*casts, *graph.nodes], "thinwire", inputs, outputs, [*initializers, *graph.constants]
     )
@@ -105,20 +84,3 @@ def make_model(
     helper.set_model_props(model, dict(metadata))
     onnx.checker.check_model(model)
     return model
-
-
-def _compacted(tensors: list[onnx.TensorProto]) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
-    """Weights in float16 wherever that is exact, as a bundle's are; a session casts them back once, when it loads."""
-    casts, stored = [], []
-    for tensor in tensors:
-        value = numpy_helper.to_array(tensor)
-        if value.dtype == np.float32 and value.size >= LEAST_COMPACTED:
-            with np.errstate(over="ignore"):
-                half = value.astype(np.float16)
-            if (half.astype(np.float32) == value).all():
-                name = f"{tensor.name}_half"
-                casts.append(helper.make_node("Cast", [name], [tensor.name], to=TensorProto.FLOAT))
-                stored.append(numpy_helper.from_array(half, name))
-                continue
-        stored.append(tensor)
-    return casts, stored
