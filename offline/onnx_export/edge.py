@@ -98,7 +98,8 @@ def export_edge(engine: TorchEngine) -> onnx.ModelProto:
     layers, merging, prefix = bundle.split_layer, bundle.merging, tower.prefix_tokens
     pieces, halves = _export(engine)
     g = Graph()
-    matches = g.op("Less", "thresholds", g.constant(np.array(1, dtype=np.float32)))
+    matches = g.split(g.op("Less", "thresholds", g.constant(np.array(1, dtype=np.float32))), layers)
+    thresholds = g.split("thresholds", layers)
     x = pieces.append(g, pieces.outputs[0])
     count = prefix + bundle.patches
     state = State(
@@ -108,7 +109,8 @@ def export_edge(engine: TorchEngine) -> onnx.ModelProto:
     )
     counts = []
     for layer, half in enumerate(halves):
-        state = _layer(g, pieces, half, state, layer, matches, tower, bundle)
+        gate = matches[layer], thresholds[layer]
+        state = _layer(g, pieces, half, state, layer, gate, tower, bundle)
         counts.append(g.op("Shape", state.x, start=0, end=1))
     state = _to_send(g, state, bundle, prefix)
     state = _within_limit(g, state, bundle)
@@ -186,7 +188,7 @@ def _export(engine: TorchEngine) -> tuple[Pieces, list[Halves]]:
 
 
 def _layer(
-    g: Graph, pieces: Pieces, half: Halves, state: State, layer: int, matches: str, tower: Tower, bundle: Bundle
+    g: Graph, pieces: Pieces, half: Halves, state: State, layer: int, gate: tuple[str, str], tower: Tower, bundle: Bundle
 ) -> State:
     prefix, merging = tower.prefix_tokens, bundle.merging
     g.op("Identity", state.x, outputs=[half.entering])
@@ -204,10 +206,10 @@ def _layer(
     width = macs.head_dim if merging.metric == "key_mean" else macs.attention_width
 
     def merged(then: Graph) -> State:
-        threshold = then.op("Gather", "thresholds", then.integers(layer))
         return merge_above(then, state, metric, width, threshold, prefix, bundle.patches, merging.weight)
 
-    state = State(*g.branch(g.op("Gather", matches, g.integers(layer)), merged, state))
+    matches, threshold = gate
+    state = State(*g.branch(matches, merged, state))
     return state._replace(x=mlp(state.x)) if merging.place == "attention" else state
 
 

@@ -21,11 +21,12 @@ class Graph:
     def __init__(self, outer: "Graph | None" = None) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self._names: list[int] = outer._names if outer else [0]
-        self._constants: dict[tuple[str, tuple[int, ...], bytes], onnx.TensorProto] = outer._constants if outer else {}
+        # Of its own: what an inner graph sees of the outer is handed over whenever it runs.
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], onnx.TensorProto] = {}
 
     @property
     def constants(self) -> list[onnx.TensorProto]:
-        """The initializers; those of inner graphs stand in the outermost."""
+        """The initializers."""
         return list(self._constants.values())
 
     def name(self) -> str:
@@ -62,6 +63,13 @@ class Graph:
         self.nodes.append(helper.make_node(kind, list(inputs), names, names[0], **attributes))
         return names[0]
 
+    def split(self, value: str, count: int) -> list[str]:
+        """The elements of a vector, each a vector of one; none of an empty one."""
+        outputs = [self.name() for _ in range(count)]
+        if count:
+            self.op("Split", value, outputs=outputs, axis=0, num_outputs=count)
+        return outputs
+
     def branch(self, condition: str, build: Callable[["Graph"], Sequence[str]], other: Sequence[str]) -> list[str]:
         """What ``build`` appends, run only if a condition holds.
 
@@ -83,7 +91,7 @@ class Graph:
         """This graph as a branch or a body."""
         # Without types: they follow from the nodes.
         values = [onnx.ValueInfoProto(name=name) for name in outputs]
-        return helper.make_graph(self.nodes, self.name(), list(inputs), values)
+        return helper.make_graph(self.nodes, self.name(), list(inputs), values, self.constants)
 
     def rows(self, value: str, first: int, step: int = 1) -> str:
         """Rows from ``first`` on, every ``step``-th."""

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from edge.torch_engine.matching import MIN_WEIGHT
@@ -48,30 +49,29 @@ def match(g: Graph, metric: str, width: int, prefix: int) -> tuple[str, str]:
     return best, target
 
 
-def merge(g: Graph, tokens: State, source: str, target: str, weight: str) -> State:
+def merge(g: Graph, tokens: State, source: str, target: str, rows: int, weight: str) -> State:
     """Merge rows into others, each group averaged at once; the rest keep their order.
 
     Args:
-        source: ``k`` int64 rows, each once.
-        target: ``k`` int64 rows, none of which is a source.
+        source: ``k x 1`` int64 rows, each once.
+        target: ``k x 1`` int64 rows, none of which is a source.
+        rows: the most that there can be.
         weight: "norm" or "size".
     """
-    moved = g.op("Gather", tokens.sizes, source)
-    rows = g.op("Unsqueeze", g.op("Concat", source, target, axis=0), g.integers(1))
+    moved = g.op("GatherND", tokens.sizes, source)
+    sizes = g.op("ScatterND", tokens.sizes, target, moved, reduction="add")
     # Whole numbers, so that a source is left with exactly nothing.
-    change = g.op("Concat", g.op("Neg", moved), moved, axis=0)
-    sizes = g.op("ScatterND", tokens.sizes, rows, change, reduction="add")
+    sizes = g.op("ScatterND", sizes, source, g.op("Neg", moved), reduction="add")
     kept = g.shaped(g.op("NonZero", sizes), -1)
     rank = g.op("CumSum", g.op("Sign", sizes), g.integer(0), exclusive=1)
     rank = g.op("Cast", rank, to=TensorProto.INT64)
-    into = g.op("Gather", rank, target)
-    lost = g.op("Unsqueeze", source, g.integers(1))
-    origin = g.op("Gather", g.op("ScatterND", rank, lost, into), tokens.origin)
-    theirs, its = g.op("Gather", tokens.x, source), g.op("Gather", tokens.x, target)
+    into = g.op("GatherND", rank, target)
+    origin = g.op("Gather", g.op("ScatterND", rank, source, into), tokens.origin)
+    theirs, its = g.op("GatherND", tokens.x, source), g.op("GatherND", tokens.x, target)
     if weight == "size":
-        share = g.op("Div", moved, g.op("Gather", sizes, target))
+        share = g.op("Div", moved, g.op("GatherND", sizes, target))
     else:
-        share = _share_of_norms(g, tokens.sizes, theirs, its, target)
+        share = _share_of_norms(g, theirs, its, target, rows)
     # x_d + sum of w_s (x_s - x_d) / w is the weighted mean, and leaves alone what nothing joins.
     update = g.op("Mul", g.op("Sub", theirs, its), g.op("Unsqueeze", share, g.integers(1)))
     x = g.op("Gather", tokens.x, kept)
@@ -79,14 +79,13 @@ def merge(g: Graph, tokens: State, source: str, target: str, weight: str) -> Sta
     return State(x, g.op("Gather", sizes, kept), origin)
 
 
-def _share_of_norms(g: Graph, sizes: str, theirs: str, its: str, target: str) -> str:
-    least = g.constant(np.array(MIN_WEIGHT, dtype=np.float32))
-    source_weight, weight = (
-        g.op("Max", g.op("ReduceL2", x, g.integers(1), keepdims=0), least) for x in (theirs, its)
-    )
-    nothing = g.op("Sub", sizes, sizes)
-    joined = g.op("ScatterND", nothing, g.op("Unsqueeze", target, g.integers(1)), source_weight, reduction="add")
-    return g.op("Div", source_weight, g.op("Add", weight, g.op("Gather", joined, target)))
+def _share_of_norms(g: Graph, theirs: str, its: str, target: str, rows: int) -> str:
+    added, weight = (g.op("ReduceL2", x, g.integers(1), keepdims=0) for x in (theirs, its))
+    nothing = g.constant(np.zeros(rows, dtype=np.float32))
+    joined = g.op("GatherND", g.op("ScatterND", nothing, target, added, reduction="add"), target)
+    # Zero vectors only: whatever their shares, their average is zero.
+    total = g.op("Max", g.op("Add", weight, joined), g.constant(np.array(MIN_WEIGHT, dtype=np.float32)))
+    return g.op("Div", added, total)
 
 
 def merge_above(
@@ -96,19 +95,21 @@ def merge_above(
     best, target = match(g, metric, width, prefix)
     merges = g.shaped(g.op("Greater", best, threshold), -1)
     # Compress ignores what its condition does not reach, so one table serves every number of tokens.
-    table = g.constant(np.arange(prefix + 1, prefix + patches + 1, 2, dtype=np.int64))
-    source = g.op("Compress", table, merges, axis=0)
-    into = g.shaped(g.op("Compress", target, merges, axis=0), -1)
-    return merge(g, tokens, source, _row(g, into, prefix, patches), weight)
+    source = g.op("Compress", g.constant(_sources(prefix, patches)[:, None]), merges, axis=0)
+    into = g.op("Compress", target, merges, axis=0)
+    into = g.op("Gather", g.constant(_destinations(prefix, patches)), into)
+    return merge(g, tokens, source, into, prefix + patches, weight)
 
 
-def _row(g: Graph, destination: str, prefix: int, patches: int) -> str:
-    return g.op("Gather", g.constant(np.arange(prefix, prefix + patches, 2, dtype=np.int64)), destination)
+def _sources(prefix: int, patches: int) -> NDArray[np.int64]:
+    return np.arange(prefix + 1, prefix + patches + 1, 2, dtype=np.int64)
 
 
-def merge_down_to(
-    g: Graph, tokens: State, limit: str, width: int, prefix: int, patches: int, weight: str
-) -> State:
+def _destinations(prefix: int, patches: int) -> NDArray[np.int64]:
+    return np.arange(prefix, prefix + patches, 2, dtype=np.int64)
+
+
+def merge_down_to(g: Graph, tokens: State, limit: str, width: int, prefix: int, patches: int, weight: str) -> State:
     """Merge by the cosine of the hidden states, in repeated rounds, until there are no more rows than a limit.
 
     Args:
@@ -128,10 +129,11 @@ def merge_down_to(
     count = body.op("Min", excess, body.op("Shape", best, start=0, end=1))
     chosen = body.name()
     body.op("TopK", body.shaped(best, -1), count, outputs=(body.name(), chosen), axis=0)
-    table = body.constant(np.arange(prefix + 1, prefix + patches + 1, 2, dtype=np.int64))
-    source = body.op("Gather", table, chosen)
+    chosen = body.op("Unsqueeze", chosen, body.integers(1))
+    source = body.op("Gather", body.constant(_sources(prefix, patches)), chosen)
     into = body.op("Gather", body.shaped(target, -1), chosen)
-    merged = merge(body, state, source, _row(body, into, prefix, patches), weight)
+    into = body.op("Gather", body.constant(_destinations(prefix, patches)), into)
+    merged = merge(body, state, source, into, prefix + patches, weight)
     inputs = [
         helper.make_tensor_value_info(names[0], TensorProto.INT64, []),
         helper.make_tensor_value_info(names[1], TensorProto.BOOL, []),
