@@ -79,7 +79,7 @@ class _Parts(nn.Module):
             metric = heads.mean(1) if self.merging.metric == "key_mean" else heads.transpose(1, 2).flatten(2)
             outputs.append(metric.squeeze(0))
             outputs.append(self.tower.mlp(layer, between[layer][None]).squeeze(0))
-        valid = torch.ones(1, len(sent), dtype=torch.bool)
+        valid = torch.ones(1, sent.shape[0], dtype=torch.bool)
         pairs = self.encoder.pairs(sent[None], sent_sizes[None], valid, snr_db, symbols_per_token)
         outputs.append(pairs.squeeze(0).flatten(1))
         return outputs

@@ -152,7 +152,7 @@ def all_fields():
     for field in dataclasses.fields(Bundle):
         if field.name in nested:
             yield from (f"{field.name}.{inner.name}" for inner in dataclasses.fields(nested[field.name]))
-        elif field.name not in {"folder", "reference"}:
+        elif field.name not in {"folder", "reference", "exports"}:
             yield field.name
 
 
