@@ -11,6 +11,7 @@ from edge.torch_engine.encoder import JsccEncoder
 from offline.checkpoints import fetch_checkpoint, preprocessing_of
 from offline.drawn_data import drawn_images, joined
 from offline.fronts import with_policies
+from offline.onnx_export.bundle import export_bundle
 from offline.packing import Segments
 from offline.search import Plan
 from offline.teachers import AnswerTeacher
@@ -83,7 +84,7 @@ def build_vqa(
         recipe.name, tower, language, preprocessing, recipe.merging, recipe.codec, encoder, decoder, output,
         checkpoint=None if model is not None else folder,
     )  # fmt: skip
-    return with_policies(bundle, select, recipe.search, work, seed)
+    return export_bundle(with_policies(bundle, select, recipe.search, work, seed))
 
 
 def _train_codec(

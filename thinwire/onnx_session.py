@@ -12,7 +12,7 @@ from thinwire.bundle import Bundle
 from thinwire.errors import BundleError, EngineError
 from thinwire.exports import FORMAT, METADATA
 
-_TYPES = {"uint8": "tensor(uint8)", "float32": "tensor(float)", "int64": "tensor(int64)"}
+_TYPES = {"uint8": "tensor(uint8)", "float32": "tensor(float)", "int64": "tensor(int64)", "bool": "tensor(bool)"}
 _FATAL = 4
 
 

@@ -44,7 +44,12 @@ class Normalise(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """``size x size x 3`` uint8 to ``1 x 3 x size x size``."""
-        return (pixels.permute(2, 0, 1).float() * self.scale + self.shift)[None]
+        return self.batch(pixels[None])
+
+    def batch(self, pixels: Tensor) -> Tensor:
+        """``images x size x size x 3`` uint8 to ``images x 3 x size x size``."""
+        images: Tensor = pixels.permute(0, 3, 1, 2).float() * self.scale + self.shift
+        return images
 
 
 class _Parts(nn.Module):
