@@ -39,11 +39,10 @@ def _attention(
 
 
 def export(module: nn.Module, arguments: Mapping[str, Any], dynamic: Mapping[str, Any] | None = None) -> onnx.ModelProto:
-    """A module in evaluation mode, its linear layers as one node each.
+    """A module in evaluation mode; where it is of one image, its linear layers are one node each.
 
     Args:
-        module: of one image, so that the first dimension of what enters a linear layer is 1 or the only one but the
-            last.
+        module: what to export.
         arguments: example inputs by name.
         dynamic: as ``dynamic_shapes`` of ``torch.onnx.export``.
     """
@@ -75,12 +74,17 @@ def join_linear(graph: onnx.GraphProto) -> None:
     for node in graph.node:
         for name in node.input:
             users.setdefault(name, []).append(node)
-    ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in graph.value_info}
+    # Of one image alone: its first dimension can be left out and put back.
+    single = {
+        value.name
+        for value in graph.value_info
+        if len(value.type.tensor_type.shape.dim) == 3 and value.type.tensor_type.shape.dim[0].dim_value == 1
+    }
     axis = numpy_helper.from_array(np.array([0], dtype=np.int64), "join_linear_axis")
     replaced: dict[str, list[onnx.NodeProto]] = {}
     gone = set()
     for node in graph.node:
-        if node.op_type != "MatMul" or len(shapes.get(node.input[1], ())) != 2 or ranks.get(node.input[0]) != 3:
+        if node.op_type != "MatMul" or len(shapes.get(node.input[1], ())) != 2 or node.input[0] not in single:
             continue
         following = users.get(node.output[0], [])
         if len(following) != 1 or following[0].op_type != "Add":
