@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,6 @@ from torch import Tensor, nn
 from edge.onnx_engine.engine import OnnxEngine
 from edge.torch_engine.encoder import JsccEncoder
 from edge.torch_engine.engine import TorchEngine
-from edge.torch_engine.matching import match
 from edge.torch_engine.vit import rules_for
 from offline.onnx_export.edge import Normalise, export_edge
 from offline.onnx_export.export import export
@@ -38,7 +38,8 @@ class Case:
         gmacs: what the device computes.
         plain_gmacs: what the plain model does.
         images: the image as the plain model reads it.
-        plain_torch, ours_torch, ours_onnx, oracle: run it once.
+        onnx: runs of ONNX Runtime by name, each of which computes the image once.
+        torch: likewise of torch.
     """
 
     model: str
@@ -47,10 +48,8 @@ class Case:
     gmacs: float
     plain_gmacs: float
     images: NDArray[np.float32]
-    plain_torch: Callable[[], object]
-    ours_torch: Callable[[], object]
-    ours_onnx: Callable[[], object]
-    oracle: Callable[[], object]
+    onnx: dict[str, Callable[[], object]]
+    torch: dict[str, Callable[[], object]]
 
 
 def export_static(module: nn.Module, example: Tensor) -> bytes:
@@ -135,7 +134,7 @@ def _reached(engine: TorchEngine, pixels: NDArray[np.uint8], counts: Sequence[in
                 return torch.zeros_like(values, dtype=torch.bool)
 
             engine.run(tokens, [keep], layer)
-            ordered = best[0][0].sort(descending=True).values.tolist() + [-1.0]
+            ordered = [*best[0][0].sort(descending=True).values.tolist(), -1.0]
             while moved < len(ordered) - 1 and ordered[moved - 1] - ordered[moved] < LEAST_GAP:
                 moved += 1
             thresholds.append((ordered[moved - 1] + ordered[moved]) / 2)
@@ -186,8 +185,9 @@ def make_cases(
                 ours.edge_gmacs,
                 plain_gmacs,
                 images,
-                plain_torch,
-                lambda policy=policy: engine.encode(pixels, policy, SNR_DB),
-                lambda policy=policy: onnx_engine.encode(pixels, policy, SNR_DB),
-                lambda oracle=oracle, feed=feed: oracle.run(None, feed),
+                {
+                    "ours-onnx": partial(onnx_engine.encode, pixels, policy, SNR_DB),
+                    "oracle-onnx": partial(oracle.run, None, feed),
+                },
+                {"plain-torch": plain_torch, "ours-torch": partial(engine.encode, pixels, policy, SNR_DB)},
             )

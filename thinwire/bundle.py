@@ -177,7 +177,9 @@ class Bundle:
             BundleError: the manifest lists none of that name, so `verify` has not seen it.
         """
         if name not in self.exports:
-            raise BundleError(f"bundle {self.name}: it was not exported, there is no {name} (see thinwire bundle export)")
+            raise BundleError(
+                f"bundle {self.name}: it was not exported, there is no {name} (see thinwire bundle export)"
+            )
         return self.path(name)
 
     def save(self) -> None:

@@ -22,7 +22,12 @@ EDGE_OUTPUTS = (("symbols", "float32", 2), ("sizes", "int64", 1), ("merge_map", 
 """Name, type and rank. ``N x 2 S`` real and imaginary parts in turn, ``N`` sizes, the row that each patch went into,
 and the tokens that leave each layer with all the class tokens that run."""
 
-CLOUD_INPUTS = (("symbols", "float32"), ("noise_variance", "float32"), ("valid", "bool"), ("symbols_per_token", "int64"))
+CLOUD_INPUTS = (
+    ("symbols", "float32"),
+    ("noise_variance", "float32"),
+    ("valid", "bool"),
+    ("symbols_per_token", "int64"),
+)
 """``frames x N x highest rate x 2`` real and imaginary parts, zero beyond a frame's rate and tokens; ``frames``;
 ``frames x N``, false for padding; ``frames``."""
 

@@ -106,6 +106,5 @@ def _verify(options: argparse.Namespace) -> None:
 
     bundle = load_bundle(options.bundle)
     fronts = Fronts.load(bundle.path(FRONT), bundle.digest)
-    print(
-        f"bundle {bundle.name}: {len(bundle.files | bundle.exports)} files and {len(fronts.policies)} policies are as they were written"
-    )
+    files = len(bundle.files | bundle.exports)
+    print(f"bundle {bundle.name}: {files} files and {len(fronts.policies)} policies are as they were written")

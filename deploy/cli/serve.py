@@ -5,8 +5,8 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deploy.cli.engines import cloud_classifier, edge_engine
 from deploy.cli.common import add_bundles, finite, positive, positive_int
+from deploy.cli.engines import cloud_classifier, edge_engine
 
 if TYPE_CHECKING:
     from cloud.answerer import Answerer, Classifier
@@ -135,7 +135,9 @@ def _edge(options: argparse.Namespace) -> None:
         grpc_address=options.grpc,
     )
     with tracing.exporting("edge"):
-        asyncio.run(serve([(bundle, edge_engine(bundle, options.engine, options.threads)) for bundle in bundles], settings))
+        asyncio.run(
+            serve([(bundle, edge_engine(bundle, options.engine, options.threads)) for bundle in bundles], settings)
+        )
 
 
 def _channel(options: argparse.Namespace) -> None:

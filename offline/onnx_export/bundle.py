@@ -49,7 +49,9 @@ def _content(bundle: Bundle, name: str, make: Callable[[], onnx.ModelProto]) -> 
     # A tower may be anybody's, and torch raises many kinds of exception on what it cannot export.
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
-        raise BundleError(f"bundle {bundle.name}: no {name} can be exported: {type(error).__name__}: {reason}") from None
+        raise BundleError(
+            f"bundle {bundle.name}: no {name} can be exported: {type(error).__name__}: {reason}"
+        ) from None
     if model.ByteSize() > MOST_BYTES:
         raise BundleError(f"bundle {bundle.name}: {name} would take {model.ByteSize()} bytes; one file holds 2 GiB")
     content: bytes = model.SerializeToString()

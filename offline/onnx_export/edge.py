@@ -38,7 +38,10 @@ class Normalise(nn.Module):
 
     def __init__(self, preprocessing: Preprocessing) -> None:
         super().__init__()
-        mean, std = (torch.tensor(values, dtype=torch.float64)[:, None, None] for values in (preprocessing.mean, preprocessing.std))
+        mean, std = (
+            torch.tensor(values, dtype=torch.float64)[:, None, None]
+            for values in (preprocessing.mean, preprocessing.std)
+        )
         self.register_buffer("scale", (1 / (255 * std)).float())
         self.register_buffer("shift", (-mean / std).float())
 
@@ -177,7 +180,7 @@ def _export(engine: TorchEngine) -> tuple[Pieces, list[Halves]]:
         "snr_db": torch.tensor([10.0]),
         "symbols_per_token": torch.tensor([bundle.codec.max_symbols_per_token]),
     }
-    dynamic = {name: (0,) for name in ("entering", "between", "sizes", "sent", "sent_sizes")}
+    dynamic = dict.fromkeys(("entering", "between", "sizes", "sent", "sent_sizes"), (0,))
     module = _Parts(tower, layers, bundle.merging, bundle.preprocessing, engine.encoder)
     pieces = Pieces(module, arguments, dynamic)
     halves = [
@@ -193,7 +196,14 @@ def _export(engine: TorchEngine) -> tuple[Pieces, list[Halves]]:
 
 
 def _layer(
-    g: Graph, pieces: Pieces, half: Halves, state: State, layer: int, gate: tuple[str, str], tower: Tower, bundle: Bundle
+    g: Graph,
+    pieces: Pieces,
+    half: Halves,
+    state: State,
+    layer: int,
+    gate: tuple[str, str],
+    tower: Tower,
+    bundle: Bundle,
 ) -> State:
     prefix, merging = tower.prefix_tokens, bundle.merging
     g.op("Identity", state.x, outputs=[half.entering])
@@ -223,9 +233,7 @@ def _to_send(g: Graph, state: State, bundle: Bundle, prefix: int) -> State:
     dropped = prefix - bundle.prefix_tokens
     if not dropped:
         return state
-    return State(
-        g.rows(state.x, dropped), g.rows(state.sizes, dropped), g.op("Sub", state.origin, g.integer(dropped))
-    )
+    return State(g.rows(state.x, dropped), g.rows(state.sizes, dropped), g.op("Sub", state.origin, g.integer(dropped)))
 
 
 def _within_limit(g: Graph, state: State, bundle: Bundle) -> State:

@@ -38,7 +38,9 @@ def _attention(
     return op.MatMul(op.Softmax(scores, axis=-1), value)
 
 
-def export(module: nn.Module, arguments: Mapping[str, Any], dynamic: Mapping[str, Any] | None = None) -> onnx.ModelProto:
+def export(
+    module: nn.Module, arguments: Mapping[str, Any], dynamic: Mapping[str, Any] | None = None
+) -> onnx.ModelProto:
     """A module in evaluation mode; where it is of one image, its linear layers are one node each.
 
     Args:
@@ -109,7 +111,9 @@ def join_linear(graph: onnx.GraphProto) -> None:
     graph.initializer.append(axis)
 
 
-def compacted(tensors: list[onnx.TensorProto], least: int = 1024) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+def compacted(
+    tensors: list[onnx.TensorProto], least: int = 1024
+) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
     """Weights in float16 wherever that is exact, as a bundle's are; a session casts them back once, when it loads.
 
     Args:

@@ -25,11 +25,11 @@ class Pieces:
         dynamic: for each input, or for each of a list alike, the dimensions that vary.
     """
 
-    def __init__(
-        self, module: nn.Module, arguments: Mapping[str, Any], dynamic: Mapping[str, tuple[int, ...]]
-    ) -> None:
+    def __init__(self, module: nn.Module, arguments: Mapping[str, Any], dynamic: Mapping[str, tuple[int, ...]]) -> None:
         shapes = {
-            name: [_varying(dynamic.get(name, ()))] * len(value) if isinstance(value, list) else _varying(dynamic.get(name, ()))
+            name: [_varying(dynamic.get(name, ()))] * len(value)
+            if isinstance(value, list)
+            else _varying(dynamic.get(name, ()))
             for name, value in arguments.items()
         }
         model = export(module, arguments, shapes)
@@ -59,7 +59,7 @@ class Pieces:
 
 
 def _varying(dimensions: tuple[int, ...]) -> dict[int, Any] | None:
-    return {dimension: torch.export.Dim.DYNAMIC for dimension in dimensions} or None
+    return dict.fromkeys(dimensions, torch.export.Dim.DYNAMIC) or None
 
 
 def make_model(
@@ -75,9 +75,7 @@ def make_model(
         onnx.checker.ValidationError: it is none.
     """
     casts, initializers = compacted(pieces.initializers)
-    whole = helper.make_graph(
-        [*casts, *graph.nodes], "thinwire", inputs, outputs, [*initializers, *graph.constants]
-    )
+    whole = helper.make_graph([*casts, *graph.nodes], "thinwire", inputs, outputs, [*initializers, *graph.constants])
     model = helper.make_model(
         whole, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10, producer_name="thinwire"
     )

@@ -53,9 +53,7 @@ def test_each_frame_gets_what_it_gets_alone(kind):
 def test_images_get_what_torch_gives(kind, count):
     in_torch, in_onnx = classifiers(kind)
     pixels = random_pixels(count)
-    np.testing.assert_allclose(
-        in_onnx.classify_images(pixels), in_torch.classify_images(pixels), rtol=1e-4, atol=1e-4
-    )
+    np.testing.assert_allclose(in_onnx.classify_images(pixels), in_torch.classify_images(pixels), rtol=1e-4, atol=1e-4)
 
 
 def test_one_graph_is_not_taken_for_the_other():

@@ -23,7 +23,9 @@ def test_both_engines_decide_and_answer_alike(cifar10_test):
     images = load(cifar10_test, bundle.preprocessing, bundle.labels)
     # The policy of most merging, and so of most decisions. A limit on tokens would hide what layers decided.
     measured = Fronts.load(bundle.path(FRONT), bundle.digest).policies
-    policy = min((one for one in measured if one.policy.max_tokens is None), key=lambda one: one.objectives.edge_gmacs).policy
+    policy = min(
+        (one for one in measured if one.policy.max_tokens is None), key=lambda one: one.objectives.edge_gmacs
+    ).policy
     in_torch, in_onnx = TorchEngine.load(bundle), OnnxEngine.load(bundle)
     torch_classifier, onnx_classifier = TorchClassifier.load(bundle), OnnxClassifier.load(bundle)
     generator = np.random.default_rng(0)

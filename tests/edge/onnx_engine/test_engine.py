@@ -43,9 +43,7 @@ def test_it_does_what_torch_does(kind):
             for limit, cap in limits:
                 asked = replace(policy, max_tokens=limit)
                 snr_db = 10.0 - 5 * index
-                assert_same(
-                    in_onnx.encode(pixels, asked, snr_db, cap), in_torch.encode(pixels, asked, snr_db, cap)
-                )
+                assert_same(in_onnx.encode(pixels, asked, snr_db, cap), in_torch.encode(pixels, asked, snr_db, cap))
                 compared += 1
     assert compared > 100
 
