@@ -32,11 +32,28 @@ class EdgeCost:
     sent_prefix: int
     encoder: int
 
-    def _matching(self, counts: NDArray[np.int64], metric_width: int) -> NDArray[np.int64]:
-        sources, destinations = counts // 2, (counts + 1) // 2
+    def _matching(self, count: int, metric_width: int) -> int:
+        sources, destinations = count // 2, (count + 1) // 2
         # Norms of the metric for the cosine; norms of the hidden states and their weighted sum for the average.
-        macs: NDArray[np.int64] = sources * destinations * metric_width + counts * (metric_width + 2 * self.width)
-        return macs
+        return sources * destinations * metric_width + count * (metric_width + 2 * self.width)
+
+    def macs(self, counts: Sequence[int], merged: Sequence[bool], final: int) -> int:
+        """Cost of one image in MACs; the arguments are one image's of `gmacs`."""
+        total = self.embedding
+        for layer, macs in enumerate(self.layers):
+            entering, leaving = counts[layer] + self.prefix, counts[layer + 1] + self.prefix
+            through_mlp = leaving if self.merging.place == "attention" else entering
+            total += entering * macs.attention + attention_products(entering, macs.attention_width)
+            total += through_mlp * macs.mlp
+            if merged[layer]:
+                width = macs.head_dim if self.merging.metric == "key_mean" else macs.attention_width
+                total += self._matching(counts[layer], width)
+        # Rounds of the cap; they merge down to one patch, which may then be dropped.
+        left, least = counts[-1], max(final, 1)
+        while left > least:
+            total += self._matching(left, self.width)
+            left = max(least, (left + 1) // 2)
+        return total + (final + self.sent_prefix) * self.encoder
 
     def gmacs(self, counts: NDArray[np.int64], merged: Sequence[bool], final: NDArray[np.int64]) -> NDArray[np.float64]:
         """Cost of each image.
@@ -49,21 +66,5 @@ class EdgeCost:
         Returns:
             ``batch`` 10^9 MACs.
         """
-        total = np.full(len(counts), self.embedding, dtype=np.float64)
-        for layer, macs in enumerate(self.layers):
-            entering = counts[:, layer] + self.prefix
-            leaving = counts[:, layer + 1] + self.prefix
-            through_mlp = leaving if self.merging.place == "attention" else entering
-            total += entering * macs.attention + attention_products(entering, macs.attention_width)
-            total += through_mlp * macs.mlp
-            if merged[layer]:
-                width = macs.head_dim if self.merging.metric == "key_mean" else macs.attention_width
-                total += self._matching(counts[:, layer], width)
-        # Rounds of the cap; they merge down to one patch, which may then be dropped.
-        left, least = counts[:, -1].copy(), np.maximum(final, 1)
-        while (left > least).any():
-            capped = left > least
-            total += np.where(capped, self._matching(left, self.width), 0)
-            left = np.where(capped, np.maximum(least, (left + 1) // 2), left)
-        total += (final + self.sent_prefix) * self.encoder
-        return total / 1e9
+        images = zip(counts.tolist(), final.tolist(), strict=True)
+        return np.array([self.macs(row, merged, last) for row, last in images], dtype=np.float64) / 1e9

@@ -137,7 +137,7 @@ class Bundle:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over everything that changes symbols or answers: the manifest with its files, less reference and exports.
+        """SHA-256 over all that changes symbols or answers: the manifest with its files, less reference and exports.
 
         The policy front is left out, so that a new front can be exported without parting the edge from the cloud.
         """
@@ -177,9 +177,7 @@ class Bundle:
             BundleError: the manifest lists none of that name, so `verify` has not seen it.
         """
         if name not in self.exports:
-            raise BundleError(
-                f"bundle {self.name}: it was not exported, there is no {name} (see thinwire bundle export)"
-            )
+            raise BundleError(f"bundle {self.name}: it was not exported, there is no {name} (thinwire bundle export)")
         return self.path(name)
 
     def save(self) -> None:

@@ -64,7 +64,6 @@ class OnnxEngine:
         if pixels.shape != (size, size, 3) or pixels.dtype != np.uint8:
             raise InvalidRequestError(f"expected {size} x {size} x 3 uint8 pixels, got {pixels.shape} {pixels.dtype}")
         prefix, rate = self.bundle.prefix_tokens, policy.symbols_per_token
-        dropped = self.cost.prefix - prefix
         present = prefix + self.bundle.patches
         wanted, most = token_limits(present, self.least_tokens, policy.max_tokens, rate, max_channel_uses)
         symbols, sizes, merge_map, counts = self._session.run(
@@ -81,14 +80,13 @@ class OnnxEngine:
         if tokens == prefix:
             # Only class tokens are sent.
             merge_map = np.full_like(merge_map, -1)
-        patches = np.concatenate(([self.bundle.patches], counts - self.cost.prefix))
-        before = min(int(patches[-1]) + prefix, wanted)
+        patches = [self.bundle.patches, *(int(count) - self.cost.prefix for count in counts)]
         merged = [threshold < 1 for threshold in policy.thresholds]
         return Encoded(
             symbols=symbols.view(np.complex64),
             merge_map=merge_map,
             sizes=sizes,
-            tokens_per_layer=tuple(int(count) - dropped for count in counts),
-            capped=tokens < before,
-            edge_gmacs=float(self.cost.gmacs(patches[None], merged, np.array([tokens - prefix]))[0]),
+            tokens_per_layer=tuple(count + prefix for count in patches[1:]),
+            capped=tokens < min(patches[-1] + prefix, wanted),
+            edge_gmacs=self.cost.macs(patches, merged, tokens - prefix) / 1e9,
         )

@@ -58,7 +58,8 @@ class JsccEncoder(nn.Module):
         symbols = symbols * (sizes.sqrt()[..., None] * sent)[..., None]
         energy = symbols.square().sum(-1).sum((1, 2))
         count = sent.sum((1, 2))
-        return symbols * (count / energy.clamp_min(1e-20)).sqrt()[:, None, None, None]
+        pairs: Tensor = symbols * (count / energy.clamp_min(1e-20)).sqrt()[:, None, None, None]
+        return pairs
 
     def macs_per_token(self) -> int:
         """MACs of one token; the gate's, which are per frame, are counted with it."""

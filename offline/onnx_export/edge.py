@@ -18,6 +18,7 @@ from offline.onnx_export.pieces import Pieces, make_model
 from thinwire.bundle import Bundle, Merging
 from thinwire.exports import EDGE_INPUTS, EDGE_OUTPUTS, FORMAT, METADATA
 from thinwire.images import Preprocessing
+from thinwire.macs import LayerMacs
 from thinwire.nn.attention import key_bias
 from thinwire.nn.towers.interface import Tower
 
@@ -35,6 +36,9 @@ class Halves(NamedTuple):
 
 class Normalise(nn.Module):
     """`thinwire.images.normalise` with one product and one sum per pixel."""
+
+    scale: Tensor
+    shift: Tensor
 
     def __init__(self, preprocessing: Preprocessing) -> None:
         super().__init__()
@@ -103,7 +107,7 @@ def export_edge(engine: TorchEngine) -> onnx.ModelProto:
         engine: in torch, whose function the graph is.
     """
     bundle, tower = engine.bundle, engine.tower
-    layers, merging, prefix = bundle.split_layer, bundle.merging, tower.prefix_tokens
+    layers, prefix = bundle.split_layer, tower.prefix_tokens
     pieces, halves = _export(engine)
     g = Graph()
     matches = g.split(g.op("Less", "thresholds", g.constant(np.array(1, dtype=np.float32))), layers)
@@ -118,7 +122,7 @@ def export_edge(engine: TorchEngine) -> onnx.ModelProto:
     counts = []
     for layer, half in enumerate(halves):
         gate = matches[layer], thresholds[layer]
-        state = _layer(g, pieces, half, state, layer, gate, tower, bundle)
+        state = _layer(g, pieces, half, state, gate, tower.layer_macs(layer), engine)
         counts.append(g.op("Shape", state.x, start=0, end=1))
     state = _to_send(g, state, bundle, prefix)
     state = _within_limit(g, state, bundle)
@@ -196,16 +200,10 @@ def _export(engine: TorchEngine) -> tuple[Pieces, list[Halves]]:
 
 
 def _layer(
-    g: Graph,
-    pieces: Pieces,
-    half: Halves,
-    state: State,
-    layer: int,
-    gate: tuple[str, str],
-    tower: Tower,
-    bundle: Bundle,
+    g: Graph, pieces: Pieces, half: Halves, state: State, gate: tuple[str, str], macs: LayerMacs, engine: TorchEngine
 ) -> State:
-    prefix, merging = tower.prefix_tokens, bundle.merging
+    bundle, prefix = engine.bundle, engine.tower.prefix_tokens
+    merging = bundle.merging
     g.op("Identity", state.x, outputs=[half.entering])
     if half.sizes is not None:
         g.op("Identity", state.sizes, outputs=[half.sizes])
@@ -217,7 +215,6 @@ def _layer(
         return pieces.append(g, half.output)
 
     state = state._replace(x=mlp(attended) if merging.place == "layer" else attended)
-    macs = tower.layer_macs(layer)
     width = macs.head_dim if merging.metric == "key_mean" else macs.attention_width
 
     def merged(then: Graph) -> State:

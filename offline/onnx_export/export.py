@@ -1,7 +1,7 @@
 """``torch.onnx.export`` as all of ours call it."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,9 +38,7 @@ def _attention(
     return op.MatMul(op.Softmax(scores, axis=-1), value)
 
 
-def export(
-    module: nn.Module, arguments: Mapping[str, Any], dynamic: Mapping[str, Any] | None = None
-) -> onnx.ModelProto:
+def export(module: nn.Module, arguments: Mapping[str, Any], dynamic: dict[str, Any] | None = None) -> onnx.ModelProto:
     """A module in evaluation mode; where it is of one image, its linear layers are one node each.
 
     Args:
@@ -112,7 +110,7 @@ def join_linear(graph: onnx.GraphProto) -> None:
 
 
 def compacted(
-    tensors: list[onnx.TensorProto], least: int = 1024
+    tensors: Sequence[onnx.TensorProto], least: int = 1024
 ) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
     """Weights in float16 wherever that is exact, as a bundle's are; a session casts them back once, when it loads.
 

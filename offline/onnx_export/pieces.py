@@ -26,12 +26,10 @@ class Pieces:
     """
 
     def __init__(self, module: nn.Module, arguments: Mapping[str, Any], dynamic: Mapping[str, tuple[int, ...]]) -> None:
-        shapes = {
-            name: [_varying(dynamic.get(name, ()))] * len(value)
-            if isinstance(value, list)
-            else _varying(dynamic.get(name, ()))
-            for name, value in arguments.items()
-        }
+        shapes = {}
+        for name, value in arguments.items():
+            shape = dict.fromkeys(dynamic.get(name, ()), torch.export.Dim.DYNAMIC) or None
+            shapes[name] = [shape] * len(value) if isinstance(value, list) else shape
         model = export(module, arguments, shapes)
         self._initializers = {tensor.name: tensor for tensor in model.graph.initializer}
         self._makers = {name: node for node in model.graph.node for name in node.output if name}
@@ -56,10 +54,6 @@ class Pieces:
                 wanted.extend(value for value in node.input if value)
         graph.nodes.extend(found[index] for index in sorted(found))
         return output
-
-
-def _varying(dimensions: tuple[int, ...]) -> dict[int, Any] | None:
-    return dict.fromkeys(dimensions, torch.export.Dim.DYNAMIC) or None
 
 
 def make_model(

@@ -55,7 +55,7 @@ def test_what_is_no_export_of_the_bundle_is_refused(change, message):
 @pytest.mark.parametrize("model", [b"", b"not a graph", b"\x08\x0a" * 500])
 def test_noise_is_refused(model):
     bundle = exported("paper")[0].bundle
-    with pytest.raises(BundleError, match="cannot be loaded|is no export"):
+    with pytest.raises(BundleError, match=r"cannot be loaded|is no export"):
         OnnxSession(bundle, EDGE, model)
 
 
@@ -79,7 +79,7 @@ def test_a_bundle_vouches_for_its_exports(tmp_path, tiny_bundle):
     bundle = replace(tiny_bundle, folder=tmp_path)
     for name in tiny_bundle.files:
         bundle.path(name).write_bytes(tiny_bundle.path(name).read_bytes())
-    with pytest.raises(BundleError, match="it was not exported, there is no edge.onnx"):
+    with pytest.raises(BundleError, match=r"it was not exported, there is no edge\.onnx"):
         OnnxEngine.load(bundle)
     bundle.path(EDGE).write_bytes(b"anything")
     exporting = replace(bundle, exports={EDGE: file_sha256(bundle.path(EDGE))})
@@ -89,7 +89,7 @@ def test_a_bundle_vouches_for_its_exports(tmp_path, tiny_bundle):
     with pytest.raises(BundleError, match="cannot be loaded"):
         OnnxEngine.load(loaded)
     bundle.path(EDGE).write_bytes(b"something else")
-    with pytest.raises(BundleError, match="edge.onnx was altered"):
+    with pytest.raises(BundleError, match=r"edge\.onnx was altered"):
         load_bundle(tmp_path)
     replace(exporting, exports={"../edge.onnx": "0"}).save()
     with pytest.raises(BundleError, match="does not name a file inside"):
