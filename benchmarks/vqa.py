@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from cloud.torch_answerer import TorchAnswerer
 from deploy.cli.common import seed, table
-from edge.torch_engine.cost import EdgeCost
+from edge.torch_engine.cost import count_edge
 from edge.torch_engine.engine import TorchEngine
 from offline.drawn_data import scenes
 from offline.evaluate import Evaluator, Measurement
@@ -66,7 +66,7 @@ class Compute:
         self._language = LanguageCost(answerer.language.model, len(prompt.before))
         self._decoder = answerer.decoder
         counts = np.full((1, bundle.split_layer + 1), bundle.patches)
-        bare = EdgeCost(engine.tower, bundle.split_layer, bundle.merging, None, bundle.prefix_tokens)
+        bare = count_edge(engine.tower, bundle.split_layer, bundle.merging, None, bundle.prefix_tokens)
         self.tower = float(bare.gmacs(counts, [False] * bundle.split_layer, counts[:, -1])[0])
         self.full = self.tower + float(self._cloud(np.array([bundle.patches + bundle.prefix_tokens]))[0])
 

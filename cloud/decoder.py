@@ -57,16 +57,26 @@ class JsccDecoder(nn.Module):
             ``batch x N x D`` tokens, and ``batch x N`` estimates of each token's share of the patches (their sum over
             a frame is 1, padding gets 0).
         """
+        return self.decode_pairs(torch.view_as_real(symbols), noise_variance, valid, symbols_per_token)
+
+    def decode_pairs(
+        self, pairs: Tensor, noise_variance: Tensor, valid: Tensor, symbols_per_token: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Decode, in real numbers, which is what an export holds.
+
+        Args:
+            pairs: ``batch x N x max_symbols_per_token x 2`` real and imaginary parts; the rest as for `forward`.
+        """
         noise = noise_variance[:, None, None]
         sent = rate_mask(symbols_per_token, self.max_symbols_per_token) & valid[..., None]
         # The linear MMSE scale keeps a deep fade, where zero forcing blows the noise up, within bounds.
-        received = symbols * sent / (1.0 + noise)
-        energy = (symbols.real.square() + symbols.imag.square()) * sent
+        received = pairs * sent[..., None] / (1.0 + noise[..., None])
+        energy = pairs.square().sum(-1) * sent
         per_token = energy.sum(-1, keepdim=True) / symbols_per_token[:, None, None]
         # What a token sent, relative to the noise that it is seen through; its share of the frame tells its size.
         relative = torch.log(((per_token - noise) / (1.0 + noise)).clamp_min(0) + 0.05)
-        count = valid.sum(1).to(received.real.dtype).log()[:, None, None].expand_as(relative)
-        features = torch.cat((torch.view_as_real(received).flatten(-2), relative, count), dim=-1)
+        count = valid.sum(1).to(received.dtype).log()[:, None, None].expand_as(relative)
+        features = torch.cat((received.flatten(-2), relative, count), dim=-1)
         snr_db = -10.0 * torch.log10(noise_variance.clamp_min(1e-6))
         hidden = nn.functional.gelu(self.gate(self.first(features), snr_db, symbols_per_token))
         bias = key_bias(valid, None, hidden.dtype)

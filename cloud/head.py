@@ -23,6 +23,13 @@ def classify_tokens(model: VisionTransformer, split_layer: int, x: Tensor, weigh
         ValueError: the model pools in a way other than "avg" or "token".
     """
     bias = None if bool(valid.all()) else key_bias(valid, None, x.dtype)
+    return finish(model, split_layer, x, weights, valid, bias)
+
+
+def finish(
+    model: VisionTransformer, split_layer: int, x: Tensor, weights: Tensor, valid: Tensor, bias: Tensor | None
+) -> Tensor:
+    """`classify_tokens` under a bias on the keys that is given, so that nothing depends on what ``valid`` holds."""
     for block in model.blocks[split_layer:]:
         x = run_block(block, x, bias)
     x = model.norm(x)

@@ -46,6 +46,7 @@ class Engine(Protocol):
 
         Raises:
             InvalidRequestError: the policy does not fit the bundle.
+            EngineError: the model makes no finite symbols of the image.
             BudgetError: the cap is under the cost of one token (the class token if one is sent, else one patch).
         """
         ...

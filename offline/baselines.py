@@ -17,7 +17,7 @@ from channel.keys import keyed_generator
 from channel.models.registry import get
 from channel.realisation import apply
 from cloud.reception import receive
-from edge.torch_engine.cost import EdgeCost
+from edge.torch_engine.cost import count_edge
 from edge.torch_engine.engine import TorchEngine
 from edge.torch_engine.matching import Rule
 from edge.torch_engine.tome import TOME, fixed_rules
@@ -203,7 +203,7 @@ class Baselines:
     def _on_device(self, uses: int, arrived: NDArray[np.float32]) -> Objectives:
         labels, model = self._judge.labels, self._judge.classifier.model
         tower = self._evaluator.engine.tower
-        cost = EdgeCost(tower, tower.depth, self._bundle.merging, None)
+        cost = count_edge(tower, tower.depth, self._bundle.merging, None)
         counts = np.full((1, tower.depth + 1), self._bundle.patches)
         gmacs = float(cost.gmacs(counts, [False] * tower.depth, counts[:, -1])[0])
         device = next(model.parameters()).device

@@ -10,6 +10,7 @@ from edge.torch_engine.encoder import JsccEncoder
 from offline.bundles import write_bundle
 from offline.data import LabelledImages, load, split_select
 from offline.fronts import with_policies
+from offline.onnx_export.bundle import export_bundle
 from offline.recipe import Recipe
 from offline.search import Plan
 from offline.teachers import LabelTeacher
@@ -45,7 +46,7 @@ def build(recipe: Recipe, data: str, work: Path, output: Path, seed: int = 0) ->
     )
     encoder, decoder = _train_codec(recipe, model, train, work, seed)
     bundle = write_bundle(recipe, train.classes, model, encoder, decoder, output)
-    return with_policies(bundle, select, recipe.search, work, seed)
+    return export_bundle(with_policies(bundle, select, recipe.search, work, seed))
 
 
 def _train_codec(

@@ -10,6 +10,7 @@ from edge.torch_engine.encoder import JsccEncoder
 from offline.checkpoints import fetch_checkpoint, preprocessing_of
 from offline.drawn_data import drawn_images, joined, scenes
 from offline.fronts import with_policies
+from offline.onnx_export.bundle import export_bundle
 from offline.packing import Segments
 from offline.search import Plan
 from offline.teachers import AnswerTeacher
@@ -90,7 +91,7 @@ def build_vqa(
         recipe.name, tower, language, preprocessing, recipe.merging, recipe.codec, encoder, decoder, output,
         checkpoint=None if model is not None else folder,
     )  # fmt: skip
-    return with_policies(bundle, select, recipe.search, work, seed, placement)
+    return export_bundle(with_policies(bundle, select, recipe.search, work, seed, placement))
 
 
 def _train_codec(

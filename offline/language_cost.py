@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cloud.decoder import JsccDecoder
-from thinwire.nn.macs import attention_products, count_macs
+from thinwire.macs import attention_products
+from thinwire.nn.macs import count_macs
 
 
 class LanguageCost:

@@ -16,6 +16,8 @@ ROOT = Path(__file__).parents[1]
 # A room imports itself and rooms of a lower rank.
 RANKS = {"thinwire": 0, "policies": 1, "channel": 2, "edge": 2, "cloud": 2, "offline": 3, "deploy": 4, "benchmarks": 5}
 TORCH = ("torch", "timm", "torchvision", "transformers", "safetensors.torch")
+# What the rooms with torch must run without.
+WITHOUT_TORCH = ("cloud/onnx_classifier.py",)
 TORCH_HOMES = ("edge/torch_engine/", "cloud/", "offline/", "benchmarks/", "thinwire/nn/", "policies/search/")
 # The command line imports torch when a command needs it.
 TORCH_WHEN_CALLED = ("deploy/cli/",)
@@ -23,6 +25,9 @@ ONLY_HOMES = {
     "botorch": ("policies/search/",),
     "gpytorch": ("policies/search/",),
     "matplotlib": ("policies/plot/",),
+    "onnx": ("offline/onnx_export/",),
+    "onnxruntime": ("thinwire/onnx_session.py",),
+    "onnxscript": ("offline/onnx_export/",),
     "plotly": ("policies/plot/",),
     "pymoo": ("policies/search/",),
     "sqlalchemy": ("policies/store/",),
@@ -77,7 +82,7 @@ def violations(path: str, source: str) -> list[str]:
             found.append(f"{where}: {room} must not know it")
         is_torch = any(f"{name}.".startswith(f"{library}.") for library in TORCH)
         is_late = when_called and path.startswith(TORCH_WHEN_CALLED)
-        if is_torch and not path.startswith(TORCH_HOMES) and not is_late:
+        if is_torch and not is_late and (path in WITHOUT_TORCH or not path.startswith(TORCH_HOMES)):
             found.append(f"{where}: torch has its homes")
         if top in ONLY_HOMES and not path.startswith(ONLY_HOMES[top]):
             found.append(f"{where}: {top} has its home")
@@ -120,6 +125,11 @@ def test_imports_keep_the_rules(path: Path) -> None:
         ("edge/a.py", "def f():\n    from timm.layers import Attention"),
         ("edge/__init__.py", "from torch import nn"),
         ("edge/torch_engine.py", "import torch"),
+        ("edge/onnx_engine/a.py", "import torch"),
+        ("edge/onnx_engine/a.py", "import onnxruntime"),
+        ("cloud/onnx_classifier.py", "import torch"),
+        ("thinwire/a.py", "import onnx"),
+        ("offline/a.py", "from onnxscript import opset20"),
         ("thinwire/a.py", "from safetensors.torch import load_file"),
         ("thinwire/a.py", "from safetensors import torch"),
         ("thinwire/a.py", "import safetensors.torch as st"),
@@ -206,11 +216,21 @@ def loaded_by(*modules: str) -> set[str]:
 
 
 def test_a_device_without_torch_chooses_and_serves() -> None:
-    loaded = loaded_by("policies.choice", "policies.fronts", "channel.server", "edge.app", "edge.server")
-    assert {"policies", "channel", "edge", "thinwire", "numpy", "fastapi"} <= loaded
-    assert loaded & {"torch", "timm", "torchvision", "botorch", "sqlalchemy", "psycopg", "cloud", "offline"} == set()
+    loaded = loaded_by(
+        "policies.choice", "policies.fronts", "channel.server", "edge.app", "edge.server", "edge.onnx_engine.engine"
+    )
+    assert {"policies", "channel", "edge", "thinwire", "numpy", "fastapi", "onnxruntime"} <= loaded
+    heavy = {"torch", "timm", "torchvision", "transformers", "safetensors", "onnx", "onnxscript", "botorch"}
+    assert loaded & (heavy | {"sqlalchemy", "psycopg", "cloud", "offline"}) == set()
+
+
+def test_a_cloud_that_classifies_needs_no_torch() -> None:
+    loaded = loaded_by("cloud.server", "cloud.onnx_classifier")
+    assert "onnxruntime" in loaded
+    assert loaded & {"torch", "timm", "torchvision", "transformers", "safetensors", "onnx", "edge"} == set()
 
 
 def test_the_command_line_starts_without_the_heavy_libraries() -> None:
     loaded = loaded_by("deploy.cli.main")
-    assert loaded & {"torch", "timm", "torchvision", "botorch", "sqlalchemy", "psycopg", "offline"} == set()
+    heavy = {"torch", "timm", "torchvision", "botorch", "sqlalchemy", "psycopg", "offline", "onnx", "onnxruntime"}
+    assert loaded & heavy == set()

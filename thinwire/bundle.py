@@ -112,6 +112,8 @@ class Bundle:
         language: what answers questions, in a bundle that does.
         reference: the unmerged reference, measured after training; no part of the digest.
         files: SHA-256 of every file, by name; the policy front carries its own.
+        exports: SHA-256 of the same models as graphs for engines without torch, by name; no part of the digest, since
+            they are the same function as the weights.
         folder: where the files are.
     """
 
@@ -130,24 +132,28 @@ class Bundle:
     files: dict[str, str]
     reference: Reference | None = None
     language: Language | None = None
+    exports: dict[str, str] = field(default_factory=dict)
     folder: Path = field(default=Path(), compare=False)
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over everything that changes symbols or answers: the manifest with its files, less the reference.
+        """SHA-256 over all that changes symbols or answers: the manifest with its files, less reference and exports.
 
         The policy front is left out, so that a new front can be exported without parting the edge from the cloud.
         """
-        return hashlib.sha256(json.dumps(self._manifest(with_reference=False), sort_keys=True).encode()).hexdigest()
+        content = self._manifest()
+        for name in ("reference", "exports"):
+            content.pop(name, None)
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
-    def _manifest(self, with_reference: bool = True) -> dict[str, Any]:
+    def _manifest(self) -> dict[str, Any]:
         content = asdict(self)
         del content["folder"]
         # Absent rather than null: a bundle that only classifies keeps its digest.
         if self.language is None:
             del content["language"]
-        if not with_reference:
-            del content["reference"]
+        if not self.exports:
+            del content["exports"]
         return {"schema_version": SCHEMA_VERSION, **content}
 
     def path(self, name: str) -> Path:
@@ -164,6 +170,16 @@ class Bundle:
             raise BundleError(f"bundle {self.name}: its manifest lists no {name}")
         return self.path(name)
 
+    def exported(self, name: str) -> Path:
+        """Where an exported graph is.
+
+        Raises:
+            BundleError: the manifest lists none of that name, so `verify` has not seen it.
+        """
+        if name not in self.exports:
+            raise BundleError(f"bundle {self.name}: it was not exported, there is no {name} (thinwire bundle export)")
+        return self.path(name)
+
     def save(self) -> None:
         """Write the manifest into the folder."""
         self.path(MANIFEST).write_text(json.dumps(self._manifest(), indent=2) + "\n")
@@ -175,7 +191,7 @@ class Bundle:
             BundleError: a file is missing or altered, or lies outside the folder, or the folder of the language model
                 holds one that the manifest does not list.
         """
-        for name, expected in self.files.items():
+        for name, expected in (self.files | self.exports).items():
             if not _is_inside(name):
                 raise BundleError(f"bundle {self.name}: {name!r} does not name a file inside its folder")
             if not self.path(name).is_file():
@@ -253,6 +269,7 @@ def load_bundle(name_or_folder: str | Path) -> Bundle:
                 "merging": Merging(**content["merging"]),
                 "codec": Codec(**codec | {k: tuple(codec[k]) for k in ("rates", "snr_db")}),
                 "files": dict(content["files"]),
+                "exports": dict(content.get("exports", {})),
                 "reference": Reference(**reference) if reference else None,
                 "language": Language(**language) if language else None,
                 "folder": folder,

@@ -45,6 +45,9 @@ def check_values(bundle: "Bundle") -> None:
         "reference.symbols_per_token": not reference
         or (_whole(reference.symbols_per_token, 1) and reference.symbols_per_token <= top),
         "files": all(isinstance(value, str) for value in bundle.files.values()),
+        # A name in both would be checked against one of them only.
+        "exports": all(isinstance(value, str) for value in bundle.exports.values())
+        and not bundle.exports.keys() & bundle.files.keys(),
     }
     for name, is_right in checks.items():
         if not is_right:

@@ -122,6 +122,15 @@ class EvaluationError(ThinwireError):
     title = "Evaluation failed"
 
 
+class EngineError(ThinwireError):
+    """An engine cannot compute: its graph fails, or the model makes no finite symbols of an image."""
+
+    code = "engine_failed"
+    http_status = 500
+    grpc_status = "INTERNAL"
+    title = "Engine failed"
+
+
 class UnavailableError(ThinwireError):
     """A peer on the link does not answer; the request may be sent again."""
 

@@ -25,6 +25,10 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     add_placement(build.add_argument_group("questions", "for bundles of the task vqa, once the model is trained"))
     build.set_defaults(run=_build)
 
+    export = actions.add_parser("export", help="write the ONNX graphs of a bundle, for engines without torch")
+    export.add_argument("bundle", metavar="FOLDER", help="of the bundle, or the name of a shipped one")
+    export.set_defaults(run=_export)
+
     info = actions.add_parser("info", help="what a bundle holds")
     add_bundle(info)
     add_json(info)
@@ -63,6 +67,15 @@ def _build(options: argparse.Namespace) -> None:
     print(f"bundle {bundle.name} {bundle.digest[:16]} in {bundle.folder}")
 
 
+def _export(options: argparse.Namespace) -> None:
+    from offline.onnx_export.bundle import export_bundle
+    from thinwire.bundle import load_bundle
+
+    bundle = export_bundle(load_bundle(options.bundle))
+    for name, digest in bundle.exports.items():
+        print(f"{bundle.path(name)}  {bundle.path(name).stat().st_size} bytes  sha256 {digest[:16]}")
+
+
 def _info(options: argparse.Namespace) -> None:
     from thinwire.bundle import load_bundle
 
@@ -85,7 +98,7 @@ def _info(options: argparse.Namespace) -> None:
             f"{reference.channel_uses} channel uses, accuracy {reference.accuracy:.4f} at {reference.snr_db:g} dB "
             f"({reference.n} images of the select split)"
         )
-    for name, digest in bundle.files.items():
+    for name, digest in (bundle.files | bundle.exports).items():
         print(f"{'file':14} {name}  {bundle.path(name).stat().st_size} bytes  sha256 {digest[:16]}")
 
 
@@ -95,6 +108,5 @@ def _verify(options: argparse.Namespace) -> None:
 
     bundle = load_bundle(options.bundle)
     fronts = Fronts.load(bundle.path(FRONT), bundle.digest)
-    print(
-        f"bundle {bundle.name}: {len(bundle.files)} files and {len(fronts.policies)} policies are as they were written"
-    )
+    files = len(bundle.files | bundle.exports)
+    print(f"bundle {bundle.name}: {files} files and {len(fronts.policies)} policies are as they were written")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deploy.cli.common import add_bundles, add_placement, finite, placement_of, positive, positive_int
+from deploy.cli.engines import cloud_classifier, edge_engine
 
 if TYPE_CHECKING:
     from cloud.answerer import Answerer, Classifier
@@ -28,7 +29,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "--nominal-symbol-rate", type=positive, default=1e4, metavar="HZ", help="likewise (default: 10,000)"
     )
     edge.add_argument("--nominal-model", default="awgn", metavar="MODEL", help="likewise (default: %(default)s)")
-    edge.add_argument("--threads", type=positive_int, default=1, help="of torch (default: %(default)s)")
+    _add_engine(edge)
     edge.set_defaults(run=_edge)
 
     actions = _actions(commands, "channel", "the simulated channel")
@@ -63,9 +64,19 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     cloud.add_argument("--grpc", default="127.0.0.1:50051", metavar="HOST:PORT", help="the link (default: %(default)s)")
     cloud.add_argument("--host", default="127.0.0.1", help="of REST (default: %(default)s)")
     cloud.add_argument("--port", type=int, default=8000, help="of REST (default: %(default)s)")
-    cloud.add_argument("--threads", type=positive_int, default=1, help="of torch (default: %(default)s)")
+    _add_engine(cloud)
     _add_language(cloud)
     cloud.set_defaults(run=_cloud)
+
+
+def _add_engine(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--engine",
+        default="auto",
+        choices=("auto", "onnx", "torch"),
+        help="what computes; auto: ONNX Runtime where it is installed and the bundle was exported, else torch",
+    )
+    parser.add_argument("--threads", type=positive_int, default=1, help="that compute (default: %(default)s)")
 
 
 def _add_language(cloud: argparse.ArgumentParser) -> None:
@@ -102,12 +113,8 @@ def _edge(options: argparse.Namespace) -> None:
     # First, so that what is wrong with the bundle is told before torch takes its seconds to load.
     bundles = [load_bundle(name) for name in options.bundle]
     check_tasks(bundles)
-    import torch
-
     from edge.server import Settings, serve
-    from edge.torch_engine.engine import TorchEngine
 
-    torch.set_num_threads(options.threads)
     settings = Settings(
         link_target=options.link,
         link_id=options.link_id,
@@ -119,7 +126,9 @@ def _edge(options: argparse.Namespace) -> None:
         grpc_address=options.grpc,
     )
     with tracing.exporting("edge"):
-        asyncio.run(serve([(bundle, TorchEngine.load(bundle)) for bundle in bundles], settings))
+        asyncio.run(
+            serve([(bundle, edge_engine(bundle, options.engine, options.threads)) for bundle in bundles], settings)
+        )
 
 
 def _channel(options: argparse.Namespace) -> None:
@@ -170,11 +179,8 @@ def _cloud(options: argparse.Namespace) -> None:
     # First, so that what is wrong with the bundle is told before torch takes its seconds to load.
     bundles = [load_bundle(name) for name in options.bundle]
     check_tasks(bundles)
-    import torch
-
     from cloud.server import Settings, serve
 
-    torch.set_num_threads(options.threads)
     settings = Settings(
         grpc_address=options.grpc,
         rest_host=options.host,
@@ -189,10 +195,11 @@ def _cloud(options: argparse.Namespace) -> None:
 
 def _cloud_model(bundle: "Bundle", options: argparse.Namespace) -> "Classifier | Answerer":
     if bundle.task == "vqa":
-        # Only here: transformers take their seconds, too.
+        # Only here: torch and transformers take their seconds.
+        import torch
+
         from cloud.torch_answerer import TorchAnswerer
 
+        torch.set_num_threads(options.threads)
         return TorchAnswerer.load(bundle, placement_of(options))
-    from cloud.torch_classifier import TorchClassifier
-
-    return TorchClassifier.load(bundle)
+    return cloud_classifier(bundle, options.engine, options.threads)

@@ -30,7 +30,15 @@ class JsccEncoder(nn.Module):
         self.second = nn.Linear(hidden, 2 * max_symbols_per_token)
 
     def forward(self, x: Tensor, sizes: Tensor, valid: Tensor, snr_db: Tensor, symbols_per_token: Tensor) -> Tensor:
-        """Encode.
+        """Encode; the arguments are those of `pairs`.
+
+        Returns:
+            ``batch x N x max_symbols_per_token`` complex64, the pairs of `pairs`.
+        """
+        return torch.view_as_complex(self.pairs(x, sizes, valid, snr_db, symbols_per_token))
+
+    def pairs(self, x: Tensor, sizes: Tensor, valid: Tensor, snr_db: Tensor, symbols_per_token: Tensor) -> Tensor:
+        """Encode, in real numbers, which is what an export holds.
 
         Args:
             x: ``batch x N x D`` tokens.
@@ -40,17 +48,18 @@ class JsccEncoder(nn.Module):
             symbols_per_token: ``batch`` int64 rates.
 
         Returns:
-            ``batch x N x max_symbols_per_token`` complex64; zero beyond the rate and for padding; mean |symbol|^2 of
-            each frame is 1 over the symbols that are sent.
+            ``batch x N x max_symbols_per_token x 2`` real and imaginary parts; zero beyond the rate and for padding;
+            mean |symbol|^2 of each frame is 1 over the symbols that are sent.
         """
         features = torch.cat((self.norm(x), sizes.log2()[..., None]), dim=-1)
         hidden = nn.functional.gelu(self.gate(self.first(features), snr_db, symbols_per_token))
-        symbols = torch.view_as_complex(self.second(hidden).unflatten(-1, (self.max_symbols_per_token, 2)))
+        symbols = self.second(hidden).unflatten(-1, (self.max_symbols_per_token, 2))
         sent = rate_mask(symbols_per_token, self.max_symbols_per_token) & valid[..., None]
-        symbols = symbols * (sizes.sqrt()[..., None] * sent)
-        energy = (symbols.real.square() + symbols.imag.square()).sum((1, 2), keepdim=True)
-        count = sent.sum((1, 2), keepdim=True)
-        return symbols * (count / energy.clamp_min(1e-20)).sqrt()
+        symbols = symbols * (sizes.sqrt()[..., None] * sent)[..., None]
+        energy = symbols.square().sum(-1).sum((1, 2))
+        count = sent.sum((1, 2))
+        pairs: Tensor = symbols * (count / energy.clamp_min(1e-20)).sqrt()[:, None, None, None]
+        return pairs
 
     def macs_per_token(self) -> int:
         """MACs of one token; the gate's, which are per frame, are counted with it."""

@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edge.engine import Encoded
-from edge.torch_engine.cost import EdgeCost
+from edge.limits import check_finite, check_policy, token_limits
+from edge.torch_engine.cost import count_edge
 from edge.torch_engine.encoder import JsccEncoder
 from edge.torch_engine.matching import Rule, merge_down_to
 from edge.torch_engine.tokens import Tokens
 from edge.torch_engine.vit import embed, rules_for, run_layers
 from policies.policy import Policy
 from thinwire.bundle import Bundle
-from thinwire.errors import BudgetError, InvalidRequestError
 from thinwire.images import normalise
 from thinwire.nn.towers.interface import Tower
 from thinwire.nn.weights import load_part, load_tower
@@ -52,7 +52,7 @@ class TorchEngine:
         self.bundle = bundle
         self.tower = tower
         self.encoder = encoder.eval()
-        self.cost = EdgeCost(tower, bundle.split_layer, bundle.merging, encoder, bundle.prefix_tokens)
+        self.cost = count_edge(tower, bundle.split_layer, bundle.merging, encoder, bundle.prefix_tokens)
         self._device = next(tower.module.parameters()).device
 
     @classmethod
@@ -124,21 +124,11 @@ class TorchEngine:
         """
         tokens = transformed.tokens
         prefix = tokens.prefix.shape[1]
-        # No more than there are: a cap may exceed what a tensor's integers hold.
         present = prefix + tokens.x.shape[1]
-        wanted = present if max_tokens is None else min(max_tokens, present)
-        if wanted < self.least_tokens:
-            raise InvalidRequestError(
-                f"max_tokens must be at least {self.least_tokens} for this bundle, got {max_tokens}"
-            )
+        wanted, most = token_limits(present, self.least_tokens, max_tokens, symbols_per_token, max_channel_uses)
         before = tokens.counts.clamp_max(wanted - prefix)
-        room = present if max_channel_uses is None else max_channel_uses // symbols_per_token
-        if room < self.least_tokens:
-            raise BudgetError(
-                f"the cap leaves room for {room} tokens; the least that can be sent is {self.least_tokens}"
-            )
-        if min(room, wanted) < present:
-            tokens = self._merge_down_to(tokens, min(room, wanted))
+        if most < present:
+            tokens = self._merge_down_to(tokens, most)
         x = torch.cat((tokens.prefix, tokens.x), dim=1)
         valid = torch.cat((tokens.valid.new_ones(tokens.prefix.shape[:2]), tokens.valid), dim=1)
         batch = len(x)
@@ -182,14 +172,7 @@ class TorchEngine:
         Raises:
             InvalidRequestError: it has thresholds for another number of layers, or a rate above the codec's.
         """
-        if len(policy.thresholds) != self.bundle.split_layer:
-            raise InvalidRequestError(
-                f"expected {self.bundle.split_layer} thresholds, one per layer before the split, "
-                f"got {len(policy.thresholds)}"
-            )
-        highest = self.bundle.codec.max_symbols_per_token
-        if policy.symbols_per_token > highest:
-            raise InvalidRequestError(f"symbols_per_token is at most {highest}, got {policy.symbols_per_token}")
+        check_policy(policy, self.bundle)
 
     def encode(
         self, pixels: NDArray[np.uint8], policy: Policy, snr_db: float, max_channel_uses: int | None = None
@@ -197,4 +180,6 @@ class TorchEngine:
         """Turn one image into symbols; see `edge.engine.Engine.encode`."""
         self.check(policy)
         transformed = self.transform(pixels[None], rules_for(policy.thresholds))
-        return self.transmit(transformed, policy.symbols_per_token, snr_db, max_channel_uses, policy.max_tokens)[0]
+        encoded = self.transmit(transformed, policy.symbols_per_token, snr_db, max_channel_uses, policy.max_tokens)[0]
+        check_finite(encoded.symbols)
+        return encoded

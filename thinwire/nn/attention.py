@@ -47,12 +47,12 @@ def attend(attention: Attention, x: Tensor, bias: Tensor | None = None) -> Atten
         x: ``batch x N x D`` tokens.
         bias: as `key_bias` gives it.
     """
-    batch, count, _ = x.shape
-    shape = (batch, count, 3, attention.num_heads, attention.head_dim)
-    query, key, value = attention.qkv(x).reshape(shape).permute(2, 0, 3, 1, 4).unbind(0)
+    heads = (attention.num_heads, attention.head_dim)
+    # Cut into three before into heads: an export then needs no transposition of all three together.
+    query, key, value = (part.unflatten(-1, heads).transpose(1, 2) for part in attention.qkv(x).chunk(3, dim=-1))
     query, key = attention.q_norm(query), attention.k_norm(key)
     output = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=attention.scale)
-    output = attention.norm(output.transpose(1, 2).reshape(batch, count, attention.attn_dim))
+    output = attention.norm(output.transpose(1, 2).flatten(2))
     if attention.gate is not None:
         output = output * attention.gate(x).sigmoid()
     return Attended(attention.proj(output), key, value)

@@ -10,10 +10,7 @@ import torch
 from timm.layers import Attention
 from torch import Tensor, nn
 
-
-def attention_products(tokens: Any, width: int) -> Any:
-    """MACs of QK^T and of its product with V, for ``tokens`` (a number or an array) and all heads' ``width``."""
-    return 2 * tokens * tokens * width
+from thinwire.macs import attention_products
 
 
 @torch.inference_mode()

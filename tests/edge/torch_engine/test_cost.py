@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from edge.torch_engine.cost import EdgeCost
+from edge.torch_engine.cost import count_edge
 from edge.torch_engine.encoder import JsccEncoder
 from thinwire.bundle import Merging
 from thinwire.nn.backbone import build_backbone
@@ -17,7 +17,7 @@ OPTIONS = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 3, "num_he
 
 def cost_of(counts, merged, final, merging=None, encoder=None, **options):
     model = build_backbone({"kwargs": OPTIONS | options}).eval()
-    cost = EdgeCost(TimmTower(model), 3, merging or Merging(), encoder)
+    cost = count_edge(TimmTower(model), 3, merging or Merging(), encoder)
     return model, cost.gmacs(np.array([counts]), merged, np.array([final]))[0] * 1e9
 
 
@@ -73,7 +73,7 @@ def clip_cost(size, patch, width, hidden, layers, heads):
     config |= {"num_hidden_layers": layers, "num_attention_heads": heads}
     with torch.device("meta"):
         tower = build_tower({"tower": "clip", "config": config, "feature_layer": -2})
-    return tower, EdgeCost(tower, tower.depth, Merging(), None)
+    return tower, count_edge(tower, tower.depth, Merging(), None)
 
 
 def test_clip_costs_what_counting_by_hand_gives():
@@ -106,6 +106,6 @@ def test_a_discarded_class_token_is_not_encoded():
     encoder = JsccEncoder(32, 48, 4)
     tower = TimmTower(build_backbone({"kwargs": OPTIONS}).eval())
     counts = np.full((1, 4), 16)
-    sent, kept = (EdgeCost(tower, 3, Merging(), encoder, prefix) for prefix in (0, 1))
+    sent, kept = (count_edge(tower, 3, Merging(), encoder, prefix) for prefix in (0, 1))
     difference = kept.gmacs(counts, [False] * 3, counts[:, -1]) - sent.gmacs(counts, [False] * 3, counts[:, -1])
     assert difference[0] * 1e9 == pytest.approx(encoder.macs_per_token())

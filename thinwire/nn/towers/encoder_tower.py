@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thinwire.errors import BundleError
+from thinwire.macs import LayerMacs
 from thinwire.nn.attention import Attended
 from thinwire.nn.macs import count_macs
-from thinwire.nn.towers.interface import LayerMacs
 
 
 class EncoderTower:

@@ -1,26 +1,11 @@
 """What merging, its cost and the evaluator need of a vision transformer, and nothing else."""
 
-from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 from torch import Tensor, nn
 
+from thinwire.macs import LayerMacs
 from thinwire.nn.attention import Attended
-
-
-class LayerMacs(NamedTuple):
-    """What one layer costs.
-
-    Attributes:
-        attention: MACs per token of the attention's projections, without the products between tokens.
-        mlp: MACs per token of the MLP.
-        attention_width: width of all heads together, which the products between tokens go by.
-        head_dim: width of one head.
-    """
-
-    attention: int
-    mlp: int
-    attention_width: int
-    head_dim: int
 
 
 @runtime_checkable

@@ -5,10 +5,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from thinwire.macs import LayerMacs, attention_products
 from thinwire.nn.attention import Attended, attend, check_block
 from thinwire.nn.backbone import VisionTransformer, build_backbone
-from thinwire.nn.macs import attention_products, count_macs
-from thinwire.nn.towers.interface import LayerMacs
+from thinwire.nn.macs import count_macs
 
 
 class TimmTower:

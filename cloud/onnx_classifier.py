@@ -1,0 +1,63 @@
+"""The cloud's classifier on ONNX Runtime, without torch."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cloud.answerer import ReceivedTokens
+from thinwire.bundle import Bundle
+from thinwire.exports import CLOUD, CLOUD_INPUTS, LOGITS, PLAIN, PLAIN_INPUTS
+from thinwire.onnx_session import OnnxSession
+
+
+class OnnxClassifier:
+    """Runs a bundle's `cloud.onnx` and `plain.onnx`; see `cloud.answerer.Classifier`.
+
+    Args:
+        bundle: says how.
+        frames: session of what runs on frames.
+        images: session of the plain model.
+
+    Raises:
+        BundleError: one of them takes or gives something else.
+    """
+
+    def __init__(self, bundle: Bundle, frames: OnnxSession, images: OnnxSession) -> None:
+        self.bundle = bundle
+        self._frames, self._images = frames, images
+        frames.check(CLOUD_INPUTS, LOGITS)
+        images.check(PLAIN_INPUTS, LOGITS)
+
+    @classmethod
+    def load(cls, bundle: Bundle, threads: int = 1) -> "OnnxClassifier":
+        """The classifier of a bundle that has been exported.
+
+        Raises:
+            BundleError: the bundle has no exports, or some that do not fit it.
+        """
+        return cls(bundle, OnnxSession.load(bundle, CLOUD, threads), OnnxSession.load(bundle, PLAIN, threads))
+
+    def classify_frames(self, frames: Sequence[ReceivedTokens]) -> NDArray[np.float32]:
+        """Logits of frames of any token counts and rates, ``frames x classes``."""
+        longest = max(len(frame.symbols) for frame in frames)
+        symbols = np.zeros((len(frames), longest, self.bundle.codec.max_symbols_per_token), dtype=np.complex64)
+        valid = np.zeros((len(frames), longest), dtype=np.bool_)
+        for row, frame in enumerate(frames):
+            tokens, rate = frame.symbols.shape
+            symbols[row, :tokens, :rate] = frame.symbols
+            valid[row, :tokens] = True
+        (logits,) = self._frames.run(
+            {
+                "symbols": symbols.view(np.float32).reshape(*symbols.shape, 2),
+                "noise_variance": np.array([frame.noise_variance for frame in frames], dtype=np.float32),
+                "valid": valid,
+                "symbols_per_token": np.array([frame.symbols.shape[1] for frame in frames], dtype=np.int64),
+            }
+        )
+        return logits
+
+    def classify_images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Logits of the plain model on ``batch x size x size x 3`` pixels."""
+        (logits,) = self._images.run({"pixels": pixels})
+        return logits

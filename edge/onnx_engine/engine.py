@@ -1,0 +1,92 @@
+"""The edge engine on ONNX Runtime: one image, from pixels to symbols, without torch."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.cost import EdgeCost
+from edge.engine import Encoded
+from edge.limits import check_finite, check_policy, token_limits
+from policies.policy import Policy
+from thinwire.bundle import Bundle
+from thinwire.errors import BundleError, InvalidRequestError
+from thinwire.exports import EDGE, EDGE_INPUTS, EDGE_OUTPUTS
+from thinwire.macs import LayerMacs
+from thinwire.onnx_session import OnnxSession
+
+
+class OnnxEngine:
+    """Runs a bundle's `edge.onnx`; see `edge.engine.Engine`.
+
+    Args:
+        bundle: says how.
+        session: of its export.
+
+    Raises:
+        BundleError: the export is no edge of this bundle.
+    """
+
+    def __init__(self, bundle: Bundle, session: OnnxSession) -> None:
+        self.bundle = bundle
+        self._session = session
+        session.check(EDGE_INPUTS, [name for name, _, _ in EDGE_OUTPUTS])
+        try:
+            cost = session.metadata["cost"]
+            layers = tuple(LayerMacs(*layer) for layer in cost["layers"])
+            self.cost = EdgeCost(**cost | {"layers": layers, "merging": bundle.merging})
+            self.least_tokens = int(session.metadata["least_tokens"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleError(f"bundle {bundle.name}: {EDGE} does not state its cost: {error}") from None
+        if len(layers) != bundle.split_layer:
+            raise BundleError(f"bundle {bundle.name}: {EDGE} has {len(layers)} layers, its split {bundle.split_layer}")
+
+    @classmethod
+    def load(cls, bundle: Bundle, threads: int = 1) -> "OnnxEngine":
+        """The engine of a bundle that has been exported.
+
+        Args:
+            threads: that one image is computed by.
+
+        Raises:
+            BundleError: the bundle has no export, or one that does not fit it.
+        """
+        return cls(bundle, OnnxSession.load(bundle, EDGE, threads))
+
+    def encode(
+        self, pixels: NDArray[np.uint8], policy: Policy, snr_db: float, max_channel_uses: int | None = None
+    ) -> Encoded:
+        """Turn one image into symbols; see `edge.engine.Engine.encode`.
+
+        Raises:
+            EngineError: the graph cannot be run.
+        """
+        check_policy(policy, self.bundle)
+        size = self.bundle.preprocessing.size
+        if pixels.shape != (size, size, 3) or pixels.dtype != np.uint8:
+            raise InvalidRequestError(f"expected {size} x {size} x 3 uint8 pixels, got {pixels.shape} {pixels.dtype}")
+        prefix, rate = self.bundle.prefix_tokens, policy.symbols_per_token
+        present = prefix + self.bundle.patches
+        wanted, most = token_limits(present, self.least_tokens, policy.max_tokens, rate, max_channel_uses)
+        symbols, sizes, merge_map, counts = self._session.run(
+            {
+                "pixels": pixels,
+                "thresholds": np.array(policy.thresholds, dtype=np.float32),
+                "symbols_per_token": np.array([rate], dtype=np.int64),
+                "snr_db": np.array([snr_db], dtype=np.float32),
+                "max_tokens": np.array([most], dtype=np.int64),
+            }
+        )
+        check_finite(symbols)
+        tokens = len(sizes)
+        if tokens == prefix:
+            # Only class tokens are sent.
+            merge_map = np.full_like(merge_map, -1)
+        patches = [self.bundle.patches, *(int(count) - self.cost.prefix for count in counts)]
+        merged = [threshold < 1 for threshold in policy.thresholds]
+        return Encoded(
+            symbols=symbols.view(np.complex64),
+            merge_map=merge_map,
+            sizes=sizes,
+            tokens_per_layer=tuple(count + prefix for count in patches[1:]),
+            capped=tokens < min(patches[-1] + prefix, wanted),
+            edge_gmacs=self.cost.macs(patches, merged, tokens - prefix) / 1e9,
+        )

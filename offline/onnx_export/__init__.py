@@ -1,0 +1,1 @@
+"""A bundle's models as ONNX graphs, for engines without torch."""

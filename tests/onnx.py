@@ -1,0 +1,46 @@
+"""Exports of tiny engines, each made once: torch takes seconds for one."""
+
+from dataclasses import replace
+from functools import cache
+
+from edge.onnx_engine.engine import OnnxEngine
+from edge.torch_engine.engine import TorchEngine
+from offline.onnx_export.edge import export_edge
+from tests.parts import make_engine
+from tests.towers import make_vqa_engine
+from thinwire.bundle import Merging
+from thinwire.exports import EDGE
+from thinwire.onnx_session import OnnxSession
+
+AVERAGE = {"class_token": False, "global_pool": "avg"}
+# Every value of every field of `Merging`, and every kind of prefix, at least once.
+KINDS = {
+    "paper": lambda: make_engine(),
+    "shipped": lambda: _merging(make_engine(**AVERAGE), Merging("value", "size", True, "attention")),
+    "tome": lambda: _merging(make_engine(), Merging("key_mean", "size", True, "attention")),
+    "late": lambda: _merging(make_engine(**AVERAGE), Merging("key", "norm", False, "layer")),
+    "registers": lambda: _merging(make_engine(2, reg_tokens=2), Merging("value", "norm", True, "layer")),
+    "clip": lambda: make_vqa_engine("clip", 0),
+    "clip with its class token": lambda: make_vqa_engine("clip", 1),
+    "siglip": lambda: _merging(make_vqa_engine("siglip"), Merging("key", "size", False, "attention")),
+    "nothing on the device": lambda: make_engine(0),
+}
+
+
+def _merging(engine: TorchEngine, merging: Merging) -> TorchEngine:
+    return TorchEngine(replace(engine.bundle, merging=merging), engine.tower, engine.encoder)
+
+
+@cache
+def exported(kind: str) -> tuple[TorchEngine, bytes]:
+    """An engine in torch and its export."""
+    engine = KINDS[kind]()
+    if kind == "registers":
+        engine = TorchEngine(replace(engine.bundle, prefix_tokens=3), engine.tower, engine.encoder)
+    return engine, export_edge(engine).SerializeToString()
+
+
+def engines(kind: str) -> tuple[TorchEngine, OnnxEngine]:
+    """An engine in torch, and one of the same function in ONNX Runtime."""
+    engine, model = exported(kind)
+    return engine, OnnxEngine(engine.bundle, OnnxSession(engine.bundle, EDGE, model))
