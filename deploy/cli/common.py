@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,7 +11,12 @@ if TYPE_CHECKING:
 
 DEFAULT_BUNDLE = "cifar10"
 # One for each task.
-DEFAULT_BUNDLES = ("cifar10", "easy-vqa")
+DEFAULT_BUNDLES = (DEFAULT_BUNDLE, "easy-vqa")
+
+
+def bundles_for_cloud() -> list[str]:
+    """Those of `DEFAULT_BUNDLES` that a cloud can answer for with what is installed."""
+    return list(DEFAULT_BUNDLES) if find_spec("transformers") else [DEFAULT_BUNDLE]
 
 
 def add_bundle(parser: argparse.ArgumentParser) -> None:
@@ -20,13 +26,15 @@ def add_bundle(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_bundles(parser: argparse.ArgumentParser) -> None:
+def add_bundles(parser: argparse.ArgumentParser, with_cloud: bool = True) -> None:
     """``--bundle``, for processes that serve several."""
+    default = bundles_for_cloud() if with_cloud else list(DEFAULT_BUNDLES)
+    needs = "; questions need the extra vqa" if with_cloud else ""
     parser.add_argument(
         "--bundle",
         nargs="+",
-        default=list(DEFAULT_BUNDLES),
-        help=f"as many as there are tasks to serve (default: {' '.join(DEFAULT_BUNDLES)})",
+        default=default,
+        help=f"as many as there are tasks to serve (default: {' '.join(default)}{needs})",
     )
 
 

@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 from deploy.cli import bundle, classify, evaluate, policies, serve, testbed, vqa
 from thinwire.errors import ThinwireError
@@ -31,6 +32,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.run(options)
     except ThinwireError as error:
         print(f"thinwire: {error.code}: {error}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        # Extras leave packages out; one of our own that is missing is a fault to be seen whole.
+        package = (error.name or "").partition(".")[0]
+        if not package or find_spec(package) is not None:
+            raise
+        print(f"thinwire: this needs the package {package}, which an extra of pyproject.toml brings", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the three commands."""
     edge = _serve(commands, "edge", "the device: REST gateway and engine")
-    add_bundles(edge)
+    add_bundles(edge, with_cloud=False)
     edge.add_argument("--link", default="127.0.0.1:50061", metavar="HOST:PORT", help="the channel, or the cloud itself")
     edge.add_argument("--link-id", default="edge", help="this device's name on the link (default: %(default)s)")
     edge.add_argument("--host", default="127.0.0.1", help="of REST (default: %(default)s)")

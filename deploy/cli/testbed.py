@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 from deploy.cli.common import add_bundles, add_json, finite, print_json, table
@@ -42,6 +43,8 @@ def _demo(options: argparse.Namespace) -> None:
         uses = bundle.reference.channel_uses
         print(f"bundle {bundle.name}, AWGN at {options.snr:g} dB; unmerged, a frame takes {uses} uses")
         print(table([as_text(row) for row in rows if row["task"] == bundle.task]), end="\n\n")
+    if find_spec("transformers") is None:
+        print('questions about a picture need more: pip install -c constraints.txt -e ".[vqa]", and run it again')
 
 
 def _up(options: argparse.Namespace) -> None:
