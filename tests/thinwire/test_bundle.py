@@ -244,8 +244,8 @@ def test_another_schema(saved, version):
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Bundle) if field.name != "folder"])
 def test_a_missing_field(saved, field):
     edit(saved, lambda content: {name: value for name, value in content.items() if name != field})
-    if field in {"reference", "language"}:
-        assert getattr(load_bundle(saved.folder), field) is None
+    if field in {"reference", "language", "exports"}:
+        assert not getattr(load_bundle(saved.folder), field)
         return
     with pytest.raises(BundleError, match="incomplete"):
         load_bundle(saved.folder)
@@ -333,7 +333,7 @@ def test_what_is_shipped_is_whole(name):
     bundle = load_bundle(name)
     assert bundle.name == name
     assert not any(path.suffix in {".pt", ".pth", ".pkl", ".bin"} for path in bundle.folder.rglob("*"))
-    assert {path.name for path in bundle.folder.iterdir()} - {FRONT} == {MANIFEST, *bundle.files}
+    assert {path.name for path in bundle.folder.iterdir()} - {FRONT} == {MANIFEST, *bundle.files, *bundle.exports}
 
 
 @pytest.mark.parametrize(
