@@ -22,8 +22,8 @@ class Transmission:
     """A frame that went through the channel.
 
     Attributes:
-        frame: the frame as the receiver gets it: noisy, not equalised, ``reception`` stamped, ``channel`` and
-            ``traceparent`` removed.
+        frame: the frame as the receiver gets it: noisy, not equalised, ``reception`` stamped, ``channel``,
+            ``traceparent`` and ``timeout_ms`` removed.
         report: what the sender learns with its result.
         airtime_s: seconds for which the frame occupied the channel.
     """
@@ -56,6 +56,7 @@ def transmit(frame: link_pb2.Frame, profile: Profile) -> Transmission:
     forwarded.CopyFrom(frame)
     forwarded.ClearField("channel")
     forwarded.ClearField("traceparent")
+    forwarded.ClearField("timeout_ms")
     forwarded.symbols = pack_symbols(received)
     forwarded.reception.CopyFrom(reception)
 

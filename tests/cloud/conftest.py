@@ -136,7 +136,7 @@ MAX_QUEUE = 4
 
 @pytest.fixture
 async def task(bundle, classifier):
-    task = Classification(bundle, classifier, Batching(8, 0.0, MAX_QUEUE, CloudMetrics()))
+    task = Classification(bundle, classifier, Batching(8, MAX_QUEUE, CloudMetrics()))
     yield task
     classifier.gate.set()
     await task.close()

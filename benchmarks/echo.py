@@ -1,0 +1,67 @@
+"""A bare ``grpc.aio`` server that answers each call with the bytes that came: the bound of what a service can do.
+
+``python -m benchmarks.echo HOST:PORT`` serves until it is terminated.
+"""
+
+import asyncio
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+import grpc
+import grpc.aio
+
+from deploy.testbed import HOST, Ports
+
+METHOD = "/benchmarks.Echo/Echo"
+START_TIMEOUT_S = 30.0
+
+
+async def serve(address: str) -> None:
+    """Serve until cancelled."""
+
+    async def echo(request: bytes, _: object) -> bytes:
+        return request
+
+    handlers = grpc.method_handlers_generic_handler(
+        "benchmarks.Echo", {"Echo": grpc.unary_unary_rpc_method_handler(echo)}
+    )
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((handlers,))
+    server.add_insecure_port(address)
+    await server.start()
+    await server.wait_for_termination()
+
+
+class EchoServer:
+    """The server as a process; a context manager.
+
+    Attributes:
+        address: ``host:port``.
+    """
+
+    def __init__(self) -> None:
+        self.address = f"{HOST}:{Ports.free().cloud_grpc}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen([sys.executable, "-m", "benchmarks.echo", self.address])
+        end_s = time.monotonic() + START_TIMEOUT_S
+        with grpc.insecure_channel(self.address) as channel:
+            grpc.channel_ready_future(channel).result(end_s - time.monotonic())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+
+
+if __name__ == "__main__":
+    with suppress(KeyboardInterrupt):
+        asyncio.run(serve(sys.argv[1]))
