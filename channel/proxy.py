@@ -132,6 +132,7 @@ class ChannelProxy(link_pb2_grpc.SemanticLinkServicer):
         start = time.perf_counter()
         key = frame_key(frame)
         profile = self._carried.profile(key) or self._links.profile(frame.link_id)
+        timeout_ms = frame.timeout_ms
         transmission = transmit(frame, profile)
         # Only now is the key known to be sound, and thus short.
         number = transmission.report.transmissions = self._carried.remember(key, profile)
@@ -146,11 +147,11 @@ class ChannelProxy(link_pb2_grpc.SemanticLinkServicer):
         )
         if profile.inject_airtime:
             await asyncio.sleep(transmission.airtime_s)
-        if is_lost(frame, profile, number):
+        if is_lost(frame, transmission.profile, number):
             raise FrameLostError(f"the frame was lost on the air, transmission {number}")
         forwarded = time.perf_counter()
         result: link_pb2.Result = await self._upstream.Infer(
-            transmission.frame, timeout=self._timeout_s(frame, context, start), metadata=trace
+            transmission.frame, timeout=self._timeout_s(timeout_ms, context, start), metadata=trace
         )
         answered = time.perf_counter()
         result.channel.CopyFrom(transmission.report)
@@ -158,10 +159,10 @@ class ChannelProxy(link_pb2_grpc.SemanticLinkServicer):
         self._metrics.observe_stages(result.channel_ms / 1e3, answered - forwarded)
         return result
 
-    def _timeout_s(self, frame: link_pb2.Frame, context: Context, start: float) -> float:
+    def _timeout_s(self, timeout_ms: int, context: Context, start: float) -> float:
         """What is left of a frame's time, of which it may have spent some in the air."""
-        if frame.timeout_ms:
-            return max(0.0, frame.timeout_ms / 1e3 - (time.perf_counter() - start))
+        if timeout_ms:
+            return max(0.0, timeout_ms / 1e3 - (time.perf_counter() - start))
         remaining: float | None = context.time_remaining()
         return self._default_timeout_s if remaining is None else remaining
 
