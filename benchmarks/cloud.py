@@ -26,6 +26,7 @@ from deploy.testbed import HOST, LocalTestbed, Ports
 from edge.torch_engine.encoder import JsccEncoder
 from offline.bundles import write_weights
 from thinwire.bundle import Bundle, Codec, Merging, load_bundle
+from thinwire.cores import model_threads
 from thinwire.images import Preprocessing
 from thinwire.nn.backbone import build_backbone
 
@@ -140,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     measuring.add_options(parser, repetitions=7, seconds=3.0)
     options = parser.parse_args(arguments)
     # As the service runs by default.
-    torch.set_num_threads(1)
+    torch.set_num_threads(model_threads())
     with TemporaryDirectory() as folder:
         bundles = [load_bundle(options.bundle), deit_small(Path(folder) / "deit-small")]
         results = [run(bundle, options.repetitions, options.seconds) for bundle in bundles]

@@ -3,7 +3,6 @@
 import argparse
 import json
 import math
-import os
 import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from thinwire.cores import usable_cores
 
 PACKAGES = ("thinwire", "torch", "grpcio", "protobuf", "numpy")
 
@@ -27,11 +28,6 @@ def add_options(parser: argparse.ArgumentParser, repetitions: int, seconds: floa
     parser.add_argument("--json", type=Path, metavar="FILE", help="write figures and provenance there")
 
 
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def provenance() -> dict[str, Any]:
     """Versions and cores: what figures depend on besides the code."""
     found = {}
@@ -40,7 +36,12 @@ def provenance() -> dict[str, Any]:
             found[name] = version(name)
         except PackageNotFoundError:
             found[name] = "source"
-    return {"python": platform.python_version(), "machine": platform.machine(), "cores": cores(), "versions": found}
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cores": usable_cores(),
+        "versions": found,
+    }
 
 
 def in_turn(parts: Mapping[str, Callable[[], Any]], repetitions: int) -> dict[str, list[Any]]:

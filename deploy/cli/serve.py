@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deploy.cli.common import add_bundles, add_placement, finite, placement_of, positive, positive_int
+from thinwire.cores import model_threads
 
 if TYPE_CHECKING:
     from cloud.answerer import Answerer, Classifier
@@ -63,7 +64,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     cloud.add_argument("--grpc", default="127.0.0.1:50051", metavar="HOST:PORT", help="the link (default: %(default)s)")
     cloud.add_argument("--host", default="127.0.0.1", help="of REST (default: %(default)s)")
     cloud.add_argument("--port", type=int, default=8000, help="of REST (default: %(default)s)")
-    cloud.add_argument("--threads", type=positive_int, default=1, help="of torch (default: %(default)s)")
+    cloud.add_argument(
+        "--threads", type=positive_int, default=model_threads(), help="of torch (default: all cores but one)"
+    )
     _add_language(cloud)
     cloud.set_defaults(run=_cloud)
 
