@@ -1,14 +1,16 @@
 """What the service adds to a frame: cloud, and channel and cloud, against a bare echo of the same bytes.
 
 ``python -m benchmarks.overhead`` sends frames one after the other through the channel's process, which applies noise,
-to the cloud's, whose model does nothing; in turn with that to the cloud alone, and to a ``grpc.aio`` server that
-answers with the bytes that came. All are processes of their own, called by the same caller.
+to the cloud's, whose model does nothing; in turn with that to the cloud alone, to a ``grpc.aio`` server that answers
+with the bytes that came, and through another that passes them on to it, which is what two hops cost by themselves. All
+are processes of their own, called by the same caller.
 """
 
 import argparse
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,8 +30,8 @@ def run(bundle: Bundle, repetitions: int, seconds: float) -> dict[str, Any]:
     """Measure.
 
     Returns:
-        for ``echo``, ``cloud`` and ``channel`` (which forwards to the cloud) summaries of the median latency of each
-        repetition in milliseconds, and of its ratio to the echo's.
+        for ``echo``, ``two echoes``, ``cloud`` and ``channel`` (which forwards to the cloud) summaries of the median
+        latency of each repetition in milliseconds, and of its ratio to the echo's.
     """
     sent = load.mixed_frames(bundle, FRAMES, 0, received=False)
     ports = Ports.free()
@@ -38,7 +40,10 @@ def run(bundle: Bundle, repetitions: int, seconds: float) -> dict[str, Any]:
     def median_ms(address: str, method: str) -> Callable[[], float]:
         return lambda: float(np.median(load.run(address, method, sent, 1, seconds).latencies_ms))
 
-    with TemporaryDirectory() as folder, (Path(folder) / "cloud.log").open("wb") as log, EchoServer() as echo:
+    with TemporaryDirectory() as folder, ExitStack() as stack:
+        log = stack.enter_context((Path(folder) / "cloud.log").open("wb"))
+        echo = stack.enter_context(EchoServer())
+        two = stack.enter_context(EchoServer(echo.address))
         command = [sys.executable, "-m", "benchmarks.stub_cloud", str(bundle.folder), cloud]
         stub = subprocess.Popen(command, stderr=log)
         try:
@@ -47,6 +52,7 @@ def run(bundle: Bundle, repetitions: int, seconds: float) -> dict[str, Any]:
                 found = measuring.in_turn(
                     {
                         "echo": median_ms(echo.address, METHOD),
+                        "two echoes": median_ms(two.address, METHOD),
                         "cloud": median_ms(cloud, load.INFER),
                         "channel": median_ms(channel, load.INFER),
                     },
