@@ -9,33 +9,8 @@ from hypothesis import strategies as st
 
 from cloud.batcher import Batcher
 from cloud.model_thread import ModelThread
+from tests.cloud.conftest import Doubler
 from thinwire.errors import OverloadedError, UnavailableError
-
-
-class Doubler:
-    """Doubles numbers; raises what it is given; waits while ``gate`` is closed."""
-
-    def __init__(self):
-        self.batches = []
-        self.started = 0
-        self.gate = threading.Event()
-        self.gate.set()
-
-    def __call__(self, items):
-        self.started += 1
-        assert self.gate.wait(10)
-        self.batches.append(list(items))
-        for item in items:
-            if isinstance(item, BaseException):
-                raise item
-        return [2 * item for item in items]
-
-
-@pytest.fixture
-def double():
-    run = Doubler()
-    yield run
-    run.gate.set()
 
 
 async def occupy(batcher, run, until, item=0):

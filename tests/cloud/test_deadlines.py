@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from cloud.batcher import Batcher
 from cloud.model_thread import ModelThread
-from tests.cloud.test_batcher import Doubler, double, occupy  # noqa: F401
+from tests.cloud.conftest import Doubler
+from tests.cloud.test_batcher import occupy
 from thinwire.errors import DeadlineError, OverloadedError
 
 
@@ -79,7 +80,7 @@ def test_the_earliest_deadline_runs_first_and_of_equal_ones_the_first_to_come(de
     assert order == sorted(range(1, len(deadlines) + 1), key=lambda item: deadlines[item - 1])
 
 
-async def test_an_item_whose_time_is_up_never_runs(double, until):  # noqa: F811
+async def test_an_item_whose_time_is_up_never_runs(double, until):
     batcher = Batcher(double, 8, 8)
     running, tasks = await queued(batcher, double, until, [(1, 0.01), (2, 100.0)])
     await asyncio.sleep(0.02)
@@ -89,7 +90,7 @@ async def test_an_item_whose_time_is_up_never_runs(double, until):  # noqa: F811
     assert double.batches == [[0], [2]]
 
 
-async def test_one_whose_time_is_up_does_not_run_again_alone_either(double, until):  # noqa: F811
+async def test_one_whose_time_is_up_does_not_run_again_alone_either(double, until):
     batcher = Batcher(double, 8, 8)
     double.gate.clear()
     now_s = asyncio.get_running_loop().time()
@@ -104,7 +105,7 @@ async def test_one_whose_time_is_up_does_not_run_again_alone_either(double, unti
     await batcher.close()
 
 
-async def test_a_batch_is_no_larger_than_the_most_urgent_has_time_for(double, until):  # noqa: F811
+async def test_a_batch_is_no_larger_than_the_most_urgent_has_time_for(double, until):
     batcher = paced(Batcher(double, 8, 8), each=10.0)
     items = [(1, 35.0), *((item, 1000.0) for item in range(2, 7))]
     running, tasks = await queued(batcher, double, until, items)
@@ -112,7 +113,7 @@ async def test_a_batch_is_no_larger_than_the_most_urgent_has_time_for(double, un
     assert double.batches == [[0], [1, 2, 3], [4, 5, 6]]
 
 
-async def test_what_cannot_be_in_time_any_more_stands_behind_what_can(double, until):  # noqa: F811
+async def test_what_cannot_be_in_time_any_more_stands_behind_what_can(double, until):
     batcher = paced(Batcher(double, 2, 8), each=10.0)
     items = [(1, 5.0), (2, 5.0), (3, 100.0), (4, 200.0), (5, 15.0)]
     running, tasks = await queued(batcher, double, until, items)
@@ -121,7 +122,7 @@ async def test_what_cannot_be_in_time_any_more_stands_behind_what_can(double, un
     assert double.batches == [[0], [5], [3, 4], [1, 2]]
 
 
-async def test_a_free_model_waits_while_that_pays(double):  # noqa: F811
+async def test_a_free_model_waits_while_that_pays(double):
     batcher = paced(Batcher(double, 3, 8), wait=600.0)
     async with asyncio.timeout(20):
         tasks = [asyncio.create_task(batcher.submit(1))]
@@ -134,7 +135,7 @@ async def test_a_free_model_waits_while_that_pays(double):  # noqa: F811
     await batcher.close()
 
 
-async def test_the_wait_ends(double):  # noqa: F811
+async def test_the_wait_ends(double):
     batcher = paced(Batcher(double, 3, 8), wait=0.02)
     start = time.perf_counter()
     assert await asyncio.wait_for(batcher.submit(1), 20) == 2
@@ -142,7 +143,7 @@ async def test_the_wait_ends(double):  # noqa: F811
     await batcher.close()
 
 
-async def test_closing_ends_the_wait(double, until):  # noqa: F811
+async def test_closing_ends_the_wait(double, until):
     batcher = paced(Batcher(double, 3, 8), wait=600.0)
     task = asyncio.create_task(batcher.submit(1))
     await until(batcher.waiting)
@@ -152,7 +153,7 @@ async def test_closing_ends_the_wait(double, until):  # noqa: F811
     assert double.batches == []
 
 
-async def test_nobody_waits_for_company_while_another_batcher_wants_the_model(double, until):  # noqa: F811
+async def test_nobody_waits_for_company_while_another_batcher_wants_the_model(double, until):
     thread = ModelThread()
     waiting, other = paced(Batcher(double, 3, 8, thread), wait=600.0), Batcher(double, 3, 8, thread)
     async with asyncio.timeout(20):
@@ -166,7 +167,7 @@ async def test_nobody_waits_for_company_while_another_batcher_wants_the_model(do
     thread.close()
 
 
-async def test_what_comes_while_another_batcher_has_the_model_joins_the_batch(double, until):  # noqa: F811
+async def test_what_comes_while_another_batcher_has_the_model_joins_the_batch(double, until):
     thread = ModelThread()
     first, second = Batcher(double, 8, 8, thread), Batcher(double, 8, 8, thread)
     running = await occupy(first, double, until)
@@ -182,7 +183,7 @@ async def test_what_comes_while_another_batcher_has_the_model_joins_the_batch(do
     thread.close()
 
 
-async def test_a_full_queue_says_when_to_come_again(double, until):  # noqa: F811
+async def test_a_full_queue_says_when_to_come_again(double, until):
     batcher = paced(Batcher(double, 2, 3), fixed=1.0, each=2.0)
     running, tasks = await queued(batcher, double, until, [(n, 1000.0) for n in (1, 2, 3)])
     with pytest.raises(OverloadedError, match="3 requests wait already") as raised:
