@@ -1,129 +1,98 @@
-"""What the service costs per frame over the bare computation, and where.
+"""What the service adds to a frame: cloud, and channel and cloud, against a bare echo of the same bytes.
 
-``python -m benchmarks.overhead --data TAR`` sends images one after the other over REST to the three processes, and in
-between runs the same image through edge model, decoder and head in this process, with nothing around them. Both happen
-in turn, so that a noisy machine slows both.
+``python -m benchmarks.overhead`` sends frames one after the other through the channel's process, which applies noise,
+to the cloud's, whose model does nothing; in turn with that to the cloud alone, to a ``grpc.aio`` server that answers
+with the bytes that came, and through another that passes them on to it, which is what two hops cost by themselves. All
+are processes of their own, called by the same caller.
 """
 
-import json
-import time
-from collections.abc import Sequence
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import httpx
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
-from benchmarks.arguments import load_asked, parser_for
-from benchmarks.budgets import png
-from cloud.answerer import ReceivedTokens
-from cloud.torch_classifier import TorchClassifier
-from deploy.cli.common import table
-from deploy.testbed import LocalTestbed, Ports
-from edge.torch_engine.engine import TorchEngine
-from policies.budget import Budget
-from policies.choice import choose_for
-from policies.fronts import Fronts
-from thinwire.bundle import FRONT, Bundle
+from benchmarks import load, measuring
+from benchmarks.echo import METHOD, EchoServer
+from deploy.cli.common import add_bundle, table
+from deploy.testbed import HOST, LocalTestbed, Ports
+from thinwire.bundle import Bundle, load_bundle
 
-SNR_DB = 10.0
-POLICIES = ("none", "auto")
-WARM_UP = 20
-# What a served request consists of, in the order of its path.
-PARTS = ("edge computation", "rest of the edge", "channel", "cloud computation", "rest of the cloud", "gRPC", "REST")
+FRAMES = 64
 
 
-class _Bare:
-    """The computation alone: edge model, decoder, head."""
-
-    def __init__(self, bundle: Bundle, name: str) -> None:
-        self._engine = TorchEngine.load(bundle)
-        self._classifier = TorchClassifier.load(bundle)
-        fronts = Fronts.load(bundle.path(FRONT), bundle.digest)
-        self._policy = choose_for(bundle, fronts, name, Budget(), "awgn", SNR_DB).policy
-
-    def run(self, pixels: NDArray[np.uint8]) -> tuple[float, float]:
-        """Milliseconds on the device and in the cloud."""
-        started = time.perf_counter()
-        symbols = self._engine.encode(pixels, self._policy, SNR_DB).symbols
-        sent = time.perf_counter()
-        self._classifier.classify_frames([ReceivedTokens(symbols, 10 ** (-SNR_DB / 10))])
-        return (sent - started) * 1e3, (time.perf_counter() - sent) * 1e3
-
-
-def _serve(client: httpx.Client, url: str, image: bytes, policy: str) -> dict[str, float]:
-    """Milliseconds of one request: its own account of its stages, and "wall" as the client saw it."""
-    started = time.perf_counter()
-    asked = {"parameters": json.dumps({"policy": policy})}
-    response = client.post(url, params=asked, content=image, headers={"content-type": "image/png"})
-    wall = (time.perf_counter() - started) * 1e3
-    response.raise_for_status()
-    stages: dict[str, float] = response.json()["timings_ms"]
-    return stages | {"wall": wall}
-
-
-def run(bundle: Bundle, images: Sequence[NDArray[np.uint8]], edge_url: str, policy: str) -> dict[str, Any]:
-    """Measure one policy.
+def run(bundle: Bundle, repetitions: int, seconds: float) -> dict[str, Any]:
+    """Measure.
 
     Returns:
-        medians over the images in milliseconds: ``bare``, ``served``, ``parts`` of what is served, and
-        ``overhead``, the paired difference, with its quartiles; ``ratio`` of served over bare.
+        for ``echo``, ``two echoes``, ``cloud`` and ``channel`` (which forwards to the cloud) summaries of the median
+        latency of each repetition in milliseconds, and of its ratio to the echo's.
     """
-    bare = _Bare(bundle, policy)
-    rows = []
-    with httpx.Client() as client:
-        for index, pixels in enumerate(images):
-            edge, cloud = bare.run(pixels)
-            stages = _serve(client, f"{edge_url}/v1/classify", png(pixels), policy)
-            between = stages["total"] - stages["edge"] - stages["channel"] - stages["cloud"]
-            parts = (edge, stages["edge"] - edge, stages["channel"], cloud, stages["cloud"] - cloud, between,
-                     stages["wall"] - stages["total"])  # fmt: skip
-            if index >= WARM_UP:
-                rows.append((edge + cloud, stages["wall"], *parts))
-    figures = np.array(rows)
-    overhead = figures[:, 1] - figures[:, 0]
-    medians = np.median(figures, axis=0)
+    sent = load.mixed_frames(bundle, FRAMES, 0, received=False)
+    ports = Ports.free()
+    cloud, channel = f"{HOST}:{ports.cloud_grpc}", f"{HOST}:{ports.channel_grpc}"
+
+    def median_ms(address: str, method: str) -> Callable[[], float]:
+        return lambda: float(np.median(load.run(address, method, sent, 1, seconds).latencies_ms))
+
+    with TemporaryDirectory() as folder, ExitStack() as stack:
+        log = stack.enter_context((Path(folder) / "cloud.log").open("wb"))
+        echo = stack.enter_context(EchoServer())
+        two = stack.enter_context(EchoServer(echo.address))
+        command = [sys.executable, "-m", "benchmarks.stub_cloud", str(bundle.folder), cloud]
+        stub = subprocess.Popen(command, stderr=log)
+        try:
+            # The channel is ready once it reaches the cloud.
+            with LocalTestbed([], ports, ("--snr", f"{load.SNR_DB:g}"), Path(folder), ("channel",)):
+                found = measuring.in_turn(
+                    {
+                        "echo": median_ms(echo.address, METHOD),
+                        "two echoes": median_ms(two.address, METHOD),
+                        "cloud": median_ms(cloud, load.INFER),
+                        "channel": median_ms(channel, load.INFER),
+                    },
+                    repetitions,
+                )
+        finally:
+            stub.terminate()
+            stub.wait()
+    echoed = np.array(found["echo"])
     return {
-        "policy": policy,
-        "images": len(rows),
-        "bare": medians[0],
-        "served": medians[1],
-        "ratio": float(np.median(figures[:, 1] / figures[:, 0])),
-        "overhead": float(np.median(overhead)),
-        "overhead_quartiles": np.quantile(overhead, (0.25, 0.75)).tolist(),
-        "parts": dict(zip(PARTS, medians[2:].tolist(), strict=True)),
+        "bundle": bundle.name,
+        "bytes": float(np.mean([frame.ByteSize() for frame in sent])),
+        "latency_ms": {name: measuring.summary(times) for name, times in found.items()},
+        "ratio": {name: measuring.summary(np.array(times) / echoed) for name, times in found.items()},
     }
 
 
-def as_text(results: Sequence[dict[str, Any]]) -> str:
-    """One table: a column per policy."""
-    lines = []
-    for key in ("bare", "served", "overhead", *PARTS):
-        row = {"ms (median)": key}
-        for result in results:
-            row[result["policy"]] = f"{result.get(key, result['parts'].get(key)):.2f}"
-        lines.append(row)
-    quartiles = "; ".join(
-        "{policy}: {0:.2f} to {1:.2f} ms".format(*result["overhead_quartiles"], policy=result["policy"])
-        for result in results
+def as_text(result: dict[str, Any]) -> str:
+    """One table: a row per path."""
+    return table(
+        [
+            {
+                "path": name,
+                "ms": measuring.text(result["latency_ms"][name], 3),
+                "times the echo": measuring.text(result["ratio"][name]),
+            }
+            for name in result["ratio"]
+        ]
     )
-    return f"{table(lines)}\n\nquartiles of the overhead: {quartiles}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run and print."""
-    parser = parser_for(__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_bundle(parser)
+    measuring.add_options(parser, repetitions=15, seconds=1.0)
     options = parser.parse_args(arguments)
-    bundle, images = load_asked(options)
-    # As the services run by default: on small models a second thread costs more than it gives.
-    torch.set_num_threads(1)
-    channel = ("--snr", str(SNR_DB), "--seed", str(options.seed))
-    with TemporaryDirectory() as logs, LocalTestbed([options.bundle], Ports.free(), channel, Path(logs)) as testbed:
-        results = [run(bundle, list(images.pixels), testbed.edge_url, policy) for policy in POLICIES]
-    print(json.dumps(results, indent=2) if options.json else as_text(results))
+    result = run(load_bundle(options.bundle), options.repetitions, options.seconds)
+    measuring.write(options.json, result)
+    print(as_text(result))
 
 
 if __name__ == "__main__":

@@ -82,6 +82,8 @@ class Profile:
         Raises:
             InvalidRequestError: as for `Profile`.
         """
+        if not request.ByteSize():
+            return self
         return replace(
             self,
             model=request.model or self.model,

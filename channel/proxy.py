@@ -16,7 +16,7 @@ from thinwire import tracing
 from thinwire.errors import FrameLostError, InvalidFrameError, ThinwireError
 from thinwire.frames import frame_key
 from thinwire.metrics import ChannelMetrics
-from thinwire.rpc import ERROR_METADATA, abort, from_rpc_error
+from thinwire.rpc import ERROR_METADATA, abort, error_metadata, from_rpc_error, to_problem
 from thinwire.v1 import link_pb2, link_pb2_grpc
 
 Context: TypeAlias = grpc.aio.ServicerContext[link_pb2.Frame, link_pb2.Result]
@@ -104,9 +104,10 @@ class ChannelProxy(link_pb2_grpc.SemanticLinkServicer):
         try:
             return await self._observed(frame, context)
         except ThinwireError as error:
-            problem = link_pb2.Problem(code=error.code, detail=str(error))
+            problem = to_problem(error)
         except grpc.aio.AioRpcError as error:
-            problem = link_pb2.Problem(code=_code(error), detail=str(from_rpc_error(error)))
+            problem = to_problem(from_rpc_error(error))
+            problem.code = _code(error)
         return link_pb2.Result(
             link_id=frame.link_id,
             request_id=frame.request_id,
@@ -131,6 +132,7 @@ class ChannelProxy(link_pb2_grpc.SemanticLinkServicer):
         start = time.perf_counter()
         key = frame_key(frame)
         profile = self._carried.profile(key) or self._links.profile(frame.link_id)
+        timeout_ms = frame.timeout_ms
         transmission = transmit(frame, profile)
         # Only now is the key known to be sound, and thus short.
         number = transmission.report.transmissions = self._carried.remember(key, profile)
@@ -145,11 +147,11 @@ class ChannelProxy(link_pb2_grpc.SemanticLinkServicer):
         )
         if profile.inject_airtime:
             await asyncio.sleep(transmission.airtime_s)
-        if is_lost(frame, profile, number):
+        if is_lost(frame, transmission.profile, number):
             raise FrameLostError(f"the frame was lost on the air, transmission {number}")
         forwarded = time.perf_counter()
         result: link_pb2.Result = await self._upstream.Infer(
-            transmission.frame, timeout=self._timeout_s(context), metadata=trace
+            transmission.frame, timeout=self._timeout_s(timeout_ms, context, start), metadata=trace
         )
         answered = time.perf_counter()
         result.channel.CopyFrom(transmission.report)
@@ -157,7 +159,10 @@ class ChannelProxy(link_pb2_grpc.SemanticLinkServicer):
         self._metrics.observe_stages(result.channel_ms / 1e3, answered - forwarded)
         return result
 
-    def _timeout_s(self, context: Context) -> float:
+    def _timeout_s(self, timeout_ms: int, context: Context, start: float) -> float:
+        """What is left of a frame's time, of which it may have spent some in the air."""
+        if timeout_ms:
+            return max(0.0, timeout_ms / 1e3 - (time.perf_counter() - start))
         remaining: float | None = context.time_remaining()
         return self._default_timeout_s if remaining is None else remaining
 
@@ -169,6 +174,7 @@ def _code(error: grpc.aio.AioRpcError) -> Any:
 
 async def _relay(context: Context, error: grpc.aio.AioRpcError) -> NoReturn:
     """End a call as the receiver ended its own."""
-    detail = error.details() or str(from_rpc_error(error))
-    await context.abort(error.code(), detail, ((ERROR_METADATA, _code(error)), _NO_RETRY))
+    ours = from_rpc_error(error)
+    metadata = dict(error_metadata(ours)) | {ERROR_METADATA: _code(error)}
+    await context.abort(error.code(), error.details() or str(ours), (*metadata.items(), _NO_RETRY))
     raise AssertionError("unreachable: abort always raises")

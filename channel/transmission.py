@@ -22,15 +22,17 @@ class Transmission:
     """A frame that went through the channel.
 
     Attributes:
-        frame: the frame as the receiver gets it: noisy, not equalised, ``reception`` stamped, ``channel`` and
-            ``traceparent`` removed.
+        frame: the frame, as the receiver gets it: noisy, not equalised, ``reception`` stamped, ``channel``,
+            ``traceparent`` and ``timeout_ms`` removed.
         report: what the sender learns with its result.
         airtime_s: seconds for which the frame occupied the channel.
+        profile: the profile that it was carried under, with what it asked for.
     """
 
     frame: link_pb2.Frame
     report: link_pb2.ChannelReport
     airtime_s: float
+    profile: Profile
 
 
 def transmit(frame: link_pb2.Frame, profile: Profile) -> Transmission:
@@ -40,7 +42,8 @@ def transmit(frame: link_pb2.Frame, profile: Profile) -> Transmission:
     told the average SNR, N0 and the gain exactly: the channel's estimation is taken to be perfect.
 
     Args:
-        frame: the frame as it was sent, with the channel that it asks for; it is left as it is.
+        frame: the frame as it was sent, with the channel that it asks for; it becomes the one that is received, since
+            a copy would be one more of its symbols.
         profile: the profile of its link.
 
     Raises:
@@ -52,12 +55,10 @@ def transmit(frame: link_pb2.Frame, profile: Profile) -> Transmission:
     check_power(symbols)
     profile = profile.asked(frame.channel)
     received, reception = _receive(frame, symbols, profile)
-    forwarded = link_pb2.Frame()
-    forwarded.CopyFrom(frame)
-    forwarded.ClearField("channel")
-    forwarded.ClearField("traceparent")
-    forwarded.symbols = pack_symbols(received)
-    forwarded.reception.CopyFrom(reception)
+    for name in ("channel", "traceparent", "timeout_ms"):
+        frame.ClearField(name)
+    frame.symbols = pack_symbols(received)
+    frame.reception.CopyFrom(reception)
 
     uses = count_uses(*symbols.shape, side_information_bits=frame.side_information_bits)
     airtime_s = profile.airtime_s(uses.total)
@@ -71,17 +72,19 @@ def transmit(frame: link_pb2.Frame, profile: Profile) -> Transmission:
         airtime_ms=airtime_s * 1e3,
         symbol_rate_hz=profile.symbol_rate_hz,
     )
-    return Transmission(forwarded, report, airtime_s)
+    return Transmission(frame, report, airtime_s, profile)
 
 
 def is_lost(frame: link_pb2.Frame, profile: Profile, transmission: int) -> bool:
     """Whether a frame is lost on the air, by `keyed_uniform` and the profile's ``frame_loss``.
 
     Args:
-        frame: a frame that `transmit` took.
-        profile: the profile of its link.
+        frame: a frame, before or after `transmit`.
+        profile: the profile of its link, or that of its transmission.
         transmission: which transmission of the frame this is, from 1: a retry is lost or not by a draw of its own.
     """
+    if not profile.frame_loss:
+        return False
     seed = profile.asked(frame.channel).seed
     return keyed_uniform(seed, *frame_key(frame), transmission) < profile.frame_loss
 
@@ -91,7 +94,7 @@ def _receive(frame: link_pb2.Frame, symbols: Symbols, profile: Profile) -> tuple
     # Models can be anyone's: one that fails must cost its frame and not the stream, and no NaN may pass.
     try:
         realisation = registry.get(profile.model).draw(symbols.shape, profile.snr_db, generator)
-        received = apply(symbols, realisation).astype(np.complex64)
+        received = apply(symbols, realisation).astype(np.complex64, copy=False)
         gain, variance = complex(realisation.gain), float(realisation.noise_variance)
     except Exception as error:
         _log.exception("channel model failed", extra={"model": profile.model})

@@ -30,7 +30,9 @@ class ReceivedTokens:
     def digest(self) -> bytes:
         """Of all that reaches the model: a reception has no part of its own in this."""
         head = struct.pack("<QQd", *self.symbols.shape, self.noise_variance)
-        return hashlib.blake2b(head + self.symbols.tobytes(), digest_size=16).digest()
+        digest = hashlib.blake2b(head, digest_size=16)
+        digest.update(np.ascontiguousarray(self.symbols).data)
+        return digest.digest()
 
 
 class Classifier(Protocol):

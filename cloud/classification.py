@@ -1,5 +1,6 @@
 """The task "classify": from a frame to its labels."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -69,13 +70,17 @@ class Classification:
         if frame.HasField("generation"):
             raise InvalidRequestError("the task 'classify' generates nothing, got a generation")
 
-    async def answer(self, frame: link_pb2.Frame, tokens: ReceivedTokens, result: link_pb2.Result) -> None:
+    async def answer(
+        self, frame: link_pb2.Frame, tokens: ReceivedTokens, result: link_pb2.Result, deadline_s: float = math.inf
+    ) -> None:
         """Write the best labels and, if asked for, all logits.
 
         Raises:
             InvalidFrameError: the logits are not finite, or another frame of this name came before.
         """
-        logits = await self._deduplicator.share(frame_key(frame), tokens.digest, lambda: self.frames.submit(tokens))
+        logits = await self._deduplicator.share(
+            frame_key(frame), tokens.digest, lambda: self.frames.submit(tokens, deadline_s), deadline_s
+        )
         if not np.isfinite(logits).all():
             raise InvalidFrameError("the model has no finite answer for these symbols")
         for label, score in rank_labels(logits, self.bundle.labels, frame.top_k or DEFAULT_TOP_K):

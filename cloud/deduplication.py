@@ -1,13 +1,14 @@
 """A frame that is sent again is answered again, and computed once."""
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
 from cloud.held_frames import Held, HeldFrames, Key
-from thinwire.errors import InvalidFrameError
+from thinwire.errors import DeadlineError, InvalidFrameError
 
 R = TypeVar("R")
 
@@ -16,6 +17,7 @@ R = TypeVar("R")
 class _Running(Generic[R]):
     content: bytes
     task: asyncio.Task[R]
+    deadline_s: float
     callers: int = 0
 
 
@@ -32,7 +34,9 @@ class Deduplicator(Generic[R]):
         self._held = held
         self._running: dict[Key, _Running[R]] = {}
 
-    async def share(self, key: Key, content: bytes, work: Callable[[], Coroutine[Any, Any, R]]) -> R:
+    async def share(
+        self, key: Key, content: bytes, work: Callable[[], Coroutine[Any, Any, R]], deadline_s: float = math.inf
+    ) -> R:
         """The result for a frame: the stored one, that of the work in flight, or that of ``work``, started now.
 
         A caller that is cancelled leaves the work to the others; with the last one the work is cancelled.
@@ -40,17 +44,27 @@ class Deduplicator(Generic[R]):
         Args:
             key: the frame's name.
             content: digest of all that its result depends on.
+            deadline_s: of the work, if it is started now. Work in flight that ends with the time of whoever started
+                it, which was up sooner, is started again.
 
         Raises:
             InvalidFrameError: a frame of this name came with another content.
             Exception: what the work raises, to all that wait for it.
         """
-        known = self._running.get(key) or self._held.get(key)
-        if known is not None and known.content != content:
-            raise InvalidFrameError("another frame of this link, request and sequence number came before this one")
-        if isinstance(known, Held):
-            return known.value
-        running = known or self._start(key, content, work)
+        while True:
+            known = self._running.get(key) or self._held.get(key)
+            if known is not None and known.content != content:
+                raise InvalidFrameError("another frame of this link, request and sequence number came before this one")
+            if isinstance(known, Held):
+                return known.value
+            running = known or self._start(key, content, work, deadline_s)
+            try:
+                return await self._join(key, running)
+            except DeadlineError:
+                if deadline_s <= running.deadline_s:
+                    raise
+
+    async def _join(self, key: Key, running: _Running[R]) -> R:
         running.callers += 1
         try:
             return await asyncio.shield(running.task)
@@ -61,8 +75,10 @@ class Deduplicator(Generic[R]):
                 # A repetition must not join work that is about to end.
                 del self._running[key]
 
-    def _start(self, key: Key, content: bytes, work: Callable[[], Coroutine[Any, Any, R]]) -> _Running[R]:
-        running = _Running(content, asyncio.create_task(work()))
+    def _start(
+        self, key: Key, content: bytes, work: Callable[[], Coroutine[Any, Any, R]], deadline_s: float
+    ) -> _Running[R]:
+        running = _Running(content, asyncio.create_task(work()), deadline_s)
         self._running[key] = running
         running.task.add_done_callback(partial(self._finish, key, running))
         return running

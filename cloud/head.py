@@ -1,10 +1,10 @@
 """What the cloud computes after decoding: the blocks after the split, pooling by size, the classifier."""
 
-import torch
 from torch import Tensor
 
 from thinwire.nn.attention import key_bias, run_block
 from thinwire.nn.backbone import VisionTransformer
+from thinwire.nn.packed import Packing, run_packed
 
 
 def classify_tokens(model: VisionTransformer, split_layer: int, x: Tensor, weights: Tensor, valid: Tensor) -> Tensor:
@@ -39,17 +39,38 @@ def finish(
         patch_weights = (weights * valid)[:, model.num_prefix_tokens :, None]
         pooled = (x[:, model.num_prefix_tokens :] * patch_weights).sum(1) / patch_weights.sum(1)
     else:
-        raise ValueError(f"expected a model that pools by 'avg' or 'token', got {model.global_pool!r}")
+        raise _unknown_pool(model)
     logits: Tensor = model.head(model.fc_norm(pooled))
     return logits
 
 
-def pad(rows: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Stack ``N_i x ...`` tensors as ``batch x max(N) x ...`` with zeros.
+def classify_packed(model: VisionTransformer, split_layer: int, x: Tensor, weights: Tensor, packing: Packing) -> Tensor:
+    """`classify_tokens` without padding, for serving.
+
+    Args:
+        x: ``T x D`` tokens of all frames, those of the prefix first in each.
+        weights: ``T`` shares of the patches.
+        packing: which rows are whose.
 
     Returns:
-        the stack, and a ``batch x max(N)`` bool, false for padding.
+        ``frames x classes`` logits.
+
+    Raises:
+        ValueError: as for `classify_tokens`.
     """
-    counts = torch.tensor([len(row) for row in rows])
-    valid = torch.arange(int(counts.max())) < counts[:, None]
-    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), valid
+    for block in model.blocks[split_layer:]:
+        x = run_packed(block, x, packing)
+    if model.global_pool == "token":
+        pooled = model.norm(packing.first(x))
+    elif model.global_pool == "avg":
+        patches = packing.position >= model.num_prefix_tokens
+        shares = (weights * patches)[:, None]
+        pooled = packing.per_set(model.norm(x) * shares) / packing.per_set(shares)
+    else:
+        raise _unknown_pool(model)
+    logits: Tensor = model.head(model.fc_norm(pooled))
+    return logits
+
+
+def _unknown_pool(model: VisionTransformer) -> ValueError:
+    return ValueError(f"expected a model that pools by 'avg' or 'token', got {model.global_pool!r}")

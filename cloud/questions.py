@@ -1,6 +1,7 @@
 """The task "vqa": from a frame and a question to an answer, and on to more questions about the same frame."""
 
 import asyncio
+import math
 import secrets
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from dataclasses import replace
@@ -65,16 +66,21 @@ class Questions:
         if frame.HasField("generation") and not frame.question:
             raise InvalidRequestError("a generation without a question generates nothing")
 
-    async def answer(self, frame: link_pb2.Frame, tokens: ReceivedTokens, result: link_pb2.Result) -> None:
+    async def answer(
+        self, frame: link_pb2.Frame, tokens: ReceivedTokens, result: link_pb2.Result, deadline_s: float = math.inf
+    ) -> None:
         """Read in the frame and, if it has a question, write the answer.
 
         Raises:
             ThinwireError: what `ask` raises; the symbols have no finite answer; or another frame of this name came
                 before.
         """
-        prefix = await self._deduplicator.share(frame_key(frame), tokens.digest, lambda: _sound(self.frames, tokens))
+        prefix = await self._deduplicator.share(
+            frame_key(frame), tokens.digest, lambda: _sound(self.frames, tokens, deadline_s), deadline_s
+        )
         if frame.question:
-            answer = await self.ask(prefix, frame.question, Generation.from_message(frame.generation))
+            asked = Generation.from_message(frame.generation)
+            answer = await self.ask(prefix, frame.question, asked, deadline_s=deadline_s)
             result.outputs.add(label=answer.text, score=answer.score)
             result.finish_reason = answer.finish_reason
             result.prompt_tokens, result.answer_tokens = answer.prompt_tokens, answer.tokens
@@ -90,21 +96,28 @@ class Questions:
             raise UnknownFrameError(f"no tokens are held of a frame {name[:80]!r}: it never came here, or has expired")
         return prefix
 
-    async def view(self, pixels: NDArray[np.uint8]) -> Prefix:
-        """Read in one plain image."""
-        return await _sound(self.images, pixels)
+    async def view(self, pixels: NDArray[np.uint8], deadline_s: float = math.inf) -> Prefix:
+        """Read in one plain image; ``deadline_s`` as for `ask`."""
+        return await _sound(self.images, pixels, deadline_s)
 
     async def ask(
-        self, prefix: Prefix, text: str, generation: Generation, on_text: Callable[[str], None] = lambda text: None
+        self,
+        prefix: Prefix,
+        text: str,
+        generation: Generation,
+        on_text: Callable[[str], None] = lambda text: None,
+        deadline_s: float = math.inf,
     ) -> Answer:
         """The answer to one question. If the caller is cancelled, the model stops writing it.
 
         Args:
             on_text: see `cloud.answerer.Question`.
+            deadline_s: when nobody waits for the answer any more, by the event loop's clock.
 
         Raises:
             InvalidRequestError: the question is none that the language model takes.
-            UnavailableError: too many wait.
+            OverloadedError: too many wait.
+            DeadlineError: its time was up before its turn came.
         """
         if generation.seed is None:
             # Fixed here: a batch that fails is run again one by one, and what was told stays told.
@@ -112,7 +125,7 @@ class Questions:
         question = Question(prefix, text, generation, on_text=on_text)
         with self._metrics.questions.counting():
             try:
-                answer = await _sound(self.questions, question)
+                answer = await _sound(self.questions, question, deadline_s)
             finally:
                 question.given_up.set()
         self._metrics.observe_answer(answer.tokens)
@@ -154,9 +167,9 @@ async def stream(ask: Callable[[Callable[[str], None]], Coroutine[Any, Any, Answ
         await asyncio.gather(asking, return_exceptions=True)
 
 
-async def _sound(batcher: Batcher[T, R | ThinwireError], item: T) -> R:
+async def _sound(batcher: Batcher[T, R | ThinwireError], item: T, deadline_s: float) -> R:
     """What comes of an item, unless that is an error of its own."""
-    result = await batcher.submit(item)
+    result = await batcher.submit(item, deadline_s)
     if isinstance(result, ThinwireError):
         raise result
     return result

@@ -27,6 +27,9 @@ def receive(received: NDArray[np.complex64], gain: complex, noise_variance: floa
         raise InvalidFrameError(f"the reception's gain must be finite, got {gain}")
     if not (math.isfinite(noise_variance) and noise_variance >= 0):
         raise InvalidFrameError(f"the reception's noise variance must be finite and >= 0, got {noise_variance}")
+    if gain == 1 and noise_variance <= _FLOAT32_MAX and np.isfinite(received.view(np.float32)).all():
+        # Nothing to undo, as on every link that does not fade.
+        return ReceivedTokens(received, noise_variance)
     # In double precision, so that a deep fade does not lose the symbols before the division restores them.
     with np.errstate(over="ignore", invalid="ignore"):
         wide, variance = zero_forcing(received.astype(np.complex128), np.complex128(gain), noise_variance)

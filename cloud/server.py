@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import cast
 
@@ -11,6 +10,7 @@ from cloud.answerer import Answerer, Classifier, Prefix
 from cloud.app import create_app
 from cloud.classification import Classification
 from cloud.held_frames import HeldFrames
+from cloud.model_thread import ModelThread
 from cloud.questions import Questions
 from cloud.servicer import SemanticLinkServicer
 from cloud.task import Batching
@@ -34,8 +34,6 @@ class Settings:
         rest_host: host of the REST interface.
         rest_port: its port; 0 takes a free one.
         max_batch: most frames, most images, and most questions, in one run of the model.
-        max_wait_ms: how long an idle model waits for company for its first frame. Waiting seldom pays: batches form
-            by themselves while the model is busy, and a lone frame waits in vain.
         max_queue: most frames, most images, and most questions, that wait for the model.
         grace_s: how long a stop waits for what runs.
         held_frames: most frames that are kept for more questions.
@@ -47,7 +45,6 @@ class Settings:
     rest_host: str = "127.0.0.1"
     rest_port: int = 8000
     max_batch: int = 32
-    max_wait_ms: float = 0.0
     max_queue: int = 256
     grace_s: float = 10.0
     held_frames: int = 256
@@ -78,11 +75,11 @@ class CloudServer:
         self._ready = asyncio.Event()
         metrics = CloudMetrics()
         # One thread for all of a task: it is the same model.
-        self._workers = [ThreadPoolExecutor(1, thread_name_prefix="model") for _ in models]
-        limits = settings.max_batch, settings.max_wait_ms / 1e3, settings.max_queue, metrics
+        self._threads = [ModelThread() for _ in models]
+        limits = settings.max_batch, settings.max_queue, metrics
         self.tasks = tuple(
-            _task(bundle, model, settings, Batching(*limits, worker))
-            for (bundle, model), worker in zip(models, self._workers, strict=True)
+            _task(bundle, model, settings, Batching(*limits, thread))
+            for (bundle, model), thread in zip(models, self._threads, strict=True)
         )
         self._grpc = rpc.Server([SERVICE])
         servicer = SemanticLinkServicer(self.tasks, metrics)
@@ -124,8 +121,8 @@ class CloudServer:
         await self._http.stop()
         for task in self.tasks:
             await task.close()
-        for worker in self._workers:
-            worker.shutdown()
+        for thread in self._threads:
+            thread.close()
         log.info("stopped")
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import AsyncIterable, Sequence
 from typing import Any
@@ -74,7 +75,7 @@ class SemanticLinkServicer(link_pb2_grpc.SemanticLinkServicer):
                 result = await self._traced(frame, context)
             except ThinwireError as error:
                 result = _identified(frame)
-                result.problem.CopyFrom(link_pb2.Problem(code=error.code, detail=str(error)))
+                result.problem.CopyFrom(rpc.to_problem(error))
             # The slot is held until the peer takes the result: one that does not read cannot make us hoard.
             async with writing:
                 await context.write(result)
@@ -95,9 +96,9 @@ class SemanticLinkServicer(link_pb2_grpc.SemanticLinkServicer):
     async def _traced(self, frame: link_pb2.Frame, context: Context) -> link_pb2.Result:
         parent = tracing.incoming(frame, context.invocation_metadata())
         with tracing.span("frame", tracing.SERVER, parent):
-            return await self._answer(frame)
+            return await self._answer(frame, _deadline_s(frame, context))
 
-    async def _answer(self, frame: link_pb2.Frame) -> link_pb2.Result:
+    async def _answer(self, frame: link_pb2.Frame, deadline_s: float) -> link_pb2.Result:
         """Answer one frame and log it; the only exceptions are cancellation and `ThinwireError`."""
         start = time.perf_counter()
         # Until it is known to be well formed, a frame's text may be as long as a message.
@@ -119,7 +120,7 @@ class SemanticLinkServicer(link_pb2_grpc.SemanticLinkServicer):
         error = CANCELLED
         try:
             result = _identified(frame)
-            await self._fill(frame, result)
+            await self._fill(frame, result, deadline_s)
             elapsed = time.perf_counter() - start
             result.cloud_ms = 1e3 * elapsed
             self._metrics.observe_frame(elapsed)
@@ -137,7 +138,7 @@ class SemanticLinkServicer(link_pb2_grpc.SemanticLinkServicer):
             fields["ms"] = round(1e3 * (time.perf_counter() - start), 3)
             log.info("frame", extra=fields | ({"error": error} if error else {}))
 
-    async def _fill(self, frame: link_pb2.Frame, result: link_pb2.Result) -> None:
+    async def _fill(self, frame: link_pb2.Frame, result: link_pb2.Result, deadline_s: float) -> None:
         with self._metrics.receiving(), tracing.span("receive"):
             symbols = check_frame(frame)
             task = self._task(frame)
@@ -145,7 +146,7 @@ class SemanticLinkServicer(link_pb2_grpc.SemanticLinkServicer):
             task.check(frame)
             tokens = equalise(frame, symbols)
         self._take_in(frame)
-        await task.answer(frame, tokens, result)
+        await task.answer(frame, tokens, result, deadline_s)
 
     def _take_in(self, frame: link_pb2.Frame) -> None:
         """Count and trace what a sound frame says of itself: one that is not may claim any size."""
@@ -181,6 +182,14 @@ def _check_fit(frame: link_pb2.Frame, bundle: Bundle) -> None:
         raise InvalidFrameError(
             f"bundle {bundle.name} takes no side information, got {frame.side_information_bits} bits"
         )
+
+
+def _deadline_s(frame: link_pb2.Frame, context: Context) -> float:
+    """When nobody waits for a frame's result any more, by the event loop's clock."""
+    remaining_s: float | None = context.time_remaining()
+    if frame.timeout_ms:
+        remaining_s = min(frame.timeout_ms / 1e3, math.inf if remaining_s is None else remaining_s)
+    return math.inf if remaining_s is None else asyncio.get_running_loop().time() + remaining_s
 
 
 def _identified(frame: link_pb2.Frame) -> link_pb2.Result:

@@ -1,12 +1,13 @@
 """What a process does with the frames of its bundle's task."""
 
+import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from cloud.answerer import ReceivedTokens
 from cloud.batcher import Batcher
+from cloud.model_thread import ModelThread
 from thinwire.bundle import Bundle
 from thinwire.metrics import CloudMetrics
 from thinwire.v1 import link_pb2
@@ -32,8 +33,14 @@ class Task(Protocol):
         """
         ...
 
-    async def answer(self, frame: link_pb2.Frame, tokens: ReceivedTokens, result: link_pb2.Result) -> None:
-        """Write the answer to a checked frame into its result."""
+    async def answer(
+        self, frame: link_pb2.Frame, tokens: ReceivedTokens, result: link_pb2.Result, deadline_s: float = math.inf
+    ) -> None:
+        """Write the answer to a checked frame into its result.
+
+        Args:
+            deadline_s: when nobody waits for it any more, by the event loop's clock.
+        """
         ...
 
     async def close(self) -> None:
@@ -47,26 +54,23 @@ class Batching:
 
     Attributes:
         max_batch: most items in one run.
-        max_wait_s: how long an idle model waits for company.
         max_queue: most items that wait.
         metrics: what takes in batches and queues.
-        worker: the one thread of the model; None gives each batcher its own.
+        thread: of the model; None gives each batcher its own.
     """
 
     max_batch: int
-    max_wait_s: float
     max_queue: int
     metrics: CloudMetrics
-    worker: ThreadPoolExecutor | None = None
+    thread: ModelThread | None = None
 
     def open(self, kind: str, run: Callable[[Sequence[T]], Sequence[R]]) -> Batcher[T, R]:
         """A batcher, with metrics of this kind."""
         batcher: Batcher[T, R] = Batcher(
             run,
             self.max_batch,
-            self.max_wait_s,
             self.max_queue,
-            self.worker,
+            self.thread,
             on_batch=self.metrics.batches(kind),
             on_passage=self.metrics.passages(kind),
         )

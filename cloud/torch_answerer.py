@@ -75,8 +75,8 @@ class TorchAnswerer:
     @torch.inference_mode()
     def view_frames(self, frames: Sequence[ReceivedTokens]) -> list[VisualPrefix | ThinwireError]:
         """Read in frames of any token counts and rates."""
-        tokens, _, valid = decode_frames(self.decoder, frames, self._device)
-        return self.language.view_tokens([row[mask] for row, mask in zip(tokens, valid, strict=True)])
+        tokens, _, packing = decode_frames(self.decoder, frames, self._device)
+        return self.language.view_tokens(list(torch.split(tokens, list(packing.counts))))
 
     def view_images(self, pixels: NDArray[np.uint8]) -> list[VisualPrefix | ThinwireError]:
         """Read in ``batch x size x size x 3`` pixels."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from cloud.answerer import ReceivedTokens
 from cloud.decoder import JsccDecoder, decode_frames
-from cloud.head import classify_tokens
+from cloud.head import classify_packed
 from thinwire.bundle import Bundle
 from thinwire.images import normalise
 from thinwire.nn.backbone import VisionTransformer
@@ -46,10 +46,12 @@ class TorchClassifier:
     @torch.inference_mode()
     def classify_frames(self, frames: Sequence[ReceivedTokens]) -> NDArray[np.float32]:
         """Logits of frames of any token counts and rates, ``frames x classes``."""
-        x, weights, valid = decode_frames(self.decoder, frames, self._device)
-        logits: NDArray[np.float32] = (
-            classify_tokens(self.model, self.bundle.split_layer, x, weights, valid).cpu().numpy()
-        )
+        # Frames of equal length stand together; see `thinwire.nn.packed`.
+        order = sorted(range(len(frames)), key=lambda index: len(frames[index].symbols))
+        x, weights, packing = decode_frames(self.decoder, [frames[index] for index in order], self._device)
+        answers = classify_packed(self.model, self.bundle.split_layer, x, weights, packing).cpu().numpy()
+        logits: NDArray[np.float32] = np.empty_like(answers)
+        logits[order] = answers
         return logits
 
     @torch.inference_mode()

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
@@ -11,7 +12,7 @@ import grpc.aio
 
 from edge.outbox import FrameKey, Outbox
 from thinwire import rpc, tracing
-from thinwire.errors import FrameLostError, ThinwireError, UnavailableError
+from thinwire.errors import FrameLostError, OverloadedError, ThinwireError, UnavailableError
 from thinwire.v1 import link_pb2, link_pb2_grpc
 
 log = logging.getLogger(__name__)
@@ -21,6 +22,8 @@ ATTEMPTS = 2
 BACKOFF_S = 0.1
 # Of a frame that the link keeps losing: at a loss of a half, one in 65,536 frames is given up.
 TRANSMISSIONS = 16
+# Of a frame that an overloaded peer refuses. Each occupies the channel, and adds to the load.
+OFFERS = 3
 # How long a stream goes on sending a frame over a link that is down: long enough for a peer to be restarted.
 STREAM_PATIENCE_S = 15.0
 # A write to a stream that has just died makes INTERNAL of whatever it died of.
@@ -49,7 +52,8 @@ class LinkClient:
         """Send one frame and wait for its result.
 
         A frame that is lost on the air or meets a dead link is sent again with the same ids, so that it meets the same
-        noise and is answered once.
+        noise and is answered once. So is one that an overloaded peer refuses, `OFFERS` times at most, after the time
+        that the peer asks for, if the request has so long.
 
         Args:
             frame: the frame.
@@ -57,16 +61,17 @@ class LinkClient:
 
         Raises:
             FrameLostError: it was lost `TRANSMISSIONS` times.
+            OverloadedError: the peer takes no more, now and by the deadline.
             UnavailableError: the peer does not answer, or keeps dying.
             DeadlineError: the time ran out.
             ThinwireError: whatever the peer answered with.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
-        lost = broken = 0
+        lost = broken = refused = 0
         while True:
             try:
-                with tracing.span("link", tracing.CLIENT, attempt=lost + broken + 1):
+                with tracing.span("link", tracing.CLIENT, attempt=lost + broken + refused + 1):
                     result: link_pb2.Result = await self._link.Infer(
                         frame, timeout=deadline - loop.time(), metadata=tracing.outgoing()
                     )
@@ -77,6 +82,13 @@ class LinkClient:
                 lost += 1
                 if lost == TRANSMISSIONS:
                     raise _given_up()
+                continue
+            if isinstance(failure, OverloadedError):
+                refused += 1
+                pause_s = _pause_s(failure, refused)
+                if refused == OFFERS or loop.time() + pause_s >= deadline:
+                    raise failure
+                await asyncio.sleep(pause_s)
                 continue
             broken += 1
             worth_it = isinstance(failure, _BrokenError) and loop.time() + BACKOFF_S < deadline
@@ -90,9 +102,10 @@ class LinkClient:
         """Send frames as they come, over one call.
 
         Every frame gets exactly one item, in the order in which they are ready. A frame that is lost on the air is sent
-        again while others go on, `TRANSMISSIONS` times at most. When the call dies, a new one takes over and the frames
-        without an answer are sent again; those that still have none `STREAM_PATIENCE_S` after their first failure get
-        the error, and the stream goes on. Two frames of one key must not be under way together.
+        again while others go on, `TRANSMISSIONS` times at most; one that is refused, as by `infer`. When the call dies,
+        a new one takes over and the frames without an answer are sent again; those that still have none
+        `STREAM_PATIENCE_S` after their first failure get the error, and the stream goes on. Two frames of one key must
+        not be under way together.
 
         Args:
             frames: the frames; they may come for as long as they like.
@@ -130,13 +143,18 @@ class LinkClient:
                 if sent is None:
                     continue
                 problem = result.problem if result.HasField("problem") else None
-                error = problem and rpc.from_problem(problem.code, problem.detail)
+                error = problem and rpc.from_problem(problem.code, problem.detail, problem.retry_after_ms)
                 if isinstance(error, FrameLostError):
                     sent.losses += 1
                     if sent.losses < TRANSMISSIONS and wanted(key):
                         outbox.repeat(key)
                         continue
                     error = _given_up()
+                if isinstance(error, OverloadedError):
+                    sent.refusals += 1
+                    if sent.refusals < OFFERS and wanted(key):
+                        outbox.repeat_later(key, _pause_s(error, sent.refusals))
+                        continue
                 outbox.drop(key)
                 yield (key, error) if error else result
             if outbox.unanswered:
@@ -170,6 +188,11 @@ def result_key(result: link_pb2.Result) -> FrameKey:
 
 def _given_up() -> FrameLostError:
     return FrameLostError(f"the frame was lost on the air {TRANSMISSIONS} times")
+
+
+def _pause_s(error: OverloadedError, refusals: int) -> float:
+    """How long to stay away: twice as long each time, and not all for the same time."""
+    return float((error.retry_after_s or BACKOFF_S) * 2 ** (refusals - 1) * random.uniform(1.0, 1.5))
 
 
 def _give_up(outbox: Outbox, error: ThinwireError, wanted: Callable[[FrameKey], bool]) -> list[Item]:

@@ -36,6 +36,7 @@ class LinkStream:
         """
         with tracing.span("link", tracing.CLIENT):
             frame.traceparent = tracing.traceparent()
+            frame.timeout_ms = max(1, int(1e3 * timeout_s))
             return await self._send(frame, timeout_s)
 
     async def _send(self, frame: link_pb2.Frame, timeout_s: float) -> link_pb2.Result:

@@ -18,11 +18,13 @@ class Sent:
     Attributes:
         frame: the frame.
         losses: how often the link said that it was lost on the air.
+        refusals: how often the peer said that it has no room for it.
         failed_s: when a call first died with it, in the event loop's seconds; None: not yet.
     """
 
     frame: link_pb2.Frame
     losses: int = 0
+    refusals: int = 0
     failed_s: float | None = None
 
 
@@ -78,10 +80,14 @@ class Outbox:
         return self.unanswered.pop(key, None)
 
     def repeat(self, key: FrameKey) -> None:
-        """Send a frame again that has no answer yet."""
-        if key not in self._lost:
+        """Send a frame again, unless it has its answer."""
+        if key in self.unanswered and key not in self._lost:
             self._lost.append(key)
         self._changed.set()
+
+    def repeat_later(self, key: FrameKey, pause_s: float) -> None:
+        """`repeat` a frame after so many seconds."""
+        asyncio.get_running_loop().call_later(pause_s, self.repeat, key)
 
     async def _read(self, frames: AsyncIterator[link_pb2.Frame]) -> None:
         try:

@@ -12,6 +12,8 @@ class ThinwireError(Exception):
     http_status = 500
     grpc_status = "INTERNAL"
     title = "Internal error"
+    # Seconds after which the same request may fare better; None: it will not by itself.
+    retry_after_s: float | None = None
 
 
 class InvalidRequestError(ThinwireError):
@@ -131,6 +133,21 @@ class EngineError(ThinwireError):
     title = "Engine failed"
 
 
+class OverloadedError(ThinwireError):
+    """More requests wait than the server takes; this one may be sent again after ``retry_after_s`` seconds."""
+
+    code = "overloaded"
+    http_status = 429
+    grpc_status = "RESOURCE_EXHAUSTED"
+    title = "Too many requests"
+    retry_after_s = 1.0
+
+    def __init__(self, text: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(text)
+        if retry_after_s is not None:
+            self.retry_after_s = retry_after_s
+
+
 class UnavailableError(ThinwireError):
     """A peer on the link does not answer; the request may be sent again."""
 
@@ -138,6 +155,7 @@ class UnavailableError(ThinwireError):
     http_status = 503
     grpc_status = "UNAVAILABLE"
     title = "Link unavailable"
+    retry_after_s = 1.0
 
 
 class FrameLostError(ThinwireError):
@@ -147,6 +165,7 @@ class FrameLostError(ThinwireError):
     http_status = 503
     grpc_status = "UNAVAILABLE"
     title = "Frame lost"
+    retry_after_s = 1.0
 
 
 class DeadlineError(ThinwireError):

@@ -17,6 +17,8 @@ class JsonFormatter(logging.Formatter):
     def __init__(self, service: str) -> None:
         super().__init__()
         self._service = service
+        # `json.dumps` with a default would make one for each line.
+        self._encode = json.JSONEncoder(default=str).encode
 
     def format(self, record: logging.LogRecord) -> str:
         """One line of JSON for the record."""
@@ -31,7 +33,7 @@ class JsonFormatter(logging.Formatter):
         entry |= tracing.ids()
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry, default=str)
+        return self._encode(entry)
 
 
 def _plain(value: object) -> object:

@@ -1,6 +1,7 @@
 """gRPC as every process uses it: one factory for channels, one for servers, one mapping of errors."""
 
 import json
+import math
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
@@ -11,9 +12,12 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from thinwire import errors
-from thinwire.errors import DeadlineError, ThinwireError, UnavailableError
+from thinwire.errors import DeadlineError, OverloadedError, ThinwireError, UnavailableError
+from thinwire.v1 import link_pb2
 
 ERROR_METADATA = "thinwire-error"
+# Beside the code of an error that says so: milliseconds after which the call may be made again.
+RETRY_METADATA = "retry-after-ms"
 MAX_MESSAGE_BYTES = 64 * 2**20
 # A receiver drops trailers over 8 KiB, status and all, and one character takes up to 12 bytes on the wire.
 MAX_DETAIL_CHARACTERS = 600
@@ -121,8 +125,22 @@ async def abort(
     detail = str(error)
     if len(detail) > MAX_DETAIL_CHARACTERS:
         detail = detail[: MAX_DETAIL_CHARACTERS - 3] + "..."
-    await context.abort(status, detail, ((ERROR_METADATA, error.code), *metadata))
+    await context.abort(status, detail, (*error_metadata(error), *metadata))
     raise AssertionError("unreachable: abort always raises")
+
+
+def error_metadata(error: ThinwireError) -> tuple[tuple[str, str], ...]:
+    """The trailing metadata that tells an error's code and, if it is overload, when to come again."""
+    told: tuple[tuple[str, str], ...] = ((ERROR_METADATA, error.code),)
+    return (*told, (RETRY_METADATA, str(retry_after_ms(error)))) if retry_after_ms(error) else told
+
+
+def retry_after_ms(error: ThinwireError) -> int:
+    """Milliseconds after which a refused call may be made again; 0 where the error is none of overload."""
+    # What is unavailable is tried again by gRPC itself, at a pace of its own.
+    if not isinstance(error, OverloadedError) or error.retry_after_s is None:
+        return 0
+    return max(1, math.ceil(1e3 * error.retry_after_s))
 
 
 def from_rpc_error(error: grpc.aio.AioRpcError) -> ThinwireError:
@@ -131,7 +149,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> ThinwireError:
     metadata: Iterable[tuple[str, str | bytes]] = error.trailing_metadata() or ()
     code = dict(metadata).get(ERROR_METADATA)
     if isinstance(code, str) and code in _BY_CODE:
-        return _BY_CODE[code](detail)
+        return from_problem(code, detail, _milliseconds(dict(metadata).get(RETRY_METADATA)))
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineError(detail or "the link did not answer in time")
     if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
@@ -139,6 +157,23 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> ThinwireError:
     return ThinwireError(f"{error.code().name}: {detail}")
 
 
-def from_problem(code: str, detail: str) -> ThinwireError:
-    """The error that a result in a stream carries."""
-    return _BY_CODE.get(code, ThinwireError)(detail)
+def from_problem(code: str, detail: str, retry_after_ms: int = 0) -> ThinwireError:
+    """The error that a result in a stream carries.
+
+    Args:
+        retry_after_ms: after which the frame may be sent again, if the peer says so.
+    """
+    error = _BY_CODE.get(code, ThinwireError)(detail)
+    if retry_after_ms and isinstance(error, OverloadedError):
+        error.retry_after_s = retry_after_ms / 1e3
+    return error
+
+
+def to_problem(error: ThinwireError) -> link_pb2.Problem:
+    """What a result in a stream carries of an error."""
+    return link_pb2.Problem(code=error.code, detail=str(error), retry_after_ms=retry_after_ms(error))
+
+
+def _milliseconds(value: object) -> int:
+    # A peer's text.
+    return int(value) if isinstance(value, str) and re.fullmatch(r"\d{1,9}", value) else 0

@@ -56,7 +56,7 @@ def add_to(app: FastAPI, is_served: bool) -> None:
 
 async def _answer(task: Questions, asked: ChatRequest, clock: Clock) -> Answer:
     deadline, timeout_ms = clock.deadline(asked.parameters.timeout_ms), asked.parameters.timeout_ms
-    prefix = await within(view(task, asked.image), deadline, timeout_ms)
+    prefix = await within(view(task, asked.image, deadline), deadline, timeout_ms)
     return await ask(task, prefix, asked.question, asked.parameters, clock)
 
 
@@ -64,7 +64,7 @@ async def _events(request: Request, task: Questions, asked: ChatRequest, clock: 
     identity, deadline = secrets.token_hex(16), clock.deadline(asked.parameters.timeout_ms)
     chunks = Chunks(identity, task.bundle.name, int(time.time()))
     with metrics_of(request).requests.counting():
-        prefix = await within(view(task, asked.image), deadline, asked.parameters.timeout_ms)
+        prefix = await within(view(task, asked.image, deadline), deadline, asked.parameters.timeout_ms)
         async for one in streamed(task, prefix, asked.question, asked.parameters, clock):
             if not isinstance(one, Answer):
                 yield event(chunks.piece(one))

@@ -34,13 +34,14 @@ async def _classify(request: Request) -> ClassifyResponse:
     data, parameters = await parse_classify(request)
     refuse_link_parameters(parameters)
     clock.lap()
+    deadline_s = clock.deadline(parameters.timeout_ms)
 
     async def run() -> NDArray[np.float32]:
         with tracing.span("decode"):
             pixels = await asyncio.to_thread(prepare, data, task.bundle.preprocessing)
-        return await task.images.submit(pixels)
+        return await task.images.submit(pixels, deadline_s)
 
-    logits = await within(run(), clock.deadline(parameters.timeout_ms), parameters.timeout_ms)
+    logits = await within(run(), deadline_s, parameters.timeout_ms)
     outputs = [LabelBody(label=name, score=p) for name, p in rank_labels(logits, task.bundle.labels, parameters.top_k)]
     identity, timings = secrets.token_hex(16), clock.timings()
     tracing.annotate(request_id=identity)

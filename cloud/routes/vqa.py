@@ -63,29 +63,30 @@ async def _vqa(request: Request) -> VqaResponse:
     data, question, parameters = await parse_vqa(request)
     refuse_link_parameters(parameters)
     clock.lap()
+    deadline_s = clock.deadline(parameters.timeout_ms)
 
     async def run() -> Answer:
-        prefix = await view(task, data)
-        return await task.ask(prefix, question, parameters.generation)
+        prefix = await view(task, data, deadline_s)
+        return await task.ask(prefix, question, parameters.generation, deadline_s=deadline_s)
 
-    limited = within(run(), clock.deadline(parameters.timeout_ms), parameters.timeout_ms)
-    answer = await while_connected(request, limited)
+    answer = await while_connected(request, within(run(), deadline_s, parameters.timeout_ms))
     response = respond(secrets.token_hex(16), answer, clock)
     observe_image(request, response.timings_ms)
     return response
 
 
-async def view(task: Questions, data: bytes) -> Prefix:
-    """Read in an encoded image through the plain model."""
+async def view(task: Questions, data: bytes, deadline_s: float) -> Prefix:
+    """Read in an encoded image through the plain model, until the event loop's clock shows ``deadline_s``."""
     with tracing.span("decode"):
         pixels = await asyncio.to_thread(prepare, data, task.bundle.preprocessing)
-    return await task.view(pixels)
+    return await task.view(pixels, deadline_s)
 
 
 async def ask(task: Questions, prefix: Prefix, question: str, parameters: GenerationParameters, clock: Clock) -> Answer:
     """The answer to a question, within its request's time."""
-    asking = task.ask(prefix, question, parameters.generation)
-    return await within(asking, clock.deadline(parameters.timeout_ms), parameters.timeout_ms)
+    deadline_s = clock.deadline(parameters.timeout_ms)
+    asking = task.ask(prefix, question, parameters.generation, deadline_s=deadline_s)
+    return await within(asking, deadline_s, parameters.timeout_ms)
 
 
 def respond(identity: str, answer: Answer, clock: Clock) -> VqaResponse:
@@ -118,8 +119,10 @@ async def streamed(
     task: Questions, prefix: Prefix, question: str, parameters: GenerationParameters, clock: Clock
 ) -> AsyncGenerator[str | Answer]:
     """`cloud.questions.stream`, within the request's time."""
-    deadline, generation = clock.deadline(parameters.timeout_ms), parameters.generation
-    pieces = stream(lambda tell: within(task.ask(prefix, question, generation, tell), deadline, parameters.timeout_ms))
+    deadline_s, generation = clock.deadline(parameters.timeout_ms), parameters.generation
+    pieces = stream(
+        lambda tell: within(task.ask(prefix, question, generation, tell, deadline_s), deadline_s, parameters.timeout_ms)
+    )
     try:
         async for one in pieces:
             yield one

@@ -6,7 +6,6 @@ import importlib
 # Of the package `benchmarks`.
 TABLES = {
     "edge": "latency of one image on the device: plain models, ToMe and ours, in torch and ONNX Runtime",
-    "efficiency": "whether the clock agrees with the MAC count, beside an oracle that does no matching",
     "cloud": "frames per second of the cloud against its bare model and a bare echo",
     "overhead": "what the service costs per frame against a bare echo",
     "answer": "time to answer over the link's rate, against JPEG to the cloud and against the device alone",

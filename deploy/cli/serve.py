@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from deploy.cli.common import add_bundles, add_placement, finite, placement_of, positive, positive_int
 from deploy.cli.engines import cloud_classifier, edge_engine
+from thinwire.cores import model_threads
 
 if TYPE_CHECKING:
     from cloud.answerer import Answerer, Classifier
@@ -29,7 +30,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "--nominal-symbol-rate", type=positive, default=1e4, metavar="HZ", help="likewise (default: 10,000)"
     )
     edge.add_argument("--nominal-model", default="awgn", metavar="MODEL", help="likewise (default: %(default)s)")
-    _add_engine(edge)
+    _add_engine(edge, 1)
     edge.set_defaults(run=_edge)
 
     actions = _actions(commands, "channel", "the simulated channel")
@@ -64,19 +65,19 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     cloud.add_argument("--grpc", default="127.0.0.1:50051", metavar="HOST:PORT", help="the link (default: %(default)s)")
     cloud.add_argument("--host", default="127.0.0.1", help="of REST (default: %(default)s)")
     cloud.add_argument("--port", type=int, default=8000, help="of REST (default: %(default)s)")
-    _add_engine(cloud)
+    _add_engine(cloud, model_threads())
     _add_language(cloud)
     cloud.set_defaults(run=_cloud)
 
 
-def _add_engine(parser: argparse.ArgumentParser) -> None:
+def _add_engine(parser: argparse.ArgumentParser, threads: int) -> None:
     parser.add_argument(
         "--engine",
         default="auto",
         choices=("auto", "onnx", "torch"),
         help="what computes; auto: ONNX Runtime where it is installed and the bundle was exported, else torch",
     )
-    parser.add_argument("--threads", type=positive_int, default=1, help="that compute (default: %(default)s)")
+    parser.add_argument("--threads", type=positive_int, default=threads, help="that compute (default: %(default)s)")
 
 
 def _add_language(cloud: argparse.ArgumentParser) -> None:

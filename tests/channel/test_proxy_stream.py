@@ -7,7 +7,7 @@ import grpc
 import pytest
 
 from tests.channel.conftest import MakeFrame, Rig, until
-from thinwire.errors import BundleMismatchError, InvalidFrameError
+from thinwire.errors import BundleMismatchError, InvalidFrameError, OverloadedError
 from thinwire.rpc import abort, from_rpc_error
 from thinwire.v1 import link_pb2
 
@@ -49,6 +49,27 @@ async def test_what_is_no_frame_ends_its_stream_once_the_others_are_answered(rig
     assert sorted(answered) == [0, 1, 2]
     assert isinstance(from_rpc_error(raised.value), InvalidFrameError)
     assert (await rig.link.Infer(make_frame())).outputs
+
+
+async def test_the_time_that_a_frame_has_is_the_deadline_of_its_call(rig: Rig, make_frame: MakeFrame) -> None:
+    results = [result async for result in rig.link.Stream(iter([make_frame(timeout_ms=1500)]))]
+    assert len(results) == 1
+    assert 0.5 < rig.cloud.remaining_s[0] <= 1.6
+    # It is the call's now.
+    assert rig.cloud.frames[0].timeout_ms == 0
+
+
+async def test_a_refusal_says_when_to_come_again_through_the_proxy(rig: Rig, make_frame: MakeFrame) -> None:
+    async def refuse(_: link_pb2.Frame, context: Any) -> None:
+        await abort(context, OverloadedError("full", 2.5))
+
+    rig.cloud.behave = refuse
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await rig.link.Infer(make_frame())
+    assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert from_rpc_error(raised.value).retry_after_s == 2.5
+    (result,) = [result async for result in rig.link.Stream(iter([make_frame(sequence_number=1)]))]
+    assert (result.problem.code, result.problem.retry_after_ms) == ("overloaded", 2500)
 
 
 async def test_a_stream_meets_the_noise_that_single_frames_meet(rig: Rig, make_frame: MakeFrame) -> None:

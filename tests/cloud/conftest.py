@@ -136,7 +136,7 @@ MAX_QUEUE = 4
 
 @pytest.fixture
 async def task(bundle, classifier):
-    task = Classification(bundle, classifier, Batching(8, 0.0, MAX_QUEUE, CloudMetrics()))
+    task = Classification(bundle, classifier, Batching(8, MAX_QUEUE, CloudMetrics()))
     yield task
     classifier.gate.set()
     await task.close()
@@ -242,3 +242,29 @@ def make_vqa_frame(vqa_bundle, make_frame):
         return make_frame(value, **defaults | fields)
 
     return make
+
+
+class Doubler:
+    """Doubles numbers; raises what it is given; waits while ``gate`` is closed."""
+
+    def __init__(self):
+        self.batches = []
+        self.started = 0
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def __call__(self, items):
+        self.started += 1
+        assert self.gate.wait(10)
+        self.batches.append(list(items))
+        for item in items:
+            if isinstance(item, BaseException):
+                raise item
+        return [2 * item for item in items]
+
+
+@pytest.fixture
+def double():
+    run = Doubler()
+    yield run
+    run.gate.set()

@@ -113,6 +113,24 @@ async def test_images_reach_the_model_in_its_size_and_run_together(client, model
     await first
 
 
+async def test_a_full_queue_is_too_many_requests(bundle, classifier_factory, until):
+    model = classifier_factory()
+    model.gate.clear()
+    server = CloudServer([(bundle, model)], Settings("127.0.0.1:0", rest_port=0, max_queue=1))
+    await server.start()
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.rest_port}", timeout=60) as client:
+        running = asyncio.create_task(client.post("/v1/classify", **as_json(encode())))
+        await until(lambda: model.runs)
+        waits = asyncio.create_task(client.post("/v1/classify", **as_json(encode())))
+        await until(lambda: server.tasks[0].images.waiting() == 1)
+        refused = await client.post("/v1/classify", **as_json(encode()))
+        check_problem(refused, 429, "overloaded")
+        assert int(refused.headers["retry-after"]) >= 1
+        model.gate.set()
+        assert [(await one).status_code for one in (running, waits)] == [200, 200]
+    await server.stop()
+
+
 @pytest.mark.parametrize("parameters", [{"policy": "none"}, {"budget": {}}, {"channel": None}, {"top_k": 1000}])
 async def test_parameters_that_ask_nothing_of_a_link(client, parameters):
     assert (await client.post("/v1/classify", **as_json(encode(), **parameters))).status_code == 200

@@ -2,40 +2,15 @@ import asyncio
 import contextlib
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud.batcher import Batcher
-from thinwire.errors import UnavailableError
-
-
-class Doubler:
-    """Doubles numbers; raises what it is given; waits while ``gate`` is closed."""
-
-    def __init__(self):
-        self.batches = []
-        self.started = 0
-        self.gate = threading.Event()
-        self.gate.set()
-
-    def __call__(self, items):
-        self.started += 1
-        assert self.gate.wait(10)
-        self.batches.append(list(items))
-        for item in items:
-            if isinstance(item, BaseException):
-                raise item
-        return [2 * item for item in items]
-
-
-@pytest.fixture
-def double():
-    run = Doubler()
-    yield run
-    run.gate.set()
+from cloud.model_thread import ModelThread
+from tests.cloud.conftest import Doubler
+from thinwire.errors import OverloadedError, UnavailableError
 
 
 async def occupy(batcher, run, until, item=0):
@@ -53,7 +28,7 @@ def test_each_gets_its_own_result(items, max_batch):
     run = Doubler()
 
     async def go():
-        batcher = Batcher(run, max_batch, 0.0, 100)
+        batcher = Batcher(run, max_batch, 100)
         try:
             return await asyncio.gather(*(batcher.submit(item) for item in items))
         finally:
@@ -65,14 +40,14 @@ def test_each_gets_its_own_result(items, max_batch):
 
 
 async def test_what_arrives_together_runs_together(double):
-    batcher = Batcher(double, 8, 0.0, 8)
+    batcher = Batcher(double, 8, 8)
     assert await asyncio.gather(*(batcher.submit(n) for n in range(3))) == [0, 2, 4]
     assert double.batches == [[0, 1, 2]]
     await batcher.close()
 
 
 async def test_what_arrives_during_a_run_forms_the_next(double, until):
-    batcher = Batcher(double, 3, 0.0, 8)
+    batcher = Batcher(double, 3, 8)
     first = await occupy(batcher, double, until)
     rest = [asyncio.create_task(batcher.submit(n)) for n in range(1, 6)]
     await asyncio.sleep(0)
@@ -82,41 +57,8 @@ async def test_what_arrives_during_a_run_forms_the_next(double, until):
     await batcher.close()
 
 
-async def test_a_full_batch_ends_the_wait(double):
-    batcher = Batcher(double, 2, 600.0, 8)
-    async with asyncio.timeout(20):
-        first = asyncio.create_task(batcher.submit(1))
-        await asyncio.sleep(0.02)
-        assert double.started == 0
-        assert await batcher.submit(2) == 4
-        assert await first == 2
-    assert double.batches == [[1, 2]]
-    await batcher.close()
-
-
-async def test_the_wait_of_a_lone_item_ends(double):
-    batcher = Batcher(double, 2, 0.05, 8)
-    start = time.perf_counter()
-    assert await batcher.submit(1) == 2
-    assert 0.05 <= time.perf_counter() - start < 20
-    await batcher.close()
-
-
-async def test_a_busy_model_does_not_wait_for_company(double, until):
-    batcher = Batcher(double, 2, 600.0, 8)
-    async with asyncio.timeout(20):
-        double.gate.clear()
-        pair = [asyncio.create_task(batcher.submit(n)) for n in (1, 2)]
-        await until(lambda: double.started == 1)
-        third = asyncio.create_task(batcher.submit(3))
-        await asyncio.sleep(0)
-        double.gate.set()
-        assert await asyncio.gather(*pair, third) == [2, 4, 6]
-    await batcher.close()
-
-
 async def test_the_loop_stays_free_while_the_model_runs(double, until):
-    batcher = Batcher(double, 2, 0.0, 8)
+    batcher = Batcher(double, 2, 8)
     running = await occupy(batcher, double, until)
     # Had the model run on the loop, this line could not be reached before the gate opens.
     assert not running.done()
@@ -125,7 +67,7 @@ async def test_the_loop_stays_free_while_the_model_runs(double, until):
     await batcher.close()
 
 
-async def test_batchers_that_share_a_worker_never_overlap():
+async def test_batchers_that_share_a_thread_never_overlap():
     inside = threading.Lock()
 
     def run(items):
@@ -134,18 +76,18 @@ async def test_batchers_that_share_a_worker_never_overlap():
         inside.release()
         return items
 
-    worker = ThreadPoolExecutor(1)
-    batchers = [Batcher(run, 1, 0.0, 100, worker) for _ in range(2)]
+    thread = ModelThread()
+    batchers = [Batcher(run, 1, 100, thread) for _ in range(2)]
     assert await asyncio.gather(*(batchers[n % 2].submit(n) for n in range(10))) == list(range(10))
     for batcher in batchers:
         await batcher.close()
-    # The worker is not theirs to shut down.
-    assert worker.submit(int).result() == 0
-    worker.shutdown()
+    # The thread is not theirs to close.
+    assert thread.executor.submit(int).result() == 0
+    thread.close()
 
 
 async def test_one_bad_item_does_not_fail_its_neighbours(double):
-    batcher = Batcher(double, 8, 0.0, 8)
+    batcher = Batcher(double, 8, 8)
     results = await asyncio.gather(*map(batcher.submit, [1, ValueError("bad"), 3]), return_exceptions=True)
     assert (results[0], results[2]) == (2, 6)
     assert isinstance(results[1], ValueError)
@@ -155,7 +97,7 @@ async def test_one_bad_item_does_not_fail_its_neighbours(double):
 
 async def test_sizes_of_batches_are_told_and_those_who_wait_are_counted(double):
     told = []
-    batcher = Batcher(double, 2, 0.0, 8, on_batch=told.append)
+    batcher = Batcher(double, 2, 8, on_batch=told.append)
     calls = [asyncio.create_task(batcher.submit(item)) for item in (1, ValueError("bad"), 3)]
     await asyncio.sleep(0)
     assert batcher.waiting() == 3
@@ -167,7 +109,7 @@ async def test_sizes_of_batches_are_told_and_those_who_wait_are_counted(double):
 
 
 async def test_an_item_that_fails_alone_runs_once(double):
-    batcher = Batcher(double, 8, 0.0, 8)
+    batcher = Batcher(double, 8, 8)
     with pytest.raises(ValueError, match="bad"):
         await batcher.submit(ValueError("bad"))
     assert double.started == 1
@@ -176,7 +118,7 @@ async def test_an_item_that_fails_alone_runs_once(double):
 
 @pytest.mark.parametrize("error", [StopIteration("end"), SystemExit(3)], ids=repr)
 async def test_errors_that_the_loop_cannot_carry(double, error):
-    batcher = Batcher(double, 8, 0.0, 8)
+    batcher = Batcher(double, 8, 8)
     async with asyncio.timeout(20):
         with pytest.raises(RuntimeError, match=type(error).__name__):
             await batcher.submit(error)
@@ -185,18 +127,18 @@ async def test_errors_that_the_loop_cannot_carry(double, error):
 
 
 async def test_too_few_results_are_an_error():
-    batcher = Batcher(lambda items: [], 8, 0.0, 8)
+    batcher = Batcher(lambda items: [], 8, 8)
     with pytest.raises(RuntimeError, match="expected 1 results, got 0"):
         await batcher.submit(1)
     await batcher.close()
 
 
 async def test_a_full_queue_refuses_and_a_cancelled_caller_frees_its_place(double, until):
-    batcher = Batcher(double, 1, 0.0, 2)
+    batcher = Batcher(double, 1, 2)
     running = await occupy(batcher, double, until)
     waiting = [asyncio.create_task(batcher.submit(n)) for n in (1, 2)]
     await asyncio.sleep(0)
-    with pytest.raises(UnavailableError, match="2 requests wait"):
+    with pytest.raises(OverloadedError, match="2 requests wait"):
         await batcher.submit(3)
     waiting[0].cancel()
     with contextlib.suppress(asyncio.CancelledError):
@@ -210,7 +152,7 @@ async def test_a_full_queue_refuses_and_a_cancelled_caller_frees_its_place(doubl
 
 
 async def test_a_caller_who_goes_during_the_run_leaves_the_others(double, until):
-    batcher = Batcher(double, 8, 0.0, 8)
+    batcher = Batcher(double, 8, 8)
     double.gate.clear()
     gone, stays = (asyncio.create_task(batcher.submit(n)) for n in (1, 2))
     await until(lambda: double.started)
@@ -223,7 +165,7 @@ async def test_a_caller_who_goes_during_the_run_leaves_the_others(double, until)
 
 
 async def test_a_caller_who_has_gone_is_not_retried(double, until):
-    batcher = Batcher(double, 8, 0.0, 8)
+    batcher = Batcher(double, 8, 8)
     double.gate.clear()
     tasks = [asyncio.create_task(batcher.submit(item)) for item in (1, 2, ValueError("bad"))]
     await until(lambda: double.started)
@@ -238,7 +180,7 @@ async def test_a_caller_who_has_gone_is_not_retried(double, until):
 
 
 async def test_close_finishes_what_runs_and_refuses_the_rest(double, until):
-    batcher = Batcher(double, 1, 0.0, 8)
+    batcher = Batcher(double, 1, 8)
     running = await occupy(batcher, double, until, 5)
     waiting = asyncio.create_task(batcher.submit(6))
     await asyncio.sleep(0)
@@ -254,7 +196,7 @@ async def test_close_finishes_what_runs_and_refuses_the_rest(double, until):
     assert double.batches == [[5]]
 
 
-@pytest.mark.parametrize("arguments", [(0, 0.0, 1), (1, 0.0, 0), (1, -1.0, 1)])
+@pytest.mark.parametrize("arguments", [(0, 1), (1, 0)])
 def test_impossible_limits_are_refused(double, arguments):
     with pytest.raises(ValueError, match="expected max_batch >= 1"):
         Batcher(double, *arguments)

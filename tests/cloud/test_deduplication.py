@@ -4,7 +4,7 @@ import pytest
 
 from cloud.deduplication import Deduplicator
 from cloud.held_frames import HeldFrames
-from thinwire.errors import InvalidFrameError
+from thinwire.errors import DeadlineError, InvalidFrameError
 
 KEY = ("link", "0" * 32, 0)
 
@@ -46,6 +46,18 @@ async def test_concurrent_repetitions_share_the_work():
     work.gate.set()
     assert await asyncio.gather(*callers) == [1, 1, 1]
     assert work.started == 1
+
+
+async def test_a_repetition_with_more_time_outlives_the_one_that_started_the_work():
+    frames, late, work = remembering(10, 60.0), Work(DeadlineError("time is up")), Work()
+    late.gate.set()
+    work.gate.set()
+    first = asyncio.create_task(frames.share(KEY, b"a", late, 1.0))
+    second = asyncio.create_task(frames.share(KEY, b"a", work, 2.0))
+    third = asyncio.create_task(frames.share(KEY, b"a", work, 1.0))
+    results = await asyncio.gather(first, second, third, return_exceptions=True)
+    assert [type(result) for result in results] == [DeadlineError, int, DeadlineError]
+    assert (late.started, work.started) == (1, 1)
 
 
 async def test_a_later_repetition_gets_the_stored_result():

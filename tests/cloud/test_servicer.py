@@ -145,8 +145,7 @@ async def test_an_answer_that_is_not_finite_is_no_answer(stub, classifier, make_
     assert rpc.from_rpc_error(raised.value).code == "invalid_frame"
 
 
-async def test_a_full_queue_is_unavailable(bundle, task, batcher, classifier, make_frame, until):
-    # Without the channel factory's retries, which would hide the refusal.
+async def test_a_full_queue_is_exhausted_and_says_when_to_come_again(task, batcher, classifier, make_frame, until):
     classifier.gate.clear()
     frame = make_frame()
     tokens = equalise(frame, check_frame(frame))
@@ -158,12 +157,16 @@ async def test_a_full_queue_is_unavailable(bundle, task, batcher, classifier, ma
     link = SemanticLinkServicer([task])
     link_pb2_grpc.add_SemanticLinkServicer_to_server(link, server.grpc_server)
     port = await server.start("127.0.0.1:0")
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", [("grpc.enable_retries", 0)]) as channel:
+    async with rpc.open_channel(f"127.0.0.1:{port}") as channel:
         stub = link_pb2_grpc.SemanticLinkStub(channel)
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await stub.Infer(make_frame())
-        assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
-        assert rpc.from_rpc_error(raised.value).code == "unavailable"
+        assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert int(dict(raised.value.trailing_metadata())[rpc.RETRY_METADATA]) > 0
+        error = rpc.from_rpc_error(raised.value)
+        assert (error.code, 0 < error.retry_after_s < 60) == ("overloaded", True)
+        (streamed,) = [result async for result in stub.Stream(iter([make_frame()]))]
+        assert (streamed.problem.code, streamed.problem.retry_after_ms > 0) == ("overloaded", True)
         for task in waiting:
             task.cancel()
         await asyncio.sleep(0)

@@ -77,6 +77,9 @@ async def test_results_of_a_stream_are_written_one_at_a_time(bundle, task, make_
         def invocation_metadata(self):
             return ()
 
+        def time_remaining(self):
+            return None
+
         async def write(self, result):
             assert not self.writing, "gRPC refuses a second message while one is on its way"
             self.writing = True

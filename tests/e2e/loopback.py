@@ -72,9 +72,9 @@ async def loopback(bundle: Bundle, link_id: str, profile: Profile) -> AsyncItera
     delivered: list[link_pb2.Frame] = []
     answer = SemanticLinkServicer._answer
 
-    async def record(servicer: SemanticLinkServicer, frame: link_pb2.Frame) -> link_pb2.Result:
+    async def record(servicer: SemanticLinkServicer, frame: link_pb2.Frame, deadline_s: float) -> link_pb2.Result:
         delivered.append(frame)
-        return await answer(servicer, frame)
+        return await answer(servicer, frame, deadline_s)
 
     try:
         with mock.patch.object(SemanticLinkServicer, "_answer", record):

@@ -23,7 +23,8 @@ SEED = 20_250_909
 UNARY, STREAMS, FRAMES_PER_STREAM = 500, 10, 20
 ANSWER_WITHIN_S = 30.0
 REFUSALS = {"INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "RESOURCE_EXHAUSTED"}
-WORDS = {"invalid_frame", "invalid_request", "bundle_mismatch", "unknown_task"}
+# The last is for one that asks for an answer within a millisecond.
+WORDS = {"invalid_frame", "invalid_request", "bundle_mismatch", "unknown_task", "deadline_exceeded"}
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,24 @@ async def test_a_stream_goes_on_after_a_refusal_and_a_deadline(
     assert kinds == [BudgetError, DeadlineError, Answer]
 
 
+async def test_images_are_encoded_while_frames_before_them_are_sent_and_answered(
+    service: EdgeService, engine: Any, cloud: Any, picture: Picture
+) -> None:
+    # Nothing is answered yet; the first frames are on the link, and the engine is at work on the third image.
+    cloud.delay_s = lambda _: 20.0
+    async with (
+        asyncio.timeout(10),
+        aclosing(service.classify_stream(all_of(*map(picture, range(3))), asking())) as all_,
+    ):
+        first = asyncio.create_task(anext(all_))
+        cloud.on_frame = lambda frame: engine.open.clear() if frame.sequence_number == 1 else None
+        await until(lambda: len(cloud.frames) >= 2 and len(engine.calls) == 3)
+        assert not first.done()
+        engine.open.set()
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+
+
 async def test_a_stream_reads_no_further_than_it_answers(service: EdgeService, picture: Picture) -> None:
     read = 0
 

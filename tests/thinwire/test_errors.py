@@ -35,5 +35,6 @@ def test_statuses_exist_and_are_errors(kind):
 def test_what_a_caller_did_wrong_is_not_retried(kind):
     # gRPC's channels retry UNAVAILABLE, and HTTP's 503 invites to.
     assert (kind.grpc_status == "UNAVAILABLE") == (kind.http_status == 503)
+    assert (kind.retry_after_s is not None) == (kind.http_status in (429, 503))
     if 400 <= kind.http_status < 500:
         assert kind.grpc_status not in {"INTERNAL", "UNKNOWN", "UNAVAILABLE"}

@@ -11,7 +11,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from thinwire import errors
-from thinwire.errors import BudgetError, DeadlineError, InvalidFrameError, ThinwireError, UnavailableError
+from thinwire.errors import (
+    BudgetError,
+    DeadlineError,
+    InvalidFrameError,
+    OverloadedError,
+    ThinwireError,
+    UnavailableError,
+)
 from thinwire.rpc import (
     MAX_DETAIL_CHARACTERS,
     MAX_MESSAGE_BYTES,
@@ -20,6 +27,7 @@ from thinwire.rpc import (
     from_problem,
     from_rpc_error,
     open_channel,
+    to_problem,
 )
 from thinwire.v1 import link_pb2, link_pb2_grpc
 
@@ -82,6 +90,30 @@ async def test_errors_cross_the_wire(served, kind, text):
     received = from_rpc_error(error)
     assert type(received) is kind
     assert str(received) == text
+
+
+async def test_overload_tells_when_to_come_again(served):
+    served[1].answer = raising(OverloadedError("x", 2.5))
+    assert from_rpc_error(await failure(served)).retry_after_s == 2.5
+    served[1].answer = raising(OverloadedError("x", 0.0))
+    assert from_rpc_error(await failure(served)).retry_after_s == 0.001
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-1", "1e3", "9" * 5000])
+async def test_a_peer_that_tells_nonsense_of_it_is_not_believed(served, text):
+    async def answer(_, context):
+        metadata = (("thinwire-error", "overloaded"), ("retry-after-ms", text))
+        await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "x", metadata)
+
+    served[1].answer = answer
+    assert from_rpc_error(await failure(served)).retry_after_s == OverloadedError.retry_after_s
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_errors_pass_in_streams(kind):
+    problem = to_problem(kind("text"))
+    received = from_problem(problem.code, problem.detail, problem.retry_after_ms)
+    assert (type(received), str(received), received.retry_after_s) == (kind, "text", kind.retry_after_s)
 
 
 @pytest.mark.parametrize("character", ["x", "犬", "𝄞"])

@@ -24,10 +24,14 @@ class SnrGate(nn.Module):
 
     def forward(self, x: Tensor, snr_db: Tensor, symbols_per_token: Tensor) -> Tensor:
         """Gate ``batch x N x channels`` by ``batch`` SNRs in dB and ``batch`` rates."""
+        return x * self.factors(snr_db, symbols_per_token)[:, None, :]
+
+    def factors(self, snr_db: Tensor, symbols_per_token: Tensor) -> Tensor:
+        """``batch x channels`` factors for ``batch`` SNRs in dB and ``batch`` rates."""
         snr = snr_db.clamp(*SNR_LIMITS_DB) / 10.0
         rate = torch.log2(symbols_per_token.to(snr.dtype)) / max(1.0, float(self.max_symbols_per_token)) ** 0.5
-        factor: Tensor = 2.0 * self.layers(torch.stack((snr, rate), dim=-1))[:, None, :]
-        return x * factor
+        factors: Tensor = 2.0 * self.layers(torch.stack((snr, rate), dim=-1))
+        return factors
 
 
 def rate_mask(symbols_per_token: Tensor, max_symbols_per_token: int) -> Tensor:

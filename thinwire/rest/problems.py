@@ -1,6 +1,7 @@
 """Errors as RFC 9457 problem+json, from the one table that `thinwire.errors` is."""
 
 import logging
+import math
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -17,7 +18,6 @@ log = logging.getLogger(__name__)
 # nginx's number for it; there is no standard one.
 CLIENT_CLOSED_REQUEST = 499
 MEDIA_TYPE = "application/problem+json"
-RETRY_AFTER_S = 1
 # A body can hold a million unknown fields; nobody reads a million lines.
 MAX_ERRORS = 10
 MAX_PART_CHARACTERS = 80
@@ -31,7 +31,9 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 
 def problem(error: ThinwireError) -> JSONResponse:
     """The response for an error of ours."""
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if error.http_status == 503 else None
+    # HTTP knows whole seconds only, and none would be an invitation to come back at once.
+    after_s = error.retry_after_s
+    headers = None if after_s is None else {"Retry-After": str(max(1, math.ceil(after_s)))}
     return _response(error.http_status, error.title, str(error), error.code, headers)
 
 

@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI, HTTPException, Query
 
 from thinwire import errors
-from thinwire.errors import BudgetError, FrameLostError, StoreError, ThinwireError, UnavailableError
+from thinwire.errors import BudgetError, FrameLostError, OverloadedError, StoreError, ThinwireError, UnavailableError
 from thinwire.rest import problems
 from thinwire.rest.problems import MAX_ERRORS, MAX_PART_CHARACTERS, describe_validation, problem
 from thinwire.rest.schemas import ProblemBody
@@ -67,7 +67,12 @@ async def test_errors_of_ours(client, kind):
         "detail": "what went wrong: é 犬 %s %d",
         "error": kind.code,
     }
-    assert ("retry-after" in response.headers) == (kind in (UnavailableError, FrameLostError))
+    assert ("retry-after" in response.headers) == (kind in (UnavailableError, FrameLostError, OverloadedError))
+
+
+@pytest.mark.parametrize(("seconds", "header"), [(None, "1"), (0.001, "1"), (1.0, "1"), (1.2, "2"), (60.0, "60")])
+def test_overload_says_in_whole_seconds_when_to_come_again(seconds, header):
+    assert problem(OverloadedError("x", seconds)).headers["retry-after"] == header
 
 
 @pytest.mark.parametrize(("kind", "logged"), [(StoreError, True), (UnavailableError, True), (BudgetError, False)])

@@ -1,6 +1,6 @@
-"""The overhead benchmark on a tiny bundle."""
+"""The benchmark of a request's parts on a tiny bundle."""
 
-from benchmarks import overhead
+from benchmarks import request
 from deploy.testbed import LocalTestbed, Ports
 from tests.parts import random_pixels
 
@@ -8,14 +8,14 @@ MEASURED = 5
 
 
 def test_it_measures_every_part_of_what_is_served(tiny_bundle, tmp_path):
-    images = list(random_pixels(overhead.WARM_UP + MEASURED))
+    images = list(random_pixels(request.WARM_UP + MEASURED))
     with LocalTestbed([str(tiny_bundle.folder)], Ports.free(), log_folder=tmp_path) as testbed:
-        results = [overhead.run(tiny_bundle, images, testbed.edge_url, policy) for policy in overhead.POLICIES]
+        results = [request.run(tiny_bundle, images, testbed.edge_url, policy) for policy in request.POLICIES]
     for result in results:
         assert result["images"] == MEASURED
-        assert set(result["parts"]) == set(overhead.PARTS)
+        assert set(result["parts"]) == set(request.PARTS)
         assert all(result["parts"][part] > 0 for part in ("edge computation", "channel", "cloud computation"))
         low, high = result["overhead_quartiles"]
         assert low <= result["overhead"] <= high
-    text = overhead.as_text(results)
-    assert all(part in text for part in (*overhead.PARTS, *overhead.POLICIES))
+    text = request.as_text(results)
+    assert all(part in text for part in (*request.PARTS, *request.POLICIES))

@@ -1,0 +1,214 @@
+"""How long an answer takes over links of 10 kHz to 10 MHz: split, as a compressed picture, and on the device alone.
+
+``python -m benchmarks.answer --data TAR`` compares, at equal accuracy, ways to classify one image:
+
+- split: the device sends the symbols of a policy, over AWGN, and the cloud answers;
+- picture: the device sends a JPEG or WebP, of the fewest bytes with which the plain model is as accurate as the split
+  one, at the link's capacity, log2(1 + SNR) bits per use and no error; the cloud runs everything;
+- device: the device runs everything and sends the label likewise.
+
+Airtime is uses over the symbol rate. Computing is timed here, one image at a time, all ways in turn; device and cloud
+are both this machine with one thread, so only the link and the shares of the work tell the ways apart.
+"""
+
+import argparse
+import io
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from benchmarks import measuring
+from cloud.answerer import ReceivedTokens
+from cloud.torch_classifier import TorchClassifier
+from deploy.cli.common import add_bundle, seed, table
+from edge.torch_engine.engine import TorchEngine
+from offline.data import LabelledImages, load
+from offline.evaluate import Evaluator
+from policies.budget import Budget
+from policies.choice import choose_for
+from policies.fronts import Fronts
+from policies.policy import Policy
+from policies.record import ChannelProfile
+from thinwire.bundle import FRONT, Bundle, load_bundle
+
+SNR_DB = 10.0
+RATES_HZ = (1e4, 3e4, 1e5, 3e5, 1e6, 3e6, 1e7)
+QUALITIES = (1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95)
+FORMATS = ("JPEG", "WEBP")
+# A budget in uses; None: the most accurate policy, and "none" the unmerged model.
+POLICIES = {"unmerged": ("none", None), "most accurate": ("auto", None), "within 16 uses": ("auto", 16)}
+BATCH = 64
+
+
+def compress(pixels: NDArray[np.uint8], form: str, quality: int) -> bytes:
+    """A picture as JPEG or WebP."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, form, quality=quality)
+    return stream.getvalue()
+
+
+def decompress(data: bytes) -> NDArray[np.uint8]:
+    """The pixels of such a picture."""
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def plain_accuracy(classifier: TorchClassifier, pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> float:
+    """Accuracy of the plain model."""
+    parts = [classifier.classify_images(pixels[at : at + BATCH]) for at in range(0, len(pixels), BATCH)]
+    return float(np.mean(np.concatenate(parts).argmax(1) == labels))
+
+
+def pictures(classifier: TorchClassifier, images: LabelledImages) -> list[dict[str, Any]]:
+    """Mean bytes and accuracy of each form and quality."""
+    found = []
+    for form in FORMATS:
+        for quality in QUALITIES:
+            files = [compress(pixels, form, quality) for pixels in images.pixels]
+            decoded = np.stack([decompress(data) for data in files])
+            accuracy = plain_accuracy(classifier, decoded, images.labels)
+            mean = float(np.mean([len(data) for data in files]))
+            found.append({"form": form, "quality": quality, "bytes": mean, "accuracy": accuracy})
+    return found
+
+
+def cheapest(found: Sequence[dict[str, Any]], accuracy: float) -> dict[str, Any]:
+    """The one of the fewest bytes that is as accurate; the most accurate one where none is."""
+    enough = [one for one in found if one["accuracy"] >= accuracy]
+    return min(enough, key=lambda one: one["bytes"]) if enough else max(found, key=lambda one: one["accuracy"])
+
+
+class Ways:
+    """What is timed: each gives milliseconds of computing, on the device and in the cloud together, for one image."""
+
+    def __init__(self, engine: TorchEngine, classifier: TorchClassifier, images: LabelledImages) -> None:
+        self._engine, self._classifier, self._images = engine, classifier, images
+        self._next = 0
+
+    def _timed(self, run: Callable[[NDArray[np.uint8]], object], count: int) -> float:
+        times = []
+        for _ in range(count):
+            pixels = self._images.pixels[self._next % len(self._images)]
+            self._next += 1
+            begin = time.perf_counter()
+            run(pixels)
+            times.append(1e3 * (time.perf_counter() - begin))
+        return float(np.median(times))
+
+    def split(self, policy: Policy, count: int) -> float:
+        """Median over so many images of what a policy takes."""
+
+        def run(pixels: NDArray[np.uint8]) -> None:
+            symbols = self._engine.encode(pixels, policy, SNR_DB).symbols
+            self._classifier.classify_frames([ReceivedTokens(symbols, 10 ** (-SNR_DB / 10))])
+
+        return self._timed(run, count)
+
+    def picture(self, form: str, quality: int, count: int) -> float:
+        """Likewise of compressing, decompressing and the plain model."""
+
+        def run(pixels: NDArray[np.uint8]) -> None:
+            self._classifier.classify_images(decompress(compress(pixels, form, quality))[None])
+
+        return self._timed(run, count)
+
+    def device(self, count: int) -> float:
+        """Likewise of the plain model."""
+        return self._timed(lambda pixels: self._classifier.classify_images(pixels[None]), count)
+
+
+def run(bundle: Bundle, images: LabelledImages, repetitions: int, noise_seed: int) -> dict[str, Any]:
+    """Measure.
+
+    Returns:
+        per way its accuracy, uses and computing time; and for each policy and rate summaries over the repetitions of
+        the split's time in milliseconds, and of the picture's and the device's as ratios to it.
+    """
+    evaluator = Evaluator.load(bundle, images)
+    engine, classifier = evaluator.engine, TorchClassifier.load(bundle)
+    fronts = Fronts.load(bundle.path(FRONT), bundle.digest)
+    capacity = math.log2(1 + 10 ** (SNR_DB / 10))
+    ladder = pictures(classifier, images)
+    ways = Ways(engine, classifier, images)
+    count = max(10, len(images) // 20)
+    parts: dict[str, Callable[[], float]] = {"device": lambda: ways.device(count)}
+    chosen: dict[str, dict[str, Any]] = {
+        "device": {
+            "uses": math.ceil(math.log2(len(bundle.labels)) / capacity),
+            "accuracy": plain_accuracy(classifier, images.pixels, images.labels),
+        }
+    }
+    for name, (asked, budget) in POLICIES.items():
+        policy = choose_for(bundle, fronts, asked, Budget(channel_uses=budget), "awgn", SNR_DB).policy
+        measured = evaluator.measure_policy(policy, ChannelProfile("awgn", SNR_DB), noise_seed, budget)
+        picture = cheapest(ladder, measured.accuracy)
+        chosen[name] = {"uses": float(measured.uses.mean()), "accuracy": measured.accuracy}
+        chosen[f"picture as {name}"] = picture | {"uses": math.ceil(8 * picture["bytes"] / capacity)}
+        parts[name] = lambda policy=policy: ways.split(policy, count)
+        parts[f"picture as {name}"] = lambda one=picture: ways.picture(one["form"], one["quality"], count)
+    times = {key: np.array(values) for key, values in measuring.in_turn(parts, repetitions).items()}
+    for name, values in times.items():
+        chosen[name]["computing_ms"] = measuring.summary(values)
+    rows = []
+    for name in POLICIES:
+        for rate in RATES_HZ:
+            answers = {
+                way: times[way] + 1e3 * chosen[way]["uses"] / rate for way in (name, f"picture as {name}", "device")
+            }
+            split, picture_ms, device = answers.values()
+            row = {"policy": name, "rate_hz": rate, "split_ms": measuring.summary(split)}
+            rows.append(
+                row | {"picture": measuring.summary(picture_ms / split), "device": measuring.summary(device / split)}
+            )
+    return {"bundle": bundle.name, "images": len(images), "snr_db": SNR_DB, "ways": chosen, "rates": rows}
+
+
+def as_text(result: dict[str, Any]) -> str:
+    """Two tables: the ways, and their times by rate."""
+    ways = [
+        {
+            "way": name,
+            "accuracy": f"{100 * way['accuracy']:.1f}%",
+            "uses": f"{way['uses']:.1f}",
+            "computing ms": measuring.text(way["computing_ms"]),
+            "sent as": f"{way['form']} {way['quality']}, {way['bytes']:.0f} bytes" if "form" in way else "",
+        }
+        for name, way in result["ways"].items()
+    ]
+    rates = [
+        {
+            "policy": row["policy"],
+            "symbol rate": f"{row['rate_hz'] / 1e3:g} kHz",
+            "split ms": measuring.text(row["split_ms"], 1),
+            "picture, times that": measuring.text(row["picture"]),
+            "device, times that": measuring.text(row["device"]),
+        }
+        for row in result["rates"]
+    ]
+    return f"{table(ways)}\n\n{table(rates)}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_bundle(parser)
+    parser.add_argument("--data", required=True, help="tar or folder of class/image")
+    parser.add_argument("--limit", type=int, default=1000, help="an even sample over the classes (default: 1000)")
+    parser.add_argument("--seed", type=seed, default=0, help="of the noise")
+    measuring.add_options(parser, repetitions=9, seconds=0.0)
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    bundle = load_bundle(options.bundle)
+    images = load(options.data, bundle.preprocessing, bundle.labels).even_sample(options.limit)
+    result = run(bundle, images, options.repetitions, options.seed)
+    measuring.write(options.json, result)
+    print(as_text(result))
+
+
+if __name__ == "__main__":
+    main()

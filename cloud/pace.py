@@ -1,0 +1,87 @@
+"""How large a batch may be, and when an idle model should wait for the next item: learnt from what was seen so far."""
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from statistics import median
+
+# Runs that count: the weight of one halves every 14 runs, so that the estimate follows a model that warms up.
+_DECAY = 0.95
+# Gaps of which the median is taken: two of five may be anything.
+_GAPS = 5
+
+
+class Pace:
+    """Estimates what a run of ``n`` items costs, ``a + b n``, and how soon the next item comes.
+
+    All times are in seconds by one clock. It is told of runs (`ran`), of arrivals (`came`), and of the moments at which
+    a free model had ``k`` items before it (`free`). The time from such a moment to the next arrival is kept by ``k``:
+    callers who wait for their answers and then ask again come in bursts, and what matters is whether the burst goes on.
+    """
+
+    def __init__(self) -> None:
+        self._weight = self._n = self._nn = self._t = self._nt = 0.0
+        self._gaps: dict[int, deque[float]] = {}
+        self._free: tuple[float, int] | None = None
+
+    def ran(self, size: int, seconds: float) -> None:
+        """Take in a run."""
+        sums = (self._weight, self._n, self._nn, self._t, self._nt)
+        new = (1.0, size, size * size, seconds, size * seconds)
+        self._weight, self._n, self._nn, self._t, self._nt = (
+            _DECAY * old + one for old, one in zip(sums, new, strict=True)
+        )
+
+    def cost(self) -> tuple[float, float]:
+        """The estimate: ``a``, which every run costs, and ``b``, which every item adds; least squares, none negative.
+
+        Until runs of different sizes were seen, all is said to be the items'.
+        """
+        if not self._weight:
+            return 0.0, 0.0
+        n, t = self._n / self._weight, self._t / self._weight
+        variance = self._nn / self._weight - n * n
+        slope = (self._nt / self._weight - n * t) / variance if variance > 1e-9 * n * n else math.inf
+        each = min(max(slope, 0.0), t / n)
+        return t - each * n, each
+
+    def seconds(self, size: int) -> float:
+        """What a run of so many items is expected to take."""
+        fixed, each = self.cost()
+        return fixed + each * size
+
+    def size(self, most: int, slack_s: float) -> int:
+        """The most items, 1 to ``most``, of a run that is expected to end within ``slack_s``."""
+        fixed, each = self.cost()
+        if fixed + each * most <= slack_s:
+            return most
+        return int(max(1.0, (slack_s - fixed) / each)) if each > 0 else 1
+
+    def free(self, now_s: float, waiting: int) -> None:
+        """Take in that the model is free and so many items wait."""
+        self._free = now_s, waiting
+
+    def came(self, now_s: float) -> None:
+        """Take in that an item came."""
+        if self._free is not None:
+            since_s, waiting = self._free
+            self._gaps.setdefault(waiting, deque(maxlen=_GAPS)).append(now_s - since_s)
+            self._free = None
+
+    def wait_s(self, waiting: int, slack_s: float) -> float:
+        """How long a free model should wait for one more item; 0: not at all.
+
+        Against running at once, waiting for an item that comes after ``g`` delays ``k`` items by ``g + b`` each, and
+        saves that item the rest of a run without it, ``a + b k - g``, of which it pays back ``b k``. So it pays if
+        ``(k + 1) g + k b < a``. With ``g`` unknown or long, as for a lone caller, it never does.
+
+        Args:
+            waiting: ``k``.
+            slack_s: time that the most urgent of them has.
+        """
+        gaps: Sequence[float] = self._gaps.get(waiting, ())
+        fixed, each = self.cost()
+        longest = (fixed - waiting * each) / (waiting + 1)
+        if len(gaps) < _GAPS or median(gaps) >= longest:
+            return 0.0
+        return max(0.0, min(longest, slack_s - self.seconds(waiting + 1)))
