@@ -6,7 +6,8 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints
 
 .PHONY: demo test lint proto clean
 
-demo: $(VENV)/.demo
+# EXTRAS=vqa brings torch and transformers, for questions about pictures.
+demo: $(VENV)/.demo $(if $(EXTRAS),$(VENV)/.extra-$(EXTRAS))
 	$(BIN)/thinwire demo $(if $(IMAGES),--images "$(IMAGES)")
 
 test: $(VENV)/.dev
@@ -26,6 +27,10 @@ $(BIN)/pip:
 
 $(VENV)/.demo: $(BIN)/pip pyproject.toml constraints.txt
 	$(INSTALL) -e ".[demo]"
+	touch $@
+
+$(VENV)/.extra-%: $(BIN)/pip pyproject.toml constraints.txt
+	$(INSTALL) -e ".[$*]"
 	touch $@
 
 $(VENV)/.dev: $(BIN)/pip pyproject.toml constraints.txt

@@ -40,7 +40,7 @@ SHARES = (0.5, 0.2, 0.1, 0.05)
 # Of the visual tokens.
 TOKEN_SHARE = 0.1
 # Accuracy, on select, that the least compute may cost.
-LOSS = 0.02
+LOSS = 0.03
 # Scenes beyond all that anything was trained on.
 FIRST_DRAWN = 2 * 10**9
 QUESTIONS_PER_SCENE = 20

@@ -44,7 +44,7 @@ def _demo(options: argparse.Namespace) -> None:
         print(f"bundle {bundle.name}, AWGN at {options.snr:g} dB; unmerged, a frame takes {uses} uses")
         print(table([as_text(row) for row in rows if row["task"] == bundle.task]), end="\n\n")
     if find_spec("transformers") is None:
-        print('questions about a picture need more: pip install -c constraints.txt -e ".[vqa]", and run it again')
+        print("questions about a picture need the extra vqa: make demo EXTRAS=vqa")
 
 
 def _up(options: argparse.Namespace) -> None:
