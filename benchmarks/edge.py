@@ -1,36 +1,41 @@
 """What the device's side costs: ours in ONNX Runtime and in torch, against plain models and against an oracle.
 
 ``python -m benchmarks.edge`` builds DeiT-Ti, DeiT-S and ViT-B at 224 pixels with random weights, and merges so that a
-share of the multiply-accumulates is saved: as many tokens at every layer (`every`), or four times as many at every
-fourth (`fourth`). The thresholds are such that the image at hand reaches these token counts. Those of ONNX Runtime are
-timed in turn, and then those of torch:
+share of the multiply-accumulates is saved: as many tokens at every layer (`every`), or more at every third or fourth,
+from the first layer on. The thresholds are such that the image at hand reaches these token counts. Those of ONNX Runtime
+are timed in turn, and then those of torch:
 
-- `plain-torch`, `plain-onnx`: timm's own model, in torch and exported as it is, without merging;
-- `ours-torch`, `ours-onnx`: the two edge engines under those thresholds;
-- `oracle-onnx`: one static graph of the same layers and JSCC encoder with the same token counts, in which tokens are
-  cut off without any matching.
+- `timm`, `timm-onnxruntime`: timm's own model, in torch and exported as it is, without merging;
+- `torch`, `onnxruntime`: the two edge engines under those thresholds;
+- `tome`: ToMe's rule in our torch engine, merging as many tokens at each layer;
+- `oracle`: on ONNX Runtime, one static graph of the same layers and JSCC encoder with the same token counts, in which
+  tokens are cut off without any matching.
 
-Efficiency is (time of plain-onnx / time) / (MACs of the plain model / MACs that the device computes).
+Efficiency is (time of timm-onnxruntime / time) / (MACs of the plain model / MACs that the device computes).
 """
 
 import argparse
+import json
 import math
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.edge_models import Case, make_cases, plain_onnx
-from deploy.cli.common import positive_int, print_json, table
+from benchmarks.edge_models import STEPS, Case, make_cases, plain_onnx
+from benchmarks.measuring import provenance
+from deploy.cli.common import positive_int, table
 from thinwire.nn.backbone import build_backbone
 
 MODELS = ("deit_tiny_patch16_224", "deit_small_patch16_224", "vit_base_patch16_224")
 SAVED = (0.1, 0.2, 0.3, 0.4, 0.5)
 WARM_UP = 3
+PLAIN = "timm-onnxruntime"
 
 
 def measure(runs: dict[str, Callable[[], object]], repetitions: int) -> dict[str, NDArray[np.float64]]:
@@ -57,16 +62,17 @@ def rows_of(case: Case, times: dict[str, NDArray[np.float64]]) -> list[dict[str,
     """One row for each engine."""
     rows = []
     for name, values in times.items():
-        macs = case.plain_gmacs if name.startswith("plain") else case.gmacs
-        ratio = times["plain-onnx"][:, 0] / values[:, 0] * macs / case.plain_gmacs
-        to_oracle = times["oracle-onnx"] / values
+        is_plain = name.startswith("timm")
+        macs = case.plain_gmacs if is_plain else case.gmacs
+        ratio = times[PLAIN][:, 0] / values[:, 0] * macs / case.plain_gmacs
+        to_oracle = times["oracle"] / values
         rows.append(
             {
                 "model": case.model,
                 "engine": name,
                 "schedule": case.schedule,
                 "macs_saved": 1 - macs / case.plain_gmacs,
-                "tokens": None if name.startswith("plain") else case.counts[-1],
+                "tokens": None if is_plain else case.counts[-1],
                 "ms": float(np.median(values[:, 0])),
                 "ms_interval": interval(values[:, 0]),
                 "cpu_ms": float(np.median(values[:, 1])),
@@ -96,7 +102,7 @@ def run(
         plain = plain_onnx(model, threads)
         for case in make_cases(name, model, saved, schedules, threads):
             # torch's threads spin on after it is done: beside it, nothing else could be measured.
-            times = measure({"plain-onnx": partial(plain, case.images), **case.onnx}, repetitions)
+            times = measure({PLAIN: partial(plain, case.images), **case.onnx}, repetitions)
             if with_torch:
                 times |= measure(case.torch, repetitions)
             rows += rows_of(case, times)
@@ -108,11 +114,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=MODELS, help="of timm (default: %(default)s)")
     parser.add_argument("--saved", nargs="+", type=float, default=SAVED, help="shares of MACs (default: %(default)s)")
-    parser.add_argument("--schedules", nargs="+", default=("every", "fourth"), choices=("every", "fourth"))
+    parser.add_argument("--schedules", nargs="+", default=list(STEPS), choices=list(STEPS))
     parser.add_argument("--threads", type=positive_int, default=2)
     parser.add_argument("--repetitions", type=positive_int, default=40)
     parser.add_argument("--without-torch", action="store_true", help="leave its engines out, which take longest")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write figures and provenance there")
     options = parser.parse_args(arguments)
     rows = run(
         options.models,
@@ -123,8 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         not options.without_torch,
     )
     if options.json:
-        print_json(rows)
-        return
+        options.json.write_text(json.dumps({"provenance": provenance(), "rows": rows}, indent=2) + "\n")
     shown = ("model", "engine", "schedule", "macs_saved", "tokens", "ms", "cpu_ms", "efficiency",
              "efficiency_of_oracle", "cpu_efficiency_of_oracle")  # fmt: skip
     print(table([{key: _text(row[key]) for key in shown} for row in rows]))

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from edge.onnx_engine.engine import OnnxEngine
 from edge.torch_engine.encoder import JsccEncoder
 from edge.torch_engine.engine import TorchEngine
+from edge.torch_engine.matching import top
+from edge.torch_engine.tome import TOME
 from edge.torch_engine.vit import rules_for
 from offline.onnx_export.edge import Normalise, export_edge
 from offline.onnx_export.export import export
@@ -25,6 +27,8 @@ from thinwire.nn.towers.timm_tower import TimmTower
 from thinwire.onnx_session import OnnxSession, open_session
 
 RATE, SNR_DB = 8, 10.0
+# Layers from one that merges to the next, by the schedule's name; the first layer merges.
+STEPS = {"every": 1, "third": 3, "fourth": 4}
 # Between the last similarity that merges and the first that does not: far above what engines differ by.
 LEAST_GAP = 2e-5
 
@@ -106,13 +110,13 @@ def schedule_of(kind: str, layers: int, patches: int, moved: float) -> tuple[int
     """Patch tokens that leave each layer.
 
     Args:
-        kind: "every" merges at every layer, "fourth" at every fourth.
+        kind: of `STEPS`.
         moved: tokens that merge at each such layer on average; half of what there is at most.
     """
-    step = 1 if kind == "every" else 4
+    step = STEPS[kind]
     counts, left, wanted = [], patches, float(patches)
     for layer in range(layers):
-        if layer % step == step - 1:
+        if layer % step == 0:
             wanted -= moved
             left = max(round(wanted), (left + 1) // 2, 1)
         counts.append(left)
@@ -142,6 +146,12 @@ def _reached(engine: TorchEngine, pixels: NDArray[np.uint8], counts: Sequence[in
     return tuple(thresholds)
 
 
+def _tome(engine: TorchEngine, pixels: NDArray[np.uint8], merged: Sequence[int]) -> object:
+    """ToMe with the same numbers of tokens merged at each layer, given from outside as its ``r`` is."""
+    rules = [top(count) if count else None for count in merged]
+    return engine.transmit(engine.transform(pixels[None], rules), RATE, SNR_DB)
+
+
 def make_cases(
     name: str, model: VisionTransformer, saved: Sequence[float], schedules: Sequence[str], threads: int
 ) -> Iterator[Case]:
@@ -150,6 +160,7 @@ def make_cases(
     torch.manual_seed(1)
     engine = TorchEngine(bundle, TimmTower(model), JsccEncoder(bundle.width, bundle.codec.hidden, 16))
     onnx_engine = OnnxEngine(bundle, OnnxSession(bundle, EDGE, export_edge(engine).SerializeToString(), threads))
+    tome = TorchEngine(bundle_of(name, model, TOME), TimmTower(model), engine.encoder)
     generator = np.random.default_rng(0)
     coarse = generator.integers(0, 256, (14, 14, 3)).repeat(16, axis=0).repeat(16, axis=1)
     pixels = np.clip(coarse + generator.normal(0, 40, coarse.shape), 0, 255).astype(np.uint8)
@@ -176,6 +187,7 @@ def make_cases(
             policy = Policy(_reached(engine, pixels, wanted), RATE)
             ours = onnx_engine.encode(pixels, policy, SNR_DB)
             counts = tuple(count - bundle.prefix_tokens for count in ours.tokens_per_layer)
+            kept = [before - after for before, after in zip((patches, *counts), counts, strict=False)]
             oracle = open_session(export_static(_Oracle(engine, counts), torch.from_numpy(pixels)), threads)
             feed: dict[str, Any] = {oracle.get_inputs()[0].name: pixels}
             yield Case(
@@ -186,8 +198,12 @@ def make_cases(
                 plain_gmacs,
                 images,
                 {
-                    "ours-onnx": partial(onnx_engine.encode, pixels, policy, SNR_DB),
-                    "oracle-onnx": partial(oracle.run, None, feed),
+                    "onnxruntime": partial(onnx_engine.encode, pixels, policy, SNR_DB),
+                    "oracle": partial(oracle.run, None, feed),
                 },
-                {"plain-torch": plain_torch, "ours-torch": partial(engine.encode, pixels, policy, SNR_DB)},
+                {
+                    "timm": plain_torch,
+                    "torch": partial(engine.encode, pixels, policy, SNR_DB),
+                    "tome": partial(_tome, tome, pixels, kept),
+                },
             )

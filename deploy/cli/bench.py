@@ -6,6 +6,7 @@ import importlib
 # Of the package `benchmarks`.
 TABLES = {
     "edge": "latency of one image on the device: plain models, ToMe and ours, in torch and ONNX Runtime",
+    "efficiency": "of edge: whether the clock agrees with the MAC count, beside an oracle that does no matching",
     "cloud": "frames per second of the cloud against its bare model and a bare echo",
     "overhead": "what the service costs per frame against a bare echo",
     "answer": "time to answer over the link's rate, against JPEG to the cloud and against the device alone",
@@ -13,6 +14,8 @@ TABLES = {
     "vqa": "questions: accuracy, uses and compute",
     "questions": "many questions about one image: transmissions, prefills, times",
 }
+# One run gives both.
+SAME = {"efficiency": "edge"}
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -33,7 +36,7 @@ def _run(options: argparse.Namespace) -> None:
 
     try:
         # By name: benchmarks stand above this package and are not installed with it.
-        module = importlib.import_module(f"benchmarks.{options.table}")
+        module = importlib.import_module(f"benchmarks.{SAME.get(options.table, options.table)}")
     except ModuleNotFoundError as error:
         if error.name is None or not error.name.startswith("benchmarks"):
             raise UnavailableError(f"thinwire bench {options.table} needs the package {error.name}") from None
