@@ -16,12 +16,13 @@ from PIL import Image
 
 from benchmarks.arguments import load_asked, parser_for
 from deploy.cli.common import table
+from deploy.cli.engines import edge_engine
 from deploy.testbed import HOST, LocalTestbed, Ports
 from edge.answer import Answer
 from edge.device import Device
 from edge.link_client import LinkClient
 from edge.service import EdgeService
-from edge.torch_engine.engine import TorchEngine
+from edge.engine import Engine
 from offline.data import LabelledImages
 from offline.evaluate import request_id_of
 from policies.fronts import FrontFile
@@ -43,7 +44,7 @@ def png(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
 
 
 async def run_budget(
-    bundle: Bundle, engine: TorchEngine, images: LabelledImages, target: str, budget: int | None, snr_db: float
+    bundle: Bundle, engine: Engine, images: LabelledImages, target: str, budget: int | None, snr_db: float
 ) -> dict[str, Any]:
     """Classify all images under one budget (None: unmerged at the reference rate), on a link named after it."""
     client = LinkClient(target)
@@ -91,7 +92,7 @@ async def counted_by_proxy(target: str, link_id: str) -> control_pb2.LinkStatus:
 async def run(bundle: Bundle, images: LabelledImages, target: str, snr_db: float) -> list[dict[str, Any]]:
     """All budgets, the unmerged reference first."""
     assert bundle.reference is not None
-    engine = TorchEngine.load(bundle)
+    engine = edge_engine(bundle, "auto", 1)
     budgets = [None, *(int(share * bundle.reference.channel_uses) for share in reversed(SHARES))]
     return [await run_budget(bundle, engine, images, target, budget, snr_db) for budget in budgets]
 

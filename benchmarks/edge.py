@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.edge`` builds DeiT-Ti, DeiT-S and ViT-B at 224 pixels with random weights, and merges so that a
 share of the multiply-accumulates is saved: as many tokens at every layer (`every`), or more at every third or fourth,
-from the first layer on. The thresholds are such that the image at hand reaches these token counts. Those of ONNX Runtime
-are timed in turn, and then those of torch:
+from the first layer on. The thresholds are such that the image at hand reaches these token counts. Those of ONNX
+Runtime are timed in turn, and then those of torch:
 
 - `timm`, `timm-onnxruntime`: timm's own model, in torch and exported as it is, without merging;
 - `torch`, `onnxruntime`: the two edge engines under those thresholds;

@@ -6,6 +6,7 @@ prefilled at the cloud.
 """
 
 import argparse
+import base64
 import json
 import time
 from collections.abc import Sequence
@@ -19,7 +20,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.budgets import png
 from deploy.cli.common import seed, table
-from deploy.cli.vqa import ask, ask_again
 from deploy.testbed import HOST, LocalTestbed, Ports
 from offline.drawings import draw
 from offline.questions import easy_questions, harder_questions
@@ -39,7 +39,18 @@ def counted(url: str, name: str, **labels: str) -> float:
     )
 
 
-def run(testbed: LocalTestbed, pictures: int, first_index: int, budget: int | None) -> dict[str, Any]:
+def _ask(client: httpx.Client, url: str, body: dict[str, Any]) -> tuple[dict[str, Any], float]:
+    """The answer, and how many milliseconds it took."""
+    started = time.perf_counter()
+    response = client.post(url, json=body)
+    took = (time.perf_counter() - started) * 1e3
+    answer: dict[str, Any] = response.raise_for_status().json()
+    return answer, took
+
+
+def run(
+    client: httpx.Client, testbed: LocalTestbed, pictures: int, first_index: int, budget: int | None
+) -> dict[str, Any]:
     """Ask about so many pictures, after a few that only warm up.
 
     Args:
@@ -60,16 +71,14 @@ def run(testbed: LocalTestbed, pictures: int, first_index: int, budget: int | No
         drawing = draw(0, first_index + number, several=True)
         texts = [one.text for one in easy_questions(drawing.scene) + harder_questions(drawing.scene)]
         chosen = np.random.default_rng(number).permutation(len(texts))[:QUESTIONS]
-        started = time.perf_counter()
-        answer = ask(testbed.edge_url, png(drawing.pixels), texts[chosen[0]], link)
-        times = [time.perf_counter() - started]
-        for index in chosen[1:]:
-            started = time.perf_counter()
-            ask_again(testbed.cloud_url, answer["id"], texts[index], {})
-            times.append(time.perf_counter() - started)
+        image = base64.b64encode(png(drawing.pixels)).decode()
+        body = {"inputs": {"image": image, "question": texts[chosen[0]]}, "parameters": link}
+        answer, first = _ask(client, f"{testbed.edge_url}/v1/vqa", body)
+        again = f"{testbed.cloud_url}/v1/frames/{answer['id']}/questions"
+        times = [_ask(client, again, {"inputs": {"question": texts[index]}})[1] for index in chosen[1:]]
         if number >= WARM_UP:
-            firsts.append(times[0] * 1e3)
-            others += [one * 1e3 for one in times[1:]]
+            firsts.append(first)
+            others += times
     return {
         "asked": "unmerged" if budget is None else f"{budget} uses",
         "questions_per_picture": QUESTIONS,
@@ -93,9 +102,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write JSON there")
     options = parser.parse_args(arguments)
     channel = ("--seed", str(options.seed))
-    with TemporaryDirectory() as logs, LocalTestbed([options.bundle], Ports.free(), channel, Path(logs)) as testbed:
+    with (
+        TemporaryDirectory() as logs,
+        LocalTestbed([options.bundle], Ports.free(), channel, Path(logs)) as testbed,
+        httpx.Client(timeout=60) as client,
+    ):
         results = [
-            run(testbed, options.pictures, 10**8 * (index + 1), budget)
+            run(client, testbed, options.pictures, 10**8 * (index + 1), budget)
             for index, budget in enumerate((None, options.budget_channel_uses))
         ]
     if options.json:

@@ -20,10 +20,9 @@ from numpy.typing import NDArray
 from benchmarks.arguments import load_asked, parser_for
 from benchmarks.budgets import png
 from cloud.answerer import ReceivedTokens
-from cloud.torch_classifier import TorchClassifier
 from deploy.cli.common import table
+from deploy.cli.engines import cloud_classifier, edge_engine
 from deploy.testbed import LocalTestbed, Ports
-from edge.torch_engine.engine import TorchEngine
 from policies.budget import Budget
 from policies.choice import choose_for
 from policies.fronts import Fronts
@@ -40,8 +39,8 @@ class _Bare:
     """The computation alone: edge model, decoder, head."""
 
     def __init__(self, bundle: Bundle, name: str) -> None:
-        self._engine = TorchEngine.load(bundle)
-        self._classifier = TorchClassifier.load(bundle)
+        self._engine = edge_engine(bundle, "auto", 1)
+        self._classifier = cloud_classifier(bundle, "auto", 1)
         fronts = Fronts.load(bundle.path(FRONT), bundle.digest)
         self._policy = choose_for(bundle, fronts, name, Budget(), "awgn", SNR_DB).policy
 
