@@ -66,6 +66,7 @@ def test_uses_are_counted_from_the_bytes(make_frame: MakeFrame) -> None:
         side_information_uses=9,
         airtime_ms=24.0,
         symbol_rate_hz=1000.0,
+        csi="perfect",
     )
 
 
@@ -96,19 +97,22 @@ class Broken:
                 return Realisation(1 + 0j, noise, float("nan"))
             case "other shape":
                 return Realisation(1 + 0j, np.zeros((2, *shape), np.complex64), 1.0)
-            case "gain per symbol":
-                return Realisation(noise, noise, 1.0)
+            case "too few gains":
+                return Realisation(noise[0], noise, 1.0)
+            case "too many variances":
+                return Realisation(1 + 0j, noise, np.ones((2, *shape), np.float32))
         raise ZeroDivisionError("a fault of its own")
 
 
 @pytest.mark.parametrize(
-    "fault", ["nan noise", "infinite gain", "nan variance", "other shape", "gain per symbol", "exception"]
+    "fault",
+    ["nan noise", "infinite gain", "nan variance", "other shape", "too few gains", "too many variances", "exception"],
 )
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 def test_a_model_at_fault_is_an_internal_error(
     make_frame: MakeFrame, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    monkeypatch.setitem(registry._MODELS, "broken", Broken(fault))
+    monkeypatch.setitem(registry._MODELS, "broken", lambda: Broken(fault))
     with pytest.raises(ThinwireError, match="'broken'") as caught:
         transmit(make_frame(), Profile("broken"))
     assert caught.value.code == "internal"
