@@ -176,7 +176,19 @@ def choose_for(
         UnknownPolicyError: no front has a policy of that id.
         InvalidRequestError: the SNR is not finite.
     """
-    budget = budget.beside_pilots(csi)
+    payload = budget.beside_pilots(csi)
+    try:
+        return _choose_for(bundle, fronts, asked, payload, model, snr_db)
+    except BudgetError as error:
+        if payload is budget:
+            raise
+        note = f"of the {budget.cap} channel uses the pilots ({csi.text}) leave {payload.cap} for the payload"
+        raise BudgetError(f"{error}; {note}") from None
+
+
+def _choose_for(
+    bundle: Bundle, fronts: Fronts | None, asked: str, budget: Budget, model: str | None, snr_db: float
+) -> Choice:
     if asked == UNMERGED:
         if bundle.reference is None:
             raise BundleError(f"bundle {bundle.name} has no unmerged reference: its rate was not measured")

@@ -30,7 +30,8 @@ def test_texts(text: str, csi: Csi) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "Perfect", "perfect:count=1", "none:every=2", "pilots:", "pilots:count=0", "pilots:count=65",
-     "pilots:count=nan", "pilots:every=-1", "pilots:every=1048577", "pilots:size=2", "pilots:count=2,count=2", "x" * 200],
+     "pilots:count=nan", "pilots:every=-1", "pilots:every=1048577", "pilots:size=2", "pilots:count=2,count=2",
+     "x" * 200],
 )  # fmt: skip
 def test_what_is_none_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequestError, match="csi"):

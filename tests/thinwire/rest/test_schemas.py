@@ -36,7 +36,7 @@ def test_what_is_left_out():
     assert parameters.timeout_ms == 30_000
     assert parameters.budget == BudgetBody()
     assert set(parameters.budget.model_dump().values()) == {None}
-    assert (ChannelBody().model, ChannelBody().snr_db, ChannelBody().seed) == ("", None, None)
+    assert ChannelBody().model_dump() == {"model": "", "snr_db": None, "seed": None, "csi": ""}
 
 
 def test_defaults_are_not_shared():
