@@ -1,7 +1,7 @@
 """What the closed-form checks share: 99.9% intervals over independent units, and uncoded QPSK through a model.
 
-The seeds are fixed, so that a check holds or fails for good: with fresh ones, one suite of five would fail by chance
-in one of its some two hundred intervals.
+The seeds are fixed, so that a check holds or fails for good: with fresh ones, one suite of three would fail by chance
+in one of its some four hundred and fifty intervals.
 """
 
 import math
