@@ -1,17 +1,18 @@
 """What happens to one frame in the channel, apart from any network."""
 
 import logging
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from channel.keys import keyed_generator, keyed_uniform
 from channel.models import registry
+from channel.passage import Arrival, carry
 from channel.profiles import Profile
-from channel.realisation import Symbols, apply
-from thinwire.errors import ThinwireError
-from thinwire.frames import check_frame, check_power, count_uses, frame_key, pack_symbols
+from channel.realisation import Symbols
+from thinwire.csi import Csi
+from thinwire.errors import InvalidRequestError, ThinwireError
+from thinwire.frames import check_frame, check_power, count_uses, describe, frame_key, pack_symbols
 from thinwire.v1 import link_pb2
 
 _log = logging.getLogger(__name__)
@@ -38,8 +39,9 @@ class Transmission:
 def transmit(frame: link_pb2.Frame, profile: Profile) -> Transmission:
     """Check a frame, count its uses, and send its symbols through a keyed realisation of its channel.
 
-    Uses are counted from the bytes: 8 bytes a symbol, no pilots, and side information at 1 bit per use. The receiver is
-    told the average SNR, N0 and the gain exactly: the channel's estimation is taken to be perfect.
+    Uses are counted from the bytes, 8 a symbol, with the pilots and side information at 1 bit per use. What is stamped
+    as the reception stands for the receiver's front end: it holds the average SNR, and of gain and noise no more than
+    the profile's CSI lets a receiver know.
 
     Args:
         frame: the frame as it was sent, with the channel that it asks for; it becomes the one that is received, since
@@ -54,13 +56,15 @@ def transmit(frame: link_pb2.Frame, profile: Profile) -> Transmission:
     symbols = check_frame(frame)
     check_power(symbols)
     profile = profile.asked(frame.channel)
-    received, reception = _receive(frame, symbols, profile)
+    arrival = _receive(frame, symbols, profile)
     for name in ("channel", "traceparent", "timeout_ms"):
         frame.ClearField(name)
-    frame.symbols = pack_symbols(received)
+    frame.symbols = pack_symbols(arrival.symbols)
+    reception = describe(arrival.gain, arrival.noise_variance)
+    reception.model, reception.snr_db, reception.pilot_uses = profile.model, profile.snr_db, arrival.pilot_uses
     frame.reception.CopyFrom(reception)
 
-    uses = count_uses(*symbols.shape, side_information_bits=frame.side_information_bits)
+    uses = count_uses(*symbols.shape, side_information_bits=frame.side_information_bits, pilots=arrival.pilot_uses)
     airtime_s = profile.airtime_s(uses.total)
     report = link_pb2.ChannelReport(
         model=profile.model,
@@ -71,6 +75,7 @@ def transmit(frame: link_pb2.Frame, profile: Profile) -> Transmission:
         side_information_uses=uses.side_information,
         airtime_ms=airtime_s * 1e3,
         symbol_rate_hz=profile.symbol_rate_hz,
+        csi=profile.csi,
     )
     return Transmission(frame, report, airtime_s, profile)
 
@@ -89,24 +94,19 @@ def is_lost(frame: link_pb2.Frame, profile: Profile, transmission: int) -> bool:
     return keyed_uniform(seed, *frame_key(frame), transmission) < profile.frame_loss
 
 
-def _receive(frame: link_pb2.Frame, symbols: Symbols, profile: Profile) -> tuple[Symbols, link_pb2.Reception]:
+def _receive(frame: link_pb2.Frame, symbols: Symbols, profile: Profile) -> Arrival:
     generator = keyed_generator(profile.seed, *frame_key(frame))
     # Models can be anyone's: one that fails must cost its frame and not the stream, and no NaN may pass.
     try:
-        realisation = registry.get(profile.model).draw(symbols.shape, profile.snr_db, generator)
-        received = apply(symbols, realisation).astype(np.complex64, copy=False)
-        gain, variance = complex(realisation.gain), float(realisation.noise_variance)
+        arrival = carry(symbols, registry.get(profile.model), profile.snr_db, Csi.parse(profile.csi), generator)
+        known = np.asarray(arrival.gain), np.asarray(arrival.noise_variance)
+        received = arrival.symbols.astype(np.complex64, copy=False)
+    except InvalidRequestError:
+        raise
     except Exception as error:
         _log.exception("channel model failed", extra={"model": profile.model})
         raise ThinwireError(f"channel model {profile.model!r} failed: {error}") from error
-    finite = np.isfinite(received).all() and np.isfinite(gain) and math.isfinite(variance)
-    if received.shape != symbols.shape or not finite:
+    fits = received.shape == symbols.shape and all(one.shape in ((), symbols.shape) for one in known)
+    if not fits or not all(np.isfinite(one).all() for one in (received, *known)):
         raise ThinwireError(f"channel model {profile.model!r} gave values that are not finite or of another shape")
-    reception = link_pb2.Reception(
-        model=profile.model,
-        snr_db=profile.snr_db,
-        noise_variance=variance,
-        gain_real=gain.real,
-        gain_imag=gain.imag,
-    )
-    return received, reception
+    return replace(arrival, symbols=received)

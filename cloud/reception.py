@@ -1,39 +1,85 @@
 """From what the channel delivered to what the decoder takes."""
 
-import math
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cloud.answerer import ReceivedTokens
-from thinwire.equalise import zero_forcing
+from thinwire.equalise import MIN_GAIN_POWER, mmse, zero_forcing
 from thinwire.errors import InvalidFrameError
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
+Equaliser: TypeAlias = Literal["mmse", "zf"]
 
 
-def receive(received: NDArray[np.complex64], gain: complex, noise_variance: float) -> ReceivedTokens:
-    """Equalise a frame.
+def receive(
+    received: NDArray[np.complex64],
+    gain: complex | NDArray[np.complex64],
+    noise_variance: float | NDArray[np.float32],
+    equaliser: Equaliser = "mmse",
+) -> ReceivedTokens:
+    """Equalise a frame into what the decoder takes: symbols, and *one* variance v of the noise on them.
+
+    The decoder scales the symbols by 1 / (1 + v), the linear MMSE estimate where gain and noise are the same for the
+    whole frame; both equalisers then give the same, ``y / h`` and ``v = N0 / |h|^2``. Where they differ by symbol:
+
+    - "zf": ``y / h`` for each, and v is the mean of their variances: one deep fade drowns the frame. What is erased
+      (h = 0) is 0, and its variance counts as 1, the power that is missing.
+    - "mmse": each symbol is weighed by what it is worth. With the estimates x' and errors e of `thinwire.equalise.mmse`
+      and m = mean(1 - e), the symbols are x' / m and ``v = 1 / m - 1``, so that the decoder's scale leads to x' itself.
 
     Args:
         received: ``N x S`` symbols as they arrived.
-        gain: h of the frame, as estimated.
-        noise_variance: N0 per complex symbol.
+        gain: h, as estimated; of the frame, or ``N x S``.
+        noise_variance: N0 per complex symbol, likewise.
+        equaliser: which of the two.
 
     Raises:
         InvalidFrameError: gain or noise variance is impossible, or the result is not finite in single precision.
     """
-    if not (math.isfinite(gain.real) and math.isfinite(gain.imag)):
-        raise InvalidFrameError(f"the reception's gain must be finite, got {gain}")
-    if not (math.isfinite(noise_variance) and noise_variance >= 0):
-        raise InvalidFrameError(f"the reception's noise variance must be finite and >= 0, got {noise_variance}")
-    if gain == 1 and noise_variance <= _FLOAT32_MAX and np.isfinite(received.view(np.float32)).all():
-        # Nothing to undo, as on every link that does not fade.
-        return ReceivedTokens(received, noise_variance)
+    if not np.isfinite(gain).all():
+        raise InvalidFrameError(f"the reception's gain must be finite, got {_some(gain, ~np.isfinite(gain))}")
+    sound = np.isfinite(noise_variance) & np.greater_equal(noise_variance, 0)
+    if not sound.all():
+        raise InvalidFrameError(
+            f"the reception's noise variance must be finite and >= 0, got {_some(noise_variance, ~sound)}"
+        )
+    if np.ndim(gain) == 0 and np.ndim(noise_variance) == 0:
+        is_sound = float(noise_variance) <= _FLOAT32_MAX and np.isfinite(received.view(np.float32)).all()
+        if complex(gain) == 1 and is_sound:
+            # Nothing to undo, as on every link that does not fade.
+            return ReceivedTokens(received, float(noise_variance))
     # In double precision, so that a deep fade does not lose the symbols before the division restores them.
     with np.errstate(over="ignore", invalid="ignore"):
-        wide, variance = zero_forcing(received.astype(np.complex128), np.complex128(gain), noise_variance)
+        wide, variance = _equalise(received.astype(np.complex128), gain, noise_variance, equaliser)
         symbols = wide.astype(np.complex64)
     if variance > _FLOAT32_MAX or not np.isfinite(symbols.view(np.float32)).all():
-        raise InvalidFrameError(f"the symbols are not finite after equalisation with the gain {gain}")
+        raise InvalidFrameError("the symbols are not finite after equalisation")
     return ReceivedTokens(symbols, float(variance))
+
+
+def _equalise(
+    received: NDArray[np.complex128],
+    gain: complex | NDArray[np.complex64],
+    noise_variance: float | NDArray[np.float32],
+    equaliser: Equaliser,
+) -> tuple[NDArray[np.complex128], float]:
+    if np.ndim(gain) == 0 and np.ndim(noise_variance) == 0:
+        symbols, variance = zero_forcing(received, np.complex128(gain), noise_variance)
+        return symbols, float(variance)
+    gains = np.broadcast_to(np.asarray(gain, np.complex128), received.shape)
+    variances = np.broadcast_to(np.asarray(noise_variance, np.float64), received.shape)
+    if equaliser == "zf":
+        symbols, noise = zero_forcing(received, gains, variances)
+        dead = np.abs(gains) ** 2 < MIN_GAIN_POWER
+        return np.where(dead, 0, symbols), float(np.where(dead, 1, noise).mean())
+    estimates, errors = mmse(received, gains, variances)
+    # A frame of which nothing arrived is all zeros, whatever they are divided by.
+    scale = max(float((1 - errors).mean()), MIN_GAIN_POWER)
+    return estimates / scale, 1 / scale - 1
+
+
+def _some(values: object, wrong: object) -> object:
+    """One of the wrong values, for a message."""
+    return np.asarray(values)[np.asarray(wrong)].ravel()[0]

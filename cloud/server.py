@@ -12,6 +12,7 @@ from cloud.classification import Classification
 from cloud.held_frames import HeldFrames
 from cloud.model_thread import ModelThread
 from cloud.questions import Questions
+from cloud.reception import Equaliser
 from cloud.servicer import SemanticLinkServicer
 from cloud.task import Batching
 from thinwire import process, rpc
@@ -39,6 +40,7 @@ class Settings:
         held_frames: most frames that are kept for more questions.
         held_s: how long they are kept.
         held_bytes: most memory that what is kept of them takes.
+        equaliser: how frames are equalised; see `cloud.reception.receive`.
     """
 
     grpc_address: str = "127.0.0.1:50051"
@@ -50,6 +52,7 @@ class Settings:
     held_frames: int = 256
     held_s: float = 600.0
     held_bytes: int = 2**30
+    equaliser: Equaliser = "mmse"
 
 
 class CloudServer:
@@ -82,7 +85,7 @@ class CloudServer:
             for (bundle, model), thread in zip(models, self._threads, strict=True)
         )
         self._grpc = rpc.Server([SERVICE])
-        servicer = SemanticLinkServicer(self.tasks, metrics)
+        servicer = SemanticLinkServicer(self.tasks, metrics, settings.equaliser)
         link_pb2_grpc.add_SemanticLinkServicer_to_server(servicer, self._grpc.grpc_server)  # type: ignore[no-untyped-call]
         app = create_app(self.tasks, self._ready.is_set, metrics)
         self._http = HttpServer(app, settings.rest_host, settings.rest_port, settings.grace_s)

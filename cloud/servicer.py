@@ -13,12 +13,12 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from cloud.answerer import ReceivedTokens
-from cloud.reception import receive
+from cloud.reception import Equaliser, receive
 from cloud.task import Task
 from thinwire import rpc, tracing
 from thinwire.bundle import Bundle
 from thinwire.errors import BundleMismatchError, InvalidFrameError, ThinwireError, UnknownTaskError
-from thinwire.frames import check_frame, count_uses
+from thinwire.frames import check_frame, count_uses, read_reception
 from thinwire.metrics import CloudMetrics
 from thinwire.outcomes import CANCELLED, OK
 from thinwire.v1 import link_pb2, link_pb2_grpc
@@ -28,19 +28,17 @@ Context = grpc.aio.ServicerContext[Any, Any]
 MAX_IN_FLIGHT = 64
 
 
-def equalise(frame: link_pb2.Frame, symbols: NDArray[np.complex64]) -> ReceivedTokens:
+def equalise(frame: link_pb2.Frame, symbols: NDArray[np.complex64], equaliser: Equaliser = "mmse") -> ReceivedTokens:
     """Undo the channel as the frame's reception describes it; without one the link has gain 1 and no noise.
 
     Args:
         symbols: the frame's symbols, ``N x S``.
+        equaliser: how; see `cloud.reception.receive`.
 
     Raises:
         InvalidFrameError: the reception is impossible, or the result is not finite in single precision.
     """
-    if not frame.HasField("reception"):
-        return receive(symbols, 1 + 0j, 0.0)
-    reception = frame.reception
-    return receive(symbols, complex(reception.gain_real, reception.gain_imag), reception.noise_variance)
+    return receive(symbols, *read_reception(frame), equaliser)
 
 
 class SemanticLinkServicer(link_pb2_grpc.SemanticLinkServicer):
@@ -49,14 +47,17 @@ class SemanticLinkServicer(link_pb2_grpc.SemanticLinkServicer):
     Args:
         tasks: what becomes of frames, by the bundle that they are of.
         metrics: what to count with; its own where nobody looks.
+        equaliser: how frames are equalised.
     """
 
     def __init__(
         self,
         tasks: Sequence[Task],
         metrics: CloudMetrics | None = None,
+        equaliser: Equaliser = "mmse",
     ) -> None:
         self._tasks = {task.bundle.digest: task for task in tasks}
+        self._equaliser: Equaliser = equaliser
         self._metrics = metrics or CloudMetrics()
 
     async def Infer(self, request: link_pb2.Frame, context: Context) -> link_pb2.Result:  # noqa: N802
@@ -108,9 +109,7 @@ class SemanticLinkServicer(link_pb2_grpc.SemanticLinkServicer):
             "tokens": frame.tokens,
             "policy": frame.policy_id[:128],
         }
-        fields["channel_uses"] = count_uses(
-            frame.tokens, frame.symbols_per_token, side_information_bits=frame.side_information_bits
-        ).total
+        fields["channel_uses"] = _uses(frame)
         tracing.annotate(
             request_id=fields["request_id"],
             link_id=fields["link_id"],
@@ -144,16 +143,16 @@ class SemanticLinkServicer(link_pb2_grpc.SemanticLinkServicer):
             task = self._task(frame)
             _check_fit(frame, task.bundle)
             task.check(frame)
-            tokens = equalise(frame, symbols)
+            tokens = equalise(frame, symbols, self._equaliser)
         self._take_in(frame)
         await task.answer(frame, tokens, result, deadline_s)
 
     def _take_in(self, frame: link_pb2.Frame) -> None:
         """Count and trace what a sound frame says of itself: one that is not may claim any size."""
-        uses = count_uses(frame.tokens, frame.symbols_per_token, side_information_bits=frame.side_information_bits)
+        uses = _uses(frame)
         snr_db = frame.reception.snr_db if frame.HasField("reception") else None
-        self._metrics.observe_frame_size(frame.tokens, uses.total, snr_db)
-        tracing.annotate(channel_uses=uses.total, snr_db=snr_db)
+        self._metrics.observe_frame_size(frame.tokens, uses, snr_db)
+        tracing.annotate(channel_uses=uses, snr_db=snr_db)
 
     def _task(self, frame: link_pb2.Frame) -> Task:
         task = self._tasks.get(frame.bundle_digest)
@@ -190,6 +189,15 @@ def _deadline_s(frame: link_pb2.Frame, context: Context) -> float:
     if frame.timeout_ms:
         remaining_s = min(frame.timeout_ms / 1e3, math.inf if remaining_s is None else remaining_s)
     return math.inf if remaining_s is None else asyncio.get_running_loop().time() + remaining_s
+
+
+def _uses(frame: link_pb2.Frame) -> int:
+    return count_uses(
+        frame.tokens,
+        frame.symbols_per_token,
+        side_information_bits=frame.side_information_bits,
+        pilots=frame.reception.pilot_uses,
+    ).total
 
 
 def _identified(frame: link_pb2.Frame) -> link_pb2.Result:

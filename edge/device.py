@@ -1,6 +1,7 @@
 """What all bundles on one device share: its link and what it knows of that, the thread of the engines, the counters."""
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -9,6 +10,8 @@ from typing import TypeVar
 
 from edge.link_client import LinkClient
 from thinwire import tracing
+from thinwire.csi import Csi
+from thinwire.errors import InvalidRequestError
 from thinwire.metrics import EdgeMetrics
 from thinwire.v1 import link_pb2
 
@@ -24,11 +27,13 @@ class Device:
         nominal_snr_db: average SNR in dB to assume before the link has said any.
         nominal_symbol_rate_hz: channel uses per second to assume likewise.
         nominal_model: channel model to assume likewise.
+        nominal_csi: what receivers know of the channel, likewise; see `Csi.parse`.
 
     Attributes:
         snr_db: average SNR in dB, as the link said last.
         symbol_rate_hz: channel uses per second likewise.
         model: channel model likewise.
+        csi: what receivers know of the channel likewise, and so what pilots a frame costs.
         metrics: what this device counts.
     """
 
@@ -39,12 +44,14 @@ class Device:
         nominal_snr_db: float = 10.0,
         nominal_symbol_rate_hz: float = 10_000.0,
         nominal_model: str = "awgn",
+        nominal_csi: str = "perfect",
     ) -> None:
         self.client = client
         self.link_id = link_id
         self.snr_db = nominal_snr_db
         self.symbol_rate_hz = nominal_symbol_rate_hz
         self.model = nominal_model
+        self.csi = Csi.parse(nominal_csi)
         self.metrics = EdgeMetrics()
         # One at a time: two encodings side by side would only slow each other down. A request that is cancelled
         # leaves the queue; one that is already being encoded is finished and dropped.
@@ -83,6 +90,10 @@ class Device:
             self.metrics.observe_snr_db(report.snr_db)
         if report.model and not asked.model:
             self.model = report.model
+        if report.csi and not asked.csi:
+            # A proxy of a later version may know more than we do.
+            with contextlib.suppress(InvalidRequestError):
+                self.csi = Csi.parse(report.csi)
         # Zero: a proxy that does not tell.
         if 0 < report.symbol_rate_hz < math.inf:
             self.symbol_rate_hz = report.symbol_rate_hz

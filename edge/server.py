@@ -13,6 +13,7 @@ from edge.service import EdgeService
 from policies.fronts import FrontFile
 from thinwire import process, rpc
 from thinwire.bundle import FRONT, Bundle, check_tasks
+from thinwire.csi import Csi
 from thinwire.frames import check_link_id
 from thinwire.rest.server import HttpServer
 
@@ -30,12 +31,14 @@ class Settings:
         nominal_snr_db: average SNR in dB to assume before the link has said any.
         nominal_symbol_rate_hz: channel uses per second to assume likewise.
         nominal_model: channel model to assume likewise.
+        nominal_csi: what receivers know of the channel, likewise; see `Csi.parse`.
         rest_host: address of REST.
         rest_port: port of REST; 0 takes a free one.
         grpc_address: ``host:port`` of gRPC health and reflection; port 0 takes a free one.
 
     Raises:
         InvalidFrameError: no frame can have that link id.
+        InvalidRequestError: there is no such CSI.
     """
 
     link_target: str
@@ -43,12 +46,14 @@ class Settings:
     nominal_snr_db: float = 10.0
     nominal_symbol_rate_hz: float = 10_000.0
     nominal_model: str = "awgn"
+    nominal_csi: str = "perfect"
     rest_host: str = "127.0.0.1"
     rest_port: int = 8080
     grpc_address: str = "127.0.0.1:8081"
 
     def __post_init__(self) -> None:
         check_link_id(self.link_id)
+        Csi.parse(self.nominal_csi)
 
 
 class EdgeServer:
@@ -93,6 +98,7 @@ class EdgeServer:
                 settings.nominal_snr_db,
                 settings.nominal_symbol_rate_hz,
                 settings.nominal_model,
+                settings.nominal_csi,
             )
             stack.callback(device.close)
             services = [

@@ -18,6 +18,7 @@ from policies.choice import Choice, choose_for
 from policies.fronts import FrontFile
 from thinwire import tracing
 from thinwire.bundle import Bundle
+from thinwire.csi import Csi
 from thinwire.errors import DeadlineError, ThinwireError
 from thinwire.frames import count_uses, pack_symbols
 from thinwire.generation import check_question
@@ -155,7 +156,9 @@ class EdgeService:
                 snr_db = self._snr_db(parameters)
                 budget = Budget.on_link(self.device.symbol_rate_hz, **parameters.budget.model_dump())
                 model = _asked_model(parameters) or self.device.model
-                choice = choose_for(self.bundle, self.front_file.current, parameters.policy, budget, model, snr_db)
+                csi = _asked_csi(parameters) or self.device.csi
+                fronts = self.front_file.current
+                choice = choose_for(self.bundle, fronts, parameters.policy, budget, model, snr_db, csi)
                 tracing.annotate(policy=choice.id)
                 encoded = await self.device.run(lambda: self._engine.encode(pixels, choice.policy, snr_db, choice.cap))
                 _check_cap(encoded, choice.cap)
@@ -214,7 +217,7 @@ class EdgeService:
         if parameters.channel is not None:
             channel = parameters.channel
             frame.channel.CopyFrom(
-                link_pb2.ChannelRequest(model=channel.model, snr_db=channel.snr_db, seed=channel.seed)
+                link_pb2.ChannelRequest(model=channel.model, snr_db=channel.snr_db, seed=channel.seed, csi=channel.csi)
             )
         return frame
 
@@ -226,6 +229,10 @@ def _asked_snr_db(parameters: LinkParameters) -> float | None:
 def _asked_model(parameters: LinkParameters) -> str | None:
     # An empty name asks for the link's own.
     return None if parameters.channel is None else parameters.channel.model or None
+
+
+def _asked_csi(parameters: LinkParameters) -> Csi | None:
+    return Csi.parse(parameters.channel.csi) if parameters.channel is not None and parameters.channel.csi else None
 
 
 def _check_cap(encoded: Encoded, cap: int | None) -> None:

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from channel.keys import keyed_generator
 from channel.models.registry import get
-from channel.realisation import apply
+from channel.passage import carry
 from cloud.answerer import ReceivedTokens
 from cloud.language.placement import CPU, Placement
-from cloud.reception import receive
+from cloud.reception import Equaliser, receive
 from edge.engine import Encoded
 from edge.torch_engine.engine import TorchEngine, Transformed
 from edge.torch_engine.matching import Rule
@@ -22,6 +22,7 @@ from offline.prepared import PreparedImages
 from policies.policy import Policy
 from policies.record import ChannelProfile, Objectives
 from thinwire.bundle import Bundle
+from thinwire.csi import PERFECT, Csi
 from thinwire.errors import BundleError, InvalidRequestError
 from thinwire.frames import count_uses
 
@@ -106,29 +107,50 @@ class Evaluator:
         engine: the device's side.
         judge: the cloud's side, and the right answers.
         images: what to measure on.
+        csi: what the receiver knows of the channel.
+        equaliser: how it equalises.
     """
 
-    def __init__(self, bundle: Bundle, engine: TorchEngine, judge: Judge, images: Images) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: TorchEngine,
+        judge: Judge,
+        images: Images,
+        csi: Csi = PERFECT,
+        equaliser: Equaliser = "mmse",
+    ) -> None:
         self.bundle = bundle
         self.engine = engine
         self.judge = judge
         self.images = images
+        self.csi = csi
+        self.equaliser: Equaliser = equaliser
         self._prepared = PreparedImages(engine, images.pixels)
         self._unmerged: dict[tuple[ChannelProfile, int], Measurement] = {}
 
     @classmethod
-    def load(cls, bundle: Bundle, images: Images, placement: Placement = CPU) -> "Evaluator":
+    def load(
+        cls,
+        bundle: Bundle,
+        images: Images,
+        placement: Placement = CPU,
+        csi: Csi = PERFECT,
+        equaliser: Equaliser = "mmse",
+    ) -> "Evaluator":
         """An evaluator of a bundle's own weights.
 
         Args:
             placement: where they lie; on the CPU, as they are, by default.
+            csi: as for `Evaluator`.
+            equaliser: as for `Evaluator`.
 
         Raises:
             InvalidRequestError: the images are of another task.
             UnavailableError: a package or a device that the placement needs is not there.
         """
         judge = load_judge(bundle, images, placement)
-        return cls(bundle, TorchEngine.load(bundle, placement.main_device), judge, images)
+        return cls(bundle, TorchEngine.load(bundle, placement.main_device), judge, images, csi, equaliser)
 
     def transform(self, rules: Sequence[Rule | None]) -> list[tuple[NDArray[np.int64], Transformed]]:
         """The images after the device's blocks, in parts with their indices; rates, SNRs and caps can share it."""
@@ -172,15 +194,16 @@ class Evaluator:
             symbols_per_token: the rate.
             channel: model and SNR, or None to bypass codec and channel (uses are counted all the same).
             seed: of the keyed noise.
-            max_channel_uses: the cap.
+            max_channel_uses: the cap, pilots included.
             max_tokens: the policy's own limit.
         """
         logits = np.zeros((len(self.images), self.judge.classes), dtype=np.float32)
         right = np.zeros(len(self.images), dtype=np.int64)
         encoded: dict[int, Encoded] = {}
+        cap = None if max_channel_uses is None else self.csi.payload_within(max_channel_uses)
         for images, part in parts:
             snr_db = self.bundle.codec.snr_db[1] if channel is None else channel.snr_db
-            frames = self.engine.transmit(part, symbols_per_token, snr_db, max_channel_uses, max_tokens)
+            frames = self.engine.transmit(part, symbols_per_token, snr_db, cap, max_tokens)
             if channel is None:
                 _check_bypass(part, frames)
                 right[images], logits[images] = self.judge.tokens(part.tokens, images)
@@ -198,16 +221,19 @@ class Evaluator:
             right=right,
             asked=self.judge.asked,
             tokens=tokens,
-            uses=np.array([count_uses(int(count), symbols_per_token).total for count in tokens]),
+            uses=np.array([self._uses(int(count), symbols_per_token) for count in tokens]),
             capped=np.array([frame.capped for frame in frames]),
             edge_gmacs=np.array([frame.edge_gmacs for frame in frames]),
         )
 
     def _send(self, frame: Encoded, name: str, channel: ChannelProfile, seed: int) -> ReceivedTokens:
         generator = keyed_generator(seed, LINK_ID, request_id_of(name), 0)
-        realisation = get(channel.model).draw(frame.symbols.shape, channel.snr_db, generator)
-        received = apply(frame.symbols, realisation)
-        return receive(received, complex(np.complex64(realisation.gain)), float(realisation.noise_variance))
+        arrival = carry(frame.symbols, get(channel.model), channel.snr_db, self.csi, generator)
+        return receive(arrival.symbols, arrival.gain, arrival.noise_variance, self.equaliser)
+
+    def _uses(self, tokens: int, symbols_per_token: int) -> int:
+        pilots = self.csi.pilot_uses(tokens * symbols_per_token)
+        return count_uses(tokens, symbols_per_token, pilots=pilots).total
 
     def unmerged_gmacs(self) -> float:
         """What the device computes for one image when nothing merges, in 10^9 MACs."""

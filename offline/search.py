@@ -215,12 +215,12 @@ def _asked(plan: Plan) -> dict[str, Any]:
 
 
 def channel_of(text: str) -> ChannelProfile:
-    """A channel profile from text like ``awgn:10``.
+    """A channel profile from text like ``awgn:10`` or ``rician:k_db=3:10``.
 
     Raises:
         InvalidRequestError: it is not of that form, there is no such model, or no channel serves that SNR.
     """
-    model, _, snr_db = text.partition(":")
+    model, _, snr_db = text.rpartition(":")
     try:
         level = float(snr_db)
     except ValueError:

@@ -1,11 +1,12 @@
 """What one request may cost, and the least that it must achieve."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
 from policies.checks import positive, real, whole
-from thinwire.errors import InvalidRequestError
+from thinwire.csi import Csi
+from thinwire.errors import BudgetError, InvalidRequestError
 
 
 @dataclass(frozen=True)
@@ -76,3 +77,18 @@ class Budget:
             return self.channel_uses
         # In floating point 100 kHz for 0.29 ms is 28.999 uses; the decimals as they were written give 29.
         return int(Fraction(str(self.bandwidth_hz)) * Fraction(str(self.airtime_ms)) / 1000)
+
+    def beside_pilots(self, csi: Csi) -> "Budget":
+        """What is left for the payload of a frame beside its pilots; this budget where there are none, or no cap.
+
+        Raises:
+            BudgetError: the pilots leave nothing.
+        """
+        if self.cap is None or not csi.count:
+            return self
+        payload = csi.payload_within(self.cap)
+        if not payload:
+            raise BudgetError(
+                f"got {self.cap} channel uses, of which the pilots ({csi.text}) leave none for the payload"
+            )
+        return replace(self, channel_uses=payload, bandwidth_hz=None, airtime_ms=None)

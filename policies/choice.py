@@ -11,6 +11,7 @@ from policies.policy import Policy
 from policies.record import ChannelProfile, MeasuredPolicy
 from policies.sensitivity import STANDARD_ERRORS
 from thinwire.bundle import Bundle
+from thinwire.csi import PERFECT, Csi
 from thinwire.errors import BudgetError, BundleError
 
 AUTO = "auto"
@@ -138,7 +139,7 @@ class Choice:
     Attributes:
         id: of the policy; "none" for the unmerged reference.
         policy: the policy.
-        cap: the most channel uses of the frame; None: no cap.
+        cap: the most payload symbols of the frame, which leave room for its pilots in the budget; None: no cap.
         front: channel of the front that the policy was taken from; None for the unmerged reference.
     """
 
@@ -149,7 +150,13 @@ class Choice:
 
 
 def choose_for(
-    bundle: Bundle, fronts: Fronts | None, asked: str, budget: Budget, model: str | None, snr_db: float
+    bundle: Bundle,
+    fronts: Fronts | None,
+    asked: str,
+    budget: Budget,
+    model: str | None,
+    snr_db: float,
+    csi: Csi = PERFECT,
 ) -> Choice:
     """The policy for a request of a bundle.
 
@@ -160,6 +167,8 @@ def choose_for(
         budget: the limits.
         model: the current channel model; None where it is not known.
         snr_db: the current average SNR in dB.
+        csi: what receivers know of the current channel. Its pilots come off the budget's channel uses before anything
+            is chosen: policies were measured without any.
 
     Raises:
         BundleError: the bundle lacks the reference, or the fronts, that were asked for.
@@ -167,6 +176,19 @@ def choose_for(
         UnknownPolicyError: no front has a policy of that id.
         InvalidRequestError: the SNR is not finite.
     """
+    payload = budget.beside_pilots(csi)
+    try:
+        return _choose_for(bundle, fronts, asked, payload, model, snr_db)
+    except BudgetError as error:
+        if payload is budget:
+            raise
+        note = f"of the {budget.cap} channel uses the pilots ({csi.text}) leave {payload.cap} for the payload"
+        raise BudgetError(f"{error}; {note}") from None
+
+
+def _choose_for(
+    bundle: Bundle, fronts: Fronts | None, asked: str, budget: Budget, model: str | None, snr_db: float
+) -> Choice:
     if asked == UNMERGED:
         if bundle.reference is None:
             raise BundleError(f"bundle {bundle.name} has no unmerged reference: its rate was not measured")

@@ -88,12 +88,12 @@ class Fronts:
     def nearest_first(self, model: str | None, snr_db: float) -> tuple[Front, ...]:
         """All fronts, by how well they suit a channel.
 
-        Those of the channel's own model come first, then those of AWGN, then all others: a model that is unknown, or
-        that nothing was measured on, is served as AWGN if that was measured. Among them the nearer in SNR comes first,
-        and of two as near that of the lower SNR.
+        Those of the channel's own model come first, and of them those of the same parameters; then those of AWGN, then
+        all others: a model that is unknown, or that nothing was measured on, is served as AWGN if that was measured.
+        Among them the nearer in SNR comes first, and of two as near that of the lower SNR.
 
         Args:
-            model: name of the channel model; None where it is not known.
+            model: the channel model, with its parameters after a colon; None where it is not known.
             snr_db: average SNR in dB.
 
         Raises:
@@ -101,9 +101,12 @@ class Fronts:
         """
         real("snr_db", snr_db)
 
-        def distance(front: Front) -> tuple[bool, bool, float, float]:
+        name = model and model.partition(":")[0]
+
+        def distance(front: Front) -> tuple[bool, bool, bool, float, float]:
             own = front.channel
-            return own.model != model, own.model != FALLBACK_MODEL, abs(own.snr_db - snr_db), own.snr_db
+            alike = own.model.partition(":")[0] == name
+            return own.model != model, not alike, own.model != FALLBACK_MODEL, abs(own.snr_db - snr_db), own.snr_db
 
         return tuple(sorted(self.fronts, key=distance))
 

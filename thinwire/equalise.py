@@ -19,3 +19,22 @@ def zero_forcing(received: Any, gain: Any, noise_variance: Any) -> tuple[Any, An
     """
     power = (gain * gain.conj()).real + MIN_GAIN_POWER
     return received * gain.conj() / power, noise_variance / power
+
+
+def mmse(received: Any, gain: Any, noise_variance: Any) -> tuple[Any, Any]:
+    """The linear estimate of least mean squared error for symbols of unit power: ``conj(h) y / (|h|^2 + N0)``.
+
+    It is biased: in the mean a symbol comes out ``|h|^2 / (|h|^2 + N0)`` times as large as it was sent, and the mean
+    squared error, ``N0 / (|h|^2 + N0)``, is what is missing from 1.
+
+    Args:
+        received: y, complex.
+        gain: h, as for `zero_forcing`.
+        noise_variance: N0 per complex symbol, broadcast against ``gain``.
+
+    Returns:
+        the estimates, and their mean squared errors, from 0 to 1.
+    """
+    missing = noise_variance + MIN_GAIN_POWER
+    power = (gain * gain.conj()).real + missing
+    return received * gain.conj() / power, missing / power

@@ -61,6 +61,47 @@ def unpack_symbols(frame: link_pb2.Frame) -> NDArray[np.complex64]:
     return np.frombuffer(frame.symbols, dtype="<c8").reshape(frame.tokens, frame.symbols_per_token)
 
 
+def describe(gain: complex | NDArray[np.complex64], noise_variance: float | NDArray[np.float32]) -> link_pb2.Reception:
+    """What a receiver knows of gain and noise, as a message: numbers, or arrays of one for each symbol."""
+    reception = link_pb2.Reception()
+    if isinstance(gain, np.ndarray) and gain.ndim:
+        reception.gains = pack_symbols(gain)
+    else:
+        reception.gain_real, reception.gain_imag = complex(gain).real, complex(gain).imag
+    if isinstance(noise_variance, np.ndarray) and noise_variance.ndim:
+        reception.noise_variances = np.ascontiguousarray(noise_variance, dtype="<f4").tobytes()
+    else:
+        reception.noise_variance = float(noise_variance)
+    return reception
+
+
+def read_reception(
+    frame: link_pb2.Frame,
+) -> tuple[complex | NDArray[np.complex64], float | NDArray[np.float32]]:
+    """Gain and noise variance of a frame, after `check_frame`: what `describe` was given, of any value.
+
+    Returns:
+        each a number, or a ``tokens x symbols_per_token`` array. Without a reception the link has gain 1 and no noise.
+
+    Raises:
+        InvalidFrameError: there are more or fewer of either than symbols.
+    """
+    if not frame.HasField("reception"):
+        return 1 + 0j, 0.0
+    reception, shape = frame.reception, (frame.tokens, frame.symbols_per_token)
+    for name, content, size in (("gains", reception.gains, 8), ("noise variances", reception.noise_variances, 4)):
+        if content and len(content) != math.prod(shape) * size:
+            raise InvalidFrameError(f"expected {math.prod(shape) * size} bytes of {name}, got {len(content)}")
+    gain = np.frombuffer(reception.gains, dtype="<c8").reshape(shape) if reception.gains else None
+    variance = (
+        np.frombuffer(reception.noise_variances, dtype="<f4").reshape(shape) if reception.noise_variances else None
+    )
+    return (
+        complex(reception.gain_real, reception.gain_imag) if gain is None else gain,
+        reception.noise_variance if variance is None else variance,
+    )
+
+
 def check_link_id(link_id: str) -> None:
     """Check the name of a link.
 

@@ -22,3 +22,12 @@ def complex_noise(shape: tuple[int, ...], variance: float, generator: np.random.
     """
     parts = generator.standard_normal((*shape, 2)) * math.sqrt(variance / 2)
     return parts.astype(np.float32).view(np.complex64)[..., 0]
+
+
+def side_generator(generator: np.random.Generator) -> np.random.Generator:
+    """A generator for what a model draws per symbol ahead of the noise.
+
+    It takes 128 bits from ``generator``, whatever is drawn from it afterwards: so the noise that follows does not
+    depend on how many gains a frame needs, and a frame with fewer tokens meets the beginning of both.
+    """
+    return np.random.Generator(np.random.Philox(key=generator.integers(0, 2**64, size=2, dtype=np.uint64)))

@@ -12,13 +12,14 @@ def add_link_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--policy", default="auto", help="auto, none, or an id (default: %(default)s)")
     parser.add_argument("--budget-channel-uses", type=positive_int, metavar="N")
     parser.add_argument("--channel", help="channel model of this request (default: the link's own)")
+    parser.add_argument("--csi", help="what the receiver knows of it (default: the link's own)")
     parser.add_argument("--snr", type=finite, metavar="DB", help="SNR of this request (default: the link's own)")
     parser.add_argument("--seed", type=int, help="seed of the noise")
 
 
 def link_parameters(options: argparse.Namespace) -> dict[str, Any]:
     """The ``parameters`` of `add_link_options`, with only what was asked for."""
-    channel = {"model": options.channel, "snr_db": options.snr, "seed": options.seed}
+    channel = {"model": options.channel, "snr_db": options.snr, "seed": options.seed, "csi": options.csi}
     parameters: dict[str, Any] = {"policy": options.policy}
     if options.budget_channel_uses is not None:
         parameters["budget"] = {"channel_uses": options.budget_channel_uses}

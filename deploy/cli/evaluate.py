@@ -22,7 +22,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     parser.add_argument("--budget-channel-uses", type=positive_int, metavar="N", help="cap, and choice of the policy")
     parser.add_argument("--symbols-per-token", type=positive_int, metavar="S", help="rate (default: the policy's)")
     parser.add_argument("--max-tokens", type=positive_int, metavar="N", help="limit (default: the policy's)")
-    parser.add_argument("--channel", choices=("awgn", "rayleigh", "none"), default="awgn")
+    parser.add_argument("--channel", default="awgn", help="model, as rayleigh:coherence=16; or none (default: awgn)")
+    parser.add_argument("--csi", default="perfect", help="perfect, none, pilots:count=4,every=16 (default: perfect)")
+    parser.add_argument("--equaliser", choices=("mmse", "zf"), default="mmse", help="(default: mmse)")
     parser.add_argument("--snr", type=finite, default=10.0, metavar="DB")
     parser.add_argument("--seed", type=seed, default=0, help="of the noise")
     parser.add_argument("--limit", type=positive_int, metavar="N", help="a sample, even over the classes")
@@ -47,6 +49,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     Returns:
         what ``--json`` prints.
     """
+    from channel.models import registry
     from offline.evaluate import Evaluator
     from offline.sources import load_images
     from policies.budget import Budget
@@ -55,14 +58,17 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     from policies.policy import Policy
     from policies.record import ChannelProfile
     from thinwire.bundle import FRONT, load_bundle
+    from thinwire.csi import Csi
     from thinwire.errors import InvalidRequestError
 
+    model = None if options.channel == "none" else registry.canonical(options.channel)
+    csi = Csi.parse(options.csi)
     bundle = load_bundle(options.bundle)
     images = load_images(bundle, options.data, options.split)
     if options.limit:
         images = images.even_sample(options.limit)
     print(f"{len(images)} images", file=sys.stderr)
-    channel = None if options.channel == "none" else ChannelProfile(options.channel, options.snr)
+    channel = None if model is None else ChannelProfile(model, options.snr)
     budget = Budget(channel_uses=options.budget_channel_uses)
     if options.thresholds:
         if options.symbols_per_token is None:
@@ -71,12 +77,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     else:
         asked = options.policy or (UNMERGED if budget.cap is None else AUTO)
         fronts = None if asked == UNMERGED else Fronts.load(bundle.path(FRONT), bundle.digest)
-        model = None if channel is None else channel.model
-        choice = choose_for(bundle, fronts, asked, budget, model, options.snr)
+        choice = choose_for(bundle, fronts, asked, budget, model, options.snr, csi)
         name, policy = choice.id, choice.policy
         rate = options.symbols_per_token or policy.symbols_per_token
         policy = Policy.create(policy.thresholds, rate, options.max_tokens or policy.max_tokens)
-    evaluator = Evaluator.load(bundle, images, placement_of(options))
+    evaluator = Evaluator.load(bundle, images, placement_of(options), csi, options.equaliser)
     cap = None if channel is None else budget.cap
     measured = evaluator.measure_policy(policy, channel, options.seed, cap)
     side = bundle.preprocessing.size
@@ -88,7 +93,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "thresholds": list(policy.thresholds),
         "symbols_per_token": policy.symbols_per_token,
         "max_tokens": policy.max_tokens,
-        "channel": options.channel,
+        "channel": model or "none",
+        "csi": csi.text,
+        "equaliser": options.equaliser,
         "snr_db": None if channel is None else options.snr,
         "seed": options.seed,
         "budget_channel_uses": budget.cap,

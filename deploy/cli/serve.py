@@ -30,6 +30,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "--nominal-symbol-rate", type=positive, default=1e4, metavar="HZ", help="likewise (default: 10,000)"
     )
     edge.add_argument("--nominal-model", default="awgn", metavar="MODEL", help="likewise (default: %(default)s)")
+    edge.add_argument("--nominal-csi", default="perfect", metavar="CSI", help="likewise (default: %(default)s)")
     _add_engine(edge, 1)
     edge.set_defaults(run=_edge)
 
@@ -38,7 +39,12 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     channel.add_argument("--upstream", default="127.0.0.1:50051", metavar="HOST:PORT", help="the cloud's gRPC address")
     channel.add_argument("--listen", default="127.0.0.1:50061", metavar="HOST:PORT")
     channel.add_argument("--metrics-port", type=int, metavar="PORT", help="of /metrics, on the host of --listen")
-    channel.add_argument("--model", default="awgn", help="awgn or rayleigh (default: %(default)s)")
+    channel.add_argument(
+        "--model", default="awgn", help="as rician:k_db=3,coherence=16; see docs/channels.md (default: %(default)s)"
+    )
+    channel.add_argument(
+        "--csi", default="perfect", help="of receivers: perfect, none, pilots:count=4,every=16 (default: %(default)s)"
+    )
     snr = channel.add_mutually_exclusive_group()
     snr.add_argument("--snr", type=finite, default=10.0, metavar="DB", help="average Es/N0 (default: %(default)s)")
     snr.add_argument("--trace", type=Path, metavar="FILE", help="CSV of time_s,snr_db[,symbol_rate_hz], repeated")
@@ -66,6 +72,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     cloud.add_argument("--host", default="127.0.0.1", help="of REST (default: %(default)s)")
     cloud.add_argument("--port", type=int, default=8000, help="of REST (default: %(default)s)")
     _add_engine(cloud, model_threads())
+    cloud.add_argument("--equaliser", choices=("mmse", "zf"), default="mmse", help="(default: %(default)s)")
     _add_language(cloud)
     cloud.set_defaults(run=_cloud)
 
@@ -122,6 +129,7 @@ def _edge(options: argparse.Namespace) -> None:
         nominal_snr_db=options.nominal_snr,
         nominal_symbol_rate_hz=options.nominal_symbol_rate,
         nominal_model=options.nominal_model,
+        nominal_csi=options.nominal_csi,
         rest_host=options.host,
         rest_port=options.port,
         grpc_address=options.grpc,
@@ -146,6 +154,7 @@ def _channel(options: argparse.Namespace) -> None:
         symbol_rate_hz=options.symbol_rate,
         inject_airtime=options.inject_airtime,
         frame_loss=options.frame_loss,
+        csi=options.csi,
     )
     trace = Trace.read(options.trace) if options.trace else None
     settings = Settings(
@@ -189,6 +198,7 @@ def _cloud(options: argparse.Namespace) -> None:
         held_frames=options.held_frames,
         held_s=options.held_seconds,
         held_bytes=options.held_mib * 2**20,
+        equaliser=options.equaliser,
     )
     with tracing.exporting("cloud"):
         asyncio.run(serve([(bundle, _cloud_model(bundle, options)) for bundle in bundles], settings))

@@ -22,6 +22,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     up = commands.add_parser("up", help="run edge, channel and cloud until Ctrl-C")
     add_bundles(up)
     up.add_argument("--model", default="awgn", help="channel model (default: %(default)s)")
+    up.add_argument("--csi", default="perfect", help="what receivers know of it (default: %(default)s)")
     snr = up.add_mutually_exclusive_group()
     snr.add_argument("--snr", type=finite, default=10.0, metavar="DB", help="average Es/N0 (default: %(default)s)")
     snr.add_argument("--trace", metavar="FILE", help="CSV of time_s,snr_db[,symbol_rate_hz], repeated")
@@ -58,7 +59,7 @@ def _up(options: argparse.Namespace) -> None:
     # So that SIGTERM, too, stops the three processes in order.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     snr = ("--trace", options.trace) if options.trace else ("--snr", str(options.snr))
-    with LocalTestbed(options.bundle, Ports(), ("--model", options.model, *snr)) as testbed:
+    with LocalTestbed(options.bundle, Ports(), ("--model", options.model, "--csi", options.csi, *snr)) as testbed:
         print(f"edge  {testbed.edge_url}  (docs at /docs)")
         print(f"cloud {testbed.cloud_url}  (docs at /docs)", flush=True)
         while True:

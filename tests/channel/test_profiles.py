@@ -28,6 +28,9 @@ from thinwire.v1 import link_pb2
         ("frame_loss", -0.1),
         ("frame_loss", 1.0),
         ("frame_loss", math.nan),
+        ("model", "rician:k=1"),
+        ("csi", ""),
+        ("csi", "pilots:count=0"),
     ],
 )
 def test_what_is_out_of_range_is_refused(field: str, value: Any) -> None:
@@ -41,8 +44,19 @@ def test_the_limits_are_inside(snr_db: float) -> None:
 
 
 def test_a_profile_survives_its_message() -> None:
-    profile = Profile("rayleigh", -2.5, 2**64 - 1, 4800.0, True, 0.125)
+    profile = Profile("rician:k_db=3", -2.5, 2**64 - 1, 4800.0, True, 0.125, "pilots:count=4")
     assert Profile.from_proto(profile.to_proto()) == profile
+
+
+def test_model_and_csi_are_kept_in_one_spelling() -> None:
+    profile = Profile("rician:coherence=4,k_db=6.0", csi="pilots:every=0,count=2")
+    assert (profile.model, profile.csi) == ("rician:coherence=4", "pilots:count=2")
+
+
+def test_a_message_without_csi_means_perfect() -> None:
+    message = Profile().to_proto()
+    message.csi = ""
+    assert Profile.from_proto(message).csi == "perfect"
 
 
 def test_a_frame_that_asks_for_nothing_gets_the_profile() -> None:
@@ -54,10 +68,11 @@ def test_a_frame_gets_what_it_asks_for() -> None:
     profile = Profile("rayleigh", 3.0, 5, 100.0, True)
     asked = profile.asked(link_pb2.ChannelRequest(model="awgn", snr_db=0.0, seed=0))
     assert asked == Profile("awgn", 0.0, 0, 100.0, True)
+    assert profile.asked(link_pb2.ChannelRequest(csi="none")) == Profile("rayleigh", 3.0, 5, 100.0, True, csi="none")
     assert profile.asked(link_pb2.ChannelRequest(seed=9)) == Profile("rayleigh", 3.0, 9, 100.0, True)
 
 
-@pytest.mark.parametrize("request_", [{"model": "none"}, {"snr_db": math.nan}, {"snr_db": 1e9}])
+@pytest.mark.parametrize("request_", [{"model": "none"}, {"snr_db": math.nan}, {"snr_db": 1e9}, {"csi": "x"}])
 def test_a_frame_cannot_ask_for_what_cannot_be(request_: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequestError):
         Profile().asked(link_pb2.ChannelRequest(**request_))

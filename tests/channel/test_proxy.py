@@ -70,6 +70,7 @@ async def test_the_result_says_what_the_frame_cost(start_rig: StartRig, make_fra
         airtime_ms=24.0,
         transmissions=1,
         symbol_rate_hz=1000.0,
+        csi="perfect",
     )
     assert (result.request_id, result.outputs[0].label, result.cloud_ms) == (frame.request_id, "cat", 12.5)
 

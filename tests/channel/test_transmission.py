@@ -11,8 +11,8 @@ from channel.profiles import Profile
 from channel.realisation import Realisation, Symbols, apply
 from channel.transmission import transmit
 from tests.channel.conftest import MakeFrame
-from thinwire.errors import InvalidFrameError, ThinwireError
-from thinwire.frames import unpack_symbols
+from thinwire.errors import InvalidFrameError, InvalidRequestError, ThinwireError
+from thinwire.frames import read_reception, unpack_symbols
 from thinwire.v1 import link_pb2
 
 
@@ -65,7 +65,39 @@ def test_uses_are_counted_from_the_bytes(make_frame: MakeFrame) -> None:
         side_information_uses=9,
         airtime_ms=24.0,
         symbol_rate_hz=1000.0,
+        csi="perfect",
     )
+
+
+def test_pilots_are_counted_and_held_back(make_frame: MakeFrame) -> None:
+    frame = make_frame(5, 3)
+    transmission = transmit(frame, Profile("rayleigh", 4.0, symbol_rate_hz=1000.0, csi="pilots:count=2,every=4"))
+    report = transmission.report
+    assert (report.channel_uses, report.payload_uses, report.pilot_uses, report.csi) == (
+        23, 15, 8, "pilots:count=2,every=4",
+    )  # fmt: skip
+    assert report.airtime_ms == pytest.approx(23.0)
+    reception = transmission.frame.reception
+    assert (reception.pilot_uses, len(reception.gains), reception.noise_variances) == (8, 15 * 8, b"")
+    assert reception.noise_variance == pytest.approx(10**-0.4 * 1.5)
+    assert unpack_symbols(transmission.frame).shape == (5, 3)
+
+
+@pytest.mark.parametrize("model", ["rayleigh:coherence=1", "gilbert_elliott", "erasure", "ofdm"])
+def test_the_receiver_is_told_what_differs_by_symbol(make_frame: MakeFrame, model: str) -> None:
+    frame = make_frame()
+    received = transmit(frame, Profile(model, 5.0, seed=42)).frame
+    generator = keyed_generator(42, frame.link_id, frame.request_id, frame.sequence_number)
+    realisation = registry.get(model).draw((4, 8), 5.0, generator)
+    assert np.array_equal(unpack_symbols(received), apply(unpack_symbols(frame), realisation))
+    gain, variance = read_reception(received)
+    assert np.array_equal(gain, realisation.gain)
+    assert np.array_equal(variance, realisation.noise_variance)
+
+
+def test_too_many_pilots_are_the_requests_fault(make_frame: MakeFrame) -> None:
+    with pytest.raises(InvalidRequestError, match="pilots beside"):
+        transmit(make_frame(4096, 256), Profile(csi="pilots:count=64,every=1"))
 
 
 def test_power_is_checked_before_the_noise(make_frame: MakeFrame) -> None:
@@ -95,19 +127,22 @@ class Broken:
                 return Realisation(1 + 0j, noise, float("nan"))
             case "other shape":
                 return Realisation(1 + 0j, np.zeros((2, *shape), np.complex64), 1.0)
-            case "gain per symbol":
-                return Realisation(noise, noise, 1.0)
+            case "too few gains":
+                return Realisation(noise[0], noise, 1.0)
+            case "too many variances":
+                return Realisation(1 + 0j, noise, np.ones((2, *shape), np.float32))
         raise ZeroDivisionError("a fault of its own")
 
 
 @pytest.mark.parametrize(
-    "fault", ["nan noise", "infinite gain", "nan variance", "other shape", "gain per symbol", "exception"]
+    "fault",
+    ["nan noise", "infinite gain", "nan variance", "other shape", "too few gains", "too many variances", "exception"],
 )
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 def test_a_model_at_fault_is_an_internal_error(
     make_frame: MakeFrame, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    monkeypatch.setitem(registry._MODELS, "broken", Broken(fault))
+    monkeypatch.setitem(registry._MODELS, "broken", lambda: Broken(fault))
     with pytest.raises(ThinwireError, match="'broken'") as caught:
         transmit(make_frame(), Profile("broken"))
     assert caught.value.code == "internal"

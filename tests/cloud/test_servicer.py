@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
 from cloud.classification import rank_labels
+from cloud.reception import receive
 from cloud.servicer import SemanticLinkServicer, equalise
 from tests.cloud.conftest import MAX_QUEUE, POISON
 from thinwire import rpc
 from thinwire.errors import InvalidFrameError
-from thinwire.frames import check_frame
+from thinwire.frames import check_frame, describe
 from thinwire.v1 import link_pb2, link_pb2_grpc
 
 
@@ -63,6 +64,18 @@ async def test_the_reception_is_equalised(stub, make_frame):
     assert result.logits[:3] == pytest.approx([sent.real, sent.imag, 0.2 / abs(gain) ** 2], rel=1e-5)
 
 
+@pytest.mark.parametrize("equaliser", ["mmse", "zf"])
+async def test_gains_and_variances_may_differ_by_symbol(make_frame, equaliser):
+    frame = make_frame(0.5j, tokens=2, symbols_per_token=2)
+    gains, variances = np.array([[1, 2j], [-1, 0]], np.complex64), np.array([[0.1, 0.2], [0.3, 0.4]], np.float32)
+    frame.reception.CopyFrom(describe(gains, variances))
+    symbols = check_frame(frame)
+    expected = receive(symbols, gains, variances, equaliser)
+    found = equalise(frame, symbols, equaliser)
+    assert np.array_equal(found.symbols, expected.symbols)
+    assert found.noise_variance == expected.noise_variance
+
+
 async def test_without_a_reception_the_link_is_perfect(stub, make_frame):
     assert list((await stub.Infer(make_frame(0.1 - 0.3j))).logits[:3]) == [np.float32(0.1), np.float32(-0.3), 0]
 
@@ -90,6 +103,8 @@ REFUSED = {
     "infinite noise": (reception(noise_variance=math.inf), "INVALID_ARGUMENT", "invalid_frame"),
     "no noise": (reception(noise_variance=math.nan), "INVALID_ARGUMENT", "invalid_frame"),
     "negative noise": (reception(noise_variance=-1e-9), "INVALID_ARGUMENT", "invalid_frame"),
+    "gains": (reception(gains=b"1234"), "INVALID_ARGUMENT", "invalid_frame"),
+    "noises": (reception(noise_variances=b"1234"), "INVALID_ARGUMENT", "invalid_frame"),
     "overflow": (HUGE, "INVALID_ARGUMENT", "invalid_frame"),
     "overflow of the noise": (reception(gain_real=0, noise_variance=1e30), "INVALID_ARGUMENT", "invalid_frame"),
 }

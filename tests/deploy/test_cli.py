@@ -75,6 +75,15 @@ def test_evaluate_keeps_a_budget(capsys, tiny_bundle, data):
     assert report["policy"] in {measured.policy.id for measured in fronts.policies}
 
 
+def test_evaluate_keeps_a_budget_with_pilots_in_it(capsys, tiny_bundle, data):
+    fronts = Fronts.load(tiny_bundle.path(FRONT), tiny_bundle.digest)
+    budget = min(measured.objectives.channel_uses_p95 for measured in fronts.policies) + 4
+    link = ("--channel", "rician:coherence=4,k_db=6", "--csi", "pilots:count=4", "--equaliser", "zf")
+    report = evaluate(capsys, tiny_bundle, data, "--budget-channel-uses", str(budget), *link)
+    assert 4 < report["channel_uses_max"] <= budget
+    assert [report[name] for name in ("channel", "csi", "equaliser")] == ["rician:coherence=4", "pilots:count=4", "zf"]
+
+
 def test_evaluate_is_repeatable_and_obeys_the_seed(capsys, tiny_bundle, data):
     first = evaluate(capsys, tiny_bundle, data, "--snr", "-5", "--channel", "rayleigh", "--seed", "1")
     assert first == evaluate(capsys, tiny_bundle, data, "--snr", "-5", "--channel", "rayleigh", "--seed", "1")
@@ -89,6 +98,9 @@ def test_evaluate_is_repeatable_and_obeys_the_seed(capsys, tiny_bundle, data):
         (["--budget-channel-uses", "1"], "budget_not_met"),
         (["--thresholds", "0.5", "--symbols-per-token", "2"], "expected 3 thresholds"),
         (["--thresholds", "0.5", "0.5", "0.5"], "needs --symbols-per-token"),
+        (["--channel", "pigeon"], "channel model must be one of awgn"),
+        (["--channel", "erasure:share=2"], "share must be from 0 to 1, got 2"),
+        (["--csi", "telepathy"], "csi must be perfect, none"),
     ],
 )
 def test_evaluate_says_what_is_wrong(capsys, tiny_bundle, data, arguments, message):

@@ -6,8 +6,8 @@ import pytest
 from benchmarks.budgets import png
 from channel.keys import keyed_generator
 from channel.models.registry import get
+from channel.passage import carry
 from channel.profiles import Profile
-from channel.realisation import apply
 from edge.torch_engine.vit import rules_for
 from offline.data import LabelledImages, load
 from offline.evaluate import LINK_ID, Evaluator, request_id_of
@@ -16,6 +16,7 @@ from policies.record import ChannelProfile
 from tests.e2e.loopback import loopback
 from tests.parts import random_pixels
 from thinwire.bundle import FRONT, Bundle, load_bundle
+from thinwire.csi import Csi
 from thinwire.frames import unpack_symbols
 from thinwire.rest.schemas import Parameters
 
@@ -24,14 +25,16 @@ SNR_DB = 5.0
 NEAR_TIE = 1e-4
 
 
-async def check_agreement(bundle: Bundle, images: LabelledImages, policy_id: str, channel: str) -> int:
+async def check_agreement(
+    bundle: Bundle, images: LabelledImages, policy_id: str, channel: str, csi: str = "perfect"
+) -> int:
     """Send images through the processes and compare with the evaluator.
 
     Returns:
         how many images were left out for a near tie.
     """
     policy = Fronts.load(bundle.path(FRONT), bundle.digest).get(policy_id)[0].policy
-    evaluator = Evaluator.load(bundle, images)
+    evaluator = Evaluator.load(bundle, images, csi=Csi.parse(csi))
     rules = rules_for(policy.thresholds)
     margin = evaluator.engine.transform(images.pixels, rules, policy.thresholds).tokens.margin
     near_tie = margin.numpy() < NEAR_TIE
@@ -43,7 +46,7 @@ async def check_agreement(bundle: Bundle, images: LabelledImages, policy_id: str
         max_tokens=policy.max_tokens,
     )
     parameters = Parameters(policy=policy_id)
-    async with loopback(bundle, LINK_ID, Profile(model=channel, snr_db=SNR_DB, seed=SEED)) as testbed:
+    async with loopback(bundle, LINK_ID, Profile(model=channel, snr_db=SNR_DB, seed=SEED, csi=csi)) as testbed:
         for index, name in enumerate(images.names):
             request_id = request_id_of(name)
             answer = await testbed.service.classify(png(images.pixels[index]), parameters, request_id, want_logits=True)
@@ -53,19 +56,33 @@ async def check_agreement(bundle: Bundle, images: LabelledImages, policy_id: str
             np.testing.assert_allclose(sent, encoded[index].symbols, atol=1e-5)
             # The noise bit for bit: what the evaluator draws, applied to what this edge sent, is what arrived.
             generator = keyed_generator(SEED, LINK_ID, request_id, 0)
-            assert np.array_equal(delivered, apply(sent, get(channel).draw(sent.shape, SNR_DB, generator)))
+            arrival = carry(sent, get(channel), SNR_DB, evaluator.csi, generator)
+            assert np.array_equal(delivered, arrival.symbols)
+            assert answer.uses.pilots == testbed.delivered[-1].reception.pilot_uses == arrival.pilot_uses
             np.testing.assert_allclose(answer.logits, expected.logits[index], atol=1e-4)
             assert (answer.uses.total, answer.tokens) == (expected.uses[index], expected.tokens[index])
     return int(near_tie.sum())
 
 
-@pytest.mark.parametrize("channel", ["awgn", "rayleigh"])
-async def test_a_tiny_bundle_agrees(tiny_bundle, channel):
+@pytest.mark.parametrize(
+    ("channel", "csi"),
+    [
+        ("awgn", "perfect"),
+        ("rayleigh", "perfect"),
+        ("rayleigh", "none"),
+        ("rayleigh:coherence=10", "pilots:count=2,every=8"),
+        ("gilbert_elliott", "perfect"),
+        ("erasure:share=0.3", "perfect"),
+        ("ofdm", "perfect"),
+        ("clipping:level_db=0", "pilots"),
+    ],
+)
+async def test_a_tiny_bundle_agrees(tiny_bundle, channel, csi):
     bundle = tiny_bundle
     names = tuple(f"new/{index}" for index in range(20))
     images = LabelledImages(names, random_pixels(20, seed=5), np.zeros(20, dtype=np.int64), bundle.labels)
     for measured in Fronts.load(bundle.path(FRONT), bundle.digest).policies:
-        assert await check_agreement(bundle, images, measured.policy.id, channel) <= 4
+        assert await check_agreement(bundle, images, measured.policy.id, channel, csi) <= 4
 
 
 @pytest.mark.data

@@ -16,7 +16,7 @@ from channel.profiles import Profile
 from channel.server import ChannelServer, Settings
 from offline.evaluate import request_id_of
 from thinwire.equalise import zero_forcing
-from thinwire.frames import pack_symbols, unpack_symbols
+from thinwire.frames import pack_symbols, read_reception, unpack_symbols
 from thinwire.rpc import Server, open_channel
 from thinwire.v1 import link_pb2, link_pb2_grpc
 
@@ -58,9 +58,8 @@ async def errors_per_frame(profile: Profile, frames: int, shape: tuple[int, int]
             async with slots:
                 await link.Infer(frame)
             arrived = receiver.frames.pop(frame.request_id)
-            reception = arrived.reception
-            gain = np.complex64(complex(reception.gain_real, reception.gain_imag))
-            equalised, _ = zero_forcing(unpack_symbols(arrived), gain, reception.noise_variance)
+            gain, variance = read_reception(arrived)
+            equalised, _ = zero_forcing(unpack_symbols(arrived), np.asarray(gain), variance)
             decided = np.stack((equalised.real < 0, equalised.imag < 0), axis=-1)
             shares[index] = np.mean(decided != bits)
 
@@ -88,3 +87,20 @@ async def test_rayleigh_blocks(snr_db):
     theory = 0.5 * (1 - math.sqrt(snr / (2 + snr)))
     # Bits of one block share its gain, so the interval is over block means.
     assert abs(shares.mean() - theory) < Z * shares.std(ddof=1) / math.sqrt(blocks)
+
+
+@pytest.mark.parametrize("model", ["rayleigh:coherence=1", "ofdm"])
+async def test_gains_that_differ_by_symbol(model):
+    frames = 500
+    shares = await errors_per_frame(Profile(model, 5.0, seed=3), frames, (8, 16))
+    snr = 10**0.5
+    assert abs(shares.mean() - 0.5 * (1 - math.sqrt(snr / (2 + snr)))) < Z * shares.std(ddof=1) / math.sqrt(frames)
+
+
+async def test_gains_estimated_from_pilots():
+    frames, pilots = 2000, 2
+    shares = await errors_per_frame(Profile("rayleigh", 5.0, seed=3, csi=f"pilots:count={pilots}"), frames, (5, 10))
+    # y and the estimate are Gaussian; see tests/channel/models/test_bit_error_rates.py.
+    half = 0.5 / ((1 + 10**-0.5) * (1 + 10**-0.5 / pilots))
+    theory = 0.5 * (1 - math.sqrt(half / (1 - half)))
+    assert abs(shares.mean() - theory) < Z * shares.std(ddof=1) / math.sqrt(frames)

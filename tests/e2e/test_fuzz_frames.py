@@ -81,12 +81,17 @@ def change_a_field(frame: link_pb2.Frame, other: link_pb2.Frame, source: random.
         odd = frame.symbols[:at] + value + frame.symbols[at + 4 :]
         frame.symbols = source.choice((odd, frame.symbols[:-1], other.symbols, b""))
     elif name == "channel":
-        frame.channel.model = source.choice(("awgn", "rayleigh", "pigeon"))
+        frame.channel.model = source.choice(("awgn", "rayleigh", "erasure:share=0.5", "jakes:doppler=9", "pigeon"))
+        frame.channel.csi = source.choice(("", "none", "pilots:count=2,every=3", "pilots:count=-1", "pigeon"))
         frame.channel.snr_db = source.choice(REALS)
         frame.channel.seed = source.choice((0, 2**64 - 1))
     elif name == "reception":
         frame.reception.gain_real = source.choice(REALS)
         frame.reception.noise_variance = source.choice(REALS)
+        count = source.choice((0, 1, len(frame.symbols) // 8))
+        frame.reception.gains = struct.pack("<f", source.choice(REALS)) * 2 * count
+        frame.reception.noise_variances = struct.pack("<f", source.choice(REALS)) * count
+        frame.reception.pilot_uses = source.choice((0, 2**32 - 1))
     elif name == "generation":
         frame.generation.max_new_tokens = source.choice(NUMBERS)
         frame.generation.temperature = source.choice(REALS)

@@ -70,6 +70,7 @@ class FakeCloud(link_pb2_grpc.SemanticLinkServicer):
         snr_db: stamped on results as a proxy does; None: no proxy in between.
         model: stamped likewise.
         symbol_rate_hz: stamped likewise.
+        csi: stamped likewise.
         refusal: the error to answer with, by frame.
         delay_s: how long an answer takes, by frame.
         remaining_s: what each call had left of its deadline.
@@ -83,6 +84,7 @@ class FakeCloud(link_pb2_grpc.SemanticLinkServicer):
         self.snr_db: float | None = 10.0
         self.model = "awgn"
         self.symbol_rate_hz = 10_000.0
+        self.csi = "perfect"
         self.refusal: Callable[[link_pb2.Frame], ThinwireError | None] = lambda _: None
         self.delay_s: Callable[[link_pb2.Frame], float] = lambda _: 0.0
         self.remaining_s: list[float | None] = []
@@ -194,6 +196,7 @@ class FakeCloud(link_pb2_grpc.SemanticLinkServicer):
                     airtime_ms=0.5,
                     transmissions=1,
                     symbol_rate_hz=self.symbol_rate_hz,
+                    csi=frame.channel.csi or self.csi,
                 )
             )
         return result

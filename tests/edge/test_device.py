@@ -9,6 +9,7 @@ import pytest
 
 from edge.device import Device
 from edge.link_client import LinkClient
+from thinwire.csi import Csi
 from thinwire.v1 import link_pb2
 
 
@@ -36,6 +37,19 @@ async def test_what_the_link_says_takes_the_place_of_what_was_assumed(device: De
 async def test_what_a_request_asked_for_says_nothing_of_the_link(device: Device) -> None:
     device.learn(report(), link_pb2.ChannelRequest(model="awgn", snr_db=3.0))
     assert known(device) == (7.5, 1e3, "rician")
+
+
+async def test_what_receivers_know_is_learnt_unless_it_was_asked_for(device: Device) -> None:
+    assert device.csi == Csi()
+    told = link_pb2.ChannelReport(csi="pilots:count=4")
+    device.learn(told, link_pb2.ChannelRequest(csi="pilots:count=4"))
+    assert device.csi == Csi()
+    device.learn(told, link_pb2.ChannelRequest())
+    assert device.csi == Csi.parse("pilots:count=4")
+    # Of a proxy of another version, or of none.
+    for unknown in ("telepathy", ""):
+        device.learn(link_pb2.ChannelReport(csi=unknown), link_pb2.ChannelRequest())
+        assert device.csi == Csi.parse("pilots:count=4")
 
 
 @pytest.mark.parametrize("rate_hz", [0.0, math.inf, math.nan, -1.0])

@@ -5,6 +5,7 @@ import pytest
 
 from channel.keys import keyed_generator
 from channel.models.registry import get
+from channel.passage import carry
 from channel.realisation import apply
 from cloud.reception import receive
 from offline.data import LabelledImages
@@ -13,6 +14,7 @@ from offline.judges import LabelJudge
 from policies.policy import Policy
 from policies.record import ChannelProfile
 from tests.parts import make_classifier, make_engine, random_pixels
+from thinwire.csi import Csi
 from thinwire.errors import InvalidRequestError
 
 POLICY = Policy.create([0.5, 0.4, 1.0], 4)
@@ -74,3 +76,18 @@ def test_noise_belongs_to_the_image_and_not_to_its_batch_or_place():
 def test_a_policy_of_another_bundle_is_refused():
     with pytest.raises(InvalidRequestError, match="expected 3 thresholds"):
         make_evaluator().measure_policy(Policy.create([0.5], 4), None, 0)
+
+
+def test_pilots_and_equaliser_are_those_of_the_link():
+    evaluator, channel = make_evaluator(), ChannelProfile("rayleigh:coherence=4", 3.0)
+    evaluator.csi, evaluator.equaliser = Csi.parse("pilots:count=2,every=6"), "zf"
+    measured = evaluator.measure_policy(POLICY, channel, seed=2, max_channel_uses=40)
+    for index, name in enumerate(evaluator.images.names):
+        encoded = evaluator.engine.encode(evaluator.images.pixels[index], POLICY, 3.0, evaluator.csi.payload_within(40))
+        generator = keyed_generator(2, LINK_ID, request_id_of(name), 0)
+        arrival = carry(encoded.symbols, get(channel.model), 3.0, evaluator.csi, generator)
+        arrived = receive(arrival.symbols, arrival.gain, arrival.noise_variance, "zf")
+        logits = evaluator.judge.classifier.classify_frames([arrived])[0]
+        np.testing.assert_allclose(measured.logits[index], logits, atol=1e-4)
+        assert measured.uses[index] == encoded.symbols.size + arrival.pilot_uses <= 40
+    assert measured.capped.mean() > 0

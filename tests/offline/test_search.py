@@ -148,6 +148,11 @@ def test_a_channel_that_is_none_is_told(text):
         channel_of(text)
 
 
+def test_a_channels_parameters_may_stand_between_name_and_snr():
+    assert channel_of("awgn:-5") == ChannelProfile("awgn", -5.0)
+    assert channel_of("rician:coherence=4,k_db=6:7.5") == ChannelProfile("rician:coherence=4", 7.5)
+
+
 def test_the_command_searches_resumes_and_tells(tiny_bundle, tmp_path, monkeypatch, capsys, in_process):
     monkeypatch.setattr("offline.data.load", lambda *_: images_of(tiny_bundle))
     url = f"sqlite:///{tmp_path / 'store.sqlite'}"

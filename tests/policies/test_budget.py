@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.budget import Budget
-from thinwire.errors import InvalidRequestError
+from thinwire.csi import Csi
+from thinwire.errors import BudgetError, InvalidRequestError
 
 
 def test_an_empty_budget_limits_nothing():
@@ -107,3 +108,29 @@ def test_the_links_rate_changes_no_other_budget(limits):
 def test_what_is_wrong_stays_wrong_on_a_link(limits, message):
     with pytest.raises(InvalidRequestError, match=message):
         Budget.on_link(4000.0, **limits)
+
+
+@pytest.mark.parametrize(
+    ("budget", "csi", "cap"),
+    [
+        (Budget(channel_uses=40), "perfect", 40),
+        (Budget(channel_uses=40), "none", 40),
+        (Budget(channel_uses=40), "pilots:count=4", 36),
+        (Budget(channel_uses=40), "pilots:count=4,every=16", 32),
+        (Budget(bandwidth_hz=1000, airtime_ms=39.5), "pilots:count=4,every=16", 31),
+        (Budget(), "pilots:count=4", None),
+    ],
+)
+def test_pilots_come_off_the_cap(budget, csi, cap):
+    left = budget.beside_pilots(Csi.parse(csi))
+    assert left.cap == cap
+
+
+def test_beside_pilots_the_other_limits_stay():
+    budget = Budget(channel_uses=9, edge_gmacs=1.0, min_accuracy=0.5)
+    assert budget.beside_pilots(Csi.parse("pilots")) == Budget(channel_uses=8, edge_gmacs=1.0, min_accuracy=0.5)
+
+
+def test_pilots_may_leave_nothing():
+    with pytest.raises(BudgetError, match=r"got 4 channel uses, of which the pilots \(pilots:count=4\) leave none"):
+        Budget(channel_uses=4).beside_pilots(Csi.parse("pilots:count=4"))

@@ -11,6 +11,7 @@ from policies.fronts import Fronts
 from policies.policy import Policy
 from policies.record import ChannelProfile, MeasuredPolicy
 from thinwire.bundle import Bundle, Codec, Merging, Reference
+from thinwire.csi import Csi
 from thinwire.errors import BudgetError, BundleError, UnknownPolicyError
 from thinwire.images import Preprocessing
 
@@ -274,3 +275,14 @@ def test_what_the_bundle_lacks_is_told(several):
         choose_for(bundle_with(None), several, "none", Budget(), "awgn", 10.0)
     with pytest.raises(BundleError, match="has no policies"):
         choose_for(bundle_with(REFERENCE), None, "auto", Budget(), "awgn", 10.0)
+
+
+def test_pilots_come_off_the_budget_before_anything_is_chosen(several):
+    bundle, csi = bundle_with(REFERENCE), Csi.parse("pilots:count=4,every=16")
+    choice = choose_for(bundle, None, "none", Budget(channel_uses=99), None, 10.0, csi)
+    assert choice.cap == 79 == 99 - csi.pilot_uses(79)
+    large, small = (several.fronts[1].policies[0].objectives.channel_uses_p95, Budget(channel_uses=5))
+    enough = large + csi.pilot_uses(large)
+    assert choose_for(bundle, several, "auto", Budget(channel_uses=enough), "awgn", 10.0, csi).cap == large
+    with pytest.raises(BudgetError, match=r"of the 5 channel uses the pilots \(pilots:count=4,every=16\) leave 1 for"):
+        choose_for(bundle, several, "auto", small, "awgn", 10.0, csi)

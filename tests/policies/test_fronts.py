@@ -310,3 +310,20 @@ def test_serving_needs_neither_sqlalchemy_nor_torch():
     blocked = "import sys; sys.modules |= dict.fromkeys(['sqlalchemy', 'torch', 'botorch', 'pydantic']); "
     code = blocked + "import policies.budget, policies.choice, policies.fronts, policies.pareto, policies.record"
     subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=ROOT, check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("model", "nearest"),
+    [
+        ("rician:k_db=3", "rician:k_db=3"),
+        ("rician", "rician"),
+        ("rician:k_db=9", "rician"),
+        ("rayleigh:coherence=1", "rayleigh"),
+        ("jakes:doppler=0.1", "awgn"),
+        ("ric", "awgn"),
+    ],
+)
+def test_of_one_model_the_same_parameters_come_first(measured, model, nearest):
+    channels = [("awgn", 10.0), ("rayleigh", 0.0), ("rician", 5.0), ("rician:k_db=3", 0.0)]
+    fronts = Fronts(tuple(front_of(ChannelProfile(*channel), measured((0.5, 1.0), 4)) for channel in channels))
+    assert fronts.nearest(model, 10.0).channel.model == nearest

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from thinwire.equalise import zero_forcing
+from thinwire.equalise import mmse, zero_forcing
 
 
 def complex_normal(generator, shape):
@@ -56,3 +56,28 @@ def test_a_dead_channel_stays_finite(received, gain):
     assert np.isfinite(symbols).all()
     assert np.isfinite(noise)
     assert noise > 1e9
+
+
+def test_mmse_has_the_least_error_of_all_scales_and_says_how_much():
+    generator = np.random.default_rng(4)
+    sent, gain = complex_normal(generator, 100_000) * np.float32(np.sqrt(0.5)), np.complex64(0.3 + 0.4j)
+    received = gain * sent + complex_normal(generator, 100_000) * np.float32(np.sqrt(0.5 * 0.5))
+    estimates, error = mmse(received, gain, 0.5)
+    assert error == pytest.approx(0.5 / 0.75)
+    measured = np.mean(np.abs(estimates - sent) ** 2)
+    assert measured == pytest.approx(error, rel=0.02)
+    assert measured <= min(np.mean(np.abs(scale * estimates - sent) ** 2) for scale in (0.9, 1.1))
+
+
+def test_mmse_is_zero_forcing_less_its_bias(received, gain):
+    symbols, noise = zero_forcing(received, gain, 0.3)
+    estimates, error = mmse(received, gain, 0.3)
+    np.testing.assert_allclose(estimates, symbols / (1 + noise), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(error, noise / (1 + noise), rtol=1e-4)
+
+
+@pytest.mark.parametrize("noise_variance", [0.0, 0.1])
+def test_mmse_makes_nothing_of_a_dead_channel(received, noise_variance):
+    estimates, error = mmse(received, np.complex64(0), noise_variance)
+    assert not estimates.any()
+    assert error == 1

@@ -16,8 +16,10 @@ from thinwire.frames import (
     check_frame,
     check_power,
     count_uses,
+    describe,
     frame_key,
     pack_symbols,
+    read_reception,
     unpack_symbols,
 )
 from thinwire.v1 import link_pb2
@@ -175,3 +177,28 @@ def test_the_key_names_link_request_and_number():
     assert frame_key(frame) == ("edge-1", "0123456789abcdef" * 2, 4)
     others = [make_frame(link_id="edge-2"), make_frame(request_id="f" * 32), make_frame(sequence_number=5)]
     assert len({frame_key(frame), *map(frame_key, others)}) == 4
+
+
+GAINS = np.array([[1, 2j], [0.5, -1]], np.complex64)
+VARIANCES = np.array([[0.1, 0.2], [0.0, 3.0]], np.float32)
+
+
+@pytest.mark.parametrize("gain", [0.5 - 0.25j, np.complex64(2j), GAINS], ids=["number", "numpy's", "array"])
+@pytest.mark.parametrize("variance", [0.1, np.float32(0.5), VARIANCES], ids=["number", "numpy's", "array"])
+def test_a_reception_survives_its_message(gain, variance):
+    frame = link_pb2.Frame(tokens=2, symbols_per_token=2, reception=describe(gain, variance))
+    read_gain, read_variance = read_reception(frame)
+    assert np.array_equal(read_gain, gain)
+    assert np.array_equal(read_variance, variance)
+
+
+def test_without_a_reception_the_link_is_perfect():
+    assert read_reception(link_pb2.Frame(tokens=2, symbols_per_token=2)) == (1, 0)
+
+
+@pytest.mark.parametrize("name", ["gains", "noise_variances"])
+def test_a_reception_of_other_symbols_is_refused(name):
+    frame = link_pb2.Frame(tokens=2, symbols_per_token=2, reception=describe(GAINS, VARIANCES))
+    setattr(frame.reception, name, getattr(frame.reception, name)[4:])
+    with pytest.raises(InvalidFrameError, match=f"bytes of {name.replace('_', ' ')}, got"):
+        read_reception(frame)

@@ -4,8 +4,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from thinwire import spec
 from thinwire.generation import DEFAULT_NEW_TOKENS, MAX_NEW_TOKENS, MAX_QUESTION_CHARACTERS, MAX_TEMPERATURE, Generation
 
+# The longest text that names a channel model or a CSI.
+MAX_SPEC = spec.MAX_LENGTH
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -31,11 +34,16 @@ class BudgetBody(Strict):
 
 
 class ChannelBody(Strict):
-    """The simulated channel asked for; what is left out is the link's own."""
+    """The simulated channel asked for; what is left out is the link's own.
 
-    model: Annotated[str, Field(max_length=64)] = ""
+    ``model`` is a channel model, as "awgn" or "rician:k_db=3,coherence=16"; ``csi`` is what the receiver knows of it:
+    "perfect", "none", or "pilots:count=4,every=16".
+    """
+
+    model: Annotated[str, Field(max_length=MAX_SPEC)] = ""
     snr_db: Annotated[float, Field(ge=-30, le=60)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**64)] | None = None
+    csi: Annotated[str, Field(max_length=MAX_SPEC)] = ""
 
 
 class _Timed(Strict):

@@ -24,25 +24,25 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19thinwire/v1/control.proto\x12\x0bthinwire.v1\"z\n\x07Profile\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06snr_db\x18\x02 \x01(\x01\x12\x0c\n\x04seed\x18\x03 \x01(\x04\x12\x16\n\x0esymbol_rate_hz\x18\x04 \x01(\x01\x12\x16\n\x0einject_airtime\x18\x05 \x01(\x08\x12\x12\n\nframe_loss\x18\x06 \x01(\x01\"$\n\x11GetProfileRequest\x12\x0f\n\x07link_id\x18\x01 \x01(\t\"K\n\x11SetProfileRequest\x12\x0f\n\x07link_id\x18\x01 \x01(\t\x12%\n\x07profile\x18\x02 \x01(\x0b\x32\x14.thinwire.v1.Profile\"\x12\n\x10ListLinksRequest\"\x84\x01\n\nLinkStatus\x12\x0f\n\x07link_id\x18\x01 \x01(\t\x12%\n\x07profile\x18\x02 \x01(\x0b\x32\x14.thinwire.v1.Profile\x12\x0e\n\x06\x66rames\x18\x03 \x01(\x04\x12\x14\n\x0c\x63hannel_uses\x18\x04 \x01(\x04\x12\x18\n\x10\x63hannel_uses_max\x18\x05 \x01(\r\";\n\x11ListLinksResponse\x12&\n\x05links\x18\x01 \x03(\x0b\x32\x17.thinwire.v1.LinkStatus2\xe4\x01\n\x0e\x43hannelControl\x12\x42\n\nGetProfile\x12\x1e.thinwire.v1.GetProfileRequest\x1a\x14.thinwire.v1.Profile\x12\x42\n\nSetProfile\x12\x1e.thinwire.v1.SetProfileRequest\x1a\x14.thinwire.v1.Profile\x12J\n\tListLinks\x12\x1d.thinwire.v1.ListLinksRequest\x1a\x1e.thinwire.v1.ListLinksResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19thinwire/v1/control.proto\x12\x0bthinwire.v1\"\x87\x01\n\x07Profile\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06snr_db\x18\x02 \x01(\x01\x12\x0c\n\x04seed\x18\x03 \x01(\x04\x12\x16\n\x0esymbol_rate_hz\x18\x04 \x01(\x01\x12\x16\n\x0einject_airtime\x18\x05 \x01(\x08\x12\x12\n\nframe_loss\x18\x06 \x01(\x01\x12\x0b\n\x03\x63si\x18\x07 \x01(\t\"$\n\x11GetProfileRequest\x12\x0f\n\x07link_id\x18\x01 \x01(\t\"K\n\x11SetProfileRequest\x12\x0f\n\x07link_id\x18\x01 \x01(\t\x12%\n\x07profile\x18\x02 \x01(\x0b\x32\x14.thinwire.v1.Profile\"\x12\n\x10ListLinksRequest\"\x84\x01\n\nLinkStatus\x12\x0f\n\x07link_id\x18\x01 \x01(\t\x12%\n\x07profile\x18\x02 \x01(\x0b\x32\x14.thinwire.v1.Profile\x12\x0e\n\x06\x66rames\x18\x03 \x01(\x04\x12\x14\n\x0c\x63hannel_uses\x18\x04 \x01(\x04\x12\x18\n\x10\x63hannel_uses_max\x18\x05 \x01(\r\";\n\x11ListLinksResponse\x12&\n\x05links\x18\x01 \x03(\x0b\x32\x17.thinwire.v1.LinkStatus2\xe4\x01\n\x0e\x43hannelControl\x12\x42\n\nGetProfile\x12\x1e.thinwire.v1.GetProfileRequest\x1a\x14.thinwire.v1.Profile\x12\x42\n\nSetProfile\x12\x1e.thinwire.v1.SetProfileRequest\x1a\x14.thinwire.v1.Profile\x12J\n\tListLinks\x12\x1d.thinwire.v1.ListLinksRequest\x1a\x1e.thinwire.v1.ListLinksResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'thinwire.v1.control_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PROFILE']._serialized_start=42
-  _globals['_PROFILE']._serialized_end=164
-  _globals['_GETPROFILEREQUEST']._serialized_start=166
-  _globals['_GETPROFILEREQUEST']._serialized_end=202
-  _globals['_SETPROFILEREQUEST']._serialized_start=204
-  _globals['_SETPROFILEREQUEST']._serialized_end=279
-  _globals['_LISTLINKSREQUEST']._serialized_start=281
-  _globals['_LISTLINKSREQUEST']._serialized_end=299
-  _globals['_LINKSTATUS']._serialized_start=302
-  _globals['_LINKSTATUS']._serialized_end=434
-  _globals['_LISTLINKSRESPONSE']._serialized_start=436
-  _globals['_LISTLINKSRESPONSE']._serialized_end=495
-  _globals['_CHANNELCONTROL']._serialized_start=498
-  _globals['_CHANNELCONTROL']._serialized_end=726
+  _globals['_PROFILE']._serialized_start=43
+  _globals['_PROFILE']._serialized_end=178
+  _globals['_GETPROFILEREQUEST']._serialized_start=180
+  _globals['_GETPROFILEREQUEST']._serialized_end=216
+  _globals['_SETPROFILEREQUEST']._serialized_start=218
+  _globals['_SETPROFILEREQUEST']._serialized_end=293
+  _globals['_LISTLINKSREQUEST']._serialized_start=295
+  _globals['_LISTLINKSREQUEST']._serialized_end=313
+  _globals['_LINKSTATUS']._serialized_start=316
+  _globals['_LINKSTATUS']._serialized_end=448
+  _globals['_LISTLINKSRESPONSE']._serialized_start=450
+  _globals['_LISTLINKSRESPONSE']._serialized_end=509
+  _globals['_CHANNELCONTROL']._serialized_start=512
+  _globals['_CHANNELCONTROL']._serialized_end=740
 # @@protoc_insertion_point(module_scope)

@@ -7,20 +7,22 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Profile(_message.Message):
-    __slots__ = ("model", "snr_db", "seed", "symbol_rate_hz", "inject_airtime", "frame_loss")
+    __slots__ = ("model", "snr_db", "seed", "symbol_rate_hz", "inject_airtime", "frame_loss", "csi")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     SNR_DB_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     SYMBOL_RATE_HZ_FIELD_NUMBER: _ClassVar[int]
     INJECT_AIRTIME_FIELD_NUMBER: _ClassVar[int]
     FRAME_LOSS_FIELD_NUMBER: _ClassVar[int]
+    CSI_FIELD_NUMBER: _ClassVar[int]
     model: str
     snr_db: float
     seed: int
     symbol_rate_hz: float
     inject_airtime: bool
     frame_loss: float
-    def __init__(self, model: _Optional[str] = ..., snr_db: _Optional[float] = ..., seed: _Optional[int] = ..., symbol_rate_hz: _Optional[float] = ..., inject_airtime: _Optional[bool] = ..., frame_loss: _Optional[float] = ...) -> None: ...
+    csi: str
+    def __init__(self, model: _Optional[str] = ..., snr_db: _Optional[float] = ..., seed: _Optional[int] = ..., symbol_rate_hz: _Optional[float] = ..., inject_airtime: _Optional[bool] = ..., frame_loss: _Optional[float] = ..., csi: _Optional[str] = ...) -> None: ...
 
 class GetProfileRequest(_message.Message):
     __slots__ = ("link_id",)

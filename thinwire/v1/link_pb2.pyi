@@ -63,28 +63,36 @@ class Generation(_message.Message):
     def __init__(self, max_new_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., top_p: _Optional[float] = ..., seed: _Optional[int] = ...) -> None: ...
 
 class ChannelRequest(_message.Message):
-    __slots__ = ("model", "snr_db", "seed")
+    __slots__ = ("model", "snr_db", "seed", "csi")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     SNR_DB_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
+    CSI_FIELD_NUMBER: _ClassVar[int]
     model: str
     snr_db: float
     seed: int
-    def __init__(self, model: _Optional[str] = ..., snr_db: _Optional[float] = ..., seed: _Optional[int] = ...) -> None: ...
+    csi: str
+    def __init__(self, model: _Optional[str] = ..., snr_db: _Optional[float] = ..., seed: _Optional[int] = ..., csi: _Optional[str] = ...) -> None: ...
 
 class Reception(_message.Message):
-    __slots__ = ("model", "snr_db", "noise_variance", "gain_real", "gain_imag")
+    __slots__ = ("model", "snr_db", "noise_variance", "gain_real", "gain_imag", "gains", "noise_variances", "pilot_uses")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     SNR_DB_FIELD_NUMBER: _ClassVar[int]
     NOISE_VARIANCE_FIELD_NUMBER: _ClassVar[int]
     GAIN_REAL_FIELD_NUMBER: _ClassVar[int]
     GAIN_IMAG_FIELD_NUMBER: _ClassVar[int]
+    GAINS_FIELD_NUMBER: _ClassVar[int]
+    NOISE_VARIANCES_FIELD_NUMBER: _ClassVar[int]
+    PILOT_USES_FIELD_NUMBER: _ClassVar[int]
     model: str
     snr_db: float
     noise_variance: float
     gain_real: float
     gain_imag: float
-    def __init__(self, model: _Optional[str] = ..., snr_db: _Optional[float] = ..., noise_variance: _Optional[float] = ..., gain_real: _Optional[float] = ..., gain_imag: _Optional[float] = ...) -> None: ...
+    gains: bytes
+    noise_variances: bytes
+    pilot_uses: int
+    def __init__(self, model: _Optional[str] = ..., snr_db: _Optional[float] = ..., noise_variance: _Optional[float] = ..., gain_real: _Optional[float] = ..., gain_imag: _Optional[float] = ..., gains: _Optional[bytes] = ..., noise_variances: _Optional[bytes] = ..., pilot_uses: _Optional[int] = ...) -> None: ...
 
 class Result(_message.Message):
     __slots__ = ("link_id", "request_id", "sequence_number", "outputs", "logits", "channel", "channel_ms", "cloud_ms", "problem", "finish_reason", "prompt_tokens", "answer_tokens")
@@ -123,7 +131,7 @@ class Label(_message.Message):
     def __init__(self, label: _Optional[str] = ..., score: _Optional[float] = ...) -> None: ...
 
 class ChannelReport(_message.Message):
-    __slots__ = ("model", "snr_db", "channel_uses", "payload_uses", "pilot_uses", "side_information_uses", "airtime_ms", "transmissions", "symbol_rate_hz")
+    __slots__ = ("model", "snr_db", "channel_uses", "payload_uses", "pilot_uses", "side_information_uses", "airtime_ms", "transmissions", "symbol_rate_hz", "csi")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     SNR_DB_FIELD_NUMBER: _ClassVar[int]
     CHANNEL_USES_FIELD_NUMBER: _ClassVar[int]
@@ -133,6 +141,7 @@ class ChannelReport(_message.Message):
     AIRTIME_MS_FIELD_NUMBER: _ClassVar[int]
     TRANSMISSIONS_FIELD_NUMBER: _ClassVar[int]
     SYMBOL_RATE_HZ_FIELD_NUMBER: _ClassVar[int]
+    CSI_FIELD_NUMBER: _ClassVar[int]
     model: str
     snr_db: float
     channel_uses: int
@@ -142,7 +151,8 @@ class ChannelReport(_message.Message):
     airtime_ms: float
     transmissions: int
     symbol_rate_hz: float
-    def __init__(self, model: _Optional[str] = ..., snr_db: _Optional[float] = ..., channel_uses: _Optional[int] = ..., payload_uses: _Optional[int] = ..., pilot_uses: _Optional[int] = ..., side_information_uses: _Optional[int] = ..., airtime_ms: _Optional[float] = ..., transmissions: _Optional[int] = ..., symbol_rate_hz: _Optional[float] = ...) -> None: ...
+    csi: str
+    def __init__(self, model: _Optional[str] = ..., snr_db: _Optional[float] = ..., channel_uses: _Optional[int] = ..., payload_uses: _Optional[int] = ..., pilot_uses: _Optional[int] = ..., side_information_uses: _Optional[int] = ..., airtime_ms: _Optional[float] = ..., transmissions: _Optional[int] = ..., symbol_rate_hz: _Optional[float] = ..., csi: _Optional[str] = ...) -> None: ...
 
 class Problem(_message.Message):
     __slots__ = ("code", "detail", "retry_after_ms")

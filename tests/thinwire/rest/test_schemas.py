@@ -36,7 +36,7 @@ def test_what_is_left_out():
     assert parameters.timeout_ms == 30_000
     assert parameters.budget == BudgetBody()
     assert set(parameters.budget.model_dump().values()) == {None}
-    assert (ChannelBody().model, ChannelBody().snr_db, ChannelBody().seed) == ("", None, None)
+    assert ChannelBody().model_dump() == {"model": "", "snr_db": None, "seed": None, "csi": ""}
 
 
 def test_defaults_are_not_shared():
@@ -66,7 +66,8 @@ def test_defaults_are_not_shared():
         (VqaParameters, "policy", ["auto", "p" * 128], ["p" * 129]),
         (GenerationParameters, "timeout_ms", [0.001, 600_000], [0, 600_001]),
         (QuestionInputs, "question", ["a", "é" * 2000], ["", "a" * 2001, None, 1, ["a"]]),
-        (ChannelBody, "model", ["", "m" * 64], ["m" * 65, None, 1]),
+        (ChannelBody, "model", ["", "m" * 128], ["m" * 129, None, 1]),
+        (ChannelBody, "csi", ["", "c" * 128], ["c" * 129, None, 1]),
         (ChannelBody, "snr_db", [-30, 0, 60, None], [-30.001, 60.001, "high"]),
         (ChannelBody, "seed", [0, 2**64 - 1, None], [-1, 2**64, 0.5]),
     ],

@@ -1,0 +1,56 @@
+"""Pilots are part of every frame's cost, so that they come off the cap."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from edge.service import EdgeService
+from thinwire.errors import BudgetError, InvalidRequestError
+from thinwire.rest.schemas import Parameters
+
+Picture = Callable[..., bytes]
+
+
+def asking(**parameters: Any) -> Parameters:
+    return Parameters.model_validate(parameters)
+
+
+async def test_what_the_link_costs_in_pilots_is_learnt_and_kept_within_the_cap(
+    service: EdgeService, cloud: Any, engine: Any, fine: Any, coarse: Any, picture: Picture
+) -> None:
+    cloud.csi = "pilots:count=2,every=8"
+    budget = {"channel_uses": 39}
+    first = await service.classify(picture(), asking(budget=budget))
+    # 32 symbols and their 8 pilots are one use too many.
+    second = await service.classify(picture(), asking(budget=budget))
+    third = await service.classify(picture(), asking(budget={"channel_uses": 40}))
+    assert [one.policy_id for one in (first, second, third)] == [fine.policy.id, coarse.policy.id, fine.policy.id]
+    assert [call.cap for call in engine.calls] == [39, 31, 32]
+    assert all(len(frame.symbols) // 8 * 10 / 8 <= 40 for frame in cloud.frames[1:])
+
+
+async def test_what_is_asked_for_counts_for_its_own_request_only(
+    service: EdgeService, cloud: Any, engine: Any, picture: Picture
+) -> None:
+    budget = {"channel_uses": 39}
+    await service.classify(picture(), asking(budget=budget, channel={"csi": "pilots:count=2,every=8"}))
+    await service.classify(picture(), asking(budget=budget))
+    assert [call.cap for call in engine.calls] == [31, 39]
+    assert [frame.channel.csi for frame in cloud.frames] == ["pilots:count=2,every=8", ""]
+
+
+@pytest.mark.parametrize(
+    ("csi", "uses", "error", "says"),
+    [
+        ("telepathy", 40, InvalidRequestError, "csi must be perfect, none, or like"),
+        ("pilots:count=9", 9, BudgetError, "leave none for the payload"),
+        ("pilots:count=9", 12, BudgetError, "leave 3 for the payload"),
+    ],
+)
+async def test_what_cannot_be_is_an_error(
+    service: EdgeService, cloud: Any, picture: Picture, csi: str, uses: int, error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        await service.classify(picture(), asking(budget={"channel_uses": uses}, channel={"csi": csi}))
+    assert not cloud.frames
