@@ -20,9 +20,9 @@ from deploy.cli.engines import edge_engine
 from deploy.testbed import HOST, LocalTestbed, Ports
 from edge.answer import Answer
 from edge.device import Device
+from edge.engine import Engine
 from edge.link_client import LinkClient
 from edge.service import EdgeService
-from edge.engine import Engine
 from offline.data import LabelledImages
 from offline.evaluate import request_id_of
 from policies.fronts import FrontFile
