@@ -19,9 +19,10 @@ import torch
 
 from benchmarks import load, measuring
 from benchmarks.echo import METHOD, EchoServer
+from cloud.answerer import Classifier
 from cloud.decoder import JsccDecoder
-from cloud.torch_classifier import TorchClassifier
 from deploy.cli.common import DEFAULT_BUNDLE, table
+from deploy.cli.engines import cloud_classifier
 from deploy.testbed import HOST, LocalTestbed, Ports
 from edge.torch_engine.encoder import JsccEncoder
 from offline.bundles import write_weights
@@ -66,7 +67,7 @@ def deit_small(folder: Path) -> Bundle:
     return bundle
 
 
-def bare(classifier: TorchClassifier, frames: Sequence[Any], seconds: float) -> float:
+def bare(classifier: Classifier, frames: Sequence[Any], seconds: float) -> float:
     """Frames per second of the model alone, in batches of as many as there are callers."""
     begin, done = time.perf_counter(), 0
     while time.perf_counter() < begin + seconds:
@@ -85,7 +86,7 @@ def run(bundle: Bundle, repetitions: int, seconds: float) -> dict[str, Any]:
     """
     frames = load.mixed_frames(bundle, FRAMES, 0, received=True)
     received = [load.to_received(frame) for frame in frames]
-    classifier = TorchClassifier.load(bundle)
+    classifier = cloud_classifier(bundle, "auto", model_threads())
     ports = Ports.free()
     service = f"{HOST}:{ports.cloud_grpc}"
     with (

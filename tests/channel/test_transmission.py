@@ -86,10 +86,11 @@ def test_pilots_are_counted_and_held_back(make_frame: MakeFrame) -> None:
 @pytest.mark.parametrize("model", ["rayleigh:coherence=1", "gilbert_elliott", "erasure", "ofdm"])
 def test_the_receiver_is_told_what_differs_by_symbol(make_frame: MakeFrame, model: str) -> None:
     frame = make_frame()
+    sent = unpack_symbols(frame).copy()
     received = transmit(frame, Profile(model, 5.0, seed=42)).frame
     generator = keyed_generator(42, frame.link_id, frame.request_id, frame.sequence_number)
     realisation = registry.get(model).draw((4, 8), 5.0, generator)
-    assert np.array_equal(unpack_symbols(received), apply(unpack_symbols(frame), realisation))
+    assert np.array_equal(unpack_symbols(received), apply(sent, realisation))
     gain, variance = read_reception(received)
     assert np.array_equal(gain, realisation.gain)
     assert np.array_equal(variance, realisation.noise_variance)
@@ -101,10 +102,10 @@ def test_too_many_pilots_are_the_requests_fault(make_frame: MakeFrame) -> None:
 
 
 def test_power_is_checked_before_the_noise(make_frame: MakeFrame) -> None:
-    frame = make_frame()
     # At -30 dB what is received has a thousand times the power that a sender may use.
-    loud = unpack_symbols(transmit(frame, Profile(snr_db=-30.0)).frame)
+    loud = unpack_symbols(transmit(make_frame(), Profile(snr_db=-30.0)).frame)
     assert np.mean(np.abs(loud) ** 2) > 100
+    frame = make_frame()
     frame.symbols = (unpack_symbols(frame) * np.float32(1.01)).tobytes()
     with pytest.raises(InvalidFrameError, match="power"):
         transmit(frame, Profile())

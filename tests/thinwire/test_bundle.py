@@ -328,15 +328,6 @@ def test_shipped_bundles_lie_beside_the_code():
     assert shipped() == bundle_module.Path(os.path.dirname(bundle_module.__file__)) / "bundles"
 
 
-@pytest.mark.parametrize("name", [path.parent.name for path in sorted(shipped().glob(f"*/{MANIFEST}"))])
-def test_what_is_shipped_is_whole(name):
-    bundle = load_bundle(name)
-    assert bundle.name == name
-    assert not any(path.suffix in {".pt", ".pth", ".pkl", ".bin"} for path in bundle.folder.rglob("*"))
-    found = {path.relative_to(bundle.folder).as_posix() for path in bundle.folder.rglob("*") if path.is_file()}
-    assert found - {FRONT} == {MANIFEST, *bundle.files, *bundle.exports}
-
-
 @pytest.mark.parametrize(
     ("field", "value"),
     [("metric", "query"), ("metric", ""), ("weight", "mean"), ("weight", None), ("place", "mlp"), ("place", "Layer")],
