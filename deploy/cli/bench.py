@@ -2,6 +2,8 @@
 
 import argparse
 import importlib
+import sys
+from pathlib import Path
 
 # Of the package `benchmarks`.
 TABLES = {
@@ -34,8 +36,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 def _run(options: argparse.Namespace) -> None:
     from thinwire.errors import UnavailableError
 
+    # By name, and from the checkout: benchmarks stand above this package and are not installed with it.
+    sys.path.append(str(Path(__file__).parents[2]))
     try:
-        # By name: benchmarks stand above this package and are not installed with it.
         module = importlib.import_module(f"benchmarks.{SAME.get(options.table, options.table)}")
     except ModuleNotFoundError as error:
         if error.name is None or not error.name.startswith("benchmarks"):
