@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deploy.cli.common import add_bundles, add_placement, finite, placement_of, positive, positive_int
-from deploy.cli.engines import cloud_classifier, edge_engine
 from thinwire.cores import model_threads
 
 if TYPE_CHECKING:
@@ -121,6 +120,7 @@ def _edge(options: argparse.Namespace) -> None:
     # First, so that what is wrong with the bundle is told before torch takes its seconds to load.
     bundles = [load_bundle(name) for name in options.bundle]
     check_tasks(bundles)
+    from deploy.cli.engines import edge_engine
     from edge.server import Settings, serve
 
     settings = Settings(
@@ -213,4 +213,6 @@ def _cloud_model(bundle: "Bundle", options: argparse.Namespace) -> "Classifier |
 
         torch.set_num_threads(options.threads)
         return TorchAnswerer.load(bundle, placement_of(options))
+    from deploy.cli.engines import cloud_classifier
+
     return cloud_classifier(bundle, options.engine, options.threads)

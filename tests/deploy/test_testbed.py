@@ -62,3 +62,14 @@ def test_a_folder_without_images_is_refused(tmp_path):
 def test_the_command_starts_without_torch():
     code = "import sys, deploy.cli.main; deploy.cli.main.parser(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env=os.environ, check=False).returncode == 0
+
+
+def test_the_channel_starts_with_no_more_than_its_own_extra():
+    lacking = ["fastapi", "httpx", "onnxruntime", "PIL", "safetensors", "timm", "torch", "transformers", "uvicorn"]
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({lacking}))\n"
+        "import deploy.cli.main, channel.server, deploy.healthcheck\n"
+        "deploy.cli.main.parser()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
