@@ -14,7 +14,6 @@ from typing import Any
 
 import httpx
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from benchmarks.arguments import load_asked, parser_for
@@ -117,8 +116,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = parser_for(__doc__)
     options = parser.parse_args(arguments)
     bundle, images = load_asked(options)
-    # As the services run by default: on small models a second thread costs more than it gives.
-    torch.set_num_threads(1)
     channel = ("--snr", str(SNR_DB), "--seed", str(options.seed))
     with TemporaryDirectory() as logs, LocalTestbed([options.bundle], Ports.free(), channel, Path(logs)) as testbed:
         results = [run(bundle, list(images.pixels), testbed.edge_url, policy) for policy in POLICIES]
