@@ -24,7 +24,7 @@ TORCH_WHEN_CALLED = ("deploy/cli/",)
 ONLY_HOMES = {
     "botorch": ("policies/search/",),
     "gpytorch": ("policies/search/",),
-    "matplotlib": ("policies/plot/",),
+    "matplotlib": ("policies/plot/", "offline/experiments/plots.py"),
     "onnx": ("offline/onnx_export/",),
     "onnxruntime": ("thinwire/onnx_session.py",),
     "onnxscript": ("offline/onnx_export/",),

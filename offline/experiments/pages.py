@@ -1,0 +1,107 @@
+"""Results as files: JSON, plots and a page for each experiment, and an index of all."""
+
+import io
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from offline.experiments.experiment import Experiment
+from offline.experiments.plots import draw
+from offline.experiments.report import Cell, Estimate, Report, table_from_json
+from policies.files import write_whole
+from thinwire.errors import InvalidRequestError
+
+INDEX = "index.md"
+
+
+def read(name: str, folder: Path) -> dict[str, Any] | None:
+    """The JSON of an experiment, if the folder has it.
+
+    Raises:
+        InvalidRequestError: it cannot be read.
+    """
+    path = folder / f"{name}.json"
+    if not path.exists():
+        return None
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InvalidRequestError(f"no readable results {path}: {error}") from None
+    return content
+
+
+def write(experiment: Experiment, report: Report, content: Mapping[str, Any], folder: Path) -> None:
+    """Write what was found; the JSON comes last, so that where it is, all is there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for plot in report.plots:
+        write_whole(folder / f"{experiment.name}-{plot.name}.png", draw(plot))
+    for name, pixels in report.pictures.items():
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, "PNG")
+        write_whole(folder / f"{experiment.name}-{name}.png", stream.getvalue())
+    write_whole(folder / f"{experiment.name}.md", _page(experiment, report, content).encode())
+    write_whole(folder / f"{experiment.name}.json", (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+
+
+def write_index(experiments: Iterable[Experiment], folder: Path) -> None:
+    """Write the list of what the folder has."""
+    rows = []
+    for one in experiments:
+        if (content := read(one.name, folder)) is not None:
+            rows.append(f"| [{one.title}]({one.name}.md) | `{content['command']}` | {content['seconds']:.0f} |")
+    text = (
+        "# Results\n\nEach page was written by the command beside it; `thinwire reproduce` writes them all. "
+        "Seconds are those of the run that finished it, on two busy cores.\n\n"
+        "| experiment | command | seconds |\n| --- | --- | --- |\n" + "\n".join(rows) + "\n"
+    )
+    write_whole(folder / INDEX, text.encode())
+
+
+def _page(experiment: Experiment, report: Report, content: Mapping[str, Any]) -> str:
+    parts = [f"# {experiment.title}", experiment.about.strip(), f"    {content['command']}"]
+    if content["quick"]:
+        parts.append("A quick run: it shows that all works, and its figures mean little.")
+    for table in report.tables:
+        parts += [f"**{table.title}**", table.markdown()]
+    parts += [f"![{plot.y_label} over {plot.x_label}]({experiment.name}-{plot.name}.png)" for plot in report.plots]
+    parts += [f"![{name}]({experiment.name}-{name}.png)" for name in report.pictures]
+    if report.remarks:
+        parts.append("\n".join(f"- {remark}" for remark in report.remarks))
+    versions = ", ".join(f"{name} {number}" for name, number in content["versions"].items())
+    bundles = ", ".join(f"{name} {digest[:12]}" for name, digest in content["bundles"].items())
+    parts.append(f"Seed {content['seed']}; bundles {bundles}; {versions}.")
+    return "\n\n".join(parts) + "\n"
+
+
+def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """Where two runs of an experiment disagree, one line each.
+
+    With one seed every cell must be printed alike, but for times. With two, estimates must be as near as their standard
+    errors allow: 1.96 times that of their difference.
+    """
+    found = []
+    same_seed = ours["seed"] == theirs["seed"]
+    tables = [[table_from_json(table) for table in content["tables"]] for content in (ours, theirs)]
+    if [len(table.rows) for table in tables[0]] != [len(table.rows) for table in tables[1]]:
+        return ["other tables, or other numbers of rows"]
+    for mine, other in zip(*tables, strict=True):
+        for number, (row, other_row) in enumerate(zip(mine.rows, other.rows, strict=True)):
+            for column in [name for name in row if name not in mine.timed]:
+                cell, other_cell = row[column], other_row.get(column)
+                if same_seed:
+                    agree = mine.text(column, cell) == mine.text(column, other_cell)
+                else:
+                    agree = _agree(cell, other_cell)
+                if not agree:
+                    texts = f"{mine.text(column, cell)}, not {mine.text(column, other_cell)}"
+                    found.append(f"{mine.title}, row {number + 1}, {column}: {texts}")
+    return found
+
+
+def _agree(cell: Cell, other: Cell) -> bool:
+    if not (isinstance(cell, Estimate) and isinstance(other, Estimate)):
+        return True
+    return abs(cell.value - other.value) <= 1.96 * (cell.se**2 + other.se**2) ** 0.5
