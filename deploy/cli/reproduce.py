@@ -16,6 +16,7 @@ MODULES = {
     "profile": "offline.experiments.profile",
     "tradeoff": "offline.experiments.tradeoff",
     "snr": "offline.experiments.snr",
+    "questions": "offline.experiments.questions",
 }
 
 
