@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 MODULES = {
     "profile": "offline.experiments.profile",
     "tradeoff": "offline.experiments.tradeoff",
+    "search": "offline.experiments.search",
     "snr": "offline.experiments.snr",
     "questions": "offline.experiments.questions",
 }
