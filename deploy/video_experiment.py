@@ -1,0 +1,227 @@
+"""Three policies on a video stream, through three processes: agreement frame by frame, times, a policy switched."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deploy.watching import CLIPS, PLAIN, SNR_DB, UNMERGED, Run, Streams, frame_id_of
+from offline.experiments.experiment import Experiment
+from offline.experiments.report import Cell, Curve, Estimate, Plot, Report, Table
+from offline.experiments.setting import Setting, three_policies
+from thinwire.bundle import load_bundle
+
+BUNDLE = "cifar10"
+# Frames of a block, within which they are anything but independent: a second of these clips.
+BLOCK = 25
+SAME_LABEL, SAME_AS_PLAIN = "label of the unmerged, %", "label of the plain model, %"
+SCORE_CHANGE, AS_ALONE = "change of its score", "as the policy alone, %"
+# Batches in the cloud differ between two runs, and with them the last digits of a score.
+SCORES_AGREE = 1e-4
+
+
+def clustered(values: Sequence[float], block: int = BLOCK) -> Estimate:
+    """Mean of one value per frame, and its standard error with blocks of frames as clusters.
+
+    Cochran (1977), Sampling Techniques, eq. 6.9, of a ratio, with its k / (k - 1) for k clusters.
+
+    Args:
+        values: of the frames in order, which are more than one block.
+        block: frames of a cluster; 1 takes them for independent.
+    """
+    each = np.asarray(values, dtype=np.float64)
+    totals = np.add.reduceat(each - each.mean(), np.arange(0, len(each), block))
+    variance = np.square(totals).sum() * len(totals) / (len(totals) - 1) / len(each) ** 2
+    return Estimate(float(each.mean()), float(np.sqrt(variance)))
+
+
+def _labels(run: Run) -> list[str]:
+    return [max(frame["scores"], key=frame["scores"].__getitem__) for frame in run]
+
+
+def _same(run: Run, other: Run) -> NDArray[np.float64]:
+    """100 where two runs give a frame the same label, 0 elsewhere."""
+    return np.array([100.0 * (a == b) for a, b in zip(_labels(run), _labels(other), strict=True)])
+
+
+def _mean(run: Run, name: str) -> float:
+    return float(np.mean([frame[name] for frame in run]))
+
+
+def _agreement(clip: str, runs: Mapping[str, Run]) -> list[dict[str, Cell]]:
+    reference = runs[UNMERGED]
+    rows: list[dict[str, Cell]] = []
+    for label, run in runs.items():
+        changes = [
+            abs(frame["scores"][name] - other["scores"][name])
+            for frame, other, name in zip(run, reference, _labels(reference), strict=True)
+        ]
+        is_plain = label == PLAIN
+        rows.append({
+            "clip": clip,
+            "model": label,
+            "policy": run[0]["policy"],
+            "frames": len(run),
+            "tokens": None if is_plain else _mean(run, "tokens"),
+            "uses": None if is_plain else _mean(run, "uses"),
+            SAME_LABEL: None if label == UNMERGED else clustered(_same(run, reference)),
+            SCORE_CHANGE: None if label == UNMERGED else clustered(changes),
+            SAME_AS_PLAIN: None if is_plain else clustered(_same(run, runs[PLAIN])),
+            "label changes": sum(a != b for a, b in pairwise(_labels(run))),
+        })  # fmt: skip
+    return rows
+
+
+def plan_of(labels: Sequence[str], frames: int) -> list[str]:
+    """Whose turn it is at each frame: from the second policy down to the last, and up again to the first."""
+    order = [labels[1], labels[-1], labels[-2], labels[0]]
+    return [order[number * len(order) // frames] for number in range(frames)]
+
+
+def _segments(clip: str, run: Run, plan: Sequence[str], runs: Mapping[str, Run]) -> list[dict[str, Cell]]:
+    rows: list[dict[str, Cell]] = []
+    for label in dict.fromkeys(plan):
+        numbers = [number for number, one in enumerate(plan) if one == label]
+        part, alone, reference = ([one[number] for number in numbers] for one in (run, runs[label], runs[UNMERGED]))
+        rows.append({
+            "clip": clip,
+            "frames": f"{numbers[0]} to {numbers[-1]}",
+            "model": label,
+            "policy": ", ".join(dict.fromkeys(frame["policy"] for frame in part)),
+            "uses": _mean(part, "uses"),
+            SAME_LABEL: float(_same(part, reference).mean()),
+            AS_ALONE: 100.0 * float(np.mean([_alike(a, b) for a, b in zip(part, alone, strict=True)])),
+        })  # fmt: skip
+    return rows
+
+
+def _alike(frame: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    near = all(abs(score - other["scores"][name]) < SCORES_AGREE for name, score in frame["scores"].items())
+    return near and all(frame[name] == other[name] for name in ("policy", "tokens", "uses"))
+
+
+def _whole(clip: str, run: Run, sent: int, counted: Sequence[int]) -> dict[str, Cell]:
+    """Whether every frame of a stream was answered once and in its place, and met the channel once."""
+    ids = [frame["id"] for frame in run]
+    return {
+        "clip": clip,
+        "sent": sent,
+        "answered": len(ids),
+        "different frames": len(set(ids)),
+        "in their place": sum(id_ == frame_id_of(clip, number) for number, id_ in enumerate(ids)),
+        "at the channel": counted[0],
+        "uses answered": sum(frame["uses"] for frame in run),
+        "uses at the channel": counted[1],
+    }
+
+
+def _timed(clip: str, found: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]]) -> list[dict[str, Cell]]:
+    rows: list[dict[str, Cell]] = []
+    for label in next(iter(found.values())):
+        row: dict[str, Cell] = {"clip": clip, "model": label}
+        for name, by_label in found.items():
+
+            def median(figure: str, rounds: Sequence[Mapping[str, float]]) -> float:
+                return float(np.median([one[figure] for one in rounds]))
+
+            rate, unmerged = (median("frames_per_second", by_label[one]) for one in (label, UNMERGED))
+            row |= {
+                f"{name}: median, ms": median("median_ms", by_label[label]),
+                f"{name}: p95, ms": median("p95_ms", by_label[label]),
+                f"{name}: frames/s": rate,
+                f"{name}: times the unmerged's": rate / unmerged,
+            }
+        rows.append(row)
+    return rows
+
+
+def _by_second(runs: Mapping[str, Run]) -> list[Curve]:
+    curves = []
+    for label, run in runs.items():
+        if label not in (UNMERGED, PLAIN):
+            same = _same(run, runs[UNMERGED])
+            means = [float(same[start : start + BLOCK].mean()) for start in range(0, len(same), BLOCK)]
+            curves.append(Curve(label, list(range(len(means))), means))
+    return curves
+
+
+def run(setting: Setting) -> Report:
+    """Measure; see `EXPERIMENT`."""
+    bundle = load_bundle(BUNDLE)
+    choices = three_policies(bundle)
+    streams = Streams(setting, bundle, choices)
+    alone = streams.alone()
+    plans = {clip: plan_of(list(choices), len(alone[clip][UNMERGED])) for clip in CLIPS}
+    switched = streams.switched(plans)
+    times = streams.times()
+    agreement = [row for clip in CLIPS for row in _agreement(clip, alone[clip])]
+    segments = [row for clip in CLIPS for row in _segments(clip, switched[clip]["run"], plans[clip], alone[clip])]
+    whole = [_whole(clip, switched[clip]["run"], len(plans[clip]), switched[clip]["counted"]) for clip in CLIPS]
+    timed = [row for clip in CLIPS for row in _timed(clip, times[clip])]
+    return Report(
+        tables=[
+            Table(f"Frame by frame, AWGN at {SNR_DB:g} dB, the same noise for all", agreement, {SCORE_CHANGE: 3}),
+            Table("One stream, its policy switched while it runs", segments),
+            Table("Every frame of these streams, once and in its place", whole),
+            Table(
+                "Time to answer and frames a second, medians of the rounds",
+                timed,
+                {name: 2 for name in timed[0] if name.endswith("the unmerged's")},
+                [name for name in timed[0] if name not in ("clip", "model")],
+            ),
+        ],
+        plots=[
+            Plot(
+                "agreement",
+                "second of the clip",
+                "label of the unmerged, % of frames",
+                {clip: _by_second(alone[clip]) for clip in CLIPS},
+            )
+        ],
+        remarks=_remarks(agreement, alone),
+    )
+
+
+def _remarks(agreement: Sequence[Mapping[str, Cell]], alone: Mapping[str, Mapping[str, Run]]) -> list[str]:
+    def agreed(row: Mapping[str, Cell]) -> float:
+        cell = row[SAME_LABEL]
+        return cell.value if isinstance(cell, Estimate) else 100.0
+
+    least = min((row for row in agreement if row["policy"] not in (None, "none")), key=agreed)
+    clip, label = str(least["clip"]), str(least["model"])
+    same = _same(alone[clip][label], alone[clip][UNMERGED])
+    blocks, frames = clustered(same), clustered(same, 1)
+    return [
+        f"Frames that follow each other are alike, and so are their errors. Standard errors take each second "
+        f"({BLOCK} frames) as one draw: for {clip} {label} {blocks.se:.1f} points, where independent frames would have "
+        f"given {frames.se:.1f}. A shot that lasts several seconds makes even that too small, and a clip is one clip: "
+        "they say nothing of other videos.",
+        "An agreement of 100% has a standard error of 0 only because nothing differed.",
+    ]
+
+
+EXPERIMENT = Experiment(
+    name="video",
+    title="Three policies on a video stream",
+    about="""
+Two clips of 25 frames a second, `bikes` (640 x 272 pixels) and `bigbuckbunny` (1280 x 720), go frame by frame through
+the edge, the channel (AWGN at 10 dB) and the cloud, three processes that serve the bundle `cifar10`: the unmerged
+reference, and the policies that budgets of 50%, 20% and 5% of its uses choose. The clips show none of the bundle's ten
+classes, so the labels mean nothing here, right and wrong do not exist, and the models are less sure than on their own
+images. What is measured is agreement: of a policy with the unmerged model under the same noise, frame by frame, and of
+both with the plain model that the cloud runs on the whole frame without codec and channel. The row of other noise is
+the scale to read it on: how often the unmerged model agrees with itself under two draws of the noise. "Label changes"
+counts frames whose label is not that of the frame before.
+
+Then one stream for each clip begins with the first policy and changes three times while it runs, with four frames under
+way; its answers are compared with those that each policy gave alone. Times are those that `thinwire stream` measures,
+decoding of the clip beside it, on one machine whose two cores all processes share; the policies take turns, each round
+in the same order.
+""",
+    run=run,
+    bundles=(BUNDLE,),
+    data=("video",),
+    packages=("av", "httpx"),
+)
