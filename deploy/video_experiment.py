@@ -8,9 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy.watching import CLIPS, PLAIN, SNR_DB, UNMERGED, Run, Streams, frame_id_of
+from offline.evaluate import Evaluator
 from offline.experiments.experiment import Experiment
 from offline.experiments.report import Cell, Curve, Estimate, Plot, Report, Table
 from offline.experiments.setting import Setting, three_policies
+from policies.policy import Policy
+from policies.record import ChannelProfile
 from thinwire.bundle import load_bundle
 
 BUNDLE = "cifar10"
@@ -18,11 +21,12 @@ BUNDLE = "cifar10"
 BLOCK = 25
 SAME_LABEL, SAME_AS_PLAIN = "label of the unmerged, %", "label of the plain model, %"
 SCORE_CHANGE, AS_ALONE = "change of its score", "as the policy alone, %"
+OWN, OWN_IMAGES = "the bundle's own test images", 1000
 # Batches in the cloud differ between two runs, and with them the last digits of a score.
 SCORES_AGREE = 1e-4
 
 
-def clustered(values: Sequence[float], block: int = BLOCK) -> Estimate:
+def clustered(values: Sequence[float] | NDArray[np.float64], block: int) -> Estimate:
     """Mean of one value per frame, and its standard error with blocks of frames as clusters.
 
     Cochran (1977), Sampling Techniques, eq. 6.9, of a ratio, with its k / (k - 1) for k clusters.
@@ -66,9 +70,10 @@ def _agreement(clip: str, runs: Mapping[str, Run]) -> list[dict[str, Cell]]:
             "frames": len(run),
             "tokens": None if is_plain else _mean(run, "tokens"),
             "uses": None if is_plain else _mean(run, "uses"),
-            SAME_LABEL: None if label == UNMERGED else clustered(_same(run, reference)),
-            SCORE_CHANGE: None if label == UNMERGED else clustered(changes),
-            SAME_AS_PLAIN: None if is_plain else clustered(_same(run, runs[PLAIN])),
+            SAME_LABEL: None if label == UNMERGED else clustered(_same(run, reference), BLOCK),
+            SCORE_CHANGE: None if label == UNMERGED else clustered(changes, BLOCK),
+            SAME_AS_PLAIN: None if is_plain else clustered(_same(run, runs[PLAIN]), BLOCK),
+            "score of its label": float(np.mean([max(frame["scores"].values()) for frame in run])),
             "label changes": sum(a != b for a, b in pairwise(_labels(run))),
         })  # fmt: skip
     return rows
@@ -147,14 +152,32 @@ def _by_second(runs: Mapping[str, Run]) -> list[Curve]:
     return curves
 
 
+def _elsewhere(setting: Setting, streams: Streams) -> dict[str, dict[str, list[float]]]:
+    """Agreement with the plain model by the evaluator: value and standard error, by model and by what is looked at."""
+    bundle, channel = streams.bundle, ChannelProfile("awgn", SNR_DB)
+    models = {f"unmerged, S = {rate}": (Policy.unmerged(bundle.split_layer, rate), None) for rate in bundle.codec.rates}
+    models |= {label: (one.policy, one.cap) for label, one in streams.choices.items() if label != UNMERGED}
+    found: dict[str, dict[str, list[float]]] = {label: {} for label in models}
+    for name in (OWN, *CLIPS):
+        images = setting.images(bundle, limit=OWN_IMAGES) if name == OWN else streams.images(name)
+        evaluator = Evaluator.load(bundle, images)
+        unmerged = Policy.unmerged(bundle.split_layer, bundle.codec.rates[0])
+        plain = evaluator.measure_policy(unmerged, None, setting.seed).logits.argmax(1)
+        for label, (policy, cap) in models.items():
+            labels = evaluator.measure_policy(policy, channel, setting.seed, cap).logits.argmax(1)
+            estimate = clustered(100.0 * (labels == plain), 1 if name == OWN else BLOCK)
+            found[label][name] = [estimate.value, estimate.se]
+    return found
+
+
 def run(setting: Setting) -> Report:
     """Measure; see `EXPERIMENT`."""
     bundle = load_bundle(BUNDLE)
-    choices = three_policies(bundle)
-    streams = Streams(setting, bundle, choices)
+    streams = Streams(setting, bundle, three_policies(bundle))
     alone = streams.alone()
-    plans = {clip: plan_of(list(choices), len(alone[clip][UNMERGED])) for clip in CLIPS}
+    plans = {clip: plan_of(list(streams.choices), len(alone[clip][UNMERGED])) for clip in CLIPS}
     switched = streams.switched(plans)
+    elsewhere = setting.kept("elsewhere", lambda: _elsewhere(setting, streams))
     times = streams.times()
     agreement = [row for clip in CLIPS for row in _agreement(clip, alone[clip])]
     segments = [row for clip in CLIPS for row in _segments(clip, switched[clip]["run"], plans[clip], alone[clip])]
@@ -162,7 +185,18 @@ def run(setting: Setting) -> Report:
     timed = [row for clip in CLIPS for row in _timed(clip, times[clip])]
     return Report(
         tables=[
-            Table(f"Frame by frame, AWGN at {SNR_DB:g} dB, the same noise for all", agreement, {SCORE_CHANGE: 3}),
+            Table(
+                f"Frame by frame, AWGN at {SNR_DB:g} dB, the same noise for all",
+                agreement,
+                {SCORE_CHANGE: 2, "score of its label": 2},
+            ),
+            Table(
+                f"Label of the plain model, %: on {OWN} and on the clips, by the evaluator",
+                [
+                    {"model": label} | {name: Estimate(*cell) for name, cell in cells.items()}
+                    for label, cells in elsewhere.items()
+                ],
+            ),
             Table("One stream, its policy switched while it runs", segments),
             Table("Every frame of these streams, once and in its place", whole),
             Table(
@@ -192,7 +226,7 @@ def _remarks(agreement: Sequence[Mapping[str, Cell]], alone: Mapping[str, Mappin
     least = min((row for row in agreement if row["policy"] not in (None, "none")), key=agreed)
     clip, label = str(least["clip"]), str(least["model"])
     same = _same(alone[clip][label], alone[clip][UNMERGED])
-    blocks, frames = clustered(same), clustered(same, 1)
+    blocks, frames = clustered(same, BLOCK), clustered(same, 1)
     return [
         f"Frames that follow each other are alike, and so are their errors. Standard errors take each second "
         f"({BLOCK} frames) as one draw: for {clip} {label} {blocks.se:.1f} points, where independent frames would have "
@@ -222,6 +256,6 @@ in the same order.
 """,
     run=run,
     bundles=(BUNDLE,),
-    data=("video",),
+    data=("video", "cifar10-test.tar"),
     packages=("av", "httpx"),
 )

@@ -9,16 +9,19 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
+import numpy as np
 
 from deploy.cli.client import post_image
 from deploy.pictures import Picture, pictures_of
 from deploy.streaming import OVERLAP, Answered, Tally, stream
 from deploy.testbed import HOST, LocalTestbed, Ports
+from offline.data import LabelledImages
 from offline.evaluate import request_id_of
 from offline.experiments.setting import Setting
 from policies.choice import Choice
 from thinwire import rpc
 from thinwire.bundle import Bundle
+from thinwire.images import decode, to_pixels
 from thinwire.v1 import control_pb2, control_pb2_grpc
 
 CLIPS = ("bikes", "bigbuckbunny")
@@ -124,20 +127,26 @@ class Streams:
 
     def __init__(self, setting: Setting, bundle: Bundle, choices: Mapping[str, Choice]) -> None:
         self._setting = setting
-        self._bundle = bundle
-        self._choices = choices
+        self.bundle = bundle
+        self.choices = choices
         self._limit = QUICK_FRAMES if setting.quick else FRAMES
 
     def _frames(self, clip: str) -> Iterator[Picture]:
         return islice(pictures_of([self._setting.file(f"video/{clip}.mp4")]), self._limit)
 
+    def images(self, clip: str) -> LabelledImages:
+        """The frames of a clip as the evaluator takes them, with labels that mean nothing."""
+        pixels = [to_pixels(decode(frame.data), self.bundle.preprocessing) for frame in self._frames(clip)]
+        names = tuple(f"{clip}/{number}" for number in range(len(pixels)))
+        return LabelledImages(names, np.stack(pixels), np.zeros(len(pixels), dtype=np.int64), self.bundle.labels)
+
     def _watch(self, url: str, clip: str, policies: Sequence[Choice] = (), **options: Any) -> list[Answered]:
-        return watch(url, self._frames(clip), len(self._bundle.labels), policies, **options)
+        return watch(url, self._frames(clip), len(self.bundle.labels), policies, **options)
 
     def alone(self) -> dict[str, dict[str, Run]]:
         """Each policy for itself, the unmerged model under other noise and the plain model: runs by clip and label."""
         found: dict[str, dict[str, Run]] = {clip: {} for clip in CLIPS}
-        for label, choice in self._choices.items():
+        for label, choice in self.choices.items():
             # The cloud answers a frame that it knows from memory, so each policy needs processes of its own.
             runs = self._setting.kept(f"{label}: {choice.policy.digest}", lambda label=label: self._measure(label))
             for clip in CLIPS:
@@ -146,9 +155,9 @@ class Streams:
 
     def _measure(self, label: str) -> dict[str, dict[str, Run]]:
         found: dict[str, dict[str, Run]] = {}
-        with testbed_for(self._bundle, SNR_DB, self._setting.seed) as testbed:
+        with testbed_for(self.bundle, SNR_DB, self._setting.seed) as testbed:
             for clip in CLIPS:
-                choice = [self._choices[label]]
+                choice = [self.choices[label]]
                 found[clip] = {label: _kept_of(self._watch(testbed.edge_url, clip, choice, name=clip))}
                 if label == UNMERGED:
                     other = self._watch(testbed.edge_url, clip, choice, name=f"{clip} again")
@@ -165,20 +174,20 @@ class Streams:
         )
 
     def _switch(self, clip: str, plan: Sequence[str]) -> dict[str, Any]:
-        with testbed_for(self._bundle, SNR_DB, self._setting.seed) as testbed:
-            answers = self._watch(testbed.edge_url, clip, [self._choices[label] for label in plan], name=clip)
+        with testbed_for(self.bundle, SNR_DB, self._setting.seed) as testbed:
+            answers = self._watch(testbed.edge_url, clip, [self.choices[label] for label in plan], name=clip)
             return {"run": _kept_of(answers), "counted": counted_by_proxy(testbed)}
 
     def times(self) -> dict[str, dict[str, dict[str, list[dict[str, float]]]]]:
         """Figures of `Tally` by clip, name in `OVERLAPS` and policy, from each round, in which all have their turn."""
-        found = {clip: {name: {label: [] for label in self._choices} for name in OVERLAPS} for clip in CLIPS}
-        with testbed_for(self._bundle, SNR_DB, self._setting.seed) as testbed:
+        found = {clip: {name: {label: [] for label in self.choices} for name in OVERLAPS} for clip in CLIPS}
+        with testbed_for(self.bundle, SNR_DB, self._setting.seed) as testbed:
             # What starts with the first requests should stand in nobody's times.
-            self._watch(testbed.edge_url, CLIPS[0], [*self._choices.values()])
+            self._watch(testbed.edge_url, CLIPS[0], [*self.choices.values()])
             for _ in range(QUICK_ROUNDS if self._setting.quick else ROUNDS):
                 for clip in CLIPS:
                     for name, overlap in OVERLAPS.items():
-                        for label, choice in self._choices.items():
+                        for label, choice in self.choices.items():
                             tally = Tally()
                             for answered in self._watch(testbed.edge_url, clip, [choice], overlap=overlap):
                                 tally.add(answered)
