@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from PIL import Image
+
 from thinwire.errors import InvalidImageError, InvalidRequestError, PayloadTooLargeError
 from thinwire.images import MAX_BYTES, MAX_PIXELS
 
@@ -109,7 +111,7 @@ def _frames(path: Path) -> Generator[Picture]:
 
 
 def _encoded(frame: "VideoFrame", name: str) -> Picture:
-    image = frame.to_image()
+    image = Image.fromarray(frame.to_ndarray(format="rgb24"))
     if frame.rotation:
         image = image.rotate(frame.rotation, expand=True)
     # BMP loses nothing and takes a fraction of the time of PNG; what is too large for the edge that way is rare.

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,6 +36,8 @@ TIMEOUT_S = 60.0
 
 # What is kept of the answers to a clip's frames, in order: "id", "scores" by label, "policy", "tokens" and "uses".
 Run = list[dict[str, Any]]
+# Of `Tally`.
+Figures = dict[str, float]
 
 
 @contextmanager
@@ -148,7 +151,7 @@ class Streams:
         found: dict[str, dict[str, Run]] = {clip: {} for clip in CLIPS}
         for label, choice in self.choices.items():
             # The cloud answers a frame that it knows from memory, so each policy needs processes of its own.
-            runs = self._setting.kept(f"{label}: {choice.policy.digest}", lambda label=label: self._measure(label))
+            runs = self._setting.kept(f"{label}: {choice.policy.digest}", partial(self._measure, label))
             for clip in CLIPS:
                 found[clip] |= runs[clip]
         return found
@@ -169,18 +172,21 @@ class Streams:
 
     def switched(self, plans: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Any]]:
         """One stream for each clip whose policies are switched by a plan: its run, and what the channel counted."""
-        return self._setting.kept(
+        found: dict[str, dict[str, Any]] = self._setting.kept(
             f"switched: {plans}", lambda: {clip: self._switch(clip, plans[clip]) for clip in CLIPS}
         )
+        return found
 
     def _switch(self, clip: str, plan: Sequence[str]) -> dict[str, Any]:
         with testbed_for(self.bundle, SNR_DB, self._setting.seed) as testbed:
             answers = self._watch(testbed.edge_url, clip, [self.choices[label] for label in plan], name=clip)
             return {"run": _kept_of(answers), "counted": counted_by_proxy(testbed)}
 
-    def times(self) -> dict[str, dict[str, dict[str, list[dict[str, float]]]]]:
+    def times(self) -> dict[str, dict[str, dict[str, list[Figures]]]]:
         """Figures of `Tally` by clip, name in `OVERLAPS` and policy, from each round, in which all have their turn."""
-        found = {clip: {name: {label: [] for label in self.choices} for name in OVERLAPS} for clip in CLIPS}
+        found: dict[str, dict[str, dict[str, list[Figures]]]] = {
+            clip: {name: {label: [] for label in self.choices} for name in OVERLAPS} for clip in CLIPS
+        }
         with testbed_for(self.bundle, SNR_DB, self._setting.seed) as testbed:
             # What starts with the first requests should stand in nobody's times.
             self._watch(testbed.edge_url, CLIPS[0], [*self.choices.values()])
@@ -191,5 +197,5 @@ class Streams:
                             tally = Tally()
                             for answered in self._watch(testbed.edge_url, clip, [choice], overlap=overlap):
                                 tally.add(answered)
-                            found[clip][name][label].append(tally.figures())
+                            found[clip][name][label].append(tally.figures() or {})
         return found
