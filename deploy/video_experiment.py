@@ -270,8 +270,8 @@ Then one stream for each clip begins with the first policy, and the policy chang
 frames under way; its answers are held against those that each policy gave alone under the same noise.
 
 Times are those that `thinwire stream` prints, from a frame's sending to its answer, on one machine whose two cores the
-decoding of the clip, the client and the three processes share. A frame travels whole to the edge's REST and is resized
-there, which is most of the device's work here. Policies take turns, each round in the same order.
+decoding of the clip, the client and the three processes share. A frame travels whole to the edge's REST and is decoded
+and resized there, so that larger frames take longer. Policies take turns, each round in the same order.
 """,
     run=run,
     bundles=(BUNDLE,),

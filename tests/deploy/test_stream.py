@@ -28,6 +28,9 @@ class StandIn(ThreadingHTTPServer):
         self.lock = threading.Lock()
         self.url = f"http://127.0.0.1:{self.server_port}"
 
+    def handle_error(self, request, client_address):
+        """Say nothing of clients that hang up."""
+
 
 class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
