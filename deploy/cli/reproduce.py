@@ -19,6 +19,7 @@ MODULES = {
     "search": "offline.experiments.search",
     "snr": "offline.experiments.snr",
     "questions": "offline.experiments.questions",
+    "video": "deploy.video_experiment",
 }
 
 
