@@ -111,7 +111,7 @@ class Batcher(Generic[T, R]):
         return await self.enqueue(item, deadline_s)
 
     def enqueue(self, item: T, deadline_s: float = math.inf) -> asyncio.Future[R]:
-        """`submit` without a task: a future, which may be cancelled; a full queue and a closed batcher raise at once."""
+        """`submit` without a coroutine: gives a future. A full queue and a closed batcher raise at once."""
         if self._closed:
             raise UnavailableError("the server is stopping")
         if len(self._waiting) >= self._max_queue:
@@ -248,7 +248,8 @@ class Batcher(Generic[T, R]):
             if waiting.deadline_s <= asyncio.get_running_loop().time():
                 _settle(result, _too_late())
             elif not result.done():
-                return self._start({result: waiting})
+                self._start({result: waiting})
+                return
         self._go_on()
 
 

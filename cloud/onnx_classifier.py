@@ -10,7 +10,6 @@ from thinwire.bundle import Bundle
 from thinwire.exports import CLOUD, CLOUD_INPUTS, LOGITS, PLAIN, PLAIN_INPUTS
 from thinwire.onnx_session import OnnxSession
 
-
 # What a run costs besides its tokens, in tokens: 16 on the shipped bundle, and less on larger models.
 RUN_TOKENS = 16
 

@@ -39,10 +39,10 @@ def receive(
     Raises:
         InvalidFrameError: gain or noise variance is impossible, or the result is not finite in single precision.
     """
-    if not isinstance(gain, np.ndarray) and not isinstance(noise_variance, np.ndarray):
-        # Nothing to undo, as on every link that does not fade; without arrays, which are slow for single numbers.
-        if gain == 1 and 0 <= noise_variance <= _FLOAT32_MAX and all_finite(received):
-            return ReceivedTokens(received, float(noise_variance))
+    # Nothing to undo, as on every link that does not fade; without arrays, which are slow for single numbers.
+    plain = not isinstance(gain, np.ndarray) and not isinstance(noise_variance, np.ndarray)
+    if plain and gain == 1 and 0 <= noise_variance <= _FLOAT32_MAX and all_finite(received):
+        return ReceivedTokens(received, float(noise_variance))
     if not np.isfinite(gain).all():
         raise InvalidFrameError(f"the reception's gain must be finite, got {_some(gain, ~np.isfinite(gain))}")
     sound = np.isfinite(noise_variance) & np.greater_equal(noise_variance, 0)
