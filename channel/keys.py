@@ -13,7 +13,7 @@ class _Key(ISeedSequence):
     def __init__(self, key: NDArray[np.uint64]) -> None:
         self._key = key
 
-    def generate_state(self, n_words: int, dtype: object = np.uint64) -> NDArray[np.uint64]:  # type: ignore[override]
+    def generate_state(self, n_words: int, dtype: object = np.uint64) -> NDArray[np.uint64]:
         return self._key
 
 
@@ -32,7 +32,7 @@ def keyed_generator(seed: int, link_id: str, request_id: str, sequence_number: i
     """
     encoding = _encode(seed, link_id, request_id, sequence_number)
     key = np.frombuffer(hashlib.blake2b(encoding, digest_size=16).digest(), "<u8")
-    return np.random.Generator(np.random.Philox(_Key(key)))
+    return np.random.Generator(np.random.Philox(_Key(key)))  # type: ignore[arg-type]
 
 
 def keyed_uniform(seed: int, link_id: str, request_id: str, sequence_number: int, transmission: int) -> float:

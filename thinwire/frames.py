@@ -152,7 +152,7 @@ def check_frame(frame: link_pb2.Frame) -> NDArray[np.complex64]:
 def all_finite(values: NDArray[Any]) -> bool:
     """Whether an array has neither infinities nor NaN in it."""
     # `all` of an array goes through Python, which for a frame takes as long as looking at its symbols.
-    return np.count_nonzero(np.isfinite(values)) == values.size
+    return bool(np.count_nonzero(np.isfinite(values)) == values.size)
 
 
 def check_power(symbols: NDArray[np.complex64]) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cloud.batcher import Batcher
 from cloud.model_thread import ModelThread
 from tests.cloud.conftest import Doubler
-from thinwire.errors import OverloadedError, UnavailableError
+from thinwire.errors import InvalidFrameError, OverloadedError, UnavailableError
 
 
 async def occupy(batcher, run, until, item=0):
@@ -202,3 +202,11 @@ async def test_close_finishes_what_runs_and_refuses_the_rest(double, until):
 def test_impossible_limits_are_refused(double, arguments):
     with pytest.raises(ValueError, match="expected max_batch >= 1"):
         Batcher(double, *arguments)
+
+
+async def test_an_error_among_the_results_is_its_items_alone():
+    batcher = Batcher(lambda items: [InvalidFrameError("no") if item == 2 else item for item in items], 8, 8)
+    first, second, third = await asyncio.gather(*map(batcher.submit, [1, 2, 3]), return_exceptions=True)
+    assert (first, third) == (1, 3)
+    assert isinstance(second, InvalidFrameError)
+    await batcher.close()
