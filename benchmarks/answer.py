@@ -7,8 +7,9 @@
   one, at the link's capacity, log2(1 + SNR) bits per use and no error; the cloud runs everything;
 - device: the device runs everything and sends the label likewise.
 
-Airtime is uses over the symbol rate. Computing is timed here, one image at a time, all ways in turn; device and cloud
-are both this machine with one thread, so only the link and the shares of the work tell the ways apart.
+Airtime is uses over the symbol rate. Computing is timed here by the engines that serve (ONNX Runtime where the bundle
+was exported), one image at a time, all ways in turn; device and cloud are both this machine with one thread, so only
+the link and the shares of the work tell the ways apart.
 """
 
 import argparse
@@ -24,10 +25,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks import measuring
-from cloud.answerer import ReceivedTokens
-from cloud.torch_classifier import TorchClassifier
+from cloud.answerer import Classifier, ReceivedTokens
 from deploy.cli.common import add_bundle, seed, table
-from edge.torch_engine.engine import TorchEngine
+from deploy.cli.engines import cloud_classifier, edge_engine
+from edge.engine import Engine
 from offline.data import LabelledImages, load
 from offline.evaluate import Evaluator
 from policies.budget import Budget
@@ -58,13 +59,13 @@ def decompress(data: bytes) -> NDArray[np.uint8]:
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
-def plain_accuracy(classifier: TorchClassifier, pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> float:
+def plain_accuracy(classifier: Classifier, pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> float:
     """Accuracy of the plain model."""
     parts = [classifier.classify_images(pixels[at : at + BATCH]) for at in range(0, len(pixels), BATCH)]
     return float(np.mean(np.concatenate(parts).argmax(1) == labels))
 
 
-def pictures(classifier: TorchClassifier, images: LabelledImages) -> list[dict[str, Any]]:
+def pictures(classifier: Classifier, images: LabelledImages) -> list[dict[str, Any]]:
     """Mean bytes and accuracy of each form and quality."""
     found = []
     for form in FORMATS:
@@ -86,7 +87,7 @@ def cheapest(found: Sequence[dict[str, Any]], accuracy: float) -> dict[str, Any]
 class Ways:
     """What is timed: each gives milliseconds of computing, on the device and in the cloud together, for one image."""
 
-    def __init__(self, engine: TorchEngine, classifier: TorchClassifier, images: LabelledImages) -> None:
+    def __init__(self, engine: Engine, classifier: Classifier, images: LabelledImages) -> None:
         self._engine, self._classifier, self._images = engine, classifier, images
         self._next = 0
 
@@ -130,7 +131,7 @@ def run(bundle: Bundle, images: LabelledImages, repetitions: int, noise_seed: in
         the split's time in milliseconds, and of the picture's and the device's as ratios to it.
     """
     evaluator = Evaluator.load(bundle, images)
-    engine, classifier = evaluator.engine, TorchClassifier.load(bundle)
+    engine, classifier = edge_engine(bundle, "auto", 1), cloud_classifier(bundle, "auto", 1)
     fronts = Fronts.load(bundle.path(FRONT), bundle.digest)
     capacity = math.log2(1 + 10 ** (SNR_DB / 10))
     ladder = pictures(classifier, images)

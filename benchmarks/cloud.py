@@ -3,8 +3,10 @@
 ``python -m benchmarks.cloud`` has 32 callers send frames of mixed lengths to ``thinwire cloud serve``; in turn with it
 a bare ``grpc.aio`` echo gets the same bytes from the same callers, and the model alone runs batches of the same frames.
 The first bound is what the transport can do on this machine, the second what the model can; the service's share of the
-lesser is reported, of each repetition by itself. Once with a shipped bundle, and once with a DeiT-S that is split in
-the middle (random weights, in a temporary folder).
+lesser is reported, of each repetition by itself. Callers, transport and model share the machine's cores, so a third
+bound, `benchmarks.bare_cloud`, is what transport and model can do together; the service's share of it says what the
+service itself costs. Once with a shipped bundle, and once with a DeiT-S that is split in the middle (random weights, in
+a temporary folder).
 """
 
 import argparse
@@ -17,8 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks import load, measuring
-from benchmarks.echo import METHOD, EchoServer
+from benchmarks import bare_cloud, echo, load, measuring
 from cloud.answerer import Classifier
 from cloud.decoder import JsccDecoder
 from deploy.cli.common import DEFAULT_BUNDLE, table
@@ -81,8 +82,9 @@ def run(bundle: Bundle, repetitions: int, seconds: float) -> dict[str, Any]:
     """Measure one bundle.
 
     Returns:
-        summaries of ``echo``, ``model`` and ``service`` in frames per second, of ``share``, the service's of the lesser
-        of the other two, and of ``p50_ms`` and ``p99_ms`` of the service under this load.
+        summaries of ``echo``, ``model``, ``bare_service`` and ``service`` in frames per second; of ``share`` and
+        ``bare_share``, the last two's of the lesser of the first two, and ``share_of_bare``; and of ``p50_ms`` and
+        ``p99_ms`` of the service under this load.
     """
     frames = load.mixed_frames(bundle, FRAMES, 0, received=True)
     received = [load.to_received(frame) for frame in frames]
@@ -91,26 +93,33 @@ def run(bundle: Bundle, repetitions: int, seconds: float) -> dict[str, Any]:
     service = f"{HOST}:{ports.cloud_grpc}"
     with (
         TemporaryDirectory() as logs,
-        EchoServer() as echo,
+        echo.BareServer(echo.MODULE) as echoing,
+        echo.BareServer(bare_cloud.MODULE, str(bundle.folder)) as bare_service,
         LocalTestbed([str(bundle.folder)], ports, log_folder=Path(logs), processes=("cloud",)),
     ):
         found = measuring.in_turn(
             {
-                "echo": lambda: load.run(echo.address, METHOD, frames, CONCURRENT, seconds),
+                "echo": lambda: load.run(echoing.address, echo.METHOD, frames, CONCURRENT, seconds),
                 "model": lambda: bare(classifier, received, seconds),
+                "bare service": lambda: load.run(bare_service.address, load.INFER, frames, CONCURRENT, seconds),
                 "service": lambda: load.run(service, load.INFER, frames, CONCURRENT, seconds),
             },
             repetitions,
         )
-    echoed, served = [one.rate for one in found["echo"]], [one.rate for one in found["service"]]
+    echoed, bared, served = (
+        np.array([one.rate for one in found[name]]) for name in ("echo", "bare service", "service")
+    )
     bounds = np.minimum(echoed, found["model"])
     return {
         "bundle": bundle.name,
         "concurrent": CONCURRENT,
         "echo": measuring.summary(echoed),
         "model": measuring.summary(found["model"]),
+        "bare_service": measuring.summary(bared),
         "service": measuring.summary(served),
         "share": measuring.summary(served / bounds),
+        "bare_share": measuring.summary(bared / bounds),
+        "share_of_bare": measuring.summary(served / bared),
         **{
             f"p{percent}_ms": measuring.summary([np.percentile(one.latencies_ms, percent) for one in found["service"]])
             for percent in (50, 99)
@@ -126,8 +135,11 @@ def as_text(results: Sequence[dict[str, Any]]) -> str:
                 "bundle": result["bundle"],
                 "echo/s": measuring.text(result["echo"], 0),
                 "model/s": measuring.text(result["model"], 0),
+                "bare service/s": measuring.text(result["bare_service"], 0),
                 "service/s": measuring.text(result["service"], 0),
                 "share of the lesser": measuring.text(result["share"]),
+                "the bare one's": measuring.text(result["bare_share"]),
+                "share of the bare one": measuring.text(result["share_of_bare"]),
                 "p99 ms": measuring.text(result["p99_ms"], 1),
             }
             for result in results

@@ -17,6 +17,7 @@ import grpc.aio
 
 from deploy.testbed import HOST, Ports
 
+MODULE = "benchmarks.echo"
 METHOD = "/benchmarks.Echo/Echo"
 START_TIMEOUT_S = 30.0
 
@@ -39,23 +40,24 @@ async def serve(address: str, upstream: str | None = None) -> None:
     await server.wait_for_termination()
 
 
-class EchoServer:
-    """The server as a process; a context manager.
+class BareServer:
+    """A bare server as a process; a context manager.
 
     Args:
-        upstream: where it passes calls on to, if anywhere.
+        module: to run, with its address as the first argument.
+        arguments: further ones.
 
     Attributes:
         address: ``host:port``.
     """
 
-    def __init__(self, upstream: str | None = None) -> None:
+    def __init__(self, module: str, *arguments: str) -> None:
         self.address = f"{HOST}:{Ports.free().cloud_grpc}"
-        self._arguments = [self.address] if upstream is None else [self.address, upstream]
+        self._command = [sys.executable, "-m", module, self.address, *arguments]
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        self._process = subprocess.Popen([sys.executable, "-m", "benchmarks.echo", *self._arguments])
+        self._process = subprocess.Popen(self._command)
         end_s = time.monotonic() + START_TIMEOUT_S
         with grpc.insecure_channel(self.address) as channel:
             grpc.channel_ready_future(channel).result(end_s - time.monotonic())

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import load, measuring
-from benchmarks.echo import METHOD, EchoServer
+from benchmarks.echo import METHOD, MODULE, BareServer
 from deploy.cli.common import add_bundle, table
 from deploy.testbed import HOST, LocalTestbed, Ports
 from thinwire.bundle import Bundle, load_bundle
@@ -42,8 +42,8 @@ def run(bundle: Bundle, repetitions: int, seconds: float) -> dict[str, Any]:
 
     with TemporaryDirectory() as folder, ExitStack() as stack:
         log = stack.enter_context((Path(folder) / "cloud.log").open("wb"))
-        echo = stack.enter_context(EchoServer())
-        two = stack.enter_context(EchoServer(echo.address))
+        echo = stack.enter_context(BareServer(MODULE))
+        two = stack.enter_context(BareServer(MODULE, echo.address))
         command = [sys.executable, "-m", "benchmarks.stub_cloud", str(bundle.folder), cloud]
         stub = subprocess.Popen(command, stderr=log)
         try:

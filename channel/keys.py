@@ -3,6 +3,18 @@
 import hashlib
 
 import numpy as np
+from numpy.random.bit_generator import ISeedSequence
+from numpy.typing import NDArray
+
+
+class _Key(ISeedSequence):
+    """A key as it is: with ``Philox(key=...)`` numpy first draws a seed from the system, and then drops it."""
+
+    def __init__(self, key: NDArray[np.uint64]) -> None:
+        self._key = key
+
+    def generate_state(self, n_words: int, dtype: object = np.uint64) -> NDArray[np.uint64]:
+        return self._key
 
 
 def keyed_generator(seed: int, link_id: str, request_id: str, sequence_number: int) -> np.random.Generator:
@@ -19,8 +31,8 @@ def keyed_generator(seed: int, link_id: str, request_id: str, sequence_number: i
         OverflowError: an integer is negative or too large.
     """
     encoding = _encode(seed, link_id, request_id, sequence_number)
-    key = int.from_bytes(hashlib.blake2b(encoding, digest_size=16).digest(), "little")
-    return np.random.Generator(np.random.Philox(key=key))
+    key = np.frombuffer(hashlib.blake2b(encoding, digest_size=16).digest(), "<u8")
+    return np.random.Generator(np.random.Philox(_Key(key)))  # type: ignore[arg-type]
 
 
 def keyed_uniform(seed: int, link_id: str, request_id: str, sequence_number: int, transmission: int) -> float:

@@ -12,7 +12,7 @@ from channel.profiles import Profile
 from channel.realisation import Symbols
 from thinwire.csi import Csi
 from thinwire.errors import InvalidRequestError, OverBudgetError, ThinwireError
-from thinwire.frames import check_frame, check_power, count_uses, describe, frame_key, pack_symbols
+from thinwire.frames import all_finite, check_frame, check_power, count_uses, describe, frame_key, pack_symbols
 from thinwire.v1 import link_pb2
 
 _log = logging.getLogger(__name__)
@@ -112,6 +112,6 @@ def _receive(frame: link_pb2.Frame, symbols: Symbols, profile: Profile) -> Arriv
         _log.exception("channel model failed", extra={"model": profile.model})
         raise ThinwireError(f"channel model {profile.model!r} failed: {error}") from error
     fits = received.shape == symbols.shape and all(one.shape in ((), symbols.shape) for one in known)
-    if not fits or not all(np.isfinite(one).all() for one in (received, *known)):
+    if not fits or not all(all_finite(one) for one in (received, *known)):
         raise ThinwireError(f"channel model {profile.model!r} gave values that are not finite or of another shape")
-    return replace(arrival, symbols=received)
+    return arrival if received is arrival.symbols else replace(arrival, symbols=received)

@@ -3,21 +3,22 @@
 import asyncio
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from cloud.model_thread import ModelThread
 from cloud.pace import Pace
 from thinwire import tracing
-from thinwire.errors import DeadlineError, OverloadedError, UnavailableError
+from thinwire.errors import DeadlineError, OverloadedError, ThinwireError, UnavailableError
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-@dataclass
+@dataclass(slots=True)
 class _Waiting(Generic[T]):
     """An item on its way, its times by `time.perf_counter`, but for the deadline.
 
@@ -32,10 +33,13 @@ class _Waiting(Generic[T]):
 
     item: T
     deadline_s: float
-    came_s: float = field(default_factory=time.perf_counter)
+    came_s: float
     began_s: float | None = None
     ended_s: float | None = None
     batch: int = 0
+
+
+_Batch: TypeAlias = dict[asyncio.Future[R], _Waiting[T]]
 
 
 class Batcher(Generic[T, R]):
@@ -48,7 +52,7 @@ class Batcher(Generic[T, R]):
     up never runs.
 
     Args:
-        run: maps items to as many results, in order.
+        run: maps items to as many results, in order; an error among them concerns its item alone.
         max_batch: most items in one call of ``run``.
         max_queue: most items that wait while a batch runs.
         thread: of the model, where several batchers share it; by default the batcher has its own.
@@ -61,7 +65,7 @@ class Batcher(Generic[T, R]):
 
     def __init__(
         self,
-        run: Callable[[Sequence[T]], Sequence[R]],
+        run: Callable[[Sequence[T]], Sequence[R | ThinwireError]],
         max_batch: int,
         max_queue: int,
         thread: ModelThread | None = None,
@@ -79,9 +83,13 @@ class Batcher(Generic[T, R]):
         self._on_passage = on_passage
         self._pace = Pace()
         # A dict, so that a caller who goes leaves the middle of the queue at once.
-        self._waiting: dict[asyncio.Future[R], _Waiting[T]] = {}
-        self._came = asyncio.Event()
-        self._work: asyncio.Task[None] | None = None
+        self._waiting: _Batch[R, T] = {}
+        # What runs again alone, because its batch failed.
+        self._alone: deque[tuple[asyncio.Future[R], _Waiting[T]]] = deque()
+        # Of a free model that waits for more.
+        self._pause: asyncio.Handle | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._closed = False
 
     def waiting(self) -> int:
@@ -98,8 +106,12 @@ class Batcher(Generic[T, R]):
             OverloadedError: the queue is full; it says when to come again.
             DeadlineError: the item's time was up before the model was free.
             UnavailableError: the batcher is closed.
-            Exception: what ``run`` raises for this item when it runs alone.
+            Exception: what ``run`` raises for this item when it runs alone, or gives as its result.
         """
+        return await self.enqueue(item, deadline_s)
+
+    def enqueue(self, item: T, deadline_s: float = math.inf) -> asyncio.Future[R]:
+        """`submit` without a coroutine: gives a future. A full queue and a closed batcher raise at once."""
         if self._closed:
             raise UnavailableError("the server is stopping")
         if len(self._waiting) >= self._max_queue:
@@ -108,31 +120,38 @@ class Batcher(Generic[T, R]):
             )
         loop = asyncio.get_running_loop()
         result: asyncio.Future[R] = loop.create_future()
-        self._waiting[result] = waiting = _Waiting(item, deadline_s)
+        self._waiting[result] = waiting = _Waiting(item, deadline_s, time.perf_counter())
+        # It runs in the context of this call, inside its request's span.
+        result.add_done_callback(partial(self._leave, waiting))
         self._pace.came(loop.time())
-        self._came.set()
-        if self._work is None:
-            self._work = asyncio.create_task(self._serve())
-        try:
-            answer = await result
-        finally:
-            self._waiting.pop(result, None)
-            # Here and not where the batch runs: only this task is inside its request's span.
-            began_s, ended_s = _trace(waiting)
-        self._on_passage(began_s - waiting.came_s, ended_s - began_s)
-        return answer
+        if self._idle.is_set():
+            self._idle.clear()
+            # Not at once: what comes in this turn of the loop is in the batch, too.
+            loop.call_soon(self._thread.take, self._gather)
+        elif self._pause is not None:
+            self._pause.cancel()
+            self._pause = loop.call_soon(self._gather)
+        return result
+
+    def _leave(self, waiting: _Waiting[T], result: asyncio.Future[R]) -> None:
+        self._waiting.pop(result, None)
+        if tracing.is_on():
+            _trace(waiting)
+        if not result.cancelled() and result.exception() is None:
+            began_s, ended_s = waiting.began_s or waiting.came_s, waiting.ended_s or waiting.came_s
+            self._on_passage(began_s - waiting.came_s, ended_s - began_s)
 
     async def close(self) -> None:
         """Refuse new items and those that wait, and finish the batch that runs."""
         self._closed = True
         for result in self._waiting:
-            if not result.done():
-                result.set_exception(UnavailableError("the server is stopping"))
+            _settle(result, UnavailableError("the server is stopping"))
         self._waiting.clear()
-        self._came.set()
-        if self._work is not None:
-            # Not awaited itself: a caller who gives up on closing must not cancel the batch with it.
-            await asyncio.wait({self._work})
+        if self._pause is not None:
+            self._pause.cancel()
+            self._gather()
+        # Nothing is cancelled with a caller who gives up on closing.
+        await self._idle.wait()
         if self._owns_thread:
             self._thread.close()
 
@@ -141,36 +160,42 @@ class Batcher(Generic[T, R]):
         runs, rest = divmod(len(self._waiting), self._max_batch)
         return runs * self._pace.seconds(self._max_batch) + (self._pace.seconds(rest) if rest else 0.0)
 
-    async def _serve(self) -> None:
-        """Run batches until nothing waits."""
-        try:
-            while self._waiting:
-                # Taken in turn, so that what comes while another batcher has the model is in the batch, too.
-                async with self._thread.turn():
-                    await self._gather()
-                    if batch := self._take():
-                        await self._run_batch(batch)
-        finally:
-            self._work = None
-
-    async def _gather(self) -> None:
-        """Wait for more items for as long as that pays and nobody else wants the model."""
-        loop = asyncio.get_running_loop()
-        while 0 < len(self._waiting) < self._max_batch and not self._thread.wanted:
+    def _gather(self) -> None:
+        """With the thread taken: run a batch, or first wait for more items for as long as that pays."""
+        self._pause = None
+        if 0 < len(self._waiting) < self._max_batch and not self._thread.wanted:
+            loop = asyncio.get_running_loop()
             now_s = loop.time()
             self._pace.free(now_s, len(self._waiting))
             slack_s = min(waiting.deadline_s for waiting in self._waiting.values()) - now_s
             wait_s = self._pace.wait_s(len(self._waiting), slack_s)
-            if wait_s <= 0:
+            if wait_s > 0:
+                self._pause = loop.call_later(wait_s, self._run_next)
                 return
-            self._came.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(wait_s):
-                    await self._came.wait()
-                continue
-            return
+        self._run_next()
 
-    def _take(self) -> dict[asyncio.Future[R], _Waiting[T]]:
+    def _run_next(self) -> None:
+        """With the thread taken: run the next batch, if there is one."""
+        self._pause = None
+        batch = self._take()
+        if batch:
+            self._start(batch)
+        else:
+            self._go_on()
+
+    def _start(self, batch: _Batch[R, T]) -> None:
+        self._on_batch(len(batch))
+        self._thread.run(partial(self._attempt, list(batch.values())), partial(self._ran, batch))
+
+    def _go_on(self) -> None:
+        """Give the thread to the next batcher, and take it again for what waits here."""
+        self._thread.release()
+        if self._waiting:
+            self._thread.take(self._gather)
+        else:
+            self._idle.set()
+
+    def _take(self) -> _Batch[R, T]:
         """The next batch; who has gone or whose time is up leaves the queue."""
         now_s = asyncio.get_running_loop().time()
         soonest_s = now_s + self._pace.seconds(1)
@@ -181,7 +206,7 @@ class Batcher(Generic[T, R]):
                 del self._waiting[result]
             elif waiting.deadline_s <= now_s:
                 del self._waiting[result]
-                _settle(result, error=_too_late())
+                _settle(result, _too_late())
             else:
                 live.append((waiting.deadline_s < soonest_s, waiting.deadline_s, result))
         if not live:
@@ -191,38 +216,13 @@ class Batcher(Generic[T, R]):
         size = self._max_batch if too_late else self._pace.size(self._max_batch, deadline_s - now_s)
         return {result: self._waiting.pop(result) for *_, result in live[:size]}
 
-    async def _run_batch(self, batch: dict[asyncio.Future[R], _Waiting[T]]) -> None:
-        loop = asyncio.get_running_loop()
-        self._on_batch(len(batch))
-        try:
-            answers, seconds = await loop.run_in_executor(self._thread.executor, self._attempt, list(batch.values()))
-        except Exception as error:
-            if len(batch) == 1:
-                _settle(next(iter(batch)), error=error)
-                return
-            # One item may have spoilt the batch for its neighbours.
-            for result, waiting in batch.items():
-                if waiting.deadline_s <= loop.time():
-                    _settle(result, error=_too_late())
-                elif not result.done():
-                    await self._run_batch({result: waiting})
-            return
-        self._pace.ran(len(batch), seconds)
-        for result, answer in zip(batch, answers, strict=True):
-            _settle(result, answer)
-
-    def _attempt(self, batch: list[_Waiting[T]]) -> tuple[Sequence[R], float]:
+    def _attempt(self, batch: list[_Waiting[T]]) -> tuple[Sequence[R | ThinwireError], float]:
         """The results, and the seconds that they took."""
         begin_s = time.perf_counter()
         for waiting in batch:
             waiting.began_s, waiting.batch = waiting.began_s or begin_s, len(batch)
         try:
             results = self._run([waiting.item for waiting in batch])
-        except BaseException as error:
-            # StopIteration cannot pass through a future, and an exit raised here would end the event loop.
-            if isinstance(error, Exception) and not isinstance(error, StopIteration):
-                raise
-            raise RuntimeError(f"the model raised {error!r}") from error
         finally:
             end_s = time.perf_counter()
             for waiting in batch:
@@ -231,26 +231,45 @@ class Batcher(Generic[T, R]):
             raise RuntimeError(f"expected {len(batch)} results, got {len(results)}")
         return results, end_s - begin_s
 
+    def _ran(self, batch: _Batch[R, T], outcome: tuple[Sequence[R | ThinwireError], float] | Exception) -> None:
+        """Tell what came of a batch, and go on."""
+        if not isinstance(outcome, Exception):
+            answers, seconds = outcome
+            self._pace.ran(len(batch), seconds)
+            for result, answer in zip(batch, answers, strict=True):
+                _settle(result, answer)
+        elif len(batch) == 1:
+            _settle(next(iter(batch)), outcome)
+        else:
+            # One item may have spoilt the batch for its neighbours.
+            self._alone.extend(batch.items())
+        while self._alone:
+            result, waiting = self._alone.popleft()
+            if waiting.deadline_s <= asyncio.get_running_loop().time():
+                _settle(result, _too_late())
+            elif not result.done():
+                self._start({result: waiting})
+                return
+        self._go_on()
+
 
 def _too_late() -> DeadlineError:
     return DeadlineError("the time was up before the model was free")
 
 
-def _trace(waiting: _Waiting[T]) -> tuple[float, float]:
-    """Record the two stages of an item as children of the span around the call; when the second began and ended."""
+def _trace(waiting: _Waiting[Any]) -> None:
+    """Record the two stages of an item as children of the span around the call."""
     now_s = time.perf_counter()
-    began_s, ended_s = waiting.began_s or now_s, waiting.ended_s or now_s
-    tracing.record("queue", waiting.came_s, began_s)
+    tracing.record("queue", waiting.came_s, waiting.began_s or now_s)
     if waiting.began_s is not None:
-        tracing.record("model", began_s, ended_s, batch=waiting.batch)
-    return began_s, ended_s
+        tracing.record("model", waiting.began_s, waiting.ended_s or now_s, batch=waiting.batch)
 
 
-def _settle(result: asyncio.Future[R], answer: R | None = None, error: Exception | None = None) -> None:
+def _settle(result: asyncio.Future[R], answer: R | Exception) -> None:
     # The caller may have gone while the batch ran.
     if result.done():
         return
-    if error is not None:
-        result.set_exception(error)
+    if isinstance(answer, Exception):
+        result.set_exception(answer)
     else:
-        result.set_result(answer)  # type: ignore[arg-type]
+        result.set_result(answer)

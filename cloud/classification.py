@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +13,8 @@ from cloud.deduplication import Deduplicator
 from cloud.held_frames import HeldFrames
 from cloud.task import Batching
 from thinwire.bundle import Bundle
-from thinwire.errors import InvalidFrameError, InvalidRequestError
-from thinwire.frames import frame_key
+from thinwire.errors import InvalidFrameError, InvalidRequestError, ThinwireError
+from thinwire.frames import all_finite, frame_key
 from thinwire.v1 import link_pb2
 
 DEFAULT_TOP_K = 5
@@ -23,43 +24,67 @@ REMEMBERED_FRAMES = 4096
 REMEMBERED_BYTES = 64 * 2**20
 
 
-def rank_labels(logits: NDArray[np.float32], labels: Sequence[str], top_k: int) -> list[tuple[str, float]]:
-    """The best labels with their softmax scores, best first; of equal logits the earlier class first.
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """The classes of one frame or image.
 
-    Args:
+    Attributes:
         logits: one per class.
-        top_k: how many; all of them if there are fewer.
+        scores: their softmax.
+        order: the classes, best first; of equal logits the earlier class first.
     """
-    shifted = np.exp(logits.astype(np.float64) - logits.max())
-    scores = shifted / shifted.sum()
+
+    logits: NDArray[np.float32]
+    scores: NDArray[np.float64]
+    order: NDArray[np.intp]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes."""
+        return self.logits.nbytes + self.scores.nbytes + self.order.nbytes
+
+    def best(self, labels: Sequence[str], top_k: int) -> list[tuple[str, float]]:
+        """The best labels with their scores, best first: ``top_k``, or all of them if there are fewer."""
+        return [(labels[index], self.scores.item(index)) for index in self.order[:top_k].tolist()]
+
+
+def rank(logits: NDArray[np.float32]) -> list[Ranking]:
+    """The rankings of ``items x classes`` logits."""
+    scores = np.subtract(logits, logits.max(axis=1, keepdims=True), dtype=np.float64)
+    np.exp(scores, out=scores)
+    scores /= scores.sum(axis=1, keepdims=True)
     # By the logits: far below the best, unequal ones have equal scores.
-    best = np.argsort(-logits, kind="stable")[:top_k]
-    return [(labels[index], float(scores[index])) for index in best]
+    order = np.argsort(-logits, axis=1, kind="stable")
+    return [Ranking(*rows) for rows in zip(logits, scores, order, strict=True)]
 
 
 class Classification:
     """Serves a classifier; see `cloud.task.Task`.
 
-    Logits are kept, so that a repeated frame may ask for more labels than at first.
+    All classes are kept, so that a repeated frame may ask for more labels than at first. They are ranked where the
+    model runs, a batch at a time.
 
     Attributes:
         bundle: what is served.
-        frames: runs the decoder and the rest of the model; gives ``classes`` logits a frame.
-        images: runs the plain model on a ``size x size x 3`` array of uint8; gives ``classes`` logits.
+        frames: runs the decoder and the rest of the model.
+        images: runs the plain model on a ``size x size x 3`` array of uint8.
     """
 
     def __init__(self, bundle: Bundle, classifier: Classifier, batching: Batching) -> None:
-        def frames(items: Sequence[ReceivedTokens]) -> list[NDArray[np.float32]]:
-            return list(classifier.classify_frames(items))
+        def frames(items: Sequence[ReceivedTokens]) -> list[Ranking | ThinwireError]:
+            logits = classifier.classify_frames(items)
+            if all_finite(logits):
+                return list(rank(logits))
+            return [rank(row[None])[0] if all_finite(row) else _no_answer() for row in logits]
 
-        def images(items: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
-            return list(classifier.classify_images(np.stack(items)))
+        def images(items: Sequence[NDArray[np.uint8]]) -> list[Ranking]:
+            return rank(classifier.classify_images(np.stack(items)))
 
         self.bundle = bundle
-        self.frames: Batcher[ReceivedTokens, NDArray[np.float32]] = batching.open("frame", frames)
-        self.images: Batcher[NDArray[np.uint8], NDArray[np.float32]] = batching.open("image", images)
-        self._held: HeldFrames[NDArray[np.float32]] = HeldFrames(
-            REMEMBERED_FRAMES, REMEMBERED_S, REMEMBERED_BYTES, lambda logits: logits.nbytes
+        self.frames: Batcher[ReceivedTokens, Ranking] = batching.open("frame", frames)
+        self.images: Batcher[NDArray[np.uint8], Ranking] = batching.open("image", images)
+        self._held: HeldFrames[Ranking] = HeldFrames(
+            REMEMBERED_FRAMES, REMEMBERED_S, REMEMBERED_BYTES, lambda ranking: ranking.nbytes
         )
         self._deduplicator = Deduplicator(self._held)
 
@@ -78,18 +103,20 @@ class Classification:
         Raises:
             InvalidFrameError: the logits are not finite, or another frame of this name came before.
         """
-        logits = await self._deduplicator.share(
-            frame_key(frame), tokens.digest, lambda: self.frames.submit(tokens, deadline_s), deadline_s
+        ranking = await self._deduplicator.share(
+            frame_key(frame), tokens.digest, lambda: self.frames.enqueue(tokens, deadline_s), deadline_s
         )
-        if not np.isfinite(logits).all():
-            raise InvalidFrameError("the model has no finite answer for these symbols")
-        for label, score in rank_labels(logits, self.bundle.labels, frame.top_k or DEFAULT_TOP_K):
+        for label, score in ranking.best(self.bundle.labels, frame.top_k or DEFAULT_TOP_K):
             result.outputs.add(label=label, score=score)
         if frame.want_logits:
-            result.logits.extend(logits.tolist())
+            result.logits.extend(ranking.logits.tolist())
 
     async def close(self) -> None:
         """Finish what runs, and refuse the rest."""
         await self.frames.close()
         await self.images.close()
         self._held.clear()
+
+
+def _no_answer() -> InvalidFrameError:
+    return InvalidFrameError("the model has no finite answer for these symbols")

@@ -2,10 +2,10 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from cloud.held_frames import Held, HeldFrames, Key
 from thinwire.errors import DeadlineError, InvalidFrameError
@@ -15,10 +15,12 @@ R = TypeVar("R")
 
 @dataclass
 class _Running(Generic[R]):
+    """Work in flight, and a future of each of its callers: one of them may be cancelled, and the work not."""
+
     content: bytes
-    task: asyncio.Task[R]
+    work: asyncio.Future[R]
     deadline_s: float
-    callers: int = 0
+    callers: list[asyncio.Future[R]] = field(default_factory=list)
 
 
 class Deduplicator(Generic[R]):
@@ -35,7 +37,7 @@ class Deduplicator(Generic[R]):
         self._running: dict[Key, _Running[R]] = {}
 
     async def share(
-        self, key: Key, content: bytes, work: Callable[[], Coroutine[Any, Any, R]], deadline_s: float = math.inf
+        self, key: Key, content: bytes, work: Callable[[], asyncio.Future[R]], deadline_s: float = math.inf
     ) -> R:
         """The result for a frame: the stored one, that of the work in flight, or that of ``work``, started now.
 
@@ -44,6 +46,7 @@ class Deduplicator(Generic[R]):
         Args:
             key: the frame's name.
             content: digest of all that its result depends on.
+            work: starts the work.
             deadline_s: of the work, if it is started now. Work in flight that ends with the time of whoever started
                 it, which was up sooner, is started again.
 
@@ -65,29 +68,37 @@ class Deduplicator(Generic[R]):
                     raise
 
     async def _join(self, key: Key, running: _Running[R]) -> R:
-        running.callers += 1
+        caller: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        running.callers.append(caller)
         try:
-            return await asyncio.shield(running.task)
+            return await caller
         finally:
-            running.callers -= 1
-            if not running.callers and not running.task.done():
-                running.task.cancel()
+            running.callers.remove(caller)
+            if not running.callers and not running.work.done():
+                running.work.cancel()
                 # A repetition must not join work that is about to end.
                 del self._running[key]
 
-    def _start(
-        self, key: Key, content: bytes, work: Callable[[], Coroutine[Any, Any, R]], deadline_s: float
-    ) -> _Running[R]:
-        running = _Running(content, asyncio.create_task(work()), deadline_s)
+    def _start(self, key: Key, content: bytes, work: Callable[[], asyncio.Future[R]], deadline_s: float) -> _Running[R]:
+        running = _Running(content, work(), deadline_s)
         self._running[key] = running
-        running.task.add_done_callback(partial(self._finish, key, running))
+        running.work.add_done_callback(partial(self._finish, key, running))
         return running
 
-    def _finish(self, key: Key, running: _Running[R], task: asyncio.Task[R]) -> None:
+    def _finish(self, key: Key, running: _Running[R], work: asyncio.Future[R]) -> None:
         # Asked for in any case, or asyncio reports as lost the failure of work that all callers left.
-        failed = task.cancelled() or task.exception() is not None
+        error = asyncio.CancelledError() if work.cancelled() else work.exception()
         if self._running.get(key) is not running:
             return
         del self._running[key]
-        if not failed:
-            self._held.put(key, running.content, task.result())
+        if error is None:
+            self._held.put(key, running.content, work.result())
+        for caller in running.callers:
+            if caller.done():
+                continue
+            if error is None:
+                caller.set_result(work.result())
+            elif work.cancelled():
+                caller.cancel()
+            else:
+                caller.set_exception(error)

@@ -19,13 +19,13 @@ class Held(Generic[R]):
         content: digest of what came.
         value: what was made of it.
         nbytes: memory that it takes.
-        timer: ends it.
+        expires_s: when it ends, by the event loop's clock.
     """
 
     content: bytes
     value: R
     nbytes: int
-    timer: asyncio.TimerHandle
+    expires_s: float
 
 
 class HeldFrames(Generic[R]):
@@ -48,6 +48,9 @@ class HeldFrames(Generic[R]):
         self._size = size
         # In the order of use.
         self._held: dict[Key, Held[R]] = {}
+        # In the order of coming, and so of ending: one timer, that of the first, does for all.
+        self._ages: dict[Key, Held[R]] = {}
+        self._timer: asyncio.TimerHandle | None = None
         self._by_id: dict[str, list[Key]] = {}
         self._nbytes = 0
 
@@ -79,8 +82,10 @@ class HeldFrames(Generic[R]):
         nbytes = self._size(value)
         if nbytes > self._max_bytes:
             return
-        timer = asyncio.get_running_loop().call_later(self._max_age_s, self._drop, key)
-        self._held[key] = Held(content, value, nbytes, timer)
+        loop = asyncio.get_running_loop()
+        self._held[key] = self._ages[key] = Held(content, value, nbytes, loop.time() + self._max_age_s)
+        if self._timer is None:
+            self._timer = loop.call_later(self._max_age_s, self._expire)
         self._by_id.setdefault(frame_id(*key[1:]), []).append(key)
         self._nbytes += nbytes
         while len(self._held) > self._max_frames or self._nbytes > self._max_bytes:
@@ -90,12 +95,25 @@ class HeldFrames(Generic[R]):
         """Keep nothing."""
         for key in list(self._held):
             self._drop(key)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _expire(self) -> None:
+        """Drop what is too old, and come again when the next will be."""
+        loop, self._timer = asyncio.get_running_loop(), None
+        while self._ages:
+            key, oldest = next(iter(self._ages.items()))
+            if oldest.expires_s > loop.time():
+                self._timer = loop.call_at(oldest.expires_s, self._expire)
+                return
+            self._drop(key)
 
     def _drop(self, key: Key) -> None:
         held = self._held.pop(key, None)
         if held is None:
             return
-        held.timer.cancel()
+        del self._ages[key]
         self._nbytes -= held.nbytes
         name = frame_id(*key[1:])
         self._by_id[name].remove(key)

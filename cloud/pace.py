@@ -21,6 +21,7 @@ class Pace:
 
     def __init__(self) -> None:
         self._weight = self._n = self._nn = self._t = self._nt = 0.0
+        self._cost = 0.0, 0.0
         self._gaps: dict[int, deque[float]] = {}
         self._free: tuple[float, int] | None = None
 
@@ -31,14 +32,16 @@ class Pace:
         self._weight, self._n, self._nn, self._t, self._nt = (
             _DECAY * old + one for old, one in zip(sums, new, strict=True)
         )
+        self._cost = self._fit()
 
     def cost(self) -> tuple[float, float]:
         """The estimate: ``a``, which every run costs, and ``b``, which every item adds; least squares, none negative.
 
         Until runs of different sizes were seen, all is said to be the items'.
         """
-        if not self._weight:
-            return 0.0, 0.0
+        return self._cost
+
+    def _fit(self) -> tuple[float, float]:
         n, t = self._n / self._weight, self._t / self._weight
         variance = self._nn / self._weight - n * n
         slope = (self._nt / self._weight - n * t) / variance if variance > 1e-9 * n * n else math.inf

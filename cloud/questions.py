@@ -5,7 +5,7 @@ import math
 import secrets
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,6 @@ from thinwire.errors import InvalidRequestError, ThinwireError, UnknownFrameErro
 from thinwire.frames import frame_key
 from thinwire.generation import Generation, check_question
 from thinwire.v1 import link_pb2
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 class Questions:
@@ -49,9 +46,9 @@ class Questions:
             return answerer.view_images(np.stack(items))
 
         self.bundle = bundle
-        self.frames: Batcher[ReceivedTokens, Prefix | ThinwireError] = batching.open("frame", answerer.view_frames)
-        self.images: Batcher[NDArray[np.uint8], Prefix | ThinwireError] = batching.open("image", images)
-        self.questions: Batcher[Question, Answer | ThinwireError] = batching.open("question", answerer.answer)
+        self.frames: Batcher[ReceivedTokens, Prefix] = batching.open("frame", answerer.view_frames)
+        self.images: Batcher[NDArray[np.uint8], Prefix] = batching.open("image", images)
+        self.questions: Batcher[Question, Answer] = batching.open("question", answerer.answer)
         self._held = held
         self._deduplicator = Deduplicator(held)
         self._metrics = batching.metrics
@@ -76,7 +73,7 @@ class Questions:
                 before.
         """
         prefix = await self._deduplicator.share(
-            frame_key(frame), tokens.digest, lambda: _sound(self.frames, tokens, deadline_s), deadline_s
+            frame_key(frame), tokens.digest, lambda: self.frames.enqueue(tokens, deadline_s), deadline_s
         )
         if frame.question:
             asked = Generation.from_message(frame.generation)
@@ -98,7 +95,7 @@ class Questions:
 
     async def view(self, pixels: NDArray[np.uint8], deadline_s: float = math.inf) -> Prefix:
         """Read in one plain image; ``deadline_s`` as for `ask`."""
-        return await _sound(self.images, pixels, deadline_s)
+        return await self.images.submit(pixels, deadline_s)
 
     async def ask(
         self,
@@ -125,7 +122,7 @@ class Questions:
         question = Question(prefix, text, generation, on_text=on_text)
         with self._metrics.questions.counting():
             try:
-                answer = await _sound(self.questions, question, deadline_s)
+                answer = await self.questions.submit(question, deadline_s)
             finally:
                 question.given_up.set()
         self._metrics.observe_answer(answer.tokens)
@@ -165,11 +162,3 @@ async def stream(ask: Callable[[Callable[[str], None]], Coroutine[Any, Any, Answ
     finally:
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
-
-
-async def _sound(batcher: Batcher[T, R | ThinwireError], item: T, deadline_s: float) -> R:
-    """What comes of an item, unless that is an error of its own."""
-    result = await batcher.submit(item, deadline_s)
-    if isinstance(result, ThinwireError):
-        raise result
-    return result

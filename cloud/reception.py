@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from cloud.answerer import ReceivedTokens
 from thinwire.equalise import MIN_GAIN_POWER, mmse, zero_forcing
 from thinwire.errors import InvalidFrameError
+from thinwire.frames import all_finite
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 Equaliser: TypeAlias = Literal["mmse", "zf"]
@@ -38,6 +39,10 @@ def receive(
     Raises:
         InvalidFrameError: gain or noise variance is impossible, or the result is not finite in single precision.
     """
+    # Nothing to undo, as on every link that does not fade; without arrays, which are slow for single numbers.
+    plain = not isinstance(gain, np.ndarray) and not isinstance(noise_variance, np.ndarray)
+    if plain and gain == 1 and 0 <= noise_variance <= _FLOAT32_MAX and all_finite(received):
+        return ReceivedTokens(received, float(noise_variance))
     if not np.isfinite(gain).all():
         raise InvalidFrameError(f"the reception's gain must be finite, got {_some(gain, ~np.isfinite(gain))}")
     sound = np.isfinite(noise_variance) & np.greater_equal(noise_variance, 0)
@@ -45,16 +50,11 @@ def receive(
         raise InvalidFrameError(
             f"the reception's noise variance must be finite and >= 0, got {_some(noise_variance, ~sound)}"
         )
-    if np.ndim(gain) == 0 and np.ndim(noise_variance) == 0:
-        is_sound = float(noise_variance) <= _FLOAT32_MAX and np.isfinite(received.view(np.float32)).all()
-        if complex(gain) == 1 and is_sound:
-            # Nothing to undo, as on every link that does not fade.
-            return ReceivedTokens(received, float(noise_variance))
     # In double precision, so that a deep fade does not lose the symbols before the division restores them.
     with np.errstate(over="ignore", invalid="ignore"):
         wide, variance = _equalise(received.astype(np.complex128), gain, noise_variance, equaliser)
         symbols = wide.astype(np.complex64)
-    if variance > _FLOAT32_MAX or not np.isfinite(symbols.view(np.float32)).all():
+    if variance > _FLOAT32_MAX or not all_finite(symbols):
         raise InvalidFrameError("the symbols are not finite after equalisation")
     return ReceivedTokens(symbols, float(variance))
 

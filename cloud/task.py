@@ -9,6 +9,7 @@ from cloud.answerer import ReceivedTokens
 from cloud.batcher import Batcher
 from cloud.model_thread import ModelThread
 from thinwire.bundle import Bundle
+from thinwire.errors import ThinwireError
 from thinwire.metrics import CloudMetrics
 from thinwire.v1 import link_pb2
 
@@ -64,7 +65,7 @@ class Batching:
     metrics: CloudMetrics
     thread: ModelThread | None = None
 
-    def open(self, kind: str, run: Callable[[Sequence[T]], Sequence[R]]) -> Batcher[T, R]:
+    def open(self, kind: str, run: Callable[[Sequence[T]], Sequence[R | ThinwireError]]) -> Batcher[T, R]:
         """A batcher, with metrics of this kind."""
         batcher: Batcher[T, R] = Batcher(
             run,

@@ -7,12 +7,16 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from tests.e2e.loopback import write_tiny_bundle
 from thinwire.bundle import Bundle
 from thinwire.nn.backbone import VisionTransformer, build_backbone
 
 torch.set_num_threads(1)
+# A slow machine is no fault of what is tested.
+settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared")
 
 
 def tiny_vit(seed: int = 0, **kwargs: Any) -> VisionTransformer:

@@ -129,15 +129,15 @@ def incoming(frame: link_pb2.Frame, metadata: Iterable[tuple[str, Any]] | None) 
 
 
 def ids() -> dict[str, str]:
-    """``trace_id`` and ``span_id`` of the span around the call, in hexadecimal; empty if none is being recorded."""
+    """``trace_id`` and ``span_id`` of the span around the call, in hexadecimal; empty if none is or was recorded."""
     if _tracer is None:
         return {}
     from opentelemetry.trace import format_span_id, format_trace_id, get_current_span
 
-    current = get_current_span()
-    if not current.is_recording():
+    context = get_current_span().get_span_context()
+    # Of one that has ended, too: what is logged after an answer belongs to it.
+    if not context.trace_flags.sampled:
         return {}
-    context = current.get_span_context()
     return {"trace_id": format_trace_id(context.trace_id), "span_id": format_span_id(context.span_id)}
 
 

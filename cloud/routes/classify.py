@@ -4,11 +4,9 @@ import asyncio
 import logging
 import secrets
 
-import numpy as np
 from fastapi import FastAPI, Request
-from numpy.typing import NDArray
 
-from cloud.classification import Classification, rank_labels
+from cloud.classification import Classification, Ranking
 from cloud.routes.common import Clock, metrics_of, observe_image, prepare, refuse_link_parameters, task_of
 from thinwire import tracing
 from thinwire.rest.parsing import parse_classify
@@ -36,13 +34,13 @@ async def _classify(request: Request) -> ClassifyResponse:
     clock.lap()
     deadline_s = clock.deadline(parameters.timeout_ms)
 
-    async def run() -> NDArray[np.float32]:
+    async def run() -> Ranking:
         with tracing.span("decode"):
             pixels = await asyncio.to_thread(prepare, data, task.bundle.preprocessing)
         return await task.images.submit(pixels, deadline_s)
 
-    logits = await within(run(), deadline_s, parameters.timeout_ms)
-    outputs = [LabelBody(label=name, score=p) for name, p in rank_labels(logits, task.bundle.labels, parameters.top_k)]
+    ranking = await within(run(), deadline_s, parameters.timeout_ms)
+    outputs = [LabelBody(label=name, score=p) for name, p in ranking.best(task.bundle.labels, parameters.top_k)]
     identity, timings = secrets.token_hex(16), clock.timings()
     tracing.annotate(request_id=identity)
     observe_image(request, timings)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cloud.batcher import Batcher
 from cloud.model_thread import ModelThread
 from tests.cloud.conftest import Doubler
-from thinwire.errors import OverloadedError, UnavailableError
+from thinwire.errors import InvalidFrameError, OverloadedError, UnavailableError
 
 
 async def occupy(batcher, run, until, item=0):
@@ -67,7 +67,7 @@ async def test_the_loop_stays_free_while_the_model_runs(double, until):
     await batcher.close()
 
 
-async def test_batchers_that_share_a_thread_never_overlap():
+async def test_batchers_that_share_a_thread_never_overlap(until):
     inside = threading.Lock()
 
     def run(items):
@@ -82,7 +82,9 @@ async def test_batchers_that_share_a_thread_never_overlap():
     for batcher in batchers:
         await batcher.close()
     # The thread is not theirs to close.
-    assert thread.executor.submit(int).result() == 0
+    told = []
+    thread.run(int, told.append)
+    await until(lambda: told == [0])
     thread.close()
 
 
@@ -200,3 +202,11 @@ async def test_close_finishes_what_runs_and_refuses_the_rest(double, until):
 def test_impossible_limits_are_refused(double, arguments):
     with pytest.raises(ValueError, match="expected max_batch >= 1"):
         Batcher(double, *arguments)
+
+
+async def test_an_error_among_the_results_is_its_items_alone():
+    batcher = Batcher(lambda items: [InvalidFrameError("no") if item == 2 else item for item in items], 8, 8)
+    first, second, third = await asyncio.gather(*map(batcher.submit, [1, 2, 3]), return_exceptions=True)
+    assert (first, third) == (1, 3)
+    assert isinstance(second, InvalidFrameError)
+    await batcher.close()

@@ -21,7 +21,10 @@ class Work:
         self.gate = asyncio.Event()
         self.error = error
 
-    async def __call__(self):
+    def __call__(self):
+        return asyncio.ensure_future(self._run())
+
+    async def _run(self):
         self.started += 1
         number = self.started
         try:

@@ -1,11 +1,14 @@
 """The classifier in ONNX Runtime against the one in torch."""
 
+import itertools
 from functools import cache
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from cloud.onnx_classifier import OnnxClassifier
+from cloud.onnx_classifier import RUN_TOKENS, OnnxClassifier, group_by_length
 from offline.onnx_export.cloud import export_cloud, export_plain
 from tests.llava import random_frames
 from tests.parts import make_classifier, random_pixels
@@ -46,6 +49,19 @@ def test_each_frame_gets_what_it_gets_alone(kind):
     together = in_onnx.classify_frames(frames)
     for frame, logits in zip(frames, together, strict=True):
         np.testing.assert_allclose(in_onnx.classify_frames([frame])[0], logits, rtol=1e-4, atol=1e-4)
+
+
+@given(counts=st.lists(st.integers(1, 200), min_size=1, max_size=40))
+def test_groups_hold_every_frame_once_and_pad_no_more_than_a_run_costs(counts):
+    groups = group_by_length(counts)
+    assert sorted(index for group in groups for index in group) == list(range(len(counts)))
+    for group in groups:
+        lengths = [counts[index] for index in group]
+        assert sum(max(lengths) - length for length in lengths) <= RUN_TOKENS
+    # The next longest frame would have been too much for each.
+    for group, follows in itertools.pairwise(groups):
+        lengths = [*(counts[index] for index in group), max(counts[index] for index in follows)]
+        assert sum(max(lengths) - length for length in lengths) > RUN_TOKENS
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -85,7 +85,7 @@ async def test_stop_drains_what_runs(server, channel, client, classifier, make_f
     await until(lambda: classifier.runs == 1)
     frames.append(asyncio.ensure_future(stub.Infer(make_frame(6))))
     post = asyncio.create_task(client.post("/v1/classify", json=image))
-    await until(lambda: server.tasks[0].frames._waiting and server.tasks[0].images._work)
+    await until(lambda: server.tasks[0].frames.waiting() and server.tasks[0].images.waiting())
     stopping = asyncio.create_task(server.stop())
     assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
     watch.cancel()

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
-from cloud.classification import rank_labels
+from cloud.classification import rank
 from cloud.reception import receive
 from cloud.servicer import SemanticLinkServicer, equalise
 from tests.cloud.conftest import MAX_QUEUE, POISON
@@ -274,19 +274,20 @@ async def test_a_frame_leaves_one_line_in_the_log(stub, make_frame, caplog):
 )
 def test_labels_are_ranked(logits, top_k):
     names = [str(n) for n in range(len(logits))]
-    ranked = rank_labels(logits, names, top_k)
+    (ranking,) = rank(logits[None])
+    ranked = ranking.best(names, top_k)
     assert len(ranked) == min(top_k, len(logits))
     scores = [score for _, score in ranked]
     assert scores == sorted(scores, reverse=True)
     assert logits[int(ranked[0][0])] == logits.max()
-    everything = dict(rank_labels(logits, names, len(logits)))
+    everything = dict(ranking.best(names, len(logits)))
     assert sum(everything.values()) == pytest.approx(1)
     assert all(everything[name] == score for name, score in ranked)
 
 
 def test_scores_that_vanish_do_not_change_the_order():
-    ranked = rank_labels(np.array([0.0, -900.0, -800.0], dtype=np.float32), "abc", 3)
-    assert ranked == [("a", 1.0), ("c", 0.0), ("b", 0.0)]
+    _, ranking = rank(np.array([[0.0, 0.0, 0.0], [0.0, -900.0, -800.0]], dtype=np.float32))
+    assert ranking.best("abc", 3) == [("a", 1.0), ("c", 0.0), ("b", 0.0)]
 
 
 finite = st.floats(-1e3, 1e3, width=32)
