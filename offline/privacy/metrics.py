@@ -1,0 +1,33 @@
+"""How near a picture is to the one that it was drawn after."""
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.metrics import structural_similarity
+
+from offline.experiments.report import Estimate
+
+
+def psnr(drawn: NDArray[np.float32], true: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Peak signal-to-noise ratio of each image, ``-10 log10 MSE`` in dB for values in [0, 1].
+
+    Args:
+        drawn: ``n x height x width x 3``, like ``true``.
+
+    Returns:
+        ``n`` figures, infinite for equal images.
+    """
+    error = np.square(drawn.astype(np.float64) - true).mean((1, 2, 3))
+    with np.errstate(divide="ignore"):
+        ratios: NDArray[np.float64] = -10.0 * np.log10(error)
+    return ratios
+
+
+def ssim(drawn: NDArray[np.float32], true: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Structural similarity of each image, mean over windows of 7 x 7 pixels and over channels (Wang et al., 2004)."""
+    pairs = zip(drawn, true, strict=True)
+    return np.array([structural_similarity(one, other, channel_axis=-1, data_range=1.0) for one, other in pairs])
+
+
+def estimate(values: NDArray[np.float64]) -> Estimate:
+    """The mean over images and its standard error."""
+    return Estimate(float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5))
