@@ -24,7 +24,7 @@ class Search:
         trust: weight of the squared distance from where the search starts.
     """
 
-    steps: int = 100
+    steps: int = 30
     learning_rate: float = 0.01
     variation: float = 0.1
     trust: float = 1.0
