@@ -112,9 +112,7 @@ def _attack(setting: Setting, scale: Scale, label: str, ear: str, own: Sample, w
     return Attack(label, ear, received, curve, *attacker.draw(received))
 
 
-def _search(
-    setting: Setting, scale: Scale, engine: TorchEngine, attack: Attack, policy: Policy
-) -> NDArray[np.uint8]:
+def _search(setting: Setting, scale: Scale, engine: TorchEngine, attack: Attack, policy: Policy) -> NDArray[np.uint8]:
     """Pixels of the first test images by optimisation, from where the network left them."""
     chosen = torch.arange(scale.searched)
 
@@ -203,7 +201,10 @@ def run(setting: Setting) -> Report:
 
 
 def _sent(
-    policies: Mapping[str, Policy | None], attacks: Sequence[Attack], classifier: TorchClassifier, images: LabelledImages
+    policies: Mapping[str, Policy | None],
+    attacks: Sequence[Attack],
+    classifier: TorchClassifier,
+    images: LabelledImages,
 ) -> Table:
     heard = {attack.label: attack.received for attack in attacks if attack.ear != "noiseless"}
     rows: list[dict[str, Cell]] = [
@@ -220,9 +221,7 @@ def _sent(
     return Table(f"What is sent of {len(images)} test images", rows)
 
 
-def _networks(
-    attacks: Sequence[Attack], blank: NDArray[np.uint8], classifier: TorchClassifier, test: Sample
-) -> Table:
+def _networks(attacks: Sequence[Attack], blank: NDArray[np.uint8], classifier: TorchClassifier, test: Sample) -> Table:
     true, images = test.pixels, test.images
     base = {attack.ear: _psnr(attack.drawn, true) for attack in attacks if attack.label == UNMERGED}
     rows: list[dict[str, Cell]] = []

@@ -1,1 +1,1 @@
-"""Model inversion: from what crosses the link back to the picture, by an attacker who knows the model and the policy."""
+"""Model inversion: from what crosses the link to the picture, by one who knows the model and the policy."""

@@ -124,7 +124,9 @@ def _encode(
     rows = [
         (image, frame)
         for images, part in parts
-        for image, frame in zip(images.tolist(), engine.transmit(part, rate, snr_db, None, policy.max_tokens), strict=True)
+        for image, frame in zip(
+            images.tolist(), engine.transmit(part, rate, snr_db, None, policy.max_tokens), strict=True
+        )
     ]
     frames = [frame for _, frame in sorted(rows, key=lambda row: row[0])]
     counts = torch.tensor([len(frame.symbols) for frame in frames])

@@ -40,7 +40,9 @@ def test_frames_are_those_of_images_sent_alone(engine: TorchEngine, policy: Poli
         alone = engine.encode(image, policy, 10.0)
         count = len(alone.symbols)
         assert frames.counts[row] == count
-        np.testing.assert_allclose(frames.pairs[row, :count].numpy().view(np.complex64)[..., 0], alone.symbols, atol=1e-5)
+        np.testing.assert_allclose(
+            frames.pairs[row, :count].numpy().view(np.complex64)[..., 0], alone.symbols, atol=1e-5
+        )
         assert not frames.pairs[row, count:].any()
         assert frames.origin[row].tolist() == alone.merge_map.tolist()
         # What no map that is off by one would give.
@@ -77,5 +79,7 @@ def test_frames_outlive_a_run(engine: TorchEngine, tmp_path: Path) -> None:
     frames = transmit(engine, random_pixels(2), {"a": MERGING}, 10.0)["a"]
     frames.save(tmp_path / "a.npz")
     stored = Frames.load(tmp_path / "a.npz")
-    for one, other in zip((frames.pairs, frames.counts, frames.origin), (stored.pairs, stored.counts, stored.origin), strict=True):
+    for one, other in zip(
+        (frames.pairs, frames.counts, frames.origin), (stored.pairs, stored.counts, stored.origin), strict=True
+    ):
         assert torch.equal(one, other)
