@@ -1,32 +1,36 @@
 """What an eavesdropper can draw of a picture from the symbols that cross the link, with merging and without."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from cloud.answerer import ReceivedTokens
 from cloud.torch_classifier import TorchClassifier
 from edge.torch_engine.engine import TorchEngine
 from offline.data import LabelledImages, load, split_select
 from offline.experiments.experiment import Experiment
-from offline.experiments.report import Cell, Curve, Estimate, Plot, Report, Table
-from offline.experiments.setting import Setting, three_policies
+from offline.experiments.report import Report
+from offline.experiments.setting import Setting
 from offline.privacy.attacker import Attacker, Recipe, to_pixels
 from offline.privacy.frames import Frames, transmit
-from offline.privacy.inversion import Search, search
-from offline.privacy.metrics import estimate, psnr, ssim
+from offline.privacy.inversion import Search, by_place, mismatch, search
+from offline.privacy.outcome import (
+    EARS,
+    SNR_DB,
+    Attack,
+    Sample,
+    Searched,
+    by_epoch,
+    by_uses,
+    cases,
+    equal_uses,
+    grid,
+    networks,
+    searches,
+    sent,
+)
 from policies.policy import Policy
-from thinwire.bundle import Bundle, load_bundle
-
-SNR_DB = 10.0
-# What the eavesdropper hears: every symbol as it is sent, or what the cloud hears.
-EARS = {"noiseless": None, "at 10 dB": SNR_DB}
-UNMERGED, LOW_RATE, UNCODED = "no merging", "no merging, S = 1", "no merging, uncoded tokens"
-EQUAL_USES = "within 96 uses, S = 6"
-SHOWN, ENLARGED, GROUP = 8, 2, 100
+from thinwire.bundle import load_bundle
 
 
 @dataclass(frozen=True)
@@ -43,53 +47,6 @@ class Scale:
 
 FULL = Scale(own=5000, watched=200, test=500, searched=16, recipe=Recipe(epochs=4), search=Search())
 QUICK = Scale(own=256, watched=64, test=64, searched=8, recipe=Recipe(epochs=1, width=16), search=Search(steps=2))
-
-
-def cases(bundle: Bundle) -> dict[str, Policy | None]:
-    """What is attacked, by a label; None stands for tokens that no codec has touched."""
-    chosen = {label: choice.policy for label, choice in three_policies(bundle).items()}
-    first = next(policy for label, policy in chosen.items() if label != "unmerged")
-    return {
-        UNMERGED: chosen.pop("unmerged"),
-        LOW_RATE: Policy.unmerged(bundle.split_layer, 1),
-        EQUAL_USES: Policy.create(first.thresholds, 6, first.max_tokens),
-        **chosen,
-        UNCODED: None,
-    }
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Images, and what is sent of them in each case, before the channel."""
-
-    images: LabelledImages
-    frames: Mapping[str, Frames]
-
-    @property
-    def pixels(self) -> NDArray[np.float32]:
-        """``n x size x size x 3`` in [0, 1]."""
-        return self.images.pixels / np.float32(255)
-
-
-@dataclass(frozen=True)
-class Attack:
-    """What came of one case and one ear on ``n`` test images.
-
-    Attributes:
-        label: of the case.
-        ear: of `EARS`.
-        received: the frames that were attacked.
-        curve: PSNR in dB on the watched images after each epoch of training.
-        drawn: ``n x size x size x 3`` pixels by the network.
-        places: ``n x patches``, the token that the network takes each patch to be in.
-    """
-
-    label: str
-    ear: str
-    received: Frames
-    curve: list[float]
-    drawn: NDArray[np.uint8]
-    places: torch.Tensor
 
 
 def _sample(setting: Setting, engine: TorchEngine, part: str, images: LabelledImages) -> Sample:
@@ -112,43 +69,21 @@ def _attack(setting: Setting, scale: Scale, label: str, ear: str, own: Sample, w
     return Attack(label, ear, received, curve, *attacker.draw(received))
 
 
-def _search(setting: Setting, scale: Scale, engine: TorchEngine, attack: Attack, policy: Policy) -> NDArray[np.uint8]:
-    """Pixels of the first test images by optimisation, from where the network left them."""
+def _search(setting: Setting, scale: Scale, engine: TorchEngine, attack: Attack, policy: Policy) -> Searched:
+    """Search for the first test images from where the network left them."""
     chosen = torch.arange(scale.searched)
 
-    def compute() -> list[object]:
+    def compute() -> dict[str, object]:
         start = torch.from_numpy(attack.drawn[: scale.searched]).permute(0, 3, 1, 2) / 255
-        found = search(engine, attack.received.take(chosen), attack.places[chosen], start, policy, SNR_DB, scale.search)
-        pixels: list[object] = to_pixels(found).tolist()
-        return pixels
+        received, places = attack.received.take(chosen), attack.places[chosen]
+        found = search(engine, received, places, start, policy, SNR_DB, scale.search)
+        target = by_place(received.pairs, places)
+        with torch.inference_mode():
+            far = [mismatch(engine, target, images, policy, SNR_DB).tolist() for images in (start, found)]
+        return {"pixels": to_pixels(found).tolist(), "before": far[0], "after": far[1]}
 
-    return np.array(setting.kept(f"search {attack.label} {attack.ear} {scale}", compute), dtype=np.uint8)
-
-
-def _accuracy(right: NDArray[np.bool_]) -> Estimate:
-    return estimate(100.0 * right)
-
-
-def _recognised(classifier: TorchClassifier, pixels: NDArray[np.uint8], images: LabelledImages) -> Estimate:
-    """Share of pictures that the bundle's plain model sees the right class in, in percent."""
-    logits = [classifier.classify_images(pixels[start : start + GROUP]) for start in range(0, len(pixels), GROUP)]
-    return _accuracy(np.concatenate(logits).argmax(1) == images.labels[: len(pixels)])
-
-
-def _answered(classifier: TorchClassifier, received: Frames, images: LabelledImages) -> Estimate:
-    """The cloud's own accuracy on what it receives, in percent."""
-    symbols = torch.view_as_complex(received.pairs).numpy()
-    frames = [
-        ReceivedTokens(row[:count], 10 ** (-SNR_DB / 10))
-        for row, count in zip(symbols, received.counts.tolist(), strict=True)
-    ]
-    return _accuracy(classifier.classify_frames(frames).argmax(1) == images.labels)
-
-
-def _grid(rows: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Rows of pictures, as one."""
-    joined = np.concatenate([np.concatenate(row[:SHOWN], axis=1) for row in rows])
-    return joined.repeat(ENLARGED, axis=0).repeat(ENLARGED, axis=1)
+    kept = setting.kept(f"search {attack.label} {attack.ear} {scale}", compute)
+    return Searched(np.array(kept["pixels"], dtype=np.uint8), np.array(kept["before"]), np.array(kept["after"]))
 
 
 def run(setting: Setting) -> Report:
@@ -181,12 +116,12 @@ def run(setting: Setting) -> Report:
     kept = images.pixels[: scale.searched]
     return Report(
         tables=[
-            _sent(policies, attacks, classifier, images),
-            _networks(attacks, blank, classifier, test),
-            _equal_uses(attacks, test),
-            _searches(attacks, searched, test),
+            sent(policies, attacks, classifier, images),
+            networks(attacks, blank, classifier, own, test),
+            equal_uses(attacks, test),
+            searches(attacks, searched, test),
         ],
-        plots=[_by_uses(attacks, test), _by_epoch(attacks)],
+        plots=[by_uses(attacks, test), by_epoch(attacks)],
         remarks=[
             f"Rows of the first picture, from above: the images, the mean of the attacker's own, and what the network "
             f"draws: {names}. The second: the images, and what the search makes of all but the last of these.",
@@ -194,132 +129,10 @@ def run(setting: Setting) -> Report:
             "fetches. The plain model's accuracy on the drawings stands in for a judge that is no pixel error.",
         ],
         pictures={
-            "network": _grid([images.pixels, blank, *drawn]),
-            "search": _grid([kept, *searched.values()]),
+            "network": grid([images.pixels, blank, *drawn]),
+            "search": grid([kept, *(one.pixels for one in searched.values())]),
         },
     )
-
-
-def _sent(
-    policies: Mapping[str, Policy | None],
-    attacks: Sequence[Attack],
-    classifier: TorchClassifier,
-    images: LabelledImages,
-) -> Table:
-    heard = {attack.label: attack.received for attack in attacks if attack.ear != "noiseless"}
-    rows: list[dict[str, Cell]] = [
-        {
-            "sent": label,
-            "symbols per token": policy.symbols_per_token,
-            "tokens": float(heard[label].counts.double().mean()),
-            "channel uses": heard[label].uses,
-            "the cloud's accuracy at 10 dB, %": _answered(classifier, heard[label], images),
-        }
-        for label, policy in policies.items()
-        if policy is not None
-    ]
-    return Table(f"What is sent of {len(images)} test images", rows)
-
-
-def _networks(attacks: Sequence[Attack], blank: NDArray[np.uint8], classifier: TorchClassifier, test: Sample) -> Table:
-    true, images = test.pixels, test.images
-    base = {attack.ear: _psnr(attack.drawn, true) for attack in attacks if attack.label == UNMERGED}
-    rows: list[dict[str, Cell]] = []
-    for label, ear, drawn in [
-        ("nothing: the mean image", "", blank), *((attack.label, attack.ear, attack.drawn) for attack in attacks)
-    ]:  # fmt: skip
-        ratio = _psnr(drawn, true)
-        placed = [
-            (attack.places == attack.received.origin).double().mean(1).numpy()
-            for attack in attacks
-            if (attack.label, attack.ear) == (label, ear)
-        ]
-        rows.append(
-            {
-                "sent": label,
-                "the eavesdropper hears": ear,
-                "PSNR, dB": estimate(ratio),
-                "less unmerged, dB": estimate(ratio - base[ear or "noiseless"]) if label != UNMERGED else None,
-                "SSIM": estimate(ssim(drawn / np.float32(255), true)),
-                "class recognised, %": _recognised(classifier, drawn, images),
-                "patches placed, %": _accuracy(placed[0]) if placed else None,
-            }
-        )
-    return Table("A network that draws", rows, digits={"PSNR, dB": 2, "less unmerged, dB": 2, "SSIM": 3})
-
-
-def _equal_uses(attacks: Sequence[Attack], test: Sample) -> Table:
-    by_case = {(attack.label, attack.ear): attack for attack in attacks}
-    rows: list[dict[str, Cell]] = []
-    for ear in EARS:
-        few, merged = (by_case[label, ear].drawn for label in (LOW_RATE, EQUAL_USES))
-        similarity = [ssim(drawn / np.float32(255), test.pixels) for drawn in (merged, few)]
-        rows.append(
-            {
-                "the eavesdropper hears": ear,
-                "uses, merged": by_case[EQUAL_USES, ear].received.uses,
-                "uses, unmerged at S = 1": by_case[LOW_RATE, ear].received.uses,
-                "PSNR merged less unmerged, dB": estimate(_psnr(merged, test.pixels) - _psnr(few, test.pixels)),
-                "SSIM merged less unmerged": estimate(similarity[0] - similarity[1]),
-            }
-        )
-    digits = {"PSNR merged less unmerged, dB": 2, "SSIM merged less unmerged": 3}
-    return Table("At about equal channel uses, paired: fewer tokens, or fewer symbols for each", rows, digits=digits)
-
-
-def _searches(attacks: Sequence[Attack], searched: Mapping[int, NDArray[np.uint8]], test: Sample) -> Table:
-    rows: list[dict[str, Cell]] = []
-    for index, pixels in searched.items():
-        attack, true = attacks[index], test.pixels[: len(pixels)]
-        start = attack.drawn[: len(pixels)]
-        rows.append(
-            {
-                "sent": attack.label,
-                "the eavesdropper hears": attack.ear,
-                "PSNR of the network, dB": estimate(_psnr(start, true)),
-                "after the search, dB": estimate(_psnr(pixels, true)),
-                "change, dB": estimate(_psnr(pixels, true) - _psnr(start, true)),
-                "SSIM of the network": estimate(ssim(start / np.float32(255), true)),
-                "SSIM after the search": estimate(ssim(pixels / np.float32(255), true)),
-            }
-        )
-    digits = {name: 3 if name.startswith("SSIM") else 2 for name in list(rows[0])[2:]}
-    return Table(f"A search that starts from its drawing, {len(true)} images", rows, digits=digits)
-
-
-def _psnr(drawn: NDArray[np.uint8], true: NDArray[np.float32]) -> NDArray[np.float64]:
-    return psnr(drawn / np.float32(255), true)
-
-
-def _by_uses(attacks: Sequence[Attack], test: Sample) -> Plot:
-    panels = {}
-    for ear in EARS:
-        curves = []
-        for name, labels in (
-            ("no merging", (UNMERGED, LOW_RATE)),
-            ("merging", [attack.label for attack in attacks if attack.label.startswith("within")]),
-        ):
-            points = sorted(
-                (attack.received.uses, estimate(_psnr(attack.drawn, test.pixels)))
-                for attack in attacks
-                if attack.ear == ear and attack.label in labels
-            )
-            uses, ratios = zip(*points, strict=True)
-            curves.append(Curve(name, uses, [one.value for one in ratios], [one.se for one in ratios]))
-        panels[ear] = curves
-    return Plot("uses", "channel uses, mean", "PSNR of the network's drawing, dB", panels, log_x=True, scatter=True)
-
-
-def _by_epoch(attacks: Sequence[Attack]) -> Plot:
-    panels = {
-        ear: [
-            Curve(attack.label, list(range(1, len(attack.curve) + 1)), attack.curve)
-            for attack in attacks
-            if attack.ear == ear
-        ]
-        for ear in EARS
-    }
-    return Plot("training", "epoch", "PSNR on watched images, dB", panels)
 
 
 EXPERIMENT = Experiment(

@@ -17,17 +17,19 @@ from policies.policy import Policy
 class Search:
     """How pixels are searched for.
 
+    The weights are those of a few tried that cost the network's drawings least, on images of *select*.
+
     Attributes:
         steps: of Adam.
         learning_rate: of Adam, for pixels in [0, 1].
-        variation: weight of the total variation.
+        variation: weight of the total variation beside the mismatch.
         trust: weight of the squared distance from where the search starts.
     """
 
     steps: int = 30
-    learning_rate: float = 0.01
-    variation: float = 0.1
-    trust: float = 1.0
+    learning_rate: float = 0.003
+    variation: float = 0.2
+    trust: float = 60.0
 
 
 def device_side(engine: TorchEngine, images: Tensor, policy: Policy, snr_db: float) -> tuple[Tensor, Tokens]:
@@ -60,6 +62,24 @@ def by_place(pairs: Tensor, origin: Tensor) -> Tensor:
     return pairs.gather(1, origin[..., None, None].expand(-1, -1, *pairs.shape[2:]))
 
 
+def mismatch(engine: TorchEngine, target: Tensor, images: Tensor, policy: Policy, snr_db: float) -> Tensor:
+    """How far what the device sends of images is from what was received, as a share of the latter's power.
+
+    Candidates are merged by the decisions that the device takes for them, and compared patch by patch: what a patch
+    went into with what it is believed to have gone into. So the numbers of tokens need not agree.
+
+    Args:
+        target: received symbols by `by_place`.
+        images: ``batch x 3 x size x size`` in [0, 1].
+
+    Returns:
+        ``batch`` shares.
+    """
+    pairs, tokens = device_side(engine, images, policy, snr_db)
+    error = (by_place(pairs, tokens.origin) - target).square().sum((1, 2, 3))
+    return error / target.square().sum((1, 2, 3))
+
+
 def total_variation(images: Tensor) -> Tensor:
     """Mean absolute difference of neighbours, of each image."""
     across, down = images.diff(dim=-1).abs().mean((1, 2, 3)), images.diff(dim=-2).abs().mean((1, 2, 3))
@@ -71,9 +91,7 @@ def search(
 ) -> Tensor:
     """Search for pixels from a start.
 
-    Candidates are merged anew at every step, by the decisions that the device would take for them, whose gradient is
-    that of the averages. They are compared patch by patch: what the candidate's patch went into with what the network
-    believes that the victim's went into, so that the numbers of tokens need not agree.
+    Every step decides anew what merges; its gradient is that of the averages.
 
     Args:
         engine: the victim's device, which the attacker knows; its weights are frozen.
@@ -93,13 +111,11 @@ def search(
     images = start.clone().requires_grad_(True)
     optimiser = torch.optim.Adam([images], how.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, how.steps)
-
     for _ in range(how.steps):
-        pairs, tokens = device_side(engine, images, policy, snr_db)
-        mismatch = (by_place(pairs, tokens.origin) - target).square().mean((1, 2, 3))
+        far = mismatch(engine, target, images, policy, snr_db)
         prior = how.variation * total_variation(images) + how.trust * (images - start).square().mean((1, 2, 3))
         optimiser.zero_grad(set_to_none=True)
-        (mismatch + prior).sum().backward()  # type: ignore[no-untyped-call]
+        (far + prior).sum().backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
         with torch.no_grad():

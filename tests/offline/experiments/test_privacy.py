@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from offline.experiments.privacy import EQUAL_USES, LOW_RATE, UNCODED, UNMERGED, _grid, cases
 from offline.experiments.setting import three_policies
+from offline.privacy.outcome import EQUAL_USES, LOW_RATE, UNCODED, UNMERGED, cases, grid
 from thinwire.bundle import load_bundle
 
 
@@ -27,10 +27,10 @@ def test_the_cases_are_three_policies_two_rates_and_a_ceiling() -> None:
 
 def test_pictures_stand_in_rows() -> None:
     rows = [np.full((9, 4, 4, 3), value, np.uint8) for value in (1, 2)]
-    grid = _grid(rows)
-    assert grid.shape == (2 * 2 * 4, 8 * 2 * 4, 3)
-    assert (grid[:8] == 1).all()
-    assert (grid[8:] == 2).all()
+    joined = grid(rows)
+    assert joined.shape == (2 * 2 * 4, 8 * 2 * 4, 3)
+    assert (joined[:8] == 1).all()
+    assert (joined[8:] == 2).all()
 
 
 @pytest.mark.data

@@ -6,7 +6,7 @@ import torch
 
 from edge.torch_engine.engine import TorchEngine
 from offline.privacy.frames import transmit
-from offline.privacy.inversion import Search, by_place, device_side, search, total_variation
+from offline.privacy.inversion import Search, by_place, device_side, mismatch, search, total_variation
 from policies.policy import Policy
 from tests.parts import make_engine, random_pixels
 
@@ -54,12 +54,8 @@ def test_the_search_sends_more_like_what_was_received(engine: TorchEngine, polic
     how = Search(steps=40, learning_rate=0.02, variation=0.0, trust=0.0)
     found = search(engine, received, received.origin, start, policy, 10.0, how)
     target = by_place(received.pairs, received.origin)
-
-    def mismatch(images: torch.Tensor) -> float:
-        pairs, tokens = device_side(engine, images, policy, 10.0)
-        return float((by_place(pairs, tokens.origin) - target).square().mean())
-
-    assert mismatch(found) < 0.7 * mismatch(start)
+    before, after = (mismatch(engine, target, images, policy, 10.0) for images in (start, found))
+    assert (after < 0.7 * before).all()
     assert found.min() >= 0
     assert found.max() <= 1
 
@@ -69,6 +65,16 @@ def test_a_search_that_trusts_its_start_stays_there(engine: TorchEngine) -> None
     start = torch.full((1, 3, 20, 20), 0.5)
     found = search(engine, received, received.origin, start, POLICIES[0], 10.0, Search(steps=30, trust=1e6))
     assert (found - start).abs().max() < 0.02
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_the_image_itself_has_no_mismatch_and_silence_has_all(engine: TorchEngine, policy: Policy) -> None:
+    pixels = random_pixels(2)
+    received = transmit(engine, pixels, {"a": policy}, 10.0)["a"]
+    target = by_place(received.pairs, received.origin)
+    assert mismatch(engine, target, as_images(pixels), policy, 10.0).max() < 1e-6
+    # Symbols of the opposite sign are twice as far off as none at all.
+    assert mismatch(engine, -target, as_images(pixels), policy, 10.0) == pytest.approx(4.0, abs=1e-3)
 
 
 def test_total_variation_of_a_ramp_is_its_slope() -> None:
