@@ -120,7 +120,7 @@ class Attacker:
                 torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
                 self.optimiser.step()
                 self.schedule.step()
-            curve.append(float(psnr(self.draw(watched)[0] / np.float32(255), pixels / np.float32(255)).mean()))
+            curve.append(float(psnr(self.draw(watched)[0], pixels).mean()))
             log.info("%s, epoch %d/%d: %.2f dB", self.checkpoint.stem, epoch + 1, self.recipe.epochs, curve[-1])
             state = {name: part.state_dict() for name, part in self._parts().items()}
             partial = self.checkpoint.with_suffix(".partial")

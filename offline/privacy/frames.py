@@ -114,7 +114,9 @@ def transmit(
 def _uncoded(parts: Sequence[tuple[NDArray[np.int64], Transformed]]) -> Frames:
     # Without merging, parts come in the order of the images.
     every = [part.tokens for _, part in parts]
-    return _join([Frames(tokens.x.unflatten(-1, (-1, 2)), tokens.counts, tokens.origin) for tokens in every])
+    return _join(
+        [Frames(tokens.x.reshape(*tokens.x.shape[:2], -1, 2), tokens.counts, tokens.origin) for tokens in every]
+    )
 
 
 def _encode(

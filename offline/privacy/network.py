@@ -43,8 +43,9 @@ class InversionNetwork(nn.Module):
         self.layout = nn.Linear(width, width * (self.side // 2) ** 2)
         self.convolutions = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
         self.to_pixels = nn.Conv2d(width, 3 * patch**2, 3, padding=1)
-        nn.init.zeros_(self.to_pixels.weight)
-        nn.init.zeros_(self.to_pixels.bias)
+        # It begins with the mean image.
+        for parameter in self.to_pixels.parameters():
+            nn.init.zeros_(parameter)
         # Of the attacker's own images; it draws what differs from it.
         side = self.side * patch
         self.register_buffer("mean_image", torch.zeros(3, side, side))

@@ -46,11 +46,6 @@ class Sample:
     images: LabelledImages
     frames: Mapping[str, Frames]
 
-    @property
-    def pixels(self) -> NDArray[np.float32]:
-        """``n x size x size x 3`` in [0, 1]."""
-        return self.images.pixels / np.float32(255)
-
 
 @dataclass(frozen=True)
 class Attack:
@@ -83,7 +78,7 @@ class Searched:
 
 
 def _accuracy(right: NDArray[np.bool_]) -> Estimate:
-    return estimate(100.0 * right)
+    return estimate(np.where(right, 100.0, 0.0))
 
 
 def _recognised(classifier: TorchClassifier, pixels: NDArray[np.uint8], images: LabelledImages) -> Estimate:
@@ -134,20 +129,20 @@ def networks(
     attacks: Sequence[Attack], blank: NDArray[np.uint8], classifier: TorchClassifier, own: Sample, test: Sample
 ) -> Table:
     """What the networks draw, beside ``blank``, which needs no frame."""
-    true, images = test.pixels, test.images
-    base = {attack.ear: _psnr(attack.drawn, true) for attack in attacks if attack.label == UNMERGED}
+    true = test.images.pixels
+    base = {attack.ear: psnr(attack.drawn, true) for attack in attacks if attack.label == UNMERGED}
 
     def row(
         label: str, ear: str, drawn: NDArray[np.uint8], placed: Cell = None, blindly: Cell = None
     ) -> dict[str, Cell]:
-        ratio = _psnr(drawn, true)
+        ratio = psnr(drawn, true)
         return {
             "sent": label,
             "the eavesdropper hears": ear,
             "PSNR, dB": estimate(ratio),
             "less unmerged, dB": estimate(ratio - base[ear or "noiseless"]) if label != UNMERGED else None,
-            "SSIM": estimate(ssim(drawn / np.float32(255), true)),
-            "class recognised, %": _recognised(classifier, drawn, images),
+            "SSIM": estimate(ssim(drawn, true)),
+            "class recognised, %": _recognised(classifier, drawn, test.images),
             "patches placed, %": placed,
             "blindly, %": blindly,
         }
@@ -170,13 +165,15 @@ def equal_uses(attacks: Sequence[Attack], test: Sample) -> Table:
     rows: list[dict[str, Cell]] = []
     for ear in EARS:
         few, merged = (by_case[label, ear].drawn for label in (LOW_RATE, EQUAL_USES))
-        similarity = [ssim(drawn / np.float32(255), test.pixels) for drawn in (merged, few)]
+        similarity = [ssim(drawn, test.images.pixels) for drawn in (merged, few)]
         rows.append(
             {
                 "the eavesdropper hears": ear,
                 "uses, merged": by_case[EQUAL_USES, ear].received.uses,
                 "uses, unmerged at S = 1": by_case[LOW_RATE, ear].received.uses,
-                "PSNR merged less unmerged, dB": estimate(_psnr(merged, test.pixels) - _psnr(few, test.pixels)),
+                "PSNR merged less unmerged, dB": estimate(
+                    psnr(merged, test.images.pixels) - psnr(few, test.images.pixels)
+                ),
                 "SSIM merged less unmerged": estimate(similarity[0] - similarity[1]),
             }
         )
@@ -188,26 +185,22 @@ def searches(attacks: Sequence[Attack], searched: Mapping[int, Searched], test: 
     """What the search adds."""
     rows: list[dict[str, Cell]] = []
     for index, found in searched.items():
-        attack, true = attacks[index], test.pixels[: len(found.pixels)]
+        attack, true = attacks[index], test.images.pixels[: len(found.pixels)]
         start = attack.drawn[: len(found.pixels)]
-        similar = [ssim(pixels / np.float32(255), true) for pixels in (start, found.pixels)]
+        similar = [ssim(pixels, true) for pixels in (start, found.pixels)]
         rows.append(
             {
                 "sent": attack.label,
                 "the eavesdropper hears": attack.ear,
                 "mismatch of the network's drawing, %": estimate(100 * found.before),
                 "after the search, %": estimate(100 * found.after),
-                "PSNR of the network's drawing, dB": estimate(_psnr(start, true)),
-                "change by the search, dB": estimate(_psnr(found.pixels, true) - _psnr(start, true)),
+                "PSNR of the network's drawing, dB": estimate(psnr(start, true)),
+                "change by the search, dB": estimate(psnr(found.pixels, true) - psnr(start, true)),
                 "change of SSIM": estimate(similar[1] - similar[0]),
             }
         )
     digits = {name: 2 for name in rows[0] if name.endswith("dB")} | {"change of SSIM": 3}
     return Table(f"A search that starts from the network's drawing, {len(true)} images", rows, digits=digits)
-
-
-def _psnr(drawn: NDArray[np.uint8], true: NDArray[np.float32]) -> NDArray[np.float64]:
-    return psnr(drawn / np.float32(255), true)
 
 
 def by_uses(attacks: Sequence[Attack], test: Sample) -> Plot:
@@ -219,13 +212,14 @@ def by_uses(attacks: Sequence[Attack], test: Sample) -> Plot:
             ("no merging", (UNMERGED, LOW_RATE)),
             ("merging", [attack.label for attack in attacks if attack.label.startswith("within")]),
         ):
+            # Without standard errors: those of the pictures, which all share, say nothing of the differences.
             points = sorted(
-                (attack.received.uses, estimate(_psnr(attack.drawn, test.pixels)))
+                (attack.received.uses, float(psnr(attack.drawn, test.images.pixels).mean()))
                 for attack in attacks
                 if attack.ear == ear and attack.label in labels
             )
             uses, ratios = zip(*points, strict=True)
-            curves.append(Curve(name, uses, [one.value for one in ratios], [one.se for one in ratios]))
+            curves.append(Curve(name, uses, ratios))
         panels[ear] = curves
     return Plot("uses", "channel uses, mean", "PSNR of the network's drawing, dB", panels, log_x=True, scatter=True)
 
