@@ -84,7 +84,7 @@ def _accuracy(right: NDArray[np.bool_]) -> Estimate:
 def _recognised(classifier: TorchClassifier, pixels: NDArray[np.uint8], images: LabelledImages) -> Estimate:
     """Share of pictures that the bundle's plain model sees the right class in, in percent."""
     logits = [classifier.classify_images(pixels[start : start + GROUP]) for start in range(0, len(pixels), GROUP)]
-    return _accuracy(np.concatenate(logits).argmax(1) == images.labels[: len(pixels)])
+    return _accuracy(np.concatenate(logits).argmax(1) == images.labels)
 
 
 def _answered(classifier: TorchClassifier, received: Frames, images: LabelledImages) -> Estimate:
