@@ -20,6 +20,7 @@ MODULES = {
     "snr": "offline.experiments.snr",
     "questions": "offline.experiments.questions",
     "video": "deploy.video_experiment",
+    "privacy": "offline.experiments.privacy",
 }
 
 
