@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 # In the order in which they run and are listed; each module has an EXPERIMENT.
 MODULES = {
     "profile": "offline.experiments.profile",
+    "robustness": "offline.experiments.robustness",
+    "codecs": "offline.experiments.codecs",
 }
 
 
