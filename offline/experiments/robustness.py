@@ -9,7 +9,7 @@ from edge.torch_engine.vit import rules_for
 from offline.evaluate import Evaluator
 from offline.experiments.experiment import Experiment
 from offline.experiments.paired import accuracy, change
-from offline.experiments.report import Cell, Curve, Plot, Report, Table
+from offline.experiments.report import Cell, Curve, Estimate, Plot, Report, Table
 from offline.experiments.setting import Setting
 from policies.budget import Budget
 from policies.choice import AUTO, Choice, choose_for
@@ -140,6 +140,14 @@ def _table(title: str, conditions: Iterable[Condition], found: dict[Key, dict[st
     return Table(title, rows)
 
 
+def _worst(table: Table, snr_db: float) -> str:
+    column = f"change, {snr_db:g} dB"
+    changes = [(cell.value, cell, row) for row in table.rows if isinstance(cell := row[column], Estimate)]
+    _, change_there, row = min(changes, key=lambda one: one[0])
+    points = table.text(column, change_there)
+    return f"{table.title}: at {snr_db:g} dB at worst {points} points, `{row['channel']}` within {row['budget']} uses."
+
+
 def _over_error(found: dict[Key, dict[str, Any]]) -> Plot:
     panels = {}
     for model in FADING:
@@ -159,7 +167,8 @@ def run(setting: Setting) -> Report:
     evaluator = setting.evaluator(limit=SAMPLE)
     found = _measure(setting, evaluator, _cases(evaluator.bundle))
     tables = [_table(title, conditions, found) for title, conditions in CONDITIONS.items()]
-    return Report(tables=tables, plots=[_over_error(found)])
+    remarks = [_worst(table, snr_db) for table in tables for snr_db in SNRS_DB]
+    return Report(tables=tables, plots=[_over_error(found)], remarks=remarks)
 
 
 EXPERIMENT = Experiment(
@@ -169,7 +178,7 @@ EXPERIMENT = Experiment(
 The bundle `cifar10` as it ships, its pair trained over AWGN and Rayleigh block fading with everything known, where
 something is not as it was then: the receiver estimates the gain from pilots, the sender is told a wrong SNR, its
 amplifier clips, noise comes in bursts. {SAMPLE} test images, at an average SNR of 0 and of 10 dB, for budgets of
-{BUDGETS[0]} (the unmerged reference), {BUDGETS[1]} and {BUDGETS[2]} channel uses, which cap every frame.
+{BUDGETS[0]} (what the unmerged reference takes), {BUDGETS[1]} and {BUDGETS[2]} channel uses, which cap every frame.
 The policy is the one that `auto` takes for the budget, the channel's model and the SNR that the sender is told; pilots
 come off the budget before it chooses, and count among the uses. The receiver knows the noise variance (in a burst each
 symbol's), whatever the sender was told. Changes are from the same budget on the same channel, or on AWGN where the

@@ -26,6 +26,8 @@ def test_every_condition_has_its_rows_and_a_cut_off_run_measures_nothing_again(s
             assert row["uses, 0 dB"] <= row["budget"]
             assert isinstance(row["accuracy, %, 10 dB"], Estimate)
     assert set(report.plots[0].panels) == {"awgn, 0 dB", "awgn, 10 dB", "rayleigh, 0 dB", "rayleigh, 10 dB"}
+    worst = min(row["change, 0 dB"].value for row in report.tables[0].rows if row["change, 0 dB"] is not None)
+    assert report.remarks[0].startswith(f"Pilots: at 0 dB at worst {worst:.1f} ")
     monkeypatch.setattr(Evaluator, "measure", None)
     assert robustness.run(setting).to_json() == report.to_json()
 
