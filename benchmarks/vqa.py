@@ -14,23 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cloud.torch_answerer import TorchAnswerer
 from deploy.cli.common import seed, table
-from edge.torch_engine.cost import count_edge
-from edge.torch_engine.engine import TorchEngine
-from offline.drawn_data import scenes
-from offline.evaluate import Evaluator, Measurement
+from offline.drawn_data import FIRST_UNSEEN, scenes
+from offline.evaluate import Evaluator
 from offline.judges import AnswerJudge
-from offline.language_cost import LanguageCost, decoder_gmacs
 from offline.llava_report import report
+from offline.question_cost import QuestionCompute
 from offline.vqa_data import QuestionedImages, load_vqa, split_select
 from policies.budget import Budget
 from policies.choice import AUTO, choose_for
 from policies.fronts import Fronts
 from policies.policy import Policy
-from policies.record import ChannelProfile, Objectives
+from policies.record import ChannelProfile
 from thinwire.bundle import FRONT, Bundle, load_bundle
 from thinwire.images import Preprocessing
 
@@ -41,53 +37,10 @@ SHARES = (0.5, 0.2, 0.1, 0.05)
 TOKEN_SHARE = 0.1
 # Accuracy, on select, that the least compute may cost.
 LOSS = 0.03
-# Scenes beyond all that anything was trained on.
-FIRST_DRAWN = 2 * 10**9
 QUESTIONS_PER_SCENE = 20
 
 
-class Compute:
-    """What one image and one question about it cost, in 10^9 MACs.
-
-    Attributes:
-        tower: of the vision tower alone, nothing merged.
-        full: of the whole model, nothing merged.
-
-    Args:
-        engine: the device's side.
-        answerer: the cloud's.
-        images: whose questions are counted, by the mean of their tokens.
-    """
-
-    def __init__(self, engine: TorchEngine, answerer: TorchAnswerer, images: QuestionedImages) -> None:
-        bundle, prompt = answerer.bundle, answerer.language.prompt
-        lengths = {question: len(prompt.after(question)) for question in set(images.questions)}
-        self._question = np.array([lengths[question] for question in images.questions])
-        self._language = LanguageCost(answerer.language.model, len(prompt.before))
-        self._decoder = answerer.decoder
-        counts = np.full((1, bundle.split_layer + 1), bundle.patches)
-        bare = count_edge(engine.tower, bundle.split_layer, bundle.merging, None, bundle.prefix_tokens)
-        self.tower = float(bare.gmacs(counts, [False] * bundle.split_layer, counts[:, -1])[0])
-        self.full = self.tower + float(self._cloud(np.array([bundle.patches + bundle.prefix_tokens]))[0])
-
-    def _cloud(self, tokens: NDArray[np.int64]) -> NDArray[np.float64]:
-        questions = self._language.question_gmacs(tokens[:, None], self._question[None]).mean(1)
-        return self._language.prefix_gmacs(tokens) + questions
-
-    def expected(self, objectives: Objectives) -> float:
-        """Of edge and cloud together for a policy, from what was measured of it on *select*."""
-        tokens = np.array([round(objectives.tokens)])
-        return objectives.edge_gmacs + float((self._cloud(tokens) + decoder_gmacs(self._decoder, tokens))[0])
-
-    def of(self, measured: Measurement, is_sent: bool) -> dict[str, float]:
-        """Means over the images, and the sum's share of the full model; nothing is decoded of what is not sent."""
-        edge = float(measured.edge_gmacs.mean()) if is_sent else self.tower
-        decoder = decoder_gmacs(self._decoder, measured.tokens) if is_sent else 0.0
-        cloud = float((self._cloud(measured.tokens) + decoder).mean())
-        return {"edge_gmacs": edge, "cloud_gmacs": cloud, "share_of_full": (edge + cloud) / self.full}
-
-
-def rows(bundle: Bundle, evaluator: Evaluator, compute: Compute, seed: int) -> list[dict[str, Any]]:
+def rows(bundle: Bundle, evaluator: Evaluator, compute: QuestionCompute, seed: int) -> list[dict[str, Any]]:
     """The unmerged model, policies of the shipped front, and the trivial ways.
 
     Returns:
@@ -141,7 +94,7 @@ def rows(bundle: Bundle, evaluator: Evaluator, compute: Compute, seed: int) -> l
 def load_asked(options: argparse.Namespace, preprocessing: Preprocessing) -> tuple[QuestionedImages, QuestionedImages]:
     """What to learn the answers of the question alone from, and what to ask."""
     if options.drawn is not None:
-        drawn = scenes(2 * options.drawn, FIRST_DRAWN, options.seed, preprocessing, QUESTIONS_PER_SCENE)
+        drawn = scenes(2 * options.drawn, FIRST_UNSEEN, options.seed, preprocessing, QUESTIONS_PER_SCENE)
         return drawn.take(np.arange(options.drawn, len(drawn))), drawn.take(np.arange(options.drawn))
     images = load_vqa(options.data, preprocessing, "test")
     train, _ = split_select(load_vqa(options.data, preprocessing, "train"))
@@ -166,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     answerer = evaluator.judge.answerer
     language = answerer.language
     without = asdict(report(language.model, language.tokenizer, bundle.preprocessing, train, images))
-    compute = Compute(evaluator.engine, answerer, images)
+    compute = QuestionCompute(evaluator.engine, answerer, images)
     result = {
         "images": len(images),
         "questions": len(images.questions),

@@ -11,7 +11,7 @@ from channel.passage import Arrival, carry
 from channel.profiles import Profile
 from channel.realisation import Symbols
 from thinwire.csi import Csi
-from thinwire.errors import InvalidRequestError, ThinwireError
+from thinwire.errors import InvalidRequestError, OverBudgetError, ThinwireError
 from thinwire.frames import check_frame, check_power, count_uses, describe, frame_key, pack_symbols
 from thinwire.v1 import link_pb2
 
@@ -24,7 +24,7 @@ class Transmission:
 
     Attributes:
         frame: the frame, as the receiver gets it: noisy, not equalised, ``reception`` stamped, ``channel``,
-            ``traceparent`` and ``timeout_ms`` removed.
+            ``traceparent``, ``timeout_ms`` and ``max_channel_uses`` removed.
         report: what the sender learns with its result.
         airtime_s: seconds for which the frame occupied the channel.
         profile: the profile that it was carried under, with what it asked for.
@@ -51,20 +51,25 @@ def transmit(frame: link_pb2.Frame, profile: Profile) -> Transmission:
     Raises:
         InvalidFrameError: the frame is malformed, not finite or over the power limit.
         InvalidRequestError: it asks for a channel that there is not.
+        OverBudgetError: it costs more channel uses than it allows itself.
         ThinwireError: the channel model failed, or gave what is not finite.
     """
     symbols = check_frame(frame)
     check_power(symbols)
     profile = profile.asked(frame.channel)
+    pilots = Csi.parse(profile.csi).pilot_uses(symbols.size)
+    uses = count_uses(*symbols.shape, side_information_bits=frame.side_information_bits, pilots=pilots)
+    if 0 < frame.max_channel_uses < uses.total:
+        cost = f"{uses.total} channel uses, of them {uses.pilots} of pilots ({profile.csi})"
+        raise OverBudgetError(f"the frame costs {cost}; it may cost {frame.max_channel_uses}", profile.csi)
     arrival = _receive(frame, symbols, profile)
-    for name in ("channel", "traceparent", "timeout_ms"):
+    for name in ("channel", "traceparent", "timeout_ms", "max_channel_uses"):
         frame.ClearField(name)
     frame.symbols = pack_symbols(arrival.symbols)
     reception = describe(arrival.gain, arrival.noise_variance)
     reception.model, reception.snr_db, reception.pilot_uses = profile.model, profile.snr_db, arrival.pilot_uses
     frame.reception.CopyFrom(reception)
 
-    uses = count_uses(*symbols.shape, side_information_bits=frame.side_information_bits, pilots=arrival.pilot_uses)
     airtime_s = profile.airtime_s(uses.total)
     report = link_pb2.ChannelReport(
         model=profile.model,

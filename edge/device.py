@@ -90,13 +90,18 @@ class Device:
             self.metrics.observe_snr_db(report.snr_db)
         if report.model and not asked.model:
             self.model = report.model
-        if report.csi and not asked.csi:
-            # A proxy of a later version may know more than we do.
-            with contextlib.suppress(InvalidRequestError):
-                self.csi = Csi.parse(report.csi)
+        if not asked.csi:
+            self.learn_csi(report.csi)
         # Zero: a proxy that does not tell.
         if 0 < report.symbol_rate_hz < math.inf:
             self.symbol_rate_hz = report.symbol_rate_hz
+
+    def learn_csi(self, text: str) -> None:
+        """Take in what receivers know of the link's channel, if the proxy tells."""
+        if text:
+            # A proxy of a later version may know more than we do.
+            with contextlib.suppress(InvalidRequestError):
+                self.csi = Csi.parse(text)
 
     def close(self) -> None:
         """Drop what still waits for the engines. The client is the caller's to close."""

@@ -143,7 +143,7 @@ class LinkClient:
                 if sent is None:
                     continue
                 problem = result.problem if result.HasField("problem") else None
-                error = problem and rpc.from_problem(problem.code, problem.detail, problem.retry_after_ms)
+                error = problem and rpc.from_problem(problem)
                 if isinstance(error, FrameLostError):
                     sent.losses += 1
                     if sent.losses < TRANSMISSIONS and wanted(key):

@@ -5,6 +5,7 @@ import logging
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from policies.fronts import FrontFile
 from thinwire import tracing
 from thinwire.bundle import Bundle
 from thinwire.csi import Csi
-from thinwire.errors import DeadlineError, ThinwireError
+from thinwire.errors import DeadlineError, OverBudgetError, ThinwireError
 from thinwire.frames import count_uses, pack_symbols
 from thinwire.generation import check_question
 from thinwire.images import decode, to_pixels
@@ -29,6 +30,7 @@ from thinwire.v1 import link_pb2
 log = logging.getLogger(__name__)
 # Images of a stream that are under way behind the one that is answered next: enough to keep engine and link busy.
 STREAM_WINDOW = 4
+MAX_UINT32 = 2**32 - 1
 
 _Send = Callable[[link_pb2.Frame, float], Awaitable[link_pb2.Result]]
 
@@ -156,15 +158,26 @@ class EdgeService:
                 snr_db = self._snr_db(parameters)
                 budget = Budget.on_link(self.device.symbol_rate_hz, **parameters.budget.model_dump())
                 model = _asked_model(parameters) or self.device.model
-                csi = _asked_csi(parameters) or self.device.csi
-                fronts = self.front_file.current
-                choice = choose_for(self.bundle, fronts, parameters.policy, budget, model, snr_db, csi)
-                tracing.annotate(policy=choice.id)
-                encoded = await self.device.run(lambda: self._engine.encode(pixels, choice.policy, snr_db, choice.cap))
-                _check_cap(encoded, choice.cap)
-                frame = self._frame(asked, encoded, choice, parameters)
-                edge_s = time.perf_counter() - started
-                result = await send(frame, timeout_s - edge_s)
+                edge_gmacs = 0.0
+                while True:
+                    csi = _asked_csi(parameters) or self.device.csi
+                    fronts = self.front_file.current
+                    choice = choose_for(self.bundle, fronts, parameters.policy, budget, model, snr_db, csi)
+                    tracing.annotate(policy=choice.id)
+                    encoded = await self._encode(pixels, choice, snr_db)
+                    edge_gmacs += encoded.edge_gmacs
+                    frame = self._frame(asked, encoded, choice, parameters)
+                    frame.max_channel_uses = min(budget.cap or 0, MAX_UINT32)
+                    edge_s = time.perf_counter() - started
+                    try:
+                        result = await send(frame, timeout_s - edge_s)
+                        break
+                    except OverBudgetError as error:
+                        # The link has other pilots than were taken off the budget; the frame was not sent.
+                        self.device.learn_csi(error.csi)
+                        if self.device.csi == csi:
+                            raise
+                encoded = replace(encoded, edge_gmacs=edge_gmacs)
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -191,6 +204,11 @@ class EdgeService:
             },
         )
         return answer
+
+    async def _encode(self, pixels: NDArray[np.uint8], choice: Choice, snr_db: float) -> Encoded:
+        encoded = await self.device.run(lambda: self._engine.encode(pixels, choice.policy, snr_db, choice.cap))
+        _check_cap(encoded, choice.cap)
+        return encoded
 
     def _pixels(self, image: bytes) -> NDArray[np.uint8]:
         return to_pixels(decode(image), self.bundle.preprocessing)

@@ -10,6 +10,9 @@ from offline.questions import Question, easy_questions, harder_questions
 from offline.vqa_data import QuestionedImages
 from thinwire.images import Preprocessing, to_pixels
 
+# Pictures from here on are measured on: nothing was trained on them, and no policy was found with them.
+FIRST_UNSEEN = 2 * 10**9
+
 
 def drawn_images(count: int, first: int, seed: int, preprocessing: Preprocessing) -> QuestionedImages:
     """Draw pictures: every other one of several shapes, and of each kind every other one plain.

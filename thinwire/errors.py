@@ -88,6 +88,19 @@ class BudgetError(ThinwireError):
     title = "Budget not met"
 
 
+class OverBudgetError(ThinwireError):
+    """With its pilots, a frame costs more channel uses than its sender allows; ``csi`` says what pilots those are."""
+
+    code = "over_budget"
+    http_status = 422
+    grpc_status = "FAILED_PRECONDITION"
+    title = "Over the budget"
+
+    def __init__(self, text: str = "", csi: str = "") -> None:
+        super().__init__(text)
+        self.csi = csi
+
+
 class BundleError(ThinwireError):
     """A bundle is missing, incomplete, altered, or of a schema that this version does not read."""
 

@@ -12,12 +12,13 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from thinwire import errors
-from thinwire.errors import DeadlineError, OverloadedError, ThinwireError, UnavailableError
+from thinwire.errors import DeadlineError, OverBudgetError, OverloadedError, ThinwireError, UnavailableError
 from thinwire.v1 import link_pb2
 
 ERROR_METADATA = "thinwire-error"
-# Beside the code of an error that says so: milliseconds after which the call may be made again.
+# Beside the code of an error that says so: milliseconds after which the call may be made again, and the link's CSI.
 RETRY_METADATA = "retry-after-ms"
+CSI_METADATA = "thinwire-csi"
 MAX_MESSAGE_BYTES = 64 * 2**20
 # A receiver drops trailers over 8 KiB, status and all, and one character takes up to 12 bytes on the wire.
 MAX_DETAIL_CHARACTERS = 600
@@ -130,9 +131,12 @@ async def abort(
 
 
 def error_metadata(error: ThinwireError) -> tuple[tuple[str, str], ...]:
-    """The trailing metadata that tells an error's code and, if it is overload, when to come again."""
-    told: tuple[tuple[str, str], ...] = ((ERROR_METADATA, error.code),)
-    return (*told, (RETRY_METADATA, str(retry_after_ms(error)))) if retry_after_ms(error) else told
+    """The trailing metadata that tells what `to_problem` does, but for the detail."""
+    problem = to_problem(error)
+    told: tuple[tuple[str, str], ...] = ((ERROR_METADATA, problem.code),)
+    if problem.retry_after_ms:
+        told = (*told, (RETRY_METADATA, str(problem.retry_after_ms)))
+    return (*told, (CSI_METADATA, problem.csi)) if problem.csi else told
 
 
 def retry_after_ms(error: ThinwireError) -> int:
@@ -149,7 +153,10 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> ThinwireError:
     metadata: Iterable[tuple[str, str | bytes]] = error.trailing_metadata() or ()
     code = dict(metadata).get(ERROR_METADATA)
     if isinstance(code, str) and code in _BY_CODE:
-        return from_problem(code, detail, _milliseconds(dict(metadata).get(RETRY_METADATA)))
+        csi = dict(metadata).get(CSI_METADATA)
+        retry_after_ms = _milliseconds(dict(metadata).get(RETRY_METADATA))
+        told = csi if isinstance(csi, str) else ""
+        return from_problem(link_pb2.Problem(code=code, detail=detail, retry_after_ms=retry_after_ms, csi=told))
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineError(detail or "the link did not answer in time")
     if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
@@ -157,21 +164,20 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> ThinwireError:
     return ThinwireError(f"{error.code().name}: {detail}")
 
 
-def from_problem(code: str, detail: str, retry_after_ms: int = 0) -> ThinwireError:
-    """The error that a result in a stream carries.
-
-    Args:
-        retry_after_ms: after which the frame may be sent again, if the peer says so.
-    """
-    error = _BY_CODE.get(code, ThinwireError)(detail)
-    if retry_after_ms and isinstance(error, OverloadedError):
-        error.retry_after_s = retry_after_ms / 1e3
+def from_problem(problem: link_pb2.Problem) -> ThinwireError:
+    """The error that a result in a stream carries."""
+    error = _BY_CODE.get(problem.code, ThinwireError)(problem.detail)
+    if problem.retry_after_ms and isinstance(error, OverloadedError):
+        error.retry_after_s = problem.retry_after_ms / 1e3
+    if isinstance(error, OverBudgetError):
+        error.csi = problem.csi
     return error
 
 
 def to_problem(error: ThinwireError) -> link_pb2.Problem:
     """What a result in a stream carries of an error."""
-    return link_pb2.Problem(code=error.code, detail=str(error), retry_after_ms=retry_after_ms(error))
+    csi = error.csi if isinstance(error, OverBudgetError) else ""
+    return link_pb2.Problem(code=error.code, detail=str(error), retry_after_ms=retry_after_ms(error), csi=csi)
 
 
 def _milliseconds(value: object) -> int:

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,8 +15,12 @@ if TYPE_CHECKING:
 # In the order in which they run and are listed; each module has an EXPERIMENT.
 MODULES = {
     "profile": "offline.experiments.profile",
+    "tradeoff": "offline.experiments.tradeoff",
+    "search": "offline.experiments.search",
+    "snr": "offline.experiments.snr",
     "robustness": "offline.experiments.robustness",
     "codecs": "offline.experiments.codecs",
+    "questions": "offline.experiments.questions",
 }
 
 
@@ -28,7 +33,10 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "what was cut off goes on where it was.",
     )
     parser.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help=f"of {', '.join(MODULES)} (default: all)")
-    parser.add_argument("--data", type=Path, required=True, help="folder of cifar10-test.tar and the others")
+    data = Path(os.environ.get("THINWIRE_DATA", "data"))
+    parser.add_argument(
+        "--data", type=Path, default=data, help="folder of the data sets (default: $THINWIRE_DATA, else %(default)s)"
+    )
     parser.add_argument("--quick", action="store_true", help="minutes in place of hours, to see that all works")
     parser.add_argument("--seed", type=seed, default=0, help="of noise, samples and training")
     parser.add_argument("--work", type=Path, default=Path("runs/reproduce"), help="(default: %(default)s)")

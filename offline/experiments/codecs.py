@@ -18,7 +18,7 @@ from offline.experiments.setting import Setting, three_policies
 from offline.recipe import load_recipe
 from offline.teachers import LabelTeacher
 from offline.train_codec import CHANNELS, CodecTrainer, token_features
-from policies.policy import Policy
+from policies.choice import Choice
 from policies.record import ChannelProfile
 from thinwire.bundle import MANIFEST, MLP, Bundle, load_bundle
 from thinwire.nn.backbone import VisionTransformer
@@ -103,28 +103,29 @@ def _features(setting: Setting, shipped: Bundle, model: VisionTransformer) -> to
 class _Measured:
     """What each pair answers under each policy on each channel, over the same images and noise."""
 
-    def __init__(self, setting: Setting, bundles: Mapping[str, Bundle], policies: Mapping[str, Policy]) -> None:
+    def __init__(self, setting: Setting, bundles: Mapping[str, Bundle], choices: Mapping[str, Choice]) -> None:
         self._setting = setting
-        self._policies = policies
+        self._choices = choices
         images = setting.images(next(iter(bundles.values())), limit=SAMPLE)
         self.evaluators = {label: Evaluator.load(bundle, images) for label, bundle in bundles.items()}
         self._parts = cache(self._transform)
 
     def _transform(self, policy: str) -> list[Any]:
         # The backbone is the same in all, so that what it gives serves every pair.
-        return next(iter(self.evaluators.values())).transform(rules_for(self._policies[policy].thresholds))
+        return next(iter(self.evaluators.values())).transform(rules_for(self._choices[policy].policy.thresholds))
 
     def __call__(self, pair: str, policy: str, channel: str, snr_db: float) -> dict[str, Any]:
         """``right`` for each image, and the means of ``gmacs`` and ``uses``."""
 
         def compute() -> dict[str, Any]:
-            asked = self._policies[policy]
+            choice = self._choices[policy]
             measured = self.evaluators[pair].measure(
                 self._parts(policy),
-                asked.symbols_per_token,
+                choice.policy.symbols_per_token,
                 ChannelProfile(channel, snr_db),
                 self._setting.seed,
-                max_tokens=asked.max_tokens,
+                choice.cap,
+                choice.policy.max_tokens,
             )
             return {
                 "right": measured.right.tolist(),
@@ -140,9 +141,8 @@ def run(setting: Setting) -> Report:
     """Train and measure; see `EXPERIMENT`."""
     shipped = load_bundle(RECIPE)
     bundles = {SHIPPED: shipped, **_trained(setting, shipped)}
-    choices = three_policies(shipped)
-    names = list(choices)
-    policies = {name: choices[name].policy for name in (names[0], names[2], names[3])}
+    unmerged, _, fifth, twentieth = three_policies(shipped).items()
+    policies = dict([unmerged, fifth, twentieth])
     measured = _Measured(setting, bundles, policies)
     costs = []
     for label, evaluator in measured.evaluators.items():

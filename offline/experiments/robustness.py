@@ -10,12 +10,11 @@ from offline.evaluate import Evaluator
 from offline.experiments.experiment import Experiment
 from offline.experiments.paired import accuracy, change
 from offline.experiments.report import Cell, Curve, Estimate, Plot, Report, Table
-from offline.experiments.setting import Setting
+from offline.experiments.setting import Setting, fronts_of
 from policies.budget import Budget
 from policies.choice import AUTO, Choice, choose_for
-from policies.fronts import Fronts
 from policies.record import ChannelProfile
-from thinwire.bundle import FRONT, Bundle
+from thinwire.bundle import Bundle
 from thinwire.csi import PERFECT, Csi
 
 BUDGETS = (192, 64, 24)
@@ -83,7 +82,7 @@ Key = tuple[Condition, float, int]
 
 
 def _cases(bundle: Bundle) -> list[_Case]:
-    fronts = Fronts.load(bundle.path(FRONT), bundle.digest)
+    fronts = fronts_of(bundle)
     cases = []
     # Some stand in several tables.
     for one in dict.fromkeys(one for several in CONDITIONS.values() for one in several):

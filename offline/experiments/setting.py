@@ -87,12 +87,16 @@ class Setting:
         return json.loads(json.dumps(value))
 
 
+def fronts_of(bundle: Bundle) -> Fronts:
+    """The fronts that a bundle ships with."""
+    return Fronts.load(bundle.path(FRONT), bundle.digest)
+
+
 def chosen(bundle: Bundle, channel_uses: int | None, channel: ChannelProfile) -> Choice:
     """What a budget chooses on a channel, of the fronts that the bundle ships with; without one, the reference."""
     if channel_uses is None:
         return choose_for(bundle, None, UNMERGED, Budget(), channel.model, channel.snr_db)
-    fronts = Fronts.load(bundle.path(FRONT), bundle.digest)
-    return choose_for(bundle, fronts, AUTO, Budget(channel_uses=channel_uses), channel.model, channel.snr_db)
+    return choose_for(bundle, fronts_of(bundle), AUTO, Budget(channel_uses=channel_uses), channel.model, channel.snr_db)
 
 
 def three_policies(bundle: Bundle) -> dict[str, Choice]:

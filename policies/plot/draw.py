@@ -1,11 +1,8 @@
 """Drawings as files. What draws is loaded here, when it is asked for: it comes with the extra "search"."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from policies.files import write_whole
 from policies.plot.data import Axis, StudyData, series
@@ -54,25 +51,6 @@ def draw_fronts(studies: Sequence[StudyData], axes: Sequence[Axis], path: Path) 
 
             content = png_bytes(front_figure(drawn, axes))
     _write(path, content)
-
-
-def draw_convergence(curves: Mapping[str, NDArray[np.float64]], path: Path, every: int = 1) -> None:
-    """Draw hypervolume against evaluations, see `policies.plot.convergence.convergence_figure`.
-
-    Args:
-        curves: by the strategy's name, a ``seeds x checkpoints`` array.
-        path: a ``.png``; written whole or not at all.
-        every: evaluations from one checkpoint to the next.
-
-    Raises:
-        InvalidRequestError: the curves are no such arrays, the path ends otherwise, or it cannot be written.
-        UnavailableError: the library that draws is not installed.
-    """
-    check_suffix(path, ".png")
-    with _libraries():
-        from policies.plot.canvas import png_bytes
-        from policies.plot.convergence import convergence_figure
-    _write(path, png_bytes(convergence_figure(curves, every)))
 
 
 @contextmanager

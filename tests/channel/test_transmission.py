@@ -11,7 +11,7 @@ from channel.profiles import Profile
 from channel.realisation import Realisation, Symbols, apply
 from channel.transmission import transmit
 from tests.channel.conftest import MakeFrame
-from thinwire.errors import InvalidFrameError, InvalidRequestError, ThinwireError
+from thinwire.errors import InvalidFrameError, InvalidRequestError, OverBudgetError, ThinwireError
 from thinwire.frames import read_reception, unpack_symbols
 from thinwire.v1 import link_pb2
 
@@ -147,3 +147,20 @@ def test_a_model_at_fault_is_an_internal_error(
     with pytest.raises(ThinwireError, match="'broken'") as caught:
         transmit(make_frame(), Profile("broken"))
     assert caught.value.code == "internal"
+
+
+@pytest.mark.parametrize(("most", "fits"), [(0, True), (41, True), (40, True), (39, False)])
+def test_no_frame_is_sent_that_costs_more_than_it_may(make_frame: MakeFrame, most: int, fits: bool) -> None:
+    # 4 x 8 symbols, and two pilots ahead of every eight.
+    profile = Profile("awgn", csi="pilots:count=2,every=8")
+    frame = make_frame(max_channel_uses=most)
+    if fits:
+        sent = transmit(frame, profile)
+        assert sent.report.channel_uses == 40
+        assert sent.frame.max_channel_uses == 0
+    else:
+        with pytest.raises(
+            OverBudgetError, match=r"costs 40 channel uses, of them 8 of pilots .* may cost 39"
+        ) as raised:
+            transmit(frame, profile)
+        assert raised.value.csi == "pilots:count=2,every=8"

@@ -50,11 +50,13 @@ class Loopback:
         service: the edge.
         engine: what the edge encoded, in order.
         delivered: the frames as the cloud got them, in order.
+        channel: where the channel listens.
     """
 
     service: EdgeService
     engine: RecordingEngine
     delivered: list[link_pb2.Frame]
+    channel: str
 
 
 @contextlib.asynccontextmanager
@@ -65,7 +67,8 @@ async def loopback(bundle: Bundle, link_id: str, profile: Profile) -> AsyncItera
     )
     await cloud.start()
     channel = ChannelServer(ChannelSettings(f"127.0.0.1:{cloud.grpc_port}", "127.0.0.1:0", profile))
-    client = LinkClient(f"127.0.0.1:{await channel.start()}")
+    target = f"127.0.0.1:{await channel.start()}"
+    client = LinkClient(target)
     engine = RecordingEngine(TorchEngine.load(bundle))
     front_file = FrontFile(bundle.path(FRONT), bundle.digest)
     service = EdgeService(bundle, engine, front_file, Device(client, link_id, profile.snr_db))
@@ -78,7 +81,7 @@ async def loopback(bundle: Bundle, link_id: str, profile: Profile) -> AsyncItera
 
     try:
         with mock.patch.object(SemanticLinkServicer, "_answer", record):
-            yield Loopback(service, engine, delivered)
+            yield Loopback(service, engine, delivered, target)
     finally:
         service.device.close()
         await client.close()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from edge.service import EdgeService
-from thinwire.errors import BudgetError, InvalidRequestError
+from thinwire.errors import BudgetError, InvalidRequestError, OverBudgetError
 from thinwire.rest.schemas import Parameters
 
 Picture = Callable[..., bytes]
@@ -54,3 +54,29 @@ async def test_what_cannot_be_is_an_error(
     with pytest.raises(error, match=says):
         await service.classify(picture(), asking(budget={"channel_uses": uses}, channel={"csi": csi}))
     assert not cloud.frames
+
+
+async def test_a_frame_that_the_link_finds_too_dear_is_made_again(
+    service: EdgeService, cloud: Any, engine: Any, picture: Picture
+) -> None:
+    def refusal(frame: Any) -> OverBudgetError | None:
+        cost = len(frame.symbols) // 8 * 10 // 8
+        return OverBudgetError("too dear", "pilots:count=2,every=8") if cost > frame.max_channel_uses > 0 else None
+
+    cloud.refusal = refusal
+    answer = await service.classify(picture(), asking(budget={"channel_uses": 39}))
+    assert [call.cap for call in engine.calls] == [39, 31]
+    assert [frame.max_channel_uses for frame in cloud.frames] == [39, 39]
+    assert answer.edge_gmacs == 0.5
+    await service.classify(picture(), asking())
+    assert cloud.frames[-1].max_channel_uses == 0
+
+
+@pytest.mark.parametrize("csi", ["perfect", "", "telepathy"])
+async def test_a_refusal_that_teaches_nothing_is_the_answer(
+    service: EdgeService, cloud: Any, picture: Picture, csi: str
+) -> None:
+    cloud.refusal = lambda frame: OverBudgetError("too dear", csi)
+    with pytest.raises(OverBudgetError, match="too dear"):
+        await service.classify(picture(), asking(budget={"channel_uses": 39}))
+    assert len(cloud.frames) == 1

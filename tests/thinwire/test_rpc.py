@@ -15,6 +15,7 @@ from thinwire.errors import (
     BudgetError,
     DeadlineError,
     InvalidFrameError,
+    OverBudgetError,
     OverloadedError,
     ThinwireError,
     UnavailableError,
@@ -99,6 +100,12 @@ async def test_overload_tells_when_to_come_again(served):
     assert from_rpc_error(await failure(served)).retry_after_s == 0.001
 
 
+async def test_a_frame_over_its_budget_tells_what_receivers_know(served):
+    error = OverBudgetError("x", "pilots:count=4")
+    served[1].answer = raising(error)
+    assert from_rpc_error(await failure(served)).csi == from_problem(to_problem(error)).csi == "pilots:count=4"
+
+
 @pytest.mark.parametrize("text", ["", "soon", "-1", "1e3", "9" * 5000])
 async def test_a_peer_that_tells_nonsense_of_it_is_not_believed(served, text):
     async def answer(_, context):
@@ -112,7 +119,7 @@ async def test_a_peer_that_tells_nonsense_of_it_is_not_believed(served, text):
 @pytest.mark.parametrize("kind", CLASSES)
 def test_errors_pass_in_streams(kind):
     problem = to_problem(kind("text"))
-    received = from_problem(problem.code, problem.detail, problem.retry_after_ms)
+    received = from_problem(problem)
     assert (type(received), str(received), received.retry_after_s) == (kind, "text", kind.retry_after_s)
 
 
@@ -320,10 +327,10 @@ async def test_an_address_that_is_none_is_our_error(address):
 
 @pytest.mark.parametrize("kind", CLASSES)
 def test_a_problem_in_a_stream_is_the_same_error(kind):
-    received = from_problem(kind.code, "detail")
+    received = from_problem(link_pb2.Problem(code=kind.code, detail="detail"))
     assert type(received) is kind
     assert str(received) == "detail"
 
 
 def test_a_problem_of_a_newer_version_is_an_error_still():
-    assert type(from_problem("of_tomorrow", "x")) is ThinwireError
+    assert type(from_problem(link_pb2.Problem(code="of_tomorrow", detail="x"))) is ThinwireError

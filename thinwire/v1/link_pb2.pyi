@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Frame(_message.Message):
-    __slots__ = ("link_id", "request_id", "sequence_number", "task", "question", "bundle_digest", "policy_id", "policy_digest", "tokens", "symbols_per_token", "symbols", "side_information", "side_information_bits", "channel", "reception", "top_k", "want_logits", "traceparent", "generation", "timeout_ms")
+    __slots__ = ("link_id", "request_id", "sequence_number", "task", "question", "bundle_digest", "policy_id", "policy_digest", "tokens", "symbols_per_token", "symbols", "side_information", "side_information_bits", "channel", "reception", "top_k", "want_logits", "traceparent", "generation", "timeout_ms", "max_channel_uses")
     LINK_ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_NUMBER_FIELD_NUMBER: _ClassVar[int]
@@ -28,6 +28,7 @@ class Frame(_message.Message):
     TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    MAX_CHANNEL_USES_FIELD_NUMBER: _ClassVar[int]
     link_id: str
     request_id: str
     sequence_number: int
@@ -48,7 +49,8 @@ class Frame(_message.Message):
     traceparent: str
     generation: Generation
     timeout_ms: int
-    def __init__(self, link_id: _Optional[str] = ..., request_id: _Optional[str] = ..., sequence_number: _Optional[int] = ..., task: _Optional[str] = ..., question: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., policy_id: _Optional[str] = ..., policy_digest: _Optional[str] = ..., tokens: _Optional[int] = ..., symbols_per_token: _Optional[int] = ..., symbols: _Optional[bytes] = ..., side_information: _Optional[bytes] = ..., side_information_bits: _Optional[int] = ..., channel: _Optional[_Union[ChannelRequest, _Mapping]] = ..., reception: _Optional[_Union[Reception, _Mapping]] = ..., top_k: _Optional[int] = ..., want_logits: _Optional[bool] = ..., traceparent: _Optional[str] = ..., generation: _Optional[_Union[Generation, _Mapping]] = ..., timeout_ms: _Optional[int] = ...) -> None: ...
+    max_channel_uses: int
+    def __init__(self, link_id: _Optional[str] = ..., request_id: _Optional[str] = ..., sequence_number: _Optional[int] = ..., task: _Optional[str] = ..., question: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., policy_id: _Optional[str] = ..., policy_digest: _Optional[str] = ..., tokens: _Optional[int] = ..., symbols_per_token: _Optional[int] = ..., symbols: _Optional[bytes] = ..., side_information: _Optional[bytes] = ..., side_information_bits: _Optional[int] = ..., channel: _Optional[_Union[ChannelRequest, _Mapping]] = ..., reception: _Optional[_Union[Reception, _Mapping]] = ..., top_k: _Optional[int] = ..., want_logits: _Optional[bool] = ..., traceparent: _Optional[str] = ..., generation: _Optional[_Union[Generation, _Mapping]] = ..., timeout_ms: _Optional[int] = ..., max_channel_uses: _Optional[int] = ...) -> None: ...
 
 class Generation(_message.Message):
     __slots__ = ("max_new_tokens", "temperature", "top_p", "seed")
@@ -155,11 +157,13 @@ class ChannelReport(_message.Message):
     def __init__(self, model: _Optional[str] = ..., snr_db: _Optional[float] = ..., channel_uses: _Optional[int] = ..., payload_uses: _Optional[int] = ..., pilot_uses: _Optional[int] = ..., side_information_uses: _Optional[int] = ..., airtime_ms: _Optional[float] = ..., transmissions: _Optional[int] = ..., symbol_rate_hz: _Optional[float] = ..., csi: _Optional[str] = ...) -> None: ...
 
 class Problem(_message.Message):
-    __slots__ = ("code", "detail", "retry_after_ms")
+    __slots__ = ("code", "detail", "retry_after_ms", "csi")
     CODE_FIELD_NUMBER: _ClassVar[int]
     DETAIL_FIELD_NUMBER: _ClassVar[int]
     RETRY_AFTER_MS_FIELD_NUMBER: _ClassVar[int]
+    CSI_FIELD_NUMBER: _ClassVar[int]
     code: str
     detail: str
     retry_after_ms: int
-    def __init__(self, code: _Optional[str] = ..., detail: _Optional[str] = ..., retry_after_ms: _Optional[int] = ...) -> None: ...
+    csi: str
+    def __init__(self, code: _Optional[str] = ..., detail: _Optional[str] = ..., retry_after_ms: _Optional[int] = ..., csi: _Optional[str] = ...) -> None: ...

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.search import as_text, front, interval, on_test
+from offline.experiments.report import Estimate
+from offline.experiments.search import front, interval, on_test, report
 from policies.policy import Policy
 from policies.record import ChannelProfile, MeasuredPolicy, Objectives
 from policies.search.objectives import Scale
@@ -46,9 +47,15 @@ def test_the_interval_is_students():
 
 
 def test_the_table_leaves_out_what_an_arm_did_not_run():
-    arms = {"a": {"test": [[0.1, 0.2], [0.1, 0.4]]}, "b": {"test": [[0.2], [0.4]]}}
-    lines = as_text({"checkpoints": [10, 20], "arms": arms}).splitlines()
-    assert lines[1].split()[:2] == ["10", "0.1000"]
-    assert "0.3000" in lines[1]
-    assert "0.3000" in lines[2]
-    assert lines[2].count("+-") == 1
+    arms = {"random": np.array([[0.1, 0.2], [0.1, 0.4]]), "qlognehvi": np.array([[0.3], [0.6]])}
+    table, paired = report(arms, 10).tables
+    assert table.rows[0] == {
+        "trials": 10,
+        "random": Estimate(0.1, 0.0),
+        "qlognehvi": Estimate(0.45, pytest.approx(0.15)),
+    }
+    assert table.rows[1]["qlognehvi"] is None
+    assert [row["trials"] for row in table.rows] == [10, 20]
+    # 0.1 and 0.2: ahead on both seeds.
+    assert paired.rows[0]["mean"] == pytest.approx(0.15)
+    assert paired.rows[0]["seeds ahead"] == "2 of 2"
