@@ -22,6 +22,7 @@ TORCH_HOMES = ("edge/torch_engine/", "cloud/", "offline/", "benchmarks/", "thinw
 # The command line imports torch when a command needs it.
 TORCH_WHEN_CALLED = ("deploy/cli/",)
 ONLY_HOMES = {
+    "av": ("deploy/pictures.py",),
     "botorch": ("policies/search/",),
     "gpytorch": ("policies/search/",),
     "matplotlib": ("policies/plot/", "offline/experiments/plots.py"),

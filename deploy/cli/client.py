@@ -1,9 +1,14 @@
 """Asking a running edge or cloud over REST."""
 
 import argparse
-from typing import Any
+import json
+from typing import TYPE_CHECKING, Any
 
 from deploy.cli.common import finite, positive_int
+from thinwire.errors import UnavailableError
+
+if TYPE_CHECKING:
+    import httpx
 
 
 def add_link_options(parser: argparse.ArgumentParser) -> None:
@@ -40,18 +45,63 @@ def post(url: str, body: dict[str, Any], timeout_s: float = 60.0) -> dict[str, A
     """
     import httpx
 
-    from thinwire.errors import UnavailableError
-    from thinwire.rpc import from_problem
-
     try:
         response = httpx.post(url, json=body, timeout=timeout_s)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise _no_answer(url, error) from None
+    return _answer_of(response)
+
+
+async def post_image(
+    client: "httpx.AsyncClient",
+    url: str,
+    image: bytes,
+    media_type: str,
+    parameters: dict[str, Any],
+    request_id: str | None = None,
+) -> dict[str, Any]:
+    """Send an image as it is and take the answer.
+
+    Args:
+        client: whose connections and time limit are used.
+        url: the whole address.
+        image: the encoded image.
+        media_type: "image/png" and the like.
+        parameters: how to answer.
+        request_id: names the frame and keys its noise; random when left out.
+
+    Raises:
+        UnavailableError, ThinwireError: as `post`.
+    """
+    import httpx
+
+    headers = {"content-type": media_type} | ({"x-request-id": request_id} if request_id else {})
+    asked = {"parameters": json.dumps(parameters)}
+    try:
+        response = await client.post(url, params=asked, content=image, headers=headers)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise _no_answer(url, error) from None
+    return _answer_of(response)
+
+
+def _no_answer(url: object, reason: object) -> UnavailableError:
+    # Some of httpx's errors have no text.
+    return UnavailableError(f"no answer from {url}: {str(reason) or type(reason).__name__}")
+
+
+def _answer_of(response: "httpx.Response") -> dict[str, Any]:
+    url = response.url.copy_with(query=None)
+    try:
         answer: dict[str, Any] = response.json()
-    # What is no JSON, or no text at all, is a ValueError.
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        raise UnavailableError(f"no answer from {url}: {error}") from None
+    # What is no JSON, or no text at all.
+    except ValueError as error:
+        raise _no_answer(url, error) from None
     if not isinstance(answer, dict) or not (response.is_error or "outputs" in answer):
-        raise UnavailableError(f"no answer from {url}: what it sent is none of ours")
+        raise _no_answer(url, "what it sent is none of ours")
     if response.is_error:
+        # grpc comes with it, which takes a while to load: not while somebody measures the time to an answer.
+        from thinwire.rpc import from_problem
+
         raise from_problem(answer.get("error", ""), answer.get("detail", response.text))
     return answer
 

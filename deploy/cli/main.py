@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
-from deploy.cli import bench, bundle, classify, evaluate, policies, reproduce, serve, testbed, vqa
+from deploy.cli import bench, bundle, classify, evaluate, policies, reproduce, serve, stream, testbed, vqa
 from thinwire.errors import ThinwireError
 
 
@@ -16,7 +16,7 @@ def parser() -> argparse.ArgumentParser:
         prog="thinwire", description="Vision transformers split across an edge device and the cloud over a noisy link."
     )
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (testbed, serve, classify, vqa, evaluate, policies, bundle, bench, reproduce):
+    for module in (testbed, serve, classify, vqa, stream, evaluate, policies, bundle, bench, reproduce):
         module.add_to(commands)
     return top
 

@@ -21,6 +21,7 @@ MODULES = {
     "robustness": "offline.experiments.robustness",
     "codecs": "offline.experiments.codecs",
     "questions": "offline.experiments.questions",
+    "video": "deploy.video_experiment",
 }
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -104,4 +105,4 @@ def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]
 def _agree(cell: Cell, other: Cell) -> bool:
     if not (isinstance(cell, Estimate) and isinstance(other, Estimate)):
         return True
-    return abs(cell.value - other.value) <= 1.96 * (cell.se**2 + other.se**2) ** 0.5
+    return bool(abs(cell.value - other.value) <= 1.96 * math.hypot(cell.se, other.se))

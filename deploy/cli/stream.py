@@ -1,0 +1,121 @@
+"""``thinwire stream``: the frames of a video, one after the other, through a running edge."""
+
+import argparse
+import json
+from collections.abc import Iterable
+from contextlib import aclosing
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deploy.cli.client import add_link_options, link_parameters, post_image
+from deploy.cli.common import add_json, positive, positive_int
+
+if TYPE_CHECKING:
+    from deploy.streaming import Answered, Tally
+
+# Of one request: the edge's own limit is half of it.
+TIMEOUT_S = 60.0
+# Under the edge's five, so that no request meets a connection that is being closed.
+KEEPALIVE_S = 2.0
+SUMMARY = (
+    "{frames} frames, {frames_per_second:.1f} a second; time to answer {median_ms:.1f} ms, p95 {p95_ms:.1f}; "
+    "{channel_uses_mean:.1f} uses a frame, {channel_uses_per_second:.0f} a second; "
+    "policy switches: {policy_switches}"
+)
+
+# A frame's number, and the parameters that count from there on.
+Switch = tuple[int, dict[str, Any]]
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "stream",
+        help="send a video, or images one after the other, through a running edge",
+        description="Several frames are under way at once, and answers come in order. Ctrl-C ends with the summary.",
+    )
+    parser.add_argument(
+        "sources", nargs="+", type=Path, metavar="SOURCE", help="a video (extra: video), an image, a folder of images"
+    )
+    add_link_options(parser)
+    parser.add_argument(
+        "--switch",
+        action="append",
+        default=[],
+        type=switch,
+        metavar="K:WHAT",
+        help="from frame K on another budget (a number of channel uses) or policy (auto, none, or an id); repeatable",
+    )
+    parser.add_argument(
+        "--fps", type=positive, metavar="F", help="frames to send a second (default: as fast as it goes)"
+    )
+    parser.add_argument("--overlap", type=positive_int, default=4, metavar="N", help="under way at once (default: 4)")
+    parser.add_argument("--limit", type=positive_int, metavar="N", help="stop after so many frames")
+    add_json(parser)
+    parser.set_defaults(run=_run)
+
+
+def switch(text: str) -> Switch:
+    """``K:WHAT`` as a frame's number and the parameters from there on, for argparse."""
+    frame, _, what = text.partition(":")
+    if not frame.isdecimal() or not what:
+        raise argparse.ArgumentTypeError(f"must be FRAME:USES or FRAME:POLICY, got {text!r}")
+    if what.isdecimal():
+        return int(frame), {"policy": "auto", "budget": {"channel_uses": int(what)}}
+    return int(frame), {"policy": what}
+
+
+def parameters_at(number: int, first: dict[str, Any], switches: Iterable[Switch]) -> dict[str, Any]:
+    """Parameters of a frame: ``first``, with what the last switch up to there puts in place of policy and budget."""
+    past = [(frame, what) for frame, what in switches if frame <= number]
+    if not past:
+        return first
+    kept = {name: value for name, value in first.items() if name != "budget"}
+    return kept | max(past, key=lambda one: one[0])[1]
+
+
+def _run(options: argparse.Namespace) -> None:
+    import asyncio
+
+    from deploy.streaming import Tally
+
+    tally = Tally()
+    try:
+        asyncio.run(_stream(options, tally))
+    finally:
+        # After an error and after Ctrl-C, too: what was answered stays.
+        if (figures := tally.figures()) is not None:
+            print(json.dumps({"summary": figures}) if options.json else SUMMARY.format(**figures))
+
+
+async def _stream(options: argparse.Namespace, tally: "Tally") -> None:
+    import httpx
+
+    from deploy.pictures import Picture, pictures_of
+    from deploy.streaming import stream
+
+    first = {"top_k": 1} | link_parameters(options)
+    limits = httpx.Limits(keepalive_expiry=KEEPALIVE_S)
+    async with httpx.AsyncClient(timeout=TIMEOUT_S, limits=limits) as client:
+
+        async def ask(number: int, picture: Picture) -> dict[str, Any]:
+            parameters = parameters_at(number, first, options.switch)
+            return await post_image(client, f"{options.url}/v1/classify", picture.data, picture.media_type, parameters)
+
+        pictures = islice(pictures_of(options.sources), options.limit)
+        async with aclosing(stream(pictures, ask, options.overlap, options.fps)) as answers:
+            async for answered in answers:
+                tally.add(answered)
+                print(_line(answered, options.json), flush=True)
+
+
+def _line(answered: "Answered", as_json: bool) -> str:
+    answer, milliseconds = answered.answer, answered.milliseconds
+    if as_json:
+        place = {"frame": answered.number, "picture": answered.picture, "time_to_answer_ms": milliseconds}
+        return json.dumps(place | answer)
+    best, link = answer["outputs"][0], answer["link"]
+    said = f"{answered.number:6}  {best['label']:12} {best['score']:.2f}"
+    cost = f"{answer['policy']['id']:12}  {link['tokens']:3} tokens  {link['channel_uses']:4} uses" if link else "plain"
+    return f"{said}  {cost}  {milliseconds:7.1f} ms"

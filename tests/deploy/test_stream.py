@@ -1,0 +1,133 @@
+"""``thinwire stream`` against something that answers like an edge, and then does not."""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from argparse import ArgumentTypeError
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from deploy.cli.main import main
+from deploy.cli.stream import parameters_at, switch
+from tests.videos import coloured, write_video
+
+
+class StandIn(ThreadingHTTPServer):
+    """Answers so many requests, and hangs up on all others."""
+
+    daemon_threads = True
+
+    def __init__(self, answers):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.answers = answers
+        self.asked = []
+        self.lock = threading.Lock()
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+    def handle_error(self, request, client_address):
+        """Say nothing of clients that hang up."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        (parameters,) = parse_qs(urlsplit(self.path).query)["parameters"]
+        with self.server.lock:
+            self.server.asked.append(json.loads(parameters))
+            if len(self.server.asked) > self.server.answers:
+                self.close_connection = True
+                return
+        link = {"tokens": 4, "channel_uses": 24}
+        answer = {"outputs": [{"label": "cat", "score": 0.5}], "policy": {"id": "p-1"}, "link": link}
+        body = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture(name="stand_in")
+def stand_in_fixture():
+    with StandIn(answers=3) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(name="clip")
+def clip_fixture(tmp_path):
+    return str(write_video(tmp_path / "clip.mp4", coloured(20)))
+
+
+def test_a_peer_that_dies_leaves_what_was_answered(capsys, clip, stand_in):
+    assert main(["stream", clip, "--url", stand_in.url, "--overlap", "1"]) == 1
+    told = capsys.readouterr()
+    *lines, summary = told.out.splitlines()
+    assert [line.split()[:2] for line in lines] == [["0", "cat"], ["1", "cat"], ["2", "cat"]]
+    assert "p-1" in lines[0]
+    assert summary.startswith("3 frames, ")
+    assert "24.0 uses a frame" in summary
+    (error,) = told.err.splitlines()
+    assert error.startswith("thinwire: unavailable: frame 3 (clip.mp4 at 0.60 s): no answer from http://127.0.0.1:")
+    assert "parameters=" not in error
+
+
+def test_nobody_there_is_one_line(capsys, clip):
+    assert main(["stream", clip, "--url", "http://127.0.0.1:9"]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "unavailable: frame 0 (clip.mp4 at 0.00 s): no answer from http://127.0.0.1:9" in told.err
+
+
+def test_a_limit_and_switches_reach_the_edge(capsys, clip, stand_in):
+    switches = ["--switch", "2:none", "--switch", "1:9"]
+    given = ["--limit", "3", "--overlap", "1", "--json", "--budget-channel-uses", "38", "--snr", "5"]
+    assert main(["stream", clip, "--url", stand_in.url, *given, *switches]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["frame"] for line in lines[:-1]] == [0, 1, 2]
+    assert lines[0]["picture"] == "clip.mp4 at 0.00 s"
+    assert lines[0]["time_to_answer_ms"] > 0
+    assert (lines[-1]["summary"]["frames"], lines[-1]["summary"]["channel_uses_mean"]) == (3, 24)
+    common = {"top_k": 1, "channel": {"snr_db": 5.0}}
+    assert stand_in.asked == [
+        common | {"policy": "auto", "budget": {"channel_uses": 38}},
+        common | {"policy": "auto", "budget": {"channel_uses": 9}},
+        common | {"policy": "none"},
+    ]
+
+
+def test_an_interrupt_ends_with_the_summary(clip, stand_in):
+    stand_in.answers = 1000
+    command = [sys.executable, "-m", "deploy.cli.main", "stream", clip, "--url", stand_in.url, "--fps", "4"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    first = process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    rest, errors = process.communicate(timeout=60)
+    assert first.split()[0] == "0"
+    assert "time to answer" in rest.splitlines()[-1]
+    assert int(rest.splitlines()[-1].split()[0]) == len(rest.splitlines()) < 20
+    assert (process.returncode, errors) == (130, "")
+
+
+@pytest.mark.parametrize("text", ["5", "5:", ":5", "x:5", "-1:5", "1.5:none"])
+def test_what_is_no_switch_is_told(text):
+    with pytest.raises(ArgumentTypeError, match="must be FRAME:USES or FRAME:POLICY"):
+        switch(text)
+
+
+def test_a_switch_lasts_until_the_next():
+    first = {"top_k": 1, "policy": "p-1", "budget": {"channel_uses": 96}}
+    switches = [switch("7:none"), switch("3:38")]
+    found = [parameters_at(number, first, switches) for number in range(9)]
+    assert found[:3] == [first] * 3
+    assert found[3:7] == [{"top_k": 1, "policy": "auto", "budget": {"channel_uses": 38}}] * 4
+    assert found[7:] == [{"top_k": 1, "policy": "none"}] * 2
