@@ -25,7 +25,7 @@ from cloud.decoder import JsccDecoder
 from deploy.cli.common import DEFAULT_BUNDLE, table
 from deploy.cli.engines import cloud_classifier
 from deploy.testbed import HOST, LocalTestbed, Ports
-from edge.torch_engine.encoder import JsccEncoder
+from edge.torch_engine.mlp_encoder import MlpEncoder
 from offline.bundles import write_weights
 from thinwire.bundle import Bundle, Codec, Merging, load_bundle
 from thinwire.cores import model_threads
@@ -43,7 +43,7 @@ def deit_small(folder: Path) -> Bundle:
     torch.manual_seed(0)
     parts = {
         "backbone": build_backbone(spec),
-        "encoder": JsccEncoder(384, codec.hidden, codec.max_symbols_per_token),
+        "encoder": MlpEncoder(384, codec.hidden, codec.max_symbols_per_token),
         "decoder": JsccDecoder(384, codec.hidden, codec.max_symbols_per_token),
     }
     folder.mkdir(parents=True)

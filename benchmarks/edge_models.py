@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edge.onnx_engine.engine import OnnxEngine
-from edge.torch_engine.encoder import JsccEncoder
 from edge.torch_engine.engine import TorchEngine
 from edge.torch_engine.matching import top
+from edge.torch_engine.mlp_encoder import MlpEncoder
 from edge.torch_engine.tome import TOME
 from edge.torch_engine.vit import rules_for
 from offline.onnx_export.edge import Normalise, export_edge
@@ -158,7 +158,7 @@ def make_cases(
     """A case for each schedule and each share of MACs that is to be saved."""
     bundle = bundle_of(name, model, Merging())
     torch.manual_seed(1)
-    engine = TorchEngine(bundle, TimmTower(model), JsccEncoder(bundle.width, bundle.codec.hidden, 16))
+    engine = TorchEngine(bundle, TimmTower(model), MlpEncoder(bundle.width, bundle.codec.hidden, 16))
     onnx_engine = OnnxEngine(bundle, OnnxSession(bundle, EDGE, export_edge(engine).SerializeToString(), threads))
     tome = TorchEngine(bundle_of(name, model, TOME), TimmTower(model), engine.encoder)
     generator = np.random.default_rng(0)
@@ -173,7 +173,7 @@ def make_cases(
         return float(engine.cost.gmacs(np.array([entering]), merged, np.array([counts[-1]]))[0])
 
     head = model.num_features * model.num_classes / 1e9
-    plain_gmacs = gmacs_of((patches,) * layers) - (patches + 1) * engine.cost.encoder / 1e9 + head
+    plain_gmacs = gmacs_of((patches,) * layers) - engine.cost.encoding(patches + 1) / 1e9 + head
     tensor = torch.from_numpy(images)
 
     @torch.inference_mode()

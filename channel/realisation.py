@@ -15,8 +15,8 @@ Array = TypeVar("Array")
 class Realisation(Generic[Array]):
     """What a channel does to one frame, or to a batch of frames.
 
-    A channel model draws it for numpy. For training, put complex64 tensors in its fields: one frame per leading index,
-    with a gain of shape ``batch x 1 x 1`` where one holds for the frame.
+    A channel model draws it for numpy. For training, put tensors in its fields: one frame per leading index, and
+    ``batch x 1 x 1`` where one number holds for the frame.
 
     Attributes:
         gain: complex gain h; a number, or an array that broadcasts against the symbols. A symbol that is erased has
@@ -25,14 +25,15 @@ class Realisation(Generic[Array]):
         noise_variance: N0, the variance of the noise per complex symbol; a number, or a real array like ``gain``.
         phase_error: factors of magnitude 1 that turn the symbols and of which no receiver is told; an array like
             ``gain``, or None.
-        clip: amplitude at which the sender's amplifier limits what it sends.
+        clip: amplitude at which the sender's amplifier limits what it sends; a number, or in a batch a real array of
+            one for each frame, all of them finite.
     """
 
     gain: complex | Array
     noise: Array
     noise_variance: float | Any
     phase_error: Array | None = None
-    clip: float = math.inf
+    clip: float | Any = math.inf
 
 
 def apply(symbols: Array, realisation: Realisation[Array]) -> Array:
@@ -46,7 +47,8 @@ def apply(symbols: Array, realisation: Realisation[Array]) -> Array:
     """
     # No library is named here, so that numpy in the proxy and torch in training share these operators.
     gain: Any = realisation.gain
-    if realisation.clip < math.inf:
+    is_linear = isinstance(realisation.clip, float) and realisation.clip == math.inf
+    if not is_linear:
         symbols = clipped(symbols, realisation.clip)
     if realisation.phase_error is not None:
         gain = gain * realisation.phase_error
@@ -54,12 +56,12 @@ def apply(symbols: Array, realisation: Realisation[Array]) -> Array:
     return received
 
 
-def clipped(symbols: Array, amplitude: float) -> Array:
+def clipped(symbols: Array, amplitude: float | Any) -> Array:
     """A soft limiter: ``c(x) = x min(1, A / |x|)``, which keeps the phase.
 
     Args:
         symbols: complex array or tensor.
-        amplitude: A, above 0.
+        amplitude: A, above 0; a number, or an array that broadcasts against the symbols.
     """
     given: Any = symbols
     magnitude = abs(given)

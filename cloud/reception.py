@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloud.answerer import ReceivedTokens
-from thinwire.equalise import MIN_GAIN_POWER, mmse, zero_forcing
+from thinwire.equalise import MIN_GAIN_POWER, weigh, zero_forcing
 from thinwire.errors import InvalidFrameError
 from thinwire.frames import all_finite
 
@@ -27,8 +27,8 @@ def receive(
 
     - "zf": ``y / h`` for each, and v is the mean of their variances: one deep fade drowns the frame. What is erased
       (h = 0) is 0, and its variance counts as 1, the power that is missing.
-    - "mmse": each symbol is weighed by what it is worth. With the estimates x' and errors e of `thinwire.equalise.mmse`
-      and m = mean(1 - e), the symbols are x' / m and ``v = 1 / m - 1``, so that the decoder's scale leads to x' itself.
+    - "mmse": each symbol is weighed by what it is worth, so that the decoder's scale leads to the estimate of least
+      mean squared error; see `thinwire.equalise.weigh`.
 
     Args:
         received: ``N x S`` symbols as they arrived.
@@ -74,10 +74,8 @@ def _equalise(
         symbols, noise = zero_forcing(received, gains, variances)
         dead = np.abs(gains) ** 2 < MIN_GAIN_POWER
         return np.where(dead, 0, symbols), float(np.where(dead, 1, noise).mean())
-    estimates, errors = mmse(received, gains, variances)
-    # A frame of which nothing arrived is all zeros, whatever they are divided by.
-    scale = max(float((1 - errors).mean()), MIN_GAIN_POWER)
-    return estimates / scale, 1 / scale - 1
+    estimates, noise = weigh(received, gains, variances, np.mean)
+    return estimates, float(noise)
 
 
 def _some(values: object, wrong: object) -> object:

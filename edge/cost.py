@@ -21,7 +21,8 @@ class EdgeCost:
         width: D of the tokens.
         prefix: class and register tokens that run.
         sent_prefix: those of them that are encoded.
-        encoder: MACs of the JSCC encoder per token; 0 leaves it out.
+        encoder: MACs of the JSCC encoder per token, without products between tokens; 0 leaves it out.
+        encoder_attention: width of all heads of the encoder, which the products between tokens go by.
     """
 
     embedding: int
@@ -31,6 +32,11 @@ class EdgeCost:
     prefix: int
     sent_prefix: int
     encoder: int
+    encoder_attention: int = 0
+
+    def encoding(self, tokens: int) -> int:
+        """MACs of encoding so many tokens."""
+        return tokens * self.encoder + int(attention_products(tokens, self.encoder_attention))
 
     def _matching(self, count: int, metric_width: int) -> int:
         sources, destinations = count // 2, (count + 1) // 2
@@ -53,7 +59,7 @@ class EdgeCost:
         while left > least:
             total += self._matching(left, self.width)
             left = max(least, (left + 1) // 2)
-        return total + (final + self.sent_prefix) * self.encoder
+        return total + self.encoding(final + self.sent_prefix)
 
     def gmacs(self, counts: NDArray[np.int64], merged: Sequence[bool], final: NDArray[np.int64]) -> NDArray[np.float64]:
         """Cost of each image.

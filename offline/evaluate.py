@@ -109,6 +109,7 @@ class Evaluator:
         images: what to measure on.
         csi: what the receiver knows of the channel.
         equaliser: how it equalises.
+        snr_error_db: by how much the encoder takes the SNR for higher than it is; the receiver is not misled.
     """
 
     def __init__(
@@ -119,6 +120,7 @@ class Evaluator:
         images: Images,
         csi: Csi = PERFECT,
         equaliser: Equaliser = "mmse",
+        snr_error_db: float = 0.0,
     ) -> None:
         self.bundle = bundle
         self.engine = engine
@@ -126,6 +128,7 @@ class Evaluator:
         self.images = images
         self.csi = csi
         self.equaliser: Equaliser = equaliser
+        self.snr_error_db = snr_error_db
         self._prepared = PreparedImages(engine, images.pixels)
         self._unmerged: dict[tuple[ChannelProfile, int], Measurement] = {}
 
@@ -137,6 +140,7 @@ class Evaluator:
         placement: Placement = CPU,
         csi: Csi = PERFECT,
         equaliser: Equaliser = "mmse",
+        snr_error_db: float = 0.0,
     ) -> "Evaluator":
         """An evaluator of a bundle's own weights.
 
@@ -144,13 +148,15 @@ class Evaluator:
             placement: where they lie; on the CPU, as they are, by default.
             csi: as for `Evaluator`.
             equaliser: as for `Evaluator`.
+            snr_error_db: as for `Evaluator`.
 
         Raises:
             InvalidRequestError: the images are of another task.
             UnavailableError: a package or a device that the placement needs is not there.
         """
         judge = load_judge(bundle, images, placement)
-        return cls(bundle, TorchEngine.load(bundle, placement.main_device), judge, images, csi, equaliser)
+        engine = TorchEngine.load(bundle, placement.main_device)
+        return cls(bundle, engine, judge, images, csi, equaliser, snr_error_db)
 
     def transform(self, rules: Sequence[Rule | None]) -> list[tuple[NDArray[np.int64], Transformed]]:
         """The images after the device's blocks, in parts with their indices; rates, SNRs and caps can share it."""
@@ -202,7 +208,7 @@ class Evaluator:
         encoded: dict[int, Encoded] = {}
         cap = None if max_channel_uses is None else self.csi.payload_within(max_channel_uses)
         for images, part in parts:
-            snr_db = self.bundle.codec.snr_db[1] if channel is None else channel.snr_db
+            snr_db = self.bundle.codec.snr_db[1] if channel is None else channel.snr_db + self.snr_error_db
             frames = self.engine.transmit(part, symbols_per_token, snr_db, cap, max_tokens)
             if channel is None:
                 _check_bypass(part, frames)

@@ -54,13 +54,13 @@ def load_recipe(name_or_path: str) -> Recipe:
     """
     try:
         content = json.loads(recipe_path(name_or_path).read_text())
-        prepared, codec, search = content["preprocessing"], content["codec"], content["search"]
+        prepared, search = content["preprocessing"], content["search"]
         return Recipe(
             **content
             | {
                 "preprocessing": Preprocessing(**prepared | {key: tuple(prepared[key]) for key in ("mean", "std")}),
                 "merging": Merging(**content["merging"]),
-                "codec": Codec(**codec | {key: tuple(codec[key]) for key in ("rates", "snr_db")}),
+                "codec": Codec.from_json(content["codec"]),
                 "backbone_training": BackboneRecipe(**content["backbone_training"]),
                 "codec_training": CodecRecipe(**content["codec_training"]),
                 "search": SearchRecipe(**search | {key: tuple(search[key]) for key in ("channels", "front_snrs_db")}),

@@ -1,8 +1,8 @@
 """Training of the JSCC pair with the backbone frozen and nothing merged.
 
-Each step draws a random subset of every image's tokens and gives its members random sizes, sends it through AWGN or
-Rayleigh block fading at a random SNR and rate, and asks the receiver for what the rest of the model would have said of
-the very same subset without a channel. So the pair never meets a merging policy, and works for all of them.
+Each step draws a random subset of every image's tokens and gives its members random sizes, sends it through a channel
+of the recipe at a random SNR and rate, and asks the receiver for what the rest of the model would have said of the very
+same subset without a channel. So the pair never meets a merging policy, and works for all of them.
 """
 
 import hashlib
@@ -17,16 +17,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from channel.models.registry import get
-from channel.realisation import Realisation, apply
+from channel.models.registry import canonical, get
+from channel.realisation import apply
 from cloud.decoder import JsccDecoder
-from edge.torch_engine.encoder import JsccEncoder
+from edge.torch_engine.encoders import build_encoder
 from edge.torch_engine.vit import embed, run_layers
 from offline.teachers import Teacher
-from thinwire.bundle import Codec, Merging
-from thinwire.equalise import zero_forcing
+from offline.training_channels import draw_channels, equalise
+from thinwire.bundle import MLP, Codec, Merging
 from thinwire.errors import InvalidRequestError
 from thinwire.images import Preprocessing, normalise
+from thinwire.nn.snr_gate import rate_mask
 from thinwire.nn.towers.interface import Tower
 
 log = logging.getLogger(__name__)
@@ -35,13 +36,31 @@ CHANNELS = ("awgn", "rayleigh")
 
 @dataclass(frozen=True)
 class CodecRecipe:
-    """Hyperparameters of one run."""
+    """Hyperparameters of one run.
+
+    Attributes:
+        epochs: passes over the training images.
+        batch_size: images of a step.
+        learning_rate: the highest of the cycle.
+        token_loss: weight of the error of the tokens.
+        size_loss: weight of the error of their sizes.
+        channels: models, one of which is drawn for each frame; one that stands twice is drawn twice as often.
+
+    Raises:
+        InvalidRequestError: there is no channel, or no such one.
+    """
 
     epochs: int
     batch_size: int
     learning_rate: float
     token_loss: float
     size_loss: float
+    channels: tuple[str, ...] = CHANNELS
+
+    def __post_init__(self) -> None:
+        if not self.channels:
+            raise InvalidRequestError("a codec trains over one channel at least")
+        object.__setattr__(self, "channels", tuple(canonical(name) for name in self.channels))
 
 
 @torch.inference_mode()
@@ -83,27 +102,6 @@ def random_sizes(batch: int, tokens: int, patches: int, generator: np.random.Gen
     return torch.from_numpy(1 + generator.multinomial(patches - tokens, shares)).float()
 
 
-def draw_channels(
-    shape: tuple[int, int, int], snr_db: Tensor, generator: np.random.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """A channel for each frame of a batch, every frame with its own model, gain and noise.
-
-    Args:
-        shape: batch, tokens, symbols per token.
-        snr_db: ``batch`` average SNRs.
-
-    Returns:
-        gains ``batch x 1 x 1`` and noise ``batch x tokens x symbols``, complex64, and N0 ``batch x 1 x 1``.
-    """
-    drawn = [
-        get(CHANNELS[int(generator.integers(len(CHANNELS)))]).draw(shape[1:], snr, generator) for snr in snr_db.tolist()
-    ]
-    gain = torch.tensor([one.gain for one in drawn], dtype=torch.complex64)
-    variance = torch.tensor([one.noise_variance for one in drawn], dtype=torch.float32)
-    noise = torch.from_numpy(np.stack([one.noise for one in drawn]))
-    return gain[:, None, None], noise, variance[:, None, None]
-
-
 def _batches(count: int, size: int, generator: np.random.Generator) -> Iterator[NDArray[np.int64]]:
     order = generator.permutation(count)
     for start in range(0, count - size + 1, size):
@@ -142,11 +140,15 @@ class CodecTrainer:
         self.features = features
         self.checkpoint = checkpoint
         self.seed = seed
-        asked = (teacher.digest, codec, recipe, seed, tuple(features.shape))
-        self._asked = hashlib.sha256(repr(asked).encode()).hexdigest()
+        self._channels = [get(name) for name in recipe.channels]
+        asked = repr((teacher.digest, codec, recipe, seed, tuple(features.shape)))
+        # The two fields came later: where they have their defaults, older checkpoints go on.
+        for default in (f", encoder={MLP!r}", f", channels={CHANNELS!r}"):
+            asked = asked.replace(default, "")
+        self._asked = hashlib.sha256(asked.encode()).hexdigest()
         self.prefix = teacher.prefix
         width = teacher.width
-        self.encoder = JsccEncoder(width, codec.hidden, codec.max_symbols_per_token).to(self.device)
+        self.encoder = build_encoder(codec, width).to(self.device)
         self.decoder = JsccDecoder(width, codec.hidden, codec.max_symbols_per_token).to(self.device)
         sample = features[:2000].flatten(0, 1).float()
         self.decoder.mean.copy_(sample.mean(0))
@@ -178,14 +180,15 @@ class CodecTrainer:
         # Half of the frames at the low rates, which are the hard ones.
         uniform = generator.integers(1, symbols + 1, size=batch)
         low = np.exp2(generator.uniform(0, np.log2(symbols + 0.999), size=batch)).astype(np.int64)
-        rate = torch.from_numpy(np.where(generator.random(batch) < 0.5, uniform, low)).to(self.device)
-        gain, noise, variance = draw_channels((batch, x.shape[1], symbols), snr, generator)
-        realisation = Realisation(gain.to(self.device), noise.to(self.device), variance.to(self.device))
+        rates = np.where(generator.random(batch) < 0.5, uniform, low)
+        shape = (batch, x.shape[1], symbols)
+        realisation = draw_channels(self._channels, shape, rates, snr.tolist(), generator, self.device)
+        rate = torch.from_numpy(rates).to(self.device)
 
         sent = self.encoder(x, sizes, valid, snr.to(self.device), rate)
         received = apply(sent, realisation)
-        equalised, variance = zero_forcing(received, realisation.gain, realisation.noise_variance)
-        decoded, weights = self.decoder(equalised, variance[:, 0, 0], valid, rate)
+        equalised, variance = equalise(received, realisation, rate_mask(rate, symbols).expand(shape))
+        decoded, weights = self.decoder(equalised, variance, valid, rate)
 
         divergence = self.teacher.divergence(x, sizes, decoded, weights, images, generator)
         shares = sizes / sizes.sum(1, keepdim=True)

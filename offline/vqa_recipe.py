@@ -76,14 +76,14 @@ def load_vqa_recipe(name_or_path: str) -> VqaRecipe:
     path: Path = recipe_path(name_or_path)
     try:
         content = json.loads(path.read_text())
-        codec, search = content["codec"], content["search"]
+        search = content["search"]
         return VqaRecipe(
             name=content["name"],
             data=content["data"],
             prompt=content["prompt"],
             llava=load_llava_recipe(name_or_path) if "llava" in content else None,
             merging=Merging(**content["merging"]),
-            codec=Codec(**codec | {key: tuple(codec[key]) for key in ("rates", "snr_db")}),
+            codec=Codec.from_json(content["codec"]),
             codec_training=CodecRecipe(**content["codec_training"]),
             codec_pictures=CodecPictures(**content["codec_pictures"]),
             select_pictures=SelectPictures(**content["select_pictures"]),

@@ -20,7 +20,7 @@ from cloud.answerer import ReceivedTokens
 from cloud.decoder import JsccDecoder
 from cloud.language.model import LanguageModel
 from cloud.torch_answerer import TorchAnswerer
-from edge.torch_engine.encoder import JsccEncoder
+from edge.torch_engine.mlp_encoder import MlpEncoder
 from offline.bundles import with_reference
 from offline.vision_tower import read_tower
 from offline.vqa_bundles import write_vqa_bundle as write_trained
@@ -163,7 +163,7 @@ def write_whole_vqa_bundle(folder: Path) -> Bundle:
         template.preprocessing,
         template.merging,
         template.codec,
-        JsccEncoder(WIDTH, 32, 8),
+        MlpEncoder(WIDTH, 32, 8),
         make_decoder(),
         folder,
         checkpoint,

@@ -3,7 +3,10 @@
 from dataclasses import replace
 from functools import cache
 
+import torch
+
 from edge.onnx_engine.engine import OnnxEngine
+from edge.torch_engine.encoders import build_encoder
 from edge.torch_engine.engine import TorchEngine
 from offline.onnx_export.edge import export_edge
 from tests.parts import make_engine
@@ -23,11 +26,20 @@ KINDS = {
     "clip": lambda: make_vqa_engine("clip", 0),
     "siglip": lambda: _merging(make_vqa_engine("siglip"), Merging("key", "size", False, "attention")),
     "nothing on the device": lambda: make_engine(0),
+    "attention": lambda: _attention(make_engine(**AVERAGE)),
 }
 
 
 def _merging(engine: TorchEngine, merging: Merging) -> TorchEngine:
     return TorchEngine(replace(engine.bundle, merging=merging), engine.tower, engine.encoder)
+
+
+def _attention(engine: TorchEngine) -> TorchEngine:
+    bundle = replace(engine.bundle, codec=replace(engine.bundle.codec, encoder="attention"))
+    encoder = build_encoder(bundle.codec, bundle.width)
+    # As drawn, attention would add a tenth of itself to each token.
+    torch.nn.init.ones_(encoder.block.ls1.gamma)
+    return TorchEngine(bundle, engine.tower, encoder)
 
 
 @cache

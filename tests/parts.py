@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from cloud.decoder import JsccDecoder
 from cloud.torch_classifier import TorchClassifier
-from edge.torch_engine.encoder import JsccEncoder
 from edge.torch_engine.engine import TorchEngine
+from edge.torch_engine.mlp_encoder import MlpEncoder
 from thinwire.bundle import Bundle, Codec, Merging
 from thinwire.images import Preprocessing
 from thinwire.nn.backbone import VisionTransformer, build_backbone
@@ -63,7 +63,7 @@ def make_engine(split_layer: int = 3, **options: Any) -> TorchEngine:
     """An engine with random weights."""
     bundle = make_bundle(split_layer, **options)
     model = make_model(bundle)
-    return TorchEngine(bundle, TimmTower(model), JsccEncoder(bundle.width, bundle.codec.hidden, 8))
+    return TorchEngine(bundle, TimmTower(model), MlpEncoder(bundle.width, bundle.codec.hidden, 8))
 
 
 def make_classifier(split_layer: int = 3, **options: Any) -> TorchClassifier:

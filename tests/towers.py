@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from transformers import CLIPVisionConfig, CLIPVisionModel, SiglipVisionConfig, SiglipVisionModel
 
-from edge.torch_engine.encoder import JsccEncoder
 from edge.torch_engine.engine import TorchEngine
+from edge.torch_engine.mlp_encoder import MlpEncoder
 from offline.bundles import write_weights
 from offline.vision_tower import cut_tower
 from tests.parts import SIZE
@@ -54,7 +54,7 @@ def make_vqa_bundle(name: str = "clip", prefix_tokens: int = 0, folder: Path | N
     cut = cut_tower(make_vision_model(name), -2)
     files = {}
     if folder is not None:
-        encoder = JsccEncoder(24, 32, 8)
+        encoder = MlpEncoder(24, 32, 8)
         files = write_weights({"backbone": cut.tower.module, "encoder": encoder}, folder)
     bundle = Bundle(
         name="tiny-vqa",
@@ -80,4 +80,4 @@ def make_vqa_engine(name: str = "clip", prefix_tokens: int = 0) -> TorchEngine:
     """The device's side of `make_vqa_bundle`."""
     bundle, tower = make_vqa_bundle(name, prefix_tokens)
     torch.manual_seed(1)
-    return TorchEngine(bundle, tower, JsccEncoder(24, 32, 8))
+    return TorchEngine(bundle, tower, MlpEncoder(24, 32, 8))

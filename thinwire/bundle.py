@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib import resources
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import Any, Self
 
 from thinwire.bundle_checks import check_values
 from thinwire.errors import BundleError, InvalidRequestError
@@ -16,6 +16,8 @@ from thinwire.images import Preprocessing
 SCHEMA_VERSION = 1
 MANIFEST = "bundle.json"
 FRONT = "policies.json"
+# The encoder of a codec that names none.
+MLP = "mlp"
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,23 @@ class Codec:
         max_symbols_per_token: complex symbols per token at the highest rate; any lower rate masks channels.
         rates: symbols per token that policies use.
         snr_db: lowest and highest SNR that the pair was trained for.
+        encoder: architecture of the encoder, by its name in `edge.torch_engine.encoders`.
     """
 
     hidden: int
     max_symbols_per_token: int
     rates: tuple[int, ...]
     snr_db: tuple[float, float]
+    encoder: str = MLP
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Read what a manifest or a recipe holds.
+
+        Raises:
+            KeyError, TypeError: a field is missing, unknown, or no list where it should be one.
+        """
+        return cls(**{**content, **{key: tuple(content[key]) for key in ("rates", "snr_db")}})
 
 
 @dataclass(frozen=True)
@@ -154,6 +167,9 @@ class Bundle:
             del content["language"]
         if not self.exports:
             del content["exports"]
+        # Absent as well, so that a bundle of the first architecture keeps its digest.
+        if self.codec.encoder == MLP:
+            del content["codec"]["encoder"]
         return {"schema_version": SCHEMA_VERSION, **content}
 
     def path(self, name: str) -> Path:
@@ -259,7 +275,7 @@ def load_bundle(name_or_folder: str | Path) -> Bundle:
     if version != SCHEMA_VERSION:
         raise BundleError(f"bundle {folder.name} has schema {version}; this version reads {SCHEMA_VERSION}")
     try:
-        codec, prepared, reference = content["codec"], content["preprocessing"], content.get("reference")
+        prepared, reference = content["preprocessing"], content.get("reference")
         language = content.get("language")
         bundle = Bundle(
             **content
@@ -267,7 +283,7 @@ def load_bundle(name_or_folder: str | Path) -> Bundle:
                 "labels": tuple(content["labels"]),
                 "preprocessing": Preprocessing(**prepared | {k: tuple(prepared[k]) for k in ("mean", "std")}),
                 "merging": Merging(**content["merging"]),
-                "codec": Codec(**codec | {k: tuple(codec[k]) for k in ("rates", "snr_db")}),
+                "codec": Codec.from_json(content["codec"]),
                 "files": dict(content["files"]),
                 "exports": dict(content.get("exports", {})),
                 "reference": Reference(**reference) if reference else None,

@@ -41,6 +41,7 @@ def check_values(bundle: "Bundle") -> None:
         "codec.hidden": _whole(codec.hidden, 1),
         "codec.max_symbols_per_token": _whole(top, 1),
         "codec.rates": bool(codec.rates) and all(_whole(rate, 1) and rate <= top for rate in codec.rates),
+        "codec.encoder": isinstance(codec.encoder, str) and bool(codec.encoder),
         "codec.snr_db": len(codec.snr_db) == 2 and all(_real(value) for value in codec.snr_db),
         "reference.symbols_per_token": not reference
         or (_whole(reference.symbols_per_token, 1) and reference.symbols_per_token <= top),

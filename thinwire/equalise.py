@@ -1,5 +1,6 @@
 """Equalisation of a received frame, for numpy arrays and torch tensors alike."""
 
+from collections.abc import Callable
 from typing import Any
 
 # Under this gain the division loses all float32 precision; such a frame is noise either way.
@@ -38,3 +39,24 @@ def mmse(received: Any, gain: Any, noise_variance: Any) -> tuple[Any, Any]:
     missing = noise_variance + MIN_GAIN_POWER
     power = (gain * gain.conj()).real + missing
     return received * gain.conj() / power, missing / power
+
+
+def weigh(received: Any, gain: Any, noise_variance: Any, mean: Callable[[Any], Any]) -> tuple[Any, Any]:
+    """Weigh each symbol of a frame by what it is worth, for a decoder that takes one noise variance v for all of them.
+
+    With x' and e of `mmse` and m = mean(1 - e), the symbols are x' / m and v = 1 / m - 1: a decoder that scales by
+    1 / (1 + v) comes to x' itself.
+
+    Args:
+        received: y, complex.
+        gain: h, as for `mmse`.
+        noise_variance: N0 per complex symbol, as for `mmse`.
+        mean: over the symbols of a frame, in a shape that broadcasts against them.
+
+    Returns:
+        the symbols, and v in the shape of ``mean``.
+    """
+    estimates, errors = mmse(received, gain, noise_variance)
+    # A frame of which nothing arrived is all zeros, whatever they are divided by.
+    scale = mean(1 - errors).clip(MIN_GAIN_POWER)
+    return estimates / scale, 1 / scale - 1

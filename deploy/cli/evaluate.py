@@ -26,6 +26,13 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     parser.add_argument("--csi", default="perfect", help="perfect, none, pilots:count=4,every=16 (default: perfect)")
     parser.add_argument("--equaliser", choices=("mmse", "zf"), default="mmse", help="(default: mmse)")
     parser.add_argument("--snr", type=finite, default=10.0, metavar="DB")
+    parser.add_argument(
+        "--snr-error",
+        type=finite,
+        default=0.0,
+        metavar="DB",
+        help="what the sender is told above --snr (default: 0)",
+    )
     parser.add_argument("--seed", type=seed, default=0, help="of the noise")
     parser.add_argument("--limit", type=positive_int, metavar="N", help="a sample, even over the classes")
     parser.add_argument("--split", default="test", help="of a hub data set, or of questions (default: %(default)s)")
@@ -77,11 +84,12 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     else:
         asked = options.policy or (UNMERGED if budget.cap is None else AUTO)
         fronts = None if asked == UNMERGED else Fronts.load(bundle.path(FRONT), bundle.digest)
-        choice = choose_for(bundle, fronts, asked, budget, model, options.snr, csi)
+        # A sender that is wrong about the SNR encodes for another, and chooses for it.
+        choice = choose_for(bundle, fronts, asked, budget, model, options.snr + options.snr_error, csi)
         name, policy = choice.id, choice.policy
         rate = options.symbols_per_token or policy.symbols_per_token
         policy = Policy.create(policy.thresholds, rate, options.max_tokens or policy.max_tokens)
-    evaluator = Evaluator.load(bundle, images, placement_of(options), csi, options.equaliser)
+    evaluator = Evaluator.load(bundle, images, placement_of(options), csi, options.equaliser, options.snr_error)
     cap = None if channel is None else budget.cap
     measured = evaluator.measure_policy(policy, channel, options.seed, cap)
     side = bundle.preprocessing.size
@@ -97,6 +105,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "csi": csi.text,
         "equaliser": options.equaliser,
         "snr_db": None if channel is None else options.snr,
+        "snr_error_db": options.snr_error,
         "seed": options.seed,
         "budget_channel_uses": budget.cap,
         "accuracy": measured.accuracy,

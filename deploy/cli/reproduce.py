@@ -18,6 +18,8 @@ MODULES = {
     "tradeoff": "offline.experiments.tradeoff",
     "search": "offline.experiments.search",
     "snr": "offline.experiments.snr",
+    "robustness": "offline.experiments.robustness",
+    "codecs": "offline.experiments.codecs",
     "questions": "offline.experiments.questions",
     "video": "deploy.video_experiment",
     "privacy": "offline.experiments.privacy",

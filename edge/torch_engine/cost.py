@@ -26,4 +26,5 @@ def count_edge(
         prefix=tower.prefix_tokens,
         sent_prefix=tower.prefix_tokens if sent_prefix is None else sent_prefix,
         encoder=0 if encoder is None else encoder.macs_per_token(),
+        encoder_attention=0 if encoder is None else encoder.attention_width,
     )

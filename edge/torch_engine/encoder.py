@@ -1,33 +1,53 @@
 """The device's half of the JSCC pair: from tokens to complex symbols of unit mean power."""
 
+from abc import ABC, abstractmethod
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from thinwire.nn.macs import count_macs
-from thinwire.nn.snr_gate import SnrGate, rate_mask
+from thinwire.nn.snr_gate import rate_mask
 
 
-class JsccEncoder(nn.Module):
-    """Two linear layers per token with a gate by SNR and rate; a rate of S sends the first S symbols of each token.
+class JsccEncoder(nn.Module, ABC):
+    """What all encoders share: rate, power and sizes. What a token becomes is `symbols`, of a class of its own.
 
-    A token of size k leaves with sqrt(k) times the amplitude. Where the receiver averages tokens by size, that is the
-    allocation of power that makes the noise on the average least (minimise sum of k^2 / p over sum of p), and the
-    received energy tells the receiver the size, so that no side information is sent.
+    A rate of S sends the first S symbols of each token. A token of size k leaves with sqrt(k) times the amplitude.
+    Where the receiver averages tokens by size, that is the allocation of power that makes the noise on the average
+    least (minimise sum of k^2 / p over sum of p), and the received energy tells the receiver the size, so that no side
+    information is sent.
+
+    To add an architecture, write a class with `symbols` that is built from the same arguments, and name it; see
+    `edge.torch_engine.encoders`.
 
     Args:
         width: D of the tokens.
-        hidden: width of the hidden layer.
+        hidden: width of the hidden layers, as `thinwire.bundle.Codec` has it; for the class to use.
         max_symbols_per_token: complex symbols at the highest rate.
+
+    Attributes:
+        attention_width: width of all heads whose products between tokens `symbols` computes, summed over its layers.
+            These are quadratic in the tokens, and are counted by this; everything else on a single token.
     """
+
+    attention_width: int = 0
 
     def __init__(self, width: int, hidden: int, max_symbols_per_token: int) -> None:
         super().__init__()
         self.max_symbols_per_token = max_symbols_per_token
         self.width = width
-        self.norm = nn.LayerNorm(width)
-        self.first = nn.Linear(width + 1, hidden)
-        self.gate = SnrGate(hidden, max_symbols_per_token)
-        self.second = nn.Linear(hidden, 2 * max_symbols_per_token)
+
+    @abstractmethod
+    def symbols(self, x: Tensor, sizes: Tensor, valid: Tensor, snr_db: Tensor, symbols_per_token: Tensor) -> Tensor:
+        """What each token becomes, before rate and power; a frame's must not depend on its batch or its padding.
+
+        Args:
+            x: the arguments are those of `pairs`.
+
+        Returns:
+            ``batch x N x (2 max_symbols_per_token)``, the parts of each complex symbol in turn.
+        """
 
     def forward(self, x: Tensor, sizes: Tensor, valid: Tensor, snr_db: Tensor, symbols_per_token: Tensor) -> Tensor:
         """Encode; the arguments are those of `pairs`.
@@ -51,9 +71,8 @@ class JsccEncoder(nn.Module):
             ``batch x N x max_symbols_per_token x 2`` real and imaginary parts; zero beyond the rate and for padding;
             mean |symbol|^2 of each frame is 1 over the symbols that are sent.
         """
-        features = torch.cat((self.norm(x), sizes.log2()[..., None]), dim=-1)
-        hidden = nn.functional.gelu(self.gate(self.first(features), snr_db, symbols_per_token))
-        symbols = self.second(hidden).unflatten(-1, (self.max_symbols_per_token, 2))
+        symbols: Any = self.symbols(x, sizes, valid, snr_db, symbols_per_token)
+        symbols = symbols.unflatten(-1, (self.max_symbols_per_token, 2))
         sent = rate_mask(symbols_per_token, self.max_symbols_per_token) & valid[..., None]
         symbols = symbols * (sizes.sqrt()[..., None] * sent)[..., None]
         energy = symbols.square().sum(-1).sum((1, 2))
@@ -62,8 +81,8 @@ class JsccEncoder(nn.Module):
         return pairs
 
     def macs_per_token(self) -> int:
-        """MACs of one token; the gate's, which are per frame, are counted with it."""
-        device = self.second.weight.device
-        one = torch.ones(1, 1, device=device)
-        token = torch.zeros(1, 1, self.width, device=device)
+        """MACs of one token, without products between tokens; the gates', which are per frame, are counted with it."""
+        parameter = next(self.parameters())
+        one = torch.ones(1, 1, device=parameter.device)
+        token = torch.zeros(1, 1, self.width, device=parameter.device)
         return count_macs(self, token, one, one.bool(), one[0], one[0].long())

@@ -12,6 +12,7 @@ from edge.engine import Encoded
 from edge.limits import check_finite, check_policy, token_limits
 from edge.torch_engine.cost import count_edge
 from edge.torch_engine.encoder import JsccEncoder
+from edge.torch_engine.encoders import build_encoder
 from edge.torch_engine.matching import Rule, merge_down_to
 from edge.torch_engine.tokens import Tokens
 from edge.torch_engine.vit import embed, rules_for, run_layers
@@ -62,10 +63,7 @@ class TorchEngine:
         Raises:
             BundleError: the weights are not those that the manifest describes.
         """
-        codec = bundle.codec
-        encoder = load_part(
-            bundle, "encoder", lambda: JsccEncoder(bundle.width, codec.hidden, codec.max_symbols_per_token)
-        )
+        encoder = load_part(bundle, "encoder", lambda: build_encoder(bundle.codec, bundle.width))
         tower = load_tower(bundle)
         tower.module.to(device)
         return cls(bundle, tower, encoder.to(device))

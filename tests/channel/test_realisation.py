@@ -47,3 +47,11 @@ def test_torch_batch_gives_each_frame_its_own_gain() -> None:
     received = apply(symbols, Realisation(gain, torch.zeros_like(symbols), torch.full((3, 1, 1), math.nan)))
     assert received[:, 0, 0].tolist() == [1, 2j, -1]
     assert torch.equal(received, gain.expand(3, 4, 2))
+
+
+def test_in_a_batch_each_frame_has_its_own_amplifier() -> None:
+    torch = pytest.importorskip("torch")
+    symbols = torch.tensor([[[3 + 4j]], [[3 + 4j]], [[0j]]], dtype=torch.complex64)
+    limits = torch.tensor([2.5, torch.finfo(torch.float32).max, 2.5]).reshape(3, 1, 1)
+    received = apply(symbols, Realisation(1 + 0j, torch.zeros_like(symbols), 0.1, clip=limits))
+    assert received.flatten().tolist() == [1.5 + 2j, 3 + 4j, 0]

@@ -79,9 +79,10 @@ def test_evaluate_keeps_a_budget_with_pilots_in_it(capsys, tiny_bundle, data):
     fronts = Fronts.load(tiny_bundle.path(FRONT), tiny_bundle.digest)
     budget = min(measured.objectives.channel_uses_p95 for measured in fronts.policies) + 4
     link = ("--channel", "rician:coherence=4,k_db=6", "--csi", "pilots:count=4", "--equaliser", "zf")
-    report = evaluate(capsys, tiny_bundle, data, "--budget-channel-uses", str(budget), *link)
+    report = evaluate(capsys, tiny_bundle, data, "--budget-channel-uses", str(budget), *link, "--snr-error", "-3")
     assert 4 < report["channel_uses_max"] <= budget
     assert [report[name] for name in ("channel", "csi", "equaliser")] == ["rician:coherence=4", "pilots:count=4", "zf"]
+    assert (report["snr_db"], report["snr_error_db"]) == (10, -3)
 
 
 def test_evaluate_is_repeatable_and_obeys_the_seed(capsys, tiny_bundle, data):

@@ -91,3 +91,17 @@ def test_pilots_and_equaliser_are_those_of_the_link():
         np.testing.assert_allclose(measured.logits[index], logits, atol=1e-4)
         assert measured.uses[index] == encoded.symbols.size + arrival.pilot_uses <= 40
     assert measured.capped.mean() > 0
+
+
+def test_the_encoder_may_be_told_another_snr_and_the_receiver_is_not():
+    evaluator, channel = make_evaluator(), ChannelProfile("awgn", 3.0)
+    evaluator.snr_error_db = -6.0
+    measured = evaluator.measure_policy(POLICY, channel, seed=2)
+    for index, name in enumerate(evaluator.images.names):
+        encoded = evaluator.engine.encode(evaluator.images.pixels[index], POLICY, -3.0)
+        generator = keyed_generator(2, LINK_ID, request_id_of(name), 0)
+        arrival = carry(encoded.symbols, get("awgn"), 3.0, evaluator.csi, generator)
+        arrived = receive(arrival.symbols, arrival.gain, arrival.noise_variance)
+        np.testing.assert_allclose(
+            measured.logits[index], evaluator.judge.classifier.classify_frames([arrived])[0], atol=1e-4
+        )

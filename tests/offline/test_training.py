@@ -1,5 +1,7 @@
 """Training on a tiny model: it learns, it resumes to the same weights, and the codec beats chance by far."""
 
+import hashlib
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -7,9 +9,10 @@ import pytest
 import torch
 
 from offline.data import LabelledImages
-from offline.teachers import LabelTeacher
+from offline.recipe import load_recipe, recipe_path
+from offline.teachers import LabelTeacher, weights_digest
 from offline.train_backbone import BackboneRecipe, accuracy, augment, train_backbone
-from offline.train_codec import CodecRecipe, CodecTrainer, draw_channels, random_sizes, token_features
+from offline.train_codec import CodecRecipe, CodecTrainer, random_sizes, token_features
 from tests.parts import make_bundle, make_model
 from thinwire.errors import InvalidRequestError
 from thinwire.nn.towers.timm_tower import TimmTower
@@ -101,20 +104,6 @@ def test_random_sizes_share_out_all_patches():
     assert sizes.max() > 12
 
 
-def test_drawn_channels_have_the_variance_of_their_snr():
-    snr = torch.tensor([0.0, 10.0]).repeat(200)
-    gain, noise, variance = draw_channels((400, 5, 8), snr, np.random.default_rng(0))
-    assert (gain.shape, noise.shape, variance.shape) == ((400, 1, 1), (400, 5, 8), (400, 1, 1))
-    torch.testing.assert_close(variance[:2, 0, 0], torch.tensor([1.0, 0.1]))
-    for offset, expected in ((0, 1.0), (1, 0.1)):
-        # 8,000 complex samples: the relative deviation of the mean power is 1/sqrt(8000).
-        assert noise[offset::2].abs().square().mean().item() == pytest.approx(expected, rel=5 / 8000**0.5)
-    # Half AWGN (gain 1), half Rayleigh (mean power 1).
-    flat = (gain == 1).sum().item()
-    assert 150 < flat < 250
-    assert gain[gain != 1].abs().square().mean().item() == pytest.approx(1, rel=0.4)
-
-
 def test_the_codec_learns_and_resumes(tmp_path):
     model = make_model(BUNDLE)
     features = token_features(TimmTower(model), 3, coloured_images(256, 0).pixels, BUNDLE.preprocessing, 0)
@@ -151,3 +140,67 @@ def test_the_codec_learns_and_resumes(tmp_path):
     )
     with pytest.raises(InvalidRequestError, match="is of another training"):
         stranger.run()
+
+
+MIX = ("awgn", "rayleigh", "rician:coherence=16", "gilbert_elliott", "erasure:share=0.2", "phase_noise", "clipping")
+
+
+@pytest.mark.parametrize("encoder", ["mlp", "attention"])
+def test_either_encoder_learns_over_a_mix_of_channels(tmp_path, encoder):
+    model = make_model(BUNDLE)
+    features = token_features(TimmTower(model), 3, coloured_images(256, 0).pixels, BUNDLE.preprocessing, 0)
+    recipe = CodecRecipe(4, 32, 3e-3, 0.1, 0.1, MIX)
+    codec = replace(BUNDLE.codec, encoder=encoder)
+    trainer = CodecTrainer(LabelTeacher(model, 3), codec, recipe, features, tmp_path / "mix", seed=1)
+
+    def loss():
+        with torch.no_grad():
+            x = features[:64].float()
+            return np.mean([float(trainer._loss(x, np.arange(64), np.random.default_rng(i))) for i in range(20)])
+
+    before = loss()
+    trainer.run()
+    assert loss() < 0.7 * before
+
+
+def test_what_came_later_leaves_older_checkpoints_theirs(tmp_path):
+    model = make_model(BUNDLE)
+    features = torch.randn(8, 25, 24)
+    recipe = CodecRecipe(1, 4, 1e-3, 0.1, 0.1)
+
+    def asked(codec=BUNDLE.codec, recipe=recipe):
+        return CodecTrainer(LabelTeacher(model, 3), codec, recipe, features, tmp_path / "c")._asked
+
+    # As the first version spelt it.
+    text = (
+        f"({weights_digest(model)!r}, "
+        "Codec(hidden=32, max_symbols_per_token=8, rates=(1, 2, 4, 8), snr_db=(-5.0, 20.0)), "
+        "CodecRecipe(epochs=1, batch_size=4, learning_rate=0.001, token_loss=0.1, size_loss=0.1), 0, (8, 25, 24))"
+    )
+    assert asked() == hashlib.sha256(text.encode()).hexdigest()
+    others = {
+        asked(recipe=replace(recipe, channels=("awgn",))),
+        asked(replace(BUNDLE.codec, encoder="attention")),
+        asked(),
+    }
+    assert len(others) == 3
+
+
+def test_a_recipe_may_name_its_encoder_and_its_channels(tmp_path):
+    content = json.loads(recipe_path("cifar10").read_text())
+    assert load_recipe("cifar10").codec.encoder == "mlp"
+    content["codec"]["encoder"] = "attention"
+    content["codec_training"]["channels"] = ["erasure:share=0.2", "awgn"]
+    path = tmp_path / "recipe.json"
+    path.write_text(json.dumps(content))
+    recipe = load_recipe(str(path))
+    assert (recipe.codec.encoder, recipe.codec_training.channels) == ("attention", ("erasure:share=0.2", "awgn"))
+
+
+def test_channels_of_a_recipe_are_spelt_one_way_and_must_be_there():
+    recipe = CodecRecipe(1, 4, 1e-3, 0.1, 0.1, ["rician:coherence=16,k_db=6", "awgn"])
+    assert recipe.channels == ("rician:coherence=16", "awgn")
+    assert CodecRecipe(1, 4, 1e-3, 0.1, 0.1).channels == ("awgn", "rayleigh")
+    for channels, says in (((), "one channel at least"), (("awgn", "fog"), "must be one of .*got 'fog'")):
+        with pytest.raises(InvalidRequestError, match=says):
+            CodecRecipe(1, 4, 1e-3, 0.1, 0.1, channels)

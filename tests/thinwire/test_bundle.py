@@ -91,6 +91,14 @@ def test_a_bundle_without_a_language_model_does_not_speak_of_one(saved):
     assert "language" not in json.loads(saved.path(MANIFEST).read_text())
 
 
+def test_the_encoder_stands_in_the_manifest_where_it_is_not_the_first(saved):
+    assert "encoder" not in json.loads(saved.path(MANIFEST).read_text())["codec"]
+    bundle = dataclasses.replace(saved, codec=dataclasses.replace(saved.codec, encoder="attention"))
+    bundle.save()
+    assert json.loads(saved.path(MANIFEST).read_text())["codec"]["encoder"] == "attention"
+    assert load_bundle(saved.folder) == bundle
+
+
 def test_a_bundle_without_a_reference(saved):
     bundle = dataclasses.replace(saved, reference=None)
     bundle.save()
@@ -141,6 +149,7 @@ CHANGES = {
     "codec.max_symbols_per_token": 16,
     "codec.rates": (1, 2, 4),
     "codec.snr_db": (-5.0, 15.0),
+    "codec.encoder": "attention",
     "files": {"weights.safetensors": "0" * 64},
     "language": Language("llava", None, "<image> {question}"),
 }

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from edge.torch_engine.attention_encoder import AttentionEncoder
 from edge.torch_engine.cost import count_edge
-from edge.torch_engine.encoder import JsccEncoder
+from edge.torch_engine.mlp_encoder import MlpEncoder
 from thinwire.bundle import Merging
 from thinwire.nn.backbone import build_backbone
 from thinwire.nn.macs import count_macs
@@ -59,12 +60,23 @@ def test_the_cap_costs_one_matching_a_round():
 
 
 def test_the_encoder_counts_for_what_is_sent():
-    encoder = JsccEncoder(32, 48, 4)
+    encoder = MlpEncoder(32, 48, 4)
     _, without = cost_of([16] * 4, [False] * 3, 9)
     _, with_encoder = cost_of([16] * 4, [False] * 3, 9, encoder=encoder)
     gate = 2 * 32 + 32 * 48
     # Nine patches and the class token.
     assert with_encoder - without == 10 * (33 * 48 + gate + 48 * 8)
+
+
+def test_an_encoder_with_attention_is_quadratic_in_what_is_sent():
+    encoder = AttentionEncoder(32, 48, 4)
+    for sent in (1, 4, 9, 16):
+        _, without = cost_of([16] * 4, [False] * 3, sent)
+        _, with_encoder = cost_of([16] * 4, [False] * 3, sent, encoder=encoder)
+        tokens, gates = sent + 1, 2 * (2 * 32 + 32 * 48)
+        # timm's own block under the counting hooks, which see its attention.
+        block = count_macs(encoder.block, torch.zeros(1, tokens, 48))
+        assert with_encoder - without == tokens * (33 * 48 + gates + 48 * 8) + block
 
 
 def clip_cost(size, patch, width, hidden, layers, heads):
@@ -103,7 +115,7 @@ def test_clip_with_fewer_tokens_by_hand():
 
 
 def test_a_discarded_class_token_is_not_encoded():
-    encoder = JsccEncoder(32, 48, 4)
+    encoder = MlpEncoder(32, 48, 4)
     tower = TimmTower(build_backbone({"kwargs": OPTIONS}).eval())
     counts = np.full((1, 4), 16)
     sent, kept = (count_edge(tower, 3, Merging(), encoder, prefix) for prefix in (0, 1))

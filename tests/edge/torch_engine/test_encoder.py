@@ -1,15 +1,25 @@
-"""The encoder: power per frame, rates, and independence of what else is in the batch."""
+"""The encoders: power per frame, rates, and independence of what else is in the batch."""
 
 import pytest
 import torch
 
-from edge.torch_engine.encoder import JsccEncoder
+from edge.torch_engine.encoders import OWN, build_encoder
+from thinwire.bundle import Codec
 
 
-@pytest.fixture(name="encoder")
-def encoder_fixture():
+def make_encoder(name):
     torch.manual_seed(0)
-    return JsccEncoder(width=12, hidden=20, max_symbols_per_token=8).eval()
+    return build_encoder(Codec(20, 8, (1, 8), (-5.0, 20.0), name), width=12).eval()
+
+
+@pytest.fixture(name="encoder", params=OWN)
+def encoder_fixture(request):
+    encoder = make_encoder(request.param)
+    for name, parameter in encoder.named_parameters():
+        if name.endswith("gamma"):
+            # As drawn, a block would add a tenth of itself.
+            parameter.data.fill_(1)
+    return encoder
 
 
 def inputs(batch=3, tokens=6):
@@ -59,3 +69,31 @@ def test_power_follows_size(encoder):
 def test_snr_changes_the_symbols(encoder):
     x, sizes, valid, snr, rate = inputs()
     assert not torch.allclose(encoder(x, sizes, valid, snr, rate), encoder(x, sizes, valid, snr - 3, rate))
+
+
+@torch.inference_mode()
+def test_attention_sees_the_other_tokens_of_the_frame_and_the_first_encoder_does_not():
+    x, sizes, valid, snr, rate = inputs(batch=1)
+    changed = x.clone()
+    changed[0, 5] += 1
+    for name, sees in (("mlp", False), ("attention", True)):
+        encoder = make_encoder(name)
+        before, after = (encoder.symbols(tokens, sizes, valid, snr, rate)[0, :5] for tokens in (x, changed))
+        assert torch.equal(before, after) != sees
+
+
+@torch.inference_mode()
+def test_attention_is_the_layers_written_out_one_token_at_a_time():
+    encoder = make_encoder("attention").double()
+    x, sizes, valid, snr, rate = (value[:1].double() for value in inputs())
+    given = encoder.symbols(x, sizes, valid.bool(), snr, rate)[0]
+    features = torch.cat((encoder.norm(x[0]), sizes[0].log2()[:, None]), dim=1)
+    rows = torch.nn.functional.gelu(encoder.first(features) * encoder.first_gate.factors(snr, rate))
+    # timm's own block, whose attention is its own.
+    rows = encoder.block(rows[None])[0]
+    expected = [
+        encoder.second.weight @ (encoder.block_norm(row) * encoder.block_gate.factors(snr, rate)[0])
+        + encoder.second.bias
+        for row in rows
+    ]
+    torch.testing.assert_close(given, torch.stack(expected))
