@@ -74,6 +74,8 @@ def _run(options: argparse.Namespace) -> None:
         if missing := one.missing(options.data):
             print(f"{one.name}: left out, needs {', '.join(missing)}", file=sys.stderr)
             continue
+        # Before anything is written: the two folders may be one.
+        earlier = pages.read(one.name, options.against) if options.against else None
         content = pages.read(one.name, output)
         identity = one.identity(options.data, options.quick, options.seed)
         if options.again or content is None or any(content.get(key) != value for key, value in identity.items()):
@@ -82,7 +84,6 @@ def _run(options: argparse.Namespace) -> None:
             pages.write(one, report, content, output)
             pages.write_index(experiments, output)
         print(f"{one.name}: {output / one.name}.md")
-        earlier = pages.read(one.name, options.against) if options.against else None
         if earlier is not None:
             found = pages.differences(content, earlier)
             print("\n".join(f"  {line}" for line in found) or "  agrees with what is there")

@@ -26,8 +26,9 @@ SAMPLE = 1000
 def parts_of(cost: EdgeCost, counts: list[int], merged: tuple[bool, ...], final: int) -> dict[str, float]:
     """MACs of one image by what they are spent on, in 10^9; the arguments are those of `EdgeCost.macs`."""
     whole = cost.macs(counts, merged, final)
-    layers = replace(cost, embedding=0, encoder=0).macs(counts, [False] * len(merged), counts[-1])
-    encoder = whole - replace(cost, encoder=0).macs(counts, merged, final)
+    unsent = replace(cost, encoder=0, encoder_attention=0)
+    layers = replace(unsent, embedding=0).macs(counts, [False] * len(merged), counts[-1])
+    encoder = whole - unsent.macs(counts, merged, final)
     matching = whole - cost.embedding - layers - encoder
     found = {"embedding": cost.embedding, "layers": layers, "matching": matching, "encoder": encoder}
     return {name: macs / 1e9 for name, macs in found.items()}
