@@ -80,7 +80,9 @@ def merge(g: Graph, tokens: State, source: str, target: str, rows: int, weight: 
 
 
 def _share_of_norms(g: Graph, theirs: str, its: str, target: str, rows: int) -> str:
-    added, weight = (g.op("ReduceL2", x, g.integers(1), keepdims=0) for x in (theirs, its))
+    # A third of the time of ReduceL2.
+    squares = (g.op("ReduceSum", g.op("Mul", x, x), g.integers(1), keepdims=0) for x in (theirs, its))
+    added, weight = (g.op("Sqrt", square) for square in squares)
     nothing = g.constant(np.zeros(rows, dtype=np.float32))
     joined = g.op("GatherND", g.op("ScatterND", nothing, target, added, reduction="add"), target)
     # Zero vectors only: whatever their shares, their average is zero.
