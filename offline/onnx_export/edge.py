@@ -87,7 +87,7 @@ class _Parts(nn.Module):
             bias = key_bias(None, sizes[layer][None], torch.float32) if sizes else None
             attended = self.tower.attend(layer, entering[layer][None], bias)
             outputs.append(attended.output.squeeze(0))
-            heads = attended.values if self.merging.metric == "value" else attended.keys
+            heads = attended.values if self.merging.metric.startswith("value") else attended.keys
             metric = heads.mean(1) if self.merging.metric == "key_mean" else heads.transpose(1, 2).flatten(2)
             outputs.append(metric.squeeze(0))
             outputs.append(self.tower.mlp(layer, between[layer][None]).squeeze(0))
@@ -208,7 +208,7 @@ def _layer(
     if half.sizes is not None:
         g.op("Identity", state.sizes, outputs=[half.sizes])
     matches, threshold = gate
-    width = macs.head_dim if merging.metric == "key_mean" else macs.attention_width
+    width = macs.metric_width(merging)
     if merging.place == "layer":
         attended = pieces.append(g, half.attended)
         g.op("Identity", attended, outputs=[half.between])

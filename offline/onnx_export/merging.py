@@ -36,14 +36,20 @@ def match(g: Graph, metric: str, width: int, prefix: int) -> tuple[str, str]:
     """The most similar destination of each source, by cosine.
 
     Args:
-        metric: ``n x width``.
+        metric: ``n x M``.
+        width: the first so many of each row are compared.
 
     Returns:
         ``sources x 1`` best similarities and int64 indices of their destinations.
     """
     scale = g.constant(np.full(width, width**-0.5, dtype=np.float32))
-    unit = g.op("RMSNormalization", metric, scale, axis=-1, epsilon=NORM_EPSILON)
-    similarity = g.op("Gemm", g.rows(unit, prefix + 1, 2), g.rows(unit, prefix, 2), transB=1)
+
+    def units(row: int) -> str:
+        # Rows and columns at once, so that a narrow metric costs no copy of the wide one.
+        cut = g.op("Slice", metric, g.integers(row, 0), g.integers(2**62, width), g.integers(0, 1), g.integers(2, 1))
+        return g.op("RMSNormalization", cut, scale, axis=-1, epsilon=NORM_EPSILON)
+
+    similarity = g.op("Gemm", units(prefix + 1), units(prefix), transB=1)
     best, target = g.name(), g.name()
     g.op("TopK", similarity, g.integers(1), outputs=(best, target), axis=1, sorted=0)
     return best, target
