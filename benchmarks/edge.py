@@ -1,7 +1,8 @@
 """What the device's side costs: ours in ONNX Runtime and in torch, against plain models, ToMe and an oracle.
 
 ``python -m benchmarks.edge`` takes DeiT-Ti, DeiT-S and ViT-B at 224 pixels with random weights, and a shipped bundle,
-and merges so that a share of the multiply-accumulates is saved: as many tokens at every layer (`every`), or more at
+and merges so that a share of the multiply-accumulates is saved, by the paper's rule and by the `narrow` one, which
+compares the values of one head and weighs by size: as many tokens at every layer (`every`), or more at
 every third or fourth, from the first layer on. The thresholds are such that the images at hand reach these token counts
 on average. Those of ONNX Runtime are timed in turn, and then those of torch:
 
@@ -30,7 +31,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.edge_cases import STEPS, Case, make_cases
-from benchmarks.edge_models import subject
+from benchmarks.edge_models import RULES, Subject, subjects
 from benchmarks.measuring import provenance
 from deploy.cli.common import DEFAULT_BUNDLE, positive_int, table
 
@@ -59,12 +60,13 @@ def interval(values: NDArray[np.float64]) -> tuple[float, float]:
     return float(ordered[low]), float(ordered[high])
 
 
-def rows_of(model: str, case: Case, times: dict[str, NDArray[np.float64]]) -> list[dict[str, Any]]:
+def rows_of(subject: Subject, case: Case, times: dict[str, NDArray[np.float64]]) -> list[dict[str, Any]]:
     """One row for each engine."""
     rows = []
     for name, values in times.items():
         row: dict[str, Any] = {
-            "model": model,
+            "model": subject.name,
+            "rule": subject.rule,
             "engine": name,
             "batch": len(case.counts),
             "schedule": case.schedule,
@@ -91,14 +93,14 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     torch.set_num_threads(options.threads)
     rows = []
     for name in options.models:
-        model = subject(name, options.threads)
-        for images in options.batch:
-            for case in make_cases(model, options.saved, options.schedules, images):
-                # torch's threads spin on after it is done: beside it, nothing else could be measured.
-                times = measure(case.onnx, options.repetitions)
-                if not options.without_torch:
-                    times |= measure(case.torch, options.repetitions)
-                rows += rows_of(name, case, times)
+        for subject in subjects(name, options.rules, options.threads):
+            for images in options.batch:
+                for case in make_cases(subject, options.saved, options.schedules, images):
+                    # torch's threads spin on after it is done: beside it, nothing else could be measured.
+                    times = measure(case.onnx, options.repetitions)
+                    if not options.without_torch:
+                        times |= measure(case.torch, options.repetitions)
+                    rows += rows_of(subject, case, times)
     return rows
 
 
@@ -106,6 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=MODELS, help="timm's or shipped (default: %(default)s)")
+    parser.add_argument("--rules", nargs="+", default=list(RULES), choices=list(RULES), help="of timm's")
     parser.add_argument("--batch", nargs="+", type=positive_int, default=[1, 32], help="images (default: %(default)s)")
     parser.add_argument("--saved", nargs="+", type=float, default=SAVED, help="shares of MACs (default: %(default)s)")
     parser.add_argument("--schedules", nargs="+", default=list(STEPS), choices=list(STEPS))
@@ -117,8 +120,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = run(options)
     if options.json:
         options.json.write_text(json.dumps({"provenance": provenance(), "rows": rows}, indent=2) + "\n")
-    shown = ("model", "engine", "batch", "schedule", "macs_saved", "tokens", "ms", "efficiency", "efficiency_of_oracle",
-             "cpu_efficiency_of_oracle", "of_tome")  # fmt: skip
+    shown = ("model", "rule", "engine", "batch", "schedule", "macs_saved", "tokens", "ms", "efficiency",
+             "efficiency_of_oracle", "cpu_efficiency_of_oracle", "of_tome")  # fmt: skip
     print(table([{key: _text(row.get(key)) for key in shown} for row in rows]))
 
 

@@ -1,6 +1,6 @@
 """The models that `benchmarks.edge` runs, each as it is and on both engines of the device."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,8 @@ from thinwire.nn.weights import load_backbone
 from thinwire.onnx_session import OnnxSession, open_session
 
 RATE, SNR_DB = 8, 10.0
+# Of models that are no bundle: the paper's, and the one that costs least.
+RULES = {"paper": Merging(), "narrow": Merging(metric="value_head", weight="size")}
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Subject:
 
     Attributes:
         name: timm's, or a shipped bundle's.
+        rule: by which tokens merge; of `RULES`, or "shipped".
         model: the plain model.
         in_torch: the device's engine in torch.
         in_onnx: the one on ONNX Runtime.
@@ -38,6 +41,7 @@ class Subject:
     """
 
     name: str
+    rule: str
     model: VisionTransformer
     in_torch: TorchEngine
     in_onnx: OnnxEngine
@@ -70,21 +74,23 @@ class Subject:
         return lambda: session.run(None, feed)
 
 
-def subject(name: str, threads: int) -> Subject:
-    """A shipped bundle that classifies, or timm's model of a name with random weights."""
+def subjects(name: str, rules: Sequence[str], threads: int) -> Iterator[Subject]:
+    """A shipped bundle that classifies, or timm's model of a name with random weights, once under each rule."""
     if (shipped() / name).is_dir():
         bundle = load_bundle(name)
         engine = TorchEngine.load(bundle)
-        return Subject(name, load_backbone(bundle).eval(), engine, OnnxEngine.load(bundle, threads), threads)
+        yield Subject(name, "shipped", load_backbone(bundle).eval(), engine, OnnxEngine.load(bundle, threads), threads)
+        return
     torch.manual_seed(0)
     model = build_backbone({"timm": name}).eval()
-    bundle = _bundle_of(name, model)
-    engine = TorchEngine(bundle, TimmTower(model), JsccEncoder(bundle.width, bundle.codec.hidden, 16))
-    session = OnnxSession(bundle, EDGE, export_edge(engine).SerializeToString(), threads)
-    return Subject(name, model, engine, OnnxEngine(bundle, session), threads)
+    for rule in rules:
+        bundle = _bundle_of(name, model, RULES[rule])
+        engine = TorchEngine(bundle, TimmTower(model), JsccEncoder(bundle.width, bundle.codec.hidden, 16))
+        session = OnnxSession(bundle, EDGE, export_edge(engine).SerializeToString(), threads)
+        yield Subject(name, rule, model, engine, OnnxEngine(bundle, session), threads)
 
 
-def _bundle_of(name: str, model: VisionTransformer) -> Bundle:
+def _bundle_of(name: str, model: VisionTransformer, merging: Merging) -> Bundle:
     return Bundle(
         name=name,
         task="classify",
@@ -96,7 +102,7 @@ def _bundle_of(name: str, model: VisionTransformer) -> Bundle:
         prefix_tokens=model.num_prefix_tokens,
         labels=("any",),
         preprocessing=Preprocessing(224, 0.9, "bicubic", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-        merging=Merging(),
+        merging=merging,
         codec=Codec(hidden=128, max_symbols_per_token=16, rates=(RATE, 16), snr_db=(-5.0, 20.0)),
         files={},
     )

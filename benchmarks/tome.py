@@ -1,7 +1,7 @@
 """timm's vision transformer with ToMe, to be compared with: written from the paper, for a fixed number per layer.
 
-Source: Bolya et al. (2023), Token merging: your ViT but faster, arXiv 2210.09461. `edge.torch_engine.tome` is its rule in
-our engine; this is what its method costs by itself: no batch of different lengths, no order to keep, no map of what
+Source: Bolya et al. (2023), Token merging: your ViT but faster, arXiv 2210.09461. `edge.torch_engine.tome` is its rule
+in our engine; this is what its method costs by itself: no batch of different lengths, no order to keep, no map of what
 merged.
 """
 
