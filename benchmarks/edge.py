@@ -37,18 +37,21 @@ from deploy.cli.common import DEFAULT_BUNDLE, positive_int, table
 
 MODELS = ("deit_tiny_patch16_224", "deit_small_patch16_224", "vit_base_patch16_224", DEFAULT_BUNDLE)
 SAVED = (0.1, 0.2, 0.3, 0.4, 0.5)
+# Rounds that do not count, of a single image.
 WARM_UP = 3
 
 
-def measure(runs: dict[str, Callable[[], object]], repetitions: int) -> dict[str, NDArray[np.float64]]:
+def measure(
+    runs: dict[str, Callable[[], object]], repetitions: int, warm_up: int = WARM_UP
+) -> dict[str, NDArray[np.float64]]:
     """Milliseconds of each, one after the other in every repetition: ``repetitions x 2``, of wall and processors."""
-    times = {name: np.zeros((repetitions + WARM_UP, 2)) for name in runs}
-    for repetition in range(repetitions + WARM_UP):
+    times = {name: np.zeros((repetitions + warm_up, 2)) for name in runs}
+    for repetition in range(repetitions + warm_up):
         for name, run in runs.items():
             computed, began = time.process_time(), time.perf_counter()
             run()
             times[name][repetition] = time.perf_counter() - began, time.process_time() - computed
-    return {name: 1e3 * values[WARM_UP:] for name, values in times.items()}
+    return {name: 1e3 * values[warm_up:] for name, values in times.items()}
 
 
 def interval(values: NDArray[np.float64]) -> tuple[float, float]:
@@ -97,9 +100,10 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
             for images in options.batch:
                 for case in make_cases(subject, options.saved, options.schedules, images):
                     # torch's threads spin on after it is done: beside it, nothing else could be measured.
-                    times = measure(case.onnx, options.repetitions)
+                    warm_up = WARM_UP if images == 1 else 1
+                    times = measure(case.onnx, options.repetitions, warm_up)
                     if not options.without_torch:
-                        times |= measure(case.torch, options.repetitions)
+                        times |= measure(case.torch, options.repetitions, warm_up)
                     rows += rows_of(subject, case, times)
     return rows
 
