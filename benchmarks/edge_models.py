@@ -55,15 +55,15 @@ class Subject:
     def gmacs(self, counts: NDArray[np.int64]) -> float:
         """What the device computes where so many patch tokens leave each layer, on average over ``images x layers``."""
         entering = np.concatenate((np.full((len(counts), 1), self.bundle.patches), counts), axis=1)
-        merged = (np.diff(entering) < 0).any(axis=0)
-        return float(self.in_torch.cost.gmacs(entering, merged.tolist(), counts[:, -1]).mean())
+        merged = [bool(some) for some in (np.diff(entering) < 0).any(axis=0)]
+        return float(self.in_torch.cost.gmacs(entering, merged, counts[:, -1]).mean())
 
     @property
     def plain_gmacs(self) -> float:
         """What the plain model computes for one image."""
         bundle, cost = self.bundle, self.in_torch.cost
         whole = self.gmacs(np.full((1, bundle.split_layer), bundle.patches))
-        head = self.model.num_features * self.model.num_classes
+        head = int(self.model.num_features) * int(self.model.num_classes)
         return whole + (head - (bundle.patches + bundle.prefix_tokens) * cost.encoder) / 1e9
 
     def static(self, module: nn.Module, example: NDArray[Any]) -> Callable[[], object]:
