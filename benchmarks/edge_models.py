@@ -55,7 +55,7 @@ class Subject:
     def gmacs(self, counts: NDArray[np.int64]) -> float:
         """What the device computes where so many patch tokens leave each layer, on average over ``images x layers``."""
         entering = np.concatenate((np.full((len(counts), 1), self.bundle.patches), counts), axis=1)
-        merged = [bool(some) for some in (np.diff(entering) < 0).any(axis=0)]
+        merged = [bool((entering[:, layer + 1] < entering[:, layer]).any()) for layer in range(counts.shape[1])]
         return float(self.in_torch.cost.gmacs(entering, merged, counts[:, -1]).mean())
 
     @property
