@@ -1,17 +1,21 @@
-"""What the device's side costs: ours in ONNX Runtime and in torch, against plain models and against an oracle.
+"""What the device's side costs: ours in ONNX Runtime and in torch, against plain models, ToMe and an oracle.
 
-``python -m benchmarks.edge`` builds DeiT-Ti, DeiT-S and ViT-B at 224 pixels with random weights, and merges so that a
-share of the multiply-accumulates is saved: as many tokens at every layer (`every`), or more at every third or fourth,
-from the first layer on. The thresholds are such that the image at hand reaches these token counts. Those of ONNX
-Runtime are timed in turn, and then those of torch:
+``python -m benchmarks.edge`` takes DeiT-Ti, DeiT-S and ViT-B at 224 pixels with random weights, and a shipped bundle,
+and merges so that a share of the multiply-accumulates is saved, by the paper's rule and by the `narrow` one, which
+compares the values of one head and weighs by size: as many tokens at every layer (`every`), or more at
+every third or fourth, from the first layer on. The thresholds are such that the images at hand reach these token counts
+on average. Those of ONNX Runtime are timed in turn, and then those of torch:
 
 - `timm`, `timm-onnxruntime`: timm's own model, in torch and exported as it is, without merging;
-- `torch`, `onnxruntime`: the two edge engines under those thresholds;
-- `tome`: ToMe's rule in our torch engine, merging as many tokens at each layer;
-- `oracle`: on ONNX Runtime, one static graph of the same layers and JSCC encoder with the same token counts, in which
-  tokens are cut off without any matching.
+- `torch`, `onnxruntime`: the two edge engines under those thresholds, in torch with the batch padded, on ONNX Runtime
+  one image after the other;
+- `tome`, `tome-onnxruntime`: timm's model with ToMe, in torch and exported as it is, merging as many tokens at each
+  layer, which it is told beforehand;
+- `oracle`: of one image on ONNX Runtime, a static graph of the same layers and JSCC encoder with the same token counts,
+  in which tokens are cut off without any matching.
 
-Efficiency is (time of timm-onnxruntime / time) / (MACs of the plain model / MACs that the device computes).
+Efficiency is (time of timm-onnxruntime / time) / (MACs of the plain model / MACs that the device computes). The others
+are ratios of times: that of the oracle, or of ToMe on the same runtime, to an engine's.
 """
 
 import argparse
@@ -19,7 +23,6 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,26 +30,28 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.edge_models import STEPS, Case, make_cases, plain_onnx
+from benchmarks.edge_cases import STEPS, Case, make_cases
+from benchmarks.edge_models import RULES, Subject, subjects
 from benchmarks.measuring import provenance
-from deploy.cli.common import positive_int, table
-from thinwire.nn.backbone import build_backbone
+from deploy.cli.common import DEFAULT_BUNDLE, positive_int, table
 
-MODELS = ("deit_tiny_patch16_224", "deit_small_patch16_224", "vit_base_patch16_224")
+MODELS = ("deit_tiny_patch16_224", "deit_small_patch16_224", "vit_base_patch16_224", DEFAULT_BUNDLE)
 SAVED = (0.1, 0.2, 0.3, 0.4, 0.5)
+# Rounds that do not count, of a single image.
 WARM_UP = 3
-PLAIN = "timm-onnxruntime"
 
 
-def measure(runs: dict[str, Callable[[], object]], repetitions: int) -> dict[str, NDArray[np.float64]]:
+def measure(
+    runs: dict[str, Callable[[], object]], repetitions: int, warm_up: int = WARM_UP
+) -> dict[str, NDArray[np.float64]]:
     """Milliseconds of each, one after the other in every repetition: ``repetitions x 2``, of wall and processors."""
-    times = {name: np.zeros((repetitions + WARM_UP, 2)) for name in runs}
-    for repetition in range(repetitions + WARM_UP):
+    times = {name: np.zeros((repetitions + warm_up, 2)) for name in runs}
+    for repetition in range(repetitions + warm_up):
         for name, run in runs.items():
             computed, began = time.process_time(), time.perf_counter()
             run()
             times[name][repetition] = time.perf_counter() - began, time.process_time() - computed
-    return {name: 1e3 * values[WARM_UP:] for name, values in times.items()}
+    return {name: 1e3 * values[warm_up:] for name, values in times.items()}
 
 
 def interval(values: NDArray[np.float64]) -> tuple[float, float]:
@@ -58,61 +63,57 @@ def interval(values: NDArray[np.float64]) -> tuple[float, float]:
     return float(ordered[low]), float(ordered[high])
 
 
-def rows_of(case: Case, times: dict[str, NDArray[np.float64]]) -> list[dict[str, Any]]:
+def rows_of(subject: Subject, case: Case, times: dict[str, NDArray[np.float64]]) -> list[dict[str, Any]]:
     """One row for each engine."""
     rows = []
     for name, values in times.items():
-        is_plain = name.startswith("timm")
-        macs = case.plain_gmacs if is_plain else case.gmacs
-        ratio = times[PLAIN][:, 0] / values[:, 0] * macs / case.plain_gmacs
-        to_oracle = times["oracle"] / values
-        rows.append(
-            {
-                "model": case.model,
-                "engine": name,
-                "schedule": case.schedule,
-                "macs_saved": 1 - macs / case.plain_gmacs,
-                "tokens": None if is_plain else case.counts[-1],
-                "ms": float(np.median(values[:, 0])),
-                "ms_interval": interval(values[:, 0]),
-                "cpu_ms": float(np.median(values[:, 1])),
-                "efficiency": float(np.median(ratio)),
-                "efficiency_interval": interval(ratio),
-                "efficiency_of_oracle": float(np.median(to_oracle[:, 0])),
-                "efficiency_of_oracle_interval": interval(to_oracle[:, 0]),
-                "cpu_efficiency_of_oracle": float(np.median(to_oracle[:, 1])),
-            }
-        )
+        row: dict[str, Any] = {
+            "model": subject.name,
+            "rule": subject.rule,
+            "engine": name,
+            "batch": len(case.counts),
+            "schedule": case.schedule,
+            "macs_saved": 1 - case.macs[name],
+            "tokens": None if name.startswith("timm") else float(case.counts[:, -1].mean()),
+            "tokens_sd": None if name.startswith("timm") else float(case.counts[:, -1].std()),
+            "ms": float(np.median(values[:, 0])),
+            "ms_interval": interval(values[:, 0]),
+            "cpu_ms": float(np.median(values[:, 1])),
+        }
+        ratios = {"efficiency": times["timm-onnxruntime"] / values * case.macs[name]}
+        if "oracle" in times:
+            ratios["efficiency_of_oracle"] = times["oracle"] / values
+        ratios["of_tome"] = times["tome-onnxruntime" if name in case.onnx else "tome"] / values
+        for key, ratio in ratios.items():
+            row |= {key: float(np.median(ratio[:, 0])), f"{key}_interval": interval(ratio[:, 0])}
+            row[f"cpu_{key}"] = float(np.median(ratio[:, 1]))
+        rows.append(row)
     return rows
 
 
-def run(
-    models: Sequence[str],
-    saved: Sequence[float],
-    schedules: Sequence[str],
-    threads: int,
-    repetitions: int,
-    with_torch: bool = True,
-) -> list[dict[str, Any]]:
+def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     """All rows."""
-    torch.set_num_threads(threads)
+    torch.set_num_threads(options.threads)
     rows = []
-    for name in models:
-        model = build_backbone({"timm": name}).eval()
-        plain = plain_onnx(model, threads)
-        for case in make_cases(name, model, saved, schedules, threads):
-            # torch's threads spin on after it is done: beside it, nothing else could be measured.
-            times = measure({PLAIN: partial(plain, case.images), **case.onnx}, repetitions)
-            if with_torch:
-                times |= measure(case.torch, repetitions)
-            rows += rows_of(case, times)
+    for name in options.models:
+        for subject in subjects(name, options.rules, options.threads):
+            for images in options.batch:
+                for case in make_cases(subject, options.saved, options.schedules, images):
+                    # torch's threads spin on after it is done: beside it, nothing else could be measured.
+                    warm_up = WARM_UP if images == 1 else 1
+                    times = measure(case.onnx, options.repetitions, warm_up)
+                    if not options.without_torch:
+                        times |= measure(case.torch, options.repetitions, warm_up)
+                    rows += rows_of(subject, case, times)
     return rows
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=MODELS, help="of timm (default: %(default)s)")
+    parser.add_argument("--models", nargs="+", default=MODELS, help="timm's or shipped (default: %(default)s)")
+    parser.add_argument("--rules", nargs="+", default=list(RULES), choices=list(RULES), help="of timm's")
+    parser.add_argument("--batch", nargs="+", type=positive_int, default=[1, 32], help="images (default: %(default)s)")
     parser.add_argument("--saved", nargs="+", type=float, default=SAVED, help="shares of MACs (default: %(default)s)")
     parser.add_argument("--schedules", nargs="+", default=list(STEPS), choices=list(STEPS))
     parser.add_argument("--threads", type=positive_int, default=2)
@@ -120,19 +121,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--without-torch", action="store_true", help="leave its engines out, which take longest")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write figures and provenance there")
     options = parser.parse_args(arguments)
-    rows = run(
-        options.models,
-        options.saved,
-        options.schedules,
-        options.threads,
-        options.repetitions,
-        not options.without_torch,
-    )
+    rows = run(options)
     if options.json:
         options.json.write_text(json.dumps({"provenance": provenance(), "rows": rows}, indent=2) + "\n")
-    shown = ("model", "engine", "schedule", "macs_saved", "tokens", "ms", "cpu_ms", "efficiency",
-             "efficiency_of_oracle", "cpu_efficiency_of_oracle")  # fmt: skip
-    print(table([{key: _text(row[key]) for key in shown} for row in rows]))
+    shown = ("model", "rule", "engine", "batch", "schedule", "macs_saved", "tokens", "ms", "efficiency",
+             "efficiency_of_oracle", "cpu_efficiency_of_oracle", "of_tome")  # fmt: skip
+    print(table([{key: _text(row.get(key)) for key in shown} for row in rows]))
 
 
 def _text(value: object) -> str:

@@ -1,8 +1,7 @@
-"""What `benchmarks.edge` times: engines around random weights, thresholds that reach given counts, and oracles."""
+"""The models that `benchmarks.edge` runs, each as it is and on both engines of the device."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,64 +11,86 @@ from torch import Tensor, nn
 
 from edge.onnx_engine.engine import OnnxEngine
 from edge.torch_engine.engine import TorchEngine
-from edge.torch_engine.matching import top
 from edge.torch_engine.mlp_encoder import MlpEncoder
-from edge.torch_engine.tome import TOME
-from edge.torch_engine.vit import rules_for
 from offline.onnx_export.edge import Normalise, export_edge
 from offline.onnx_export.export import export
-from policies.policy import Policy
-from thinwire.bundle import Bundle, Codec, Merging
+from thinwire.bundle import Bundle, Codec, Merging, load_bundle, shipped
 from thinwire.exports import EDGE
-from thinwire.images import Preprocessing, normalise
-from thinwire.nn.backbone import VisionTransformer
+from thinwire.images import Preprocessing
+from thinwire.nn.backbone import VisionTransformer, build_backbone
 from thinwire.nn.towers.timm_tower import TimmTower
+from thinwire.nn.weights import load_backbone
 from thinwire.onnx_session import OnnxSession, open_session
 
 RATE, SNR_DB = 8, 10.0
-# Layers from one that merges to the next, by the schedule's name; the first layer merges.
-STEPS = {"every": 1, "third": 3, "fourth": 4}
-# Between the last similarity that merges and the first that does not: far above what engines differ by.
-LEAST_GAP = 2e-5
+# Of models that are no bundle: the paper's, and the one that costs least.
+RULES = {"paper": Merging(), "narrow": Merging(metric="value_head", weight="size")}
 
 
 @dataclass(frozen=True)
-class Case:
-    """One model under one schedule.
+class Subject:
+    """One model.
 
     Attributes:
-        counts: patch tokens that leave each layer.
-        gmacs: what the device computes.
-        plain_gmacs: what the plain model does.
-        images: the image as the plain model reads it.
-        onnx: runs of ONNX Runtime by name, each of which computes the image once.
-        torch: likewise of torch.
+        name: timm's, or a shipped bundle's.
+        rule: by which tokens merge; of `RULES`, or "shipped".
+        model: the plain model.
+        in_torch: the device's engine in torch.
+        in_onnx: the one on ONNX Runtime.
+        threads: of ONNX Runtime.
     """
 
-    model: str
-    schedule: str
-    counts: tuple[int, ...]
-    gmacs: float
-    plain_gmacs: float
-    images: NDArray[np.float32]
-    onnx: dict[str, Callable[[], object]]
-    torch: dict[str, Callable[[], object]]
+    name: str
+    rule: str
+    model: VisionTransformer
+    in_torch: TorchEngine
+    in_onnx: OnnxEngine
+    threads: int
+
+    @property
+    def bundle(self) -> Bundle:
+        """What both engines run."""
+        return self.in_torch.bundle
+
+    def gmacs(self, counts: NDArray[np.int64]) -> float:
+        """What the device computes where so many patch tokens leave each layer, on average over ``images x layers``."""
+        entering = np.concatenate((np.full((len(counts), 1), self.bundle.patches), counts), axis=1)
+        merged = [bool((entering[:, layer + 1] < entering[:, layer]).any()) for layer in range(counts.shape[1])]
+        return float(self.in_torch.cost.gmacs(entering, merged, counts[:, -1]).mean())
+
+    @property
+    def plain_gmacs(self) -> float:
+        """What the plain model computes for one image."""
+        bundle, cost = self.bundle, self.in_torch.cost
+        whole = self.gmacs(np.full((1, bundle.split_layer), bundle.patches))
+        head = int(self.model.num_features) * int(self.model.num_classes)
+        return whole + (head - (bundle.patches + bundle.prefix_tokens) * cost.encoder) / 1e9
+
+    def static(self, module: nn.Module, example: NDArray[Any]) -> Callable[[], object]:
+        """Runs a module on an array, as a graph of which no shape is left open."""
+        model = export(module, {"x": torch.from_numpy(example)})
+        session = open_session(model.SerializeToString(), self.threads)
+        feed = {session.get_inputs()[0].name: example}
+        return lambda: session.run(None, feed)
 
 
-def export_static(module: nn.Module, example: Tensor) -> bytes:
-    """A module with one input ``x``, nothing of its shapes left open."""
-    return export(module, {"x": example}).SerializeToString()
+def subjects(name: str, rules: Sequence[str], threads: int) -> Iterator[Subject]:
+    """A shipped bundle that classifies, or timm's model of a name with random weights, once under each rule."""
+    if (shipped() / name).is_dir():
+        bundle = load_bundle(name)
+        engine = TorchEngine.load(bundle)
+        yield Subject(name, "shipped", load_backbone(bundle).eval(), engine, OnnxEngine.load(bundle, threads), threads)
+        return
+    torch.manual_seed(0)
+    model = build_backbone({"timm": name}).eval()
+    for rule in rules:
+        bundle = _bundle_of(name, model, RULES[rule])
+        engine = TorchEngine(bundle, TimmTower(model), MlpEncoder(bundle.width, bundle.codec.hidden, 16))
+        session = OnnxSession(bundle, EDGE, export_edge(engine).SerializeToString(), threads)
+        yield Subject(name, rule, model, engine, OnnxEngine(bundle, session), threads)
 
 
-def plain_onnx(model: VisionTransformer, threads: int) -> Callable[[NDArray[np.float32]], object]:
-    """timm's own model as it is."""
-    session = open_session(export_static(model, torch.zeros(1, 3, 224, 224)), threads)
-    name = session.get_inputs()[0].name
-    return lambda images: session.run(None, {name: images})
-
-
-def bundle_of(name: str, model: VisionTransformer, merging: Merging) -> Bundle:
-    """A bundle around a model whose last block is the device's last."""
+def _bundle_of(name: str, model: VisionTransformer, merging: Merging) -> Bundle:
     return Bundle(
         name=name,
         task="classify",
@@ -87,16 +108,22 @@ def bundle_of(name: str, model: VisionTransformer, merging: Merging) -> Bundle:
     )
 
 
-class _Oracle(nn.Module):
-    """The device's side with tokens cut off where ours merges them."""
+class Oracle(nn.Module):
+    """The device's side of one image with tokens cut off where ours merges them.
 
-    def __init__(self, engine: TorchEngine, counts: Sequence[int]) -> None:
+    Args:
+        engine: whose layers and encoder it runs.
+        counts: patch tokens that leave each layer.
+    """
+
+    def __init__(self, engine: TorchEngine, counts: NDArray[np.int64]) -> None:
         super().__init__()
-        self.tower, self.encoder, self.counts = engine.tower, engine.encoder, counts
+        self.tower, self.encoder, self.counts = engine.tower, engine.encoder, counts.tolist()
         self.held = engine.tower.module
         self.normalise = Normalise(engine.bundle.preprocessing)
 
     def forward(self, x: Tensor) -> Tensor:
+        """``size x size x 3`` uint8 pixels to ``tokens x 2 RATE`` real and imaginary parts."""
         x = self.tower.embed(self.normalise(x))
         for layer, count in enumerate(self.counts):
             x = self.tower.attend(layer, x, None).output
@@ -106,104 +133,14 @@ class _Oracle(nn.Module):
         return pairs[0].flatten(1)[:, : 2 * RATE]
 
 
-def schedule_of(kind: str, layers: int, patches: int, moved: float) -> tuple[int, ...]:
-    """Patch tokens that leave each layer.
-
-    Args:
-        kind: of `STEPS`.
-        moved: tokens that merge at each such layer on average; half of what there is at most.
-    """
-    step = STEPS[kind]
-    counts, left, wanted = [], patches, float(patches)
-    for layer in range(layers):
-        if layer % step == 0:
-            wanted -= moved
-            left = max(round(wanted), (left + 1) // 2, 1)
-        counts.append(left)
-    return tuple(counts)
-
-
-def _reached(engine: TorchEngine, pixels: NDArray[np.uint8], counts: Sequence[int]) -> tuple[float, ...]:
-    """Thresholds under which an image reaches these counts, or nearly: where similarities lie too close, the next."""
-    tokens, thresholds = engine.embed(pixels[None]), []
-    for layer, count in enumerate(counts):
-        moved = int(tokens.counts[0]) - count
-        if moved <= 0:
-            thresholds.append(1.0)
-        else:
-            best: list[Tensor] = []
-
-            def keep(values: Tensor, best: list[Tensor] = best) -> Tensor:
-                best.append(values)
-                return torch.zeros_like(values, dtype=torch.bool)
-
-            engine.run(tokens, [keep], layer)
-            ordered = [*best[0][0].sort(descending=True).values.tolist(), -1.0]
-            while moved < len(ordered) - 1 and ordered[moved - 1] - ordered[moved] < LEAST_GAP:
-                moved += 1
-            thresholds.append((ordered[moved - 1] + ordered[moved]) / 2)
-        tokens, _ = engine.run(tokens, rules_for(thresholds[-1:]), layer)
-    return tuple(thresholds)
-
-
-def _tome(engine: TorchEngine, pixels: NDArray[np.uint8], merged: Sequence[int]) -> object:
-    """ToMe with the same numbers of tokens merged at each layer, given from outside as its ``r`` is."""
-    rules = [top(count) if count else None for count in merged]
-    return engine.transmit(engine.transform(pixels[None], rules), RATE, SNR_DB)
-
-
-def make_cases(
-    name: str, model: VisionTransformer, saved: Sequence[float], schedules: Sequence[str], threads: int
-) -> Iterator[Case]:
-    """A case for each schedule and each share of MACs that is to be saved."""
-    bundle = bundle_of(name, model, Merging())
-    torch.manual_seed(1)
-    engine = TorchEngine(bundle, TimmTower(model), MlpEncoder(bundle.width, bundle.codec.hidden, 16))
-    onnx_engine = OnnxEngine(bundle, OnnxSession(bundle, EDGE, export_edge(engine).SerializeToString(), threads))
-    tome = TorchEngine(bundle_of(name, model, TOME), TimmTower(model), engine.encoder)
-    generator = np.random.default_rng(0)
-    coarse = generator.integers(0, 256, (14, 14, 3)).repeat(16, axis=0).repeat(16, axis=1)
-    pixels = np.clip(coarse + generator.normal(0, 40, coarse.shape), 0, 255).astype(np.uint8)
-    images = normalise(pixels[None], bundle.preprocessing)
-    layers, patches = bundle.split_layer, bundle.patches
-
-    def gmacs_of(counts: Sequence[int]) -> float:
-        entering = (patches, *counts)
-        merged = [before > after for before, after in zip(entering, counts, strict=False)]
-        return float(engine.cost.gmacs(np.array([entering]), merged, np.array([counts[-1]]))[0])
-
-    head = model.num_features * model.num_classes / 1e9
-    plain_gmacs = gmacs_of((patches,) * layers) - engine.cost.encoding(patches + 1) / 1e9 + head
-    tensor = torch.from_numpy(images)
-
-    @torch.inference_mode()
-    def plain_torch() -> object:
-        return model(tensor)
-
-    for kind in schedules:
-        for share in saved:
-            choices = [schedule_of(kind, layers, patches, moved) for moved in np.arange(0.25, patches / 2, 0.25)]
-            wanted = min(choices, key=lambda counts: abs(1 - gmacs_of(counts) / plain_gmacs - share))
-            policy = Policy(_reached(engine, pixels, wanted), RATE)
-            ours = onnx_engine.encode(pixels, policy, SNR_DB)
-            counts = tuple(count - bundle.prefix_tokens for count in ours.tokens_per_layer)
-            kept = [before - after for before, after in zip((patches, *counts), counts, strict=False)]
-            oracle = open_session(export_static(_Oracle(engine, counts), torch.from_numpy(pixels)), threads)
-            feed: dict[str, Any] = {oracle.get_inputs()[0].name: pixels}
-            yield Case(
-                name,
-                kind,
-                counts,
-                ours.edge_gmacs,
-                plain_gmacs,
-                images,
-                {
-                    "onnxruntime": partial(onnx_engine.encode, pixels, policy, SNR_DB),
-                    "oracle": partial(oracle.run, None, feed),
-                },
-                {
-                    "timm": plain_torch,
-                    "torch": partial(engine.encode, pixels, policy, SNR_DB),
-                    "tome": partial(_tome, tome, pixels, kept),
-                },
-            )
+def random_pixels(images: int, size: int, seed: int = 0) -> NDArray[np.uint8]:
+    """``images x size x size x 3`` noisy tiles, of another number and contrast in each: some hold more than others."""
+    generator = np.random.default_rng(seed)
+    made = []
+    for number in range(images):
+        # The first, which is the one of batch 1, has as many tiles as a model of 224 pixels has patches.
+        tiles = 14 - 12 * number // images
+        coarse = generator.integers(0, 256, (tiles, tiles, 3))
+        rows = np.arange(size) * tiles // size
+        made.append(coarse[rows][:, rows] + generator.normal(0, 40 - 30 * number / images, (size, size, 3)))
+    return np.clip(np.stack(made), 0, 255).astype(np.uint8)

@@ -14,7 +14,7 @@ import numpy as np
 
 from thinwire.cores import usable_cores
 
-PACKAGES = ("thinwire", "torch", "grpcio", "protobuf", "numpy")
+PACKAGES = ("thinwire", "torch", "onnxruntime", "grpcio", "protobuf", "numpy")
 
 
 def add_options(parser: argparse.ArgumentParser, repetitions: int, seconds: float) -> None:

@@ -37,7 +37,7 @@ def run(evaluator: Evaluator, seed: int) -> list[dict[str, Any]]:
     layers = evaluator.bundle.split_layer
     rows = []
     for metric, weight, proportional in itertools.product(
-        ("value", "key", "key_mean"), ("norm", "size"), (False, True)
+        ("value", "value_head", "key", "key_mean"), ("norm", "size"), (False, True)
     ):
         bundle = replace(evaluator.bundle, merging=Merging(metric, weight, proportional, "attention"))
         engine = TorchEngine(bundle, evaluator.engine.tower, evaluator.engine.encoder)

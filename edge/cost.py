@@ -52,8 +52,7 @@ class EdgeCost:
             total += entering * macs.attention + attention_products(entering, macs.attention_width)
             total += through_mlp * macs.mlp
             if merged[layer]:
-                width = macs.head_dim if self.merging.metric == "key_mean" else macs.attention_width
-                total += self._matching(counts[layer], width)
+                total += self._matching(counts[layer], macs.metric_width(self.merging))
         # Rounds of the cap; they merge down to one patch, which may then be dropped.
         left, least = counts[-1], max(final, 1)
         while left > least:

@@ -37,7 +37,7 @@ class QuestionCompute:
         self.full = self.tower + float(self._cloud(np.array([bundle.patches + bundle.prefix_tokens]))[0])
 
     def _cloud(self, tokens: NDArray[np.int64]) -> NDArray[np.float64]:
-        questions = self._language.question_gmacs(tokens[:, None], self._question[None]).mean(1)
+        questions: NDArray[np.float64] = self._language.question_gmacs(tokens[:, None], self._question[None]).mean(1)
         return self._language.prefix_gmacs(tokens) + questions
 
     def expected(self, objectives: Objectives) -> float:

@@ -21,6 +21,7 @@ KINDS = {
     "paper": lambda: make_engine(),
     "shipped": lambda: _merging(make_engine(**AVERAGE), Merging("value", "size", True, "attention")),
     "tome": lambda: _merging(make_engine(2, depth=2), Merging("key_mean", "size", True, "attention")),
+    "narrow": lambda: _merging(make_engine(), Merging("value_head", "size", False, "attention")),
     "late": lambda: _merging(make_engine(1, depth=2, **AVERAGE), Merging("key", "norm", False, "layer")),
     "registers": lambda: _merging(make_engine(2, reg_tokens=2), Merging("value", "norm", True, "layer")),
     "clip": lambda: make_vqa_engine("clip", 0),

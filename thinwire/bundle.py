@@ -25,8 +25,8 @@ class Merging:
     """How layers merge; every engine obeys it.
 
     Attributes:
-        metric: what similarity is measured on: "value" or "key" (all heads concatenated), or "key_mean" (mean over
-            heads).
+        metric: what similarity is measured on: "value" or "key" (all heads concatenated), "value_head" (of the first
+            head alone), or "key_mean" (mean over heads).
         weight: weights of the average within a group: "norm" (of the hidden states) or "size".
         proportional_attention: whether attention logits get the logarithm of the key token's size.
         place: "attention" merges between attention and MLP, "layer" after the layer.
@@ -39,7 +39,7 @@ class Merging:
 
     def __post_init__(self) -> None:
         allowed = {
-            "metric": ("value", "key", "key_mean"),
+            "metric": ("value", "value_head", "key", "key_mean"),
             "weight": ("norm", "size"),
             "place": ("attention", "layer"),
         }

@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+from thinwire.bundle import Merging
+
 
 class LayerMacs(NamedTuple):
     """What one layer costs.
@@ -17,6 +19,10 @@ class LayerMacs(NamedTuple):
     mlp: int
     attention_width: int
     head_dim: int
+
+    def metric_width(self, merging: Merging) -> int:
+        """Width of what similarity is measured on."""
+        return self.head_dim if merging.metric in ("value_head", "key_mean") else self.attention_width
 
 
 def attention_products(tokens: Any, width: int) -> Any:

@@ -10,6 +10,7 @@ TABLES = {
     "edge": "latency of one image on the device: plain models, ToMe and ours, in torch and ONNX Runtime",
     "efficiency": "of edge: whether the clock agrees with the MAC count, beside an oracle that does no matching",
     "cloud": "frames per second of the cloud against its bare model and a bare echo",
+    "stream": "images per second in one stream against one after the other: what overlap gains",
     "overhead": "what the service costs per frame against a bare echo",
     "answer": "time to answer over the link's rate, against JPEG to the cloud and against the device alone",
     "footprint": "memory, time to the first answer, sizes of the images",

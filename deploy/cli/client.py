@@ -101,8 +101,10 @@ def _answer_of(response: "httpx.Response") -> dict[str, Any]:
     if response.is_error:
         # grpc comes with it, which takes a while to load: not while somebody measures the time to an answer.
         from thinwire.rpc import from_problem
+        from thinwire.v1 import link_pb2
 
-        raise from_problem(answer.get("error", ""), answer.get("detail", response.text))
+        code, detail = str(answer.get("error", "")), str(answer.get("detail", response.text))
+        raise from_problem(link_pb2.Problem(code=code, detail=detail))
     return answer
 
 

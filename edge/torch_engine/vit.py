@@ -75,8 +75,8 @@ def run_layers(
 
 
 def _metric(attended: Attended, prefix_tokens: int, name: str) -> Tensor:
-    heads = attended.values if name == "value" else attended.keys
-    heads = heads[:, :, prefix_tokens:]
+    heads = attended.values if name.startswith("value") else attended.keys
+    heads = heads[:, :1, prefix_tokens:] if name == "value_head" else heads[:, :, prefix_tokens:]
     return heads.mean(1) if name == "key_mean" else heads.transpose(1, 2).flatten(2)
 
 

@@ -11,6 +11,7 @@ from offline.experiments.report import Curve, Estimate, Plot, Report, Table
 from offline.experiments.setting import Setting, chosen
 from offline.judges import AnswerJudge, Images
 from offline.question_cost import QuestionCompute
+from offline.vqa_data import QuestionedImages
 from policies.policy import Policy
 from policies.record import ChannelProfile
 from thinwire.bundle import Bundle, load_bundle
@@ -67,6 +68,7 @@ def _measure(setting: Setting, source: str, bundle: Bundle, images: Images) -> d
     evaluator = Evaluator.load(bundle, images)
     judge = evaluator.judge
     assert isinstance(judge, AnswerJudge)
+    assert isinstance(images, QuestionedImages)
     compute = QuestionCompute(evaluator.engine, judge.answerer, images)
 
     def measure(policy: Policy, cap: int | None) -> dict[str, Any]:

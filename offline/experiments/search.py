@@ -153,8 +153,12 @@ def report(arms: dict[str, NDArray[np.float64]], every: int) -> Report:
         rows.append(row)
     ahead = arms["qlognehvi"][:, -1] - arms["random"][:, -1]
     mean, half = interval(ahead)
-    paired = {"difference": "qLogNEHVI less random with twice the trials", "mean": mean, "95% interval, +-": half,
-              "seeds ahead": f"{int((ahead > 0).sum())} of {len(ahead)}"}  # fmt: skip
+    paired: dict[str, Any] = {
+        "difference": "qLogNEHVI less random with twice the trials",
+        "mean": mean,
+        "95% interval, +-": half,
+        "seeds ahead": f"{int((ahead > 0).sum())} of {len(ahead)}",
+    }
     curves = [
         Curve(strategy, [every * (index + 1) for index in range(values.shape[1])], values.mean(0).tolist(),
               (values.std(0, ddof=1) / np.sqrt(len(values))).tolist())

@@ -43,7 +43,7 @@ def run(setting: Setting) -> Report:
         for label in choices
         if label != "unmerged"
     ]
-    sent = [
+    sent: list[dict[str, Any]] = [
         {
             "policy": label,
             "id": choice.id,

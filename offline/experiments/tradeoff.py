@@ -10,7 +10,8 @@ from offline.experiments.report import Curve, Estimate, Plot, Report, Table
 from offline.experiments.setting import Setting, fronts_of
 from offline.meter import PolicyMeter
 from offline.sources import SELECT
-from policies.record import ChannelProfile
+from policies.policy import Policy
+from policies.record import ChannelProfile, Objectives
 
 CHANNEL = ChannelProfile("awgn", 10.0)
 USES = (96, 38, 19, 9, 4, 2)
@@ -63,10 +64,11 @@ def _candidates(setting: Setting, split: str) -> dict[str, Candidate]:
     front = fronts_of(evaluator.bundle).nearest(CHANNEL.model, CHANNEL.snr_db)
     # Policies of the same thresholds share the work of the blocks when they come one after another.
     policies = sorted((one.policy for one in front.policies), key=lambda policy: (policy.thresholds, policy.id))
-    ours = [
-        Candidate(OURS, {"id": policy.id}, lambda policy=policy: meter.measure(policy)[0].objectives)
-        for policy in policies
-    ]
+
+    def objectives_of(policy: Policy) -> Objectives:
+        return meter.measure(policy)[0].objectives
+
+    ours = [Candidate(OURS, {"id": policy.id}, partial(objectives_of, policy)) for policy in policies]
     simpler = [one for one in Baselines(meter).candidates() if one.family != "tome" or one.parameters["r"] in TOME_R]
     candidates = [*ours, *simpler][:: 20 if setting.quick else 1]
     return {f"{one.family} {one.parameters}": one for one in candidates}

@@ -87,7 +87,7 @@ class _Parts(nn.Module):
             bias = key_bias(None, sizes[layer][None], torch.float32) if sizes else None
             attended = self.tower.attend(layer, entering[layer][None], bias)
             outputs.append(attended.output.squeeze(0))
-            heads = attended.values if self.merging.metric == "value" else attended.keys
+            heads = attended.values if self.merging.metric.startswith("value") else attended.keys
             metric = heads.mean(1) if self.merging.metric == "key_mean" else heads.transpose(1, 2).flatten(2)
             outputs.append(metric.squeeze(0))
             outputs.append(self.tower.mlp(layer, between[layer][None]).squeeze(0))
@@ -207,22 +207,31 @@ def _layer(
     g.op("Identity", state.x, outputs=[half.entering])
     if half.sizes is not None:
         g.op("Identity", state.sizes, outputs=[half.sizes])
-    attended = pieces.append(g, half.attended)
+    matches, threshold = gate
+    width = macs.metric_width(merging)
+    if merging.place == "layer":
+        attended = pieces.append(g, half.attended)
+        g.op("Identity", attended, outputs=[half.between])
+        last = half.output
+    else:
+        last = half.attended
+    # What comes out of a branch is written anew. So the last sum stands in it, and not a copy of that sum.
+    add = pieces.append_apart(g, last)
     metric = pieces.append(g, half.metric)
 
-    def mlp(x: str) -> str:
-        g.op("Identity", x, outputs=[half.between])
-        return pieces.append(g, half.output)
-
-    state = state._replace(x=mlp(attended) if merging.place == "layer" else attended)
-    width = macs.head_dim if merging.metric == "key_mean" else macs.attention_width
-
     def merged(then: Graph) -> State:
-        return merge_above(then, state, metric, width, threshold, prefix, bundle.patches, merging.weight)
+        tokens = state._replace(x=add(then))
+        return merge_above(then, tokens, metric, width, threshold, prefix, bundle.patches, merging.weight)
 
-    matches, threshold = gate
-    state = State(*g.branch(matches, merged, state))
-    return state._replace(x=mlp(state.x)) if merging.place == "attention" else state
+    def skipped(otherwise: Graph) -> State:
+        passed = (otherwise.op("Identity", value) for value in (state.sizes, state.origin))
+        return State(add(otherwise), *passed)
+
+    state = State(*g.branch(matches, merged, skipped))
+    if merging.place == "layer":
+        return state
+    g.op("Identity", state.x, outputs=[half.between])
+    return state._replace(x=pieces.append(g, half.output))
 
 
 def _to_send(g: Graph, state: State, bundle: Bundle, prefix: int) -> State:

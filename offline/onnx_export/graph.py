@@ -70,17 +70,21 @@ class Graph:
             self.op("Split", value, outputs=outputs, axis=0, num_outputs=count)
         return outputs
 
-    def branch(self, condition: str, build: Callable[["Graph"], Sequence[str]], other: Sequence[str]) -> list[str]:
+    def branch(
+        self,
+        condition: str,
+        build: Callable[["Graph"], Sequence[str]],
+        other: Callable[["Graph"], Sequence[str]],
+    ) -> list[str]:
         """What ``build`` appends, run only if a condition holds.
 
         Args:
             condition: a bool of one element.
             build: appends nodes and gives the values.
-            other: the values otherwise.
+            other: likewise otherwise.
         """
         then, otherwise = Graph(self), Graph(self)
-        made = list(build(then))
-        passed = [otherwise.op("Identity", value) for value in other]
+        made, passed = list(build(then)), list(other(otherwise))
         outputs = [self.name() for _ in made]
         self.op(
             "If", condition, outputs=outputs, then_branch=then.inner([], made), else_branch=otherwise.inner([], passed)

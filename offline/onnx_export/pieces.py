@@ -4,7 +4,7 @@ A whole model whose token count depends on the image at every layer does not com
 symbolic shapes grow without bound. Layers that do not know of one another do, each with a token count of its own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import onnx
@@ -54,6 +54,16 @@ class Pieces:
                 wanted.extend(value for value in node.input if value)
         graph.nodes.extend(found[index] for index in sorted(found))
         return output
+
+    def append_apart(self, graph: Graph, output: str) -> Callable[[Graph], str]:
+        """Append what an output needs, but not the sum that it is, if it is one: whoever calls adds up, in any graph
+        that sees this one."""
+        self.append(graph, output)
+        last = graph.nodes[-2:]
+        if [node.op_type for node in last] != ["Add", "Squeeze"] or last[1].output[0] != output:
+            return lambda inner: inner.op("Identity", output)
+        del graph.nodes[-2:]
+        return lambda inner: inner.op("Squeeze", inner.op("Add", *last[0].input), inner.integers(0))
 
 
 def make_model(

@@ -346,7 +346,7 @@ def test_merging_refuses_what_no_engine_knows(field, value):
         Merging(**{field: value})
 
 
-@pytest.mark.parametrize("metric", ["value", "key", "key_mean"])
+@pytest.mark.parametrize("metric", ["value", "value_head", "key", "key_mean"])
 @pytest.mark.parametrize("weight", ["norm", "size"])
 @pytest.mark.parametrize("place", ["attention", "layer"])
 def test_merging_takes_what_engines_know(metric, weight, place):

@@ -181,6 +181,7 @@ def attention(
         projected = layer.project(torch.from_numpy(output.reshape(len(rows), -1))).numpy()
     pick = {
         "value": lambda j: value[j].reshape(-1),
+        "value_head": lambda j: value[j, 0],
         "key": lambda j: key[j].reshape(-1),
         "key_mean": lambda j: key[j].mean(0),
     }[merging.metric]

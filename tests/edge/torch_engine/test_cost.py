@@ -46,6 +46,14 @@ def test_fewer_tokens_and_matching_by_hand():
     assert macs == embedding + blocks + matching(16) + matching(10)
 
 
+@pytest.mark.parametrize("metric", ["value_head", "key_mean"])
+def test_matching_on_one_head_costs_a_heads_width(metric):
+    _, wide = cost_of([16, 10, 10, 10], [True, False, False], 10)
+    _, narrow = cost_of([16, 10, 10, 10], [True, False, False], 10, Merging(metric=metric))
+    # Products of 8 sources and 8 destinations, and norms of 16 tokens, on 8 of 32 channels.
+    assert wide - narrow == (8 * 8 + 16) * 24
+
+
 def test_merging_after_the_layer_runs_the_mlp_on_all_tokens():
     _, early = cost_of([16, 10, 10, 10], [True, False, False], 10)
     _, late = cost_of([16, 10, 10, 10], [True, False, False], 10, Merging(place="layer"))

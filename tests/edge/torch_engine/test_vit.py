@@ -65,6 +65,7 @@ def test_default_merging_is_the_slow_loop(make_vit, options):
     "merging",
     [
         Merging(metric="key"),
+        Merging(metric="value_head"),
         Merging(metric="key_mean"),
         Merging(weight="size"),
         Merging(proportional_attention=True),
@@ -205,7 +206,7 @@ def test_thresholds_of_one_reproduce_transformers(name, feature_layer):
 @pytest.mark.parametrize("name", ["clip", "siglip"])
 @pytest.mark.parametrize("proportional", [False, True], ids=["", "sizes count"])
 @pytest.mark.parametrize("place", ["attention", "layer"])
-@pytest.mark.parametrize("metric", ["value", "key", "key_mean"])
+@pytest.mark.parametrize("metric", ["value", "value_head", "key", "key_mean"])
 def test_merging_in_transformers_towers_is_the_slow_loop(name, proportional, place, metric):
     model, tower = make_pair(name, -2)
     weight = "size" if proportional else "norm"
