@@ -27,7 +27,7 @@ def soft_bits(received: NDArray[np.complex64], noise_variance: NDArray[np.float6
 
     Args:
         received: ``n x symbols`` after equalisation.
-        noise_variance: N0 on them, ``n``, above 0.
+        noise_variance: N0 on them, above 0; broadcasts against them.
         order: bits per symbol.
 
     Returns:
@@ -37,7 +37,8 @@ def soft_bits(received: NDArray[np.complex64], noise_variance: NDArray[np.float6
     levels = _levels(half)
     parts = np.ascontiguousarray(received, dtype=np.complex64).view(np.float32).reshape(*received.shape, 2, 1)
     # Half of the noise in each part: (y - p)^2 / (2 N0 / 2).
-    log_likelihood = -((parts - levels.astype(np.float32)) ** 2) / noise_variance.astype(np.float32)[:, None, None, None]
+    noise = np.broadcast_to(noise_variance, received.shape).astype(np.float32)[..., None, None]
+    log_likelihood = -((parts - levels.astype(np.float32)) ** 2) / noise
     log_likelihood -= log_likelihood.max(axis=-1, keepdims=True)
     likelihood = np.exp(log_likelihood)
     labels = np.arange(len(levels))
