@@ -1,0 +1,186 @@
+"""Every method on the same test images, channels and channel uses, part by part, so that a run can go on."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offline.digital.adaptation import choose, measure
+from offline.digital.features import Feature, Images, Latents, Logits, RawTokens
+from offline.digital.finite_blocklength import most_bits
+from offline.digital.label import LabelSource
+from offline.digital.link import frame_error_rate
+from offline.digital.mcs import Scheme, schemes
+from offline.digital.pictures import PictureSource
+from offline.digital.quantised import QuantisedSource
+from offline.digital.source import Source
+from offline.experiments.setting import Setting, chosen
+from policies.policy import Policy
+from policies.record import ChannelProfile
+
+# The fixed scheme is chosen here.
+DESIGN = ChannelProfile("awgn", 10.0)
+# Budgets whose policies give the tokens that are quantised; and those that are sent as they are, which take more bits.
+POLICY_BUDGETS, RAW_BUDGETS = (9, 19, 38, 96), (9, 38)
+BOUND_ERROR_RATE = 1e-3
+SELECT_IMAGES, RATE_FRAMES = 2000, 250
+# Beyond, latents of the shipped encoder gain nothing that the quantiser does not.
+MOST_RATE = 8
+
+
+@dataclass(frozen=True)
+class Point:
+    """One method on one channel with one budget.
+
+    Attributes:
+        method: name of its row.
+        uses: the budget.
+        channel: model and average SNR.
+        right: whether each test image was answered rightly.
+        mean_uses: channel uses in the mean.
+        details: how, for a digital frame; see `Comparison.digital`.
+    """
+
+    method: str
+    uses: int
+    channel: ChannelProfile
+    right: NDArray[np.bool_]
+    mean_uses: float
+    details: dict[str, Any] | None = None
+
+
+class Comparison:
+    """Measures points; what an earlier run measured is taken from the setting's folder.
+
+    Args:
+        setting: of the experiment.
+        test_images: how many to measure on.
+        budgets: channel uses of a frame.
+        channels: in the order of their SNR.
+    """
+
+    def __init__(
+        self, setting: Setting, test_images: int | None, budgets: tuple[int, ...], channels: list[ChannelProfile]
+    ) -> None:
+        self._setting, self._budgets, self._channels = setting, budgets, channels
+        self._select = Images(setting.evaluator(split="select", limit=SELECT_IMAGES))
+        self.test = Images(setting.evaluator(limit=test_images))
+        self._bundle = self.test.evaluator.bundle
+        counts = np.bincount(self._select.labels)
+        self.guess = int(counts.argmax())
+        self._guess_share = float(counts.max() / counts.sum())
+
+    def points(self) -> list[Point]:
+        """All of them, method by method."""
+        found = []
+        for uses in self._budgets:
+            for channel in self._channels:
+                policy = chosen(self._bundle, uses, channel).policy
+                found.append(self._analog("analog, auto", policy, uses, channel))
+                if rate := self._unmerged_rate(uses):
+                    policy = Policy.unmerged(self._bundle.split_layer, rate)
+                    found.append(self._analog("analog, unmerged", policy, uses, channel))
+            for source in (self._tokens, self._raw_tokens, self._logits, self._pictures):
+                if max(source.score(scheme.payload) for scheme in schemes(uses)) <= 1.5 * self._guess_share:
+                    continue
+                options = schemes(uses)
+                design = choose(source, options, DESIGN, self._error_rate, self._guess_share)
+                for channel in self._channels:
+                    adapted = choose(source, options, channel, self._error_rate, self._guess_share)
+                    found.append(self._digital(f"{source.name}, adaptive", source, adapted, channel))
+                    if source in (self._tokens, self._pictures):
+                        found.append(self._digital(f"{source.name}, fixed", source, design, channel))
+            label = Scheme(uses, 2, self._label.bits)
+            found += [self._digital("label", self._label, label, channel) for channel in self._channels]
+            found += [self._bound(uses, channel) for channel in self._channels if channel.model == "awgn"]
+        return found
+
+    def _kept(self, key: str, compute: Any) -> Any:
+        return self._setting.kept(f"{key}; {len(self._select)} and {len(self.test)} images", compute)
+
+    def _analog(self, method: str, policy: Policy, uses: int, channel: ChannelProfile) -> Point:
+        def compute() -> dict[str, Any]:
+            measured = self.test.evaluator.measure_policy(policy, channel, self._setting.seed, uses)
+            return {"right": measured.right.tolist(), "uses": float(measured.uses.mean())}
+
+        found = self._kept(f"{method}, {policy.id}, {uses} uses, {channel}", compute)
+        return Point(method, uses, channel, np.array(found["right"], dtype=np.bool_), found["uses"])
+
+    def _digital(self, method: str, source: Source, scheme: Scheme, channel: ChannelProfile) -> Point:
+        def compute() -> dict[str, Any]:
+            outcome = measure(source, scheme, channel, self.test, self.guess, self._setting.seed)
+            return {"right": outcome.right.astype(int).tolist(), "fit": outcome.fit, "lost": outcome.lost}
+
+        found = self._kept(f"{source.name}, {scheme}, {channel}", compute)
+        details = {
+            "scheme": scheme.text,
+            "payload, bits": scheme.payload,
+            "sent": source.option(scheme.payload),
+            "fit, %": 100 * found["fit"],
+            "frames lost, %": 100 * found["lost"],
+        }
+        right = np.array(found["right"], dtype=np.bool_)
+        return Point(method, scheme.uses, channel, right, float(scheme.uses), details)
+
+    def _bound(self, uses: int, channel: ChannelProfile) -> Point:
+        """The tokens in as many bits as the normal approximation has at `BOUND_ERROR_RATE`, all of them arriving."""
+        payload = max(0, int(most_bits(uses, channel.snr_db, BOUND_ERROR_RATE)))
+
+        def compute() -> list[int]:
+            coded = self._tokens.encode(payload)
+            answers = np.where(coded.sent, coded.answers, self.guess)
+            right: list[int] = (answers == self.test.labels).astype(int).tolist()
+            return right
+
+        right = np.array(self._kept(f"bound, {uses} uses, {channel}", compute), dtype=np.bool_)
+        return Point("tokens, bound", uses, channel, right, float(uses))
+
+    def _error_rate(self, scheme: Scheme, channel: ChannelProfile) -> float:
+        """On noise of *select*; see `frame_error_rate`."""
+        names = self._select.names[:: max(1, len(self._select) // RATE_FRAMES)]
+
+        def compute() -> float:
+            return frame_error_rate(scheme, channel, names, self._setting.seed)
+
+        rate: float = self._kept(f"frame error rate, {scheme}, {channel}", compute)
+        return rate
+
+    def _unmerged_rate(self, uses: int) -> int | None:
+        """The highest rate at which all tokens fit."""
+        fitting = [rate for rate in self._bundle.codec.rates if rate * self._bundle.patches <= uses]
+        return max(fitting, default=None)
+
+    def _policies(self, budgets: tuple[int, ...]) -> dict[str, Policy]:
+        return {policy.id: policy for policy in (chosen(self._bundle, uses, DESIGN).policy for uses in budgets)}
+
+    def _quantised(self, name: str, features: list[Feature]) -> QuantisedSource:
+        most = max(scheme.payload for uses in self._budgets for scheme in schemes(uses))
+        return QuantisedSource(name, features, self._select, self.test, self.guess, self._kept, most)
+
+    @cached_property
+    def _tokens(self) -> QuantisedSource:
+        policies = self._policies(POLICY_BUDGETS)
+        policies["unmerged"] = Policy.unmerged(self._bundle.split_layer, 1)
+        rates = [rate for rate in self._bundle.codec.rates if rate <= MOST_RATE][:: 3 if self._setting.quick else 1]
+        return self._quantised(
+            "tokens", [Latents(policy, rate, name) for name, policy in policies.items() for rate in rates]
+        )
+
+    @cached_property
+    def _raw_tokens(self) -> QuantisedSource:
+        policies = self._policies(RAW_BUDGETS)
+        return self._quantised("raw tokens", [RawTokens(policy, name) for name, policy in policies.items()])
+
+    @cached_property
+    def _logits(self) -> QuantisedSource:
+        return self._quantised("logits", [Logits()])
+
+    @cached_property
+    def _label(self) -> LabelSource:
+        return LabelSource(self._select, self.test)
+
+    @cached_property
+    def _pictures(self) -> PictureSource:
+        return PictureSource(self._select, self.test, self.guess, self._kept)
