@@ -27,14 +27,17 @@ def choose(
         error_rate: of frames, which must not fall with the payload.
         guess: share of right answers where nothing arrives.
     """
-    most = max(source.score(scheme.payload) for scheme in schemes)
+    scores = [source.score(scheme.payload) for scheme in schemes]
     best, best_accuracy = schemes[0], 0.0
-    for scheme in schemes:
+    for number, (scheme, score) in enumerate(zip(schemes, scores, strict=True)):
+        # More bits that are no more often right are never better, and need not be tried.
+        if number and score <= max(scores[:number]):
+            continue
         lost = error_rate(scheme, channel)
-        accuracy = (1 - lost) * source.score(scheme.payload) + lost * guess
+        accuracy = (1 - lost) * score + lost * guess
         if accuracy > best_accuracy:
             best, best_accuracy = scheme, accuracy
-        if (1 - lost) * most + lost * guess <= best_accuracy:
+        if (1 - lost) * max(scores) + lost * guess <= best_accuracy:
             break
     return best
 

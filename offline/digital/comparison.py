@@ -1,5 +1,6 @@
 """Every method on the same test images, channels and channel uses, part by part, so that a run can go on."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -23,11 +24,13 @@ from policies.record import ChannelProfile
 # The fixed scheme is chosen here.
 DESIGN = ChannelProfile("awgn", 10.0)
 # Budgets whose policies give the tokens that are quantised; and those that are sent as they are, which take more bits.
-POLICY_BUDGETS, RAW_BUDGETS = (9, 19, 38, 96), (9, 38)
+POLICY_BUDGETS, RAW_BUDGETS = (9, 38, 96), (9, 38)
+# Pictures and tokens as they are take hundreds of bits, which a smaller frame holds at no SNR here.
+LARGE_FROM = 64
 BOUND_ERROR_RATE = 1e-3
 SELECT_IMAGES, RATE_FRAMES = 2000, 250
-# Beyond, latents of the shipped encoder gain nothing that the quantiser does not.
-MOST_RATE = 8
+# Symbols per token whose latents are quantised: finer quantisers spend bits better than more latents.
+RATES, UNMERGED_RATES = (1, 2, 3, 4, 6, 8), (1, 2, 3)
 
 
 @dataclass(frozen=True)
@@ -68,22 +71,18 @@ class Comparison:
         self._select = Images(setting.evaluator(split="select", limit=SELECT_IMAGES))
         self.test = Images(setting.evaluator(limit=test_images))
         self._bundle = self.test.evaluator.bundle
+        # The SNR from which on a scheme lost no frame on AWGN.
+        self._lossless: dict[Scheme, float] = {}
         counts = np.bincount(self._select.labels)
         self.guess = int(counts.argmax())
         self._guess_share = float(counts.max() / counts.sum())
 
     def points(self) -> list[Point]:
         """All of them, method by method."""
-        found = []
+        found = self._all_analog()
         for uses in self._budgets:
-            for channel in self._channels:
-                policy = chosen(self._bundle, uses, channel).policy
-                found.append(self._analog("analog, auto", policy, uses, channel))
-                if rate := self._unmerged_rate(uses):
-                    policy = Policy.unmerged(self._bundle.split_layer, rate)
-                    found.append(self._analog("analog, unmerged", policy, uses, channel))
             for source in (self._tokens, self._raw_tokens, self._logits, self._pictures):
-                if max(source.score(scheme.payload) for scheme in schemes(uses)) <= 1.5 * self._guess_share:
+                if uses < LARGE_FROM and source in (self._raw_tokens, self._pictures):
                     continue
                 options = schemes(uses)
                 design = choose(source, options, DESIGN, self._error_rate, self._guess_share)
@@ -100,9 +99,24 @@ class Comparison:
     def _kept(self, key: str, compute: Any) -> Any:
         return self._setting.kept(f"{key}; {len(self._select)} and {len(self.test)} images", compute)
 
+    def _all_analog(self) -> list[Point]:
+        wanted = []
+        for uses in self._budgets:
+            for channel in self._channels:
+                wanted.append(("analog, auto", chosen(self._bundle, uses, channel).policy, uses, channel))
+                if rate := self._unmerged_rate(uses):
+                    policy = Policy.unmerged(self._bundle.split_layer, rate)
+                    wanted.append(("analog, unmerged", policy, uses, channel))
+        # Those of equal thresholds one after another, so that the device's blocks run once for them.
+        points = {one: self._analog(*one) for one in sorted(wanted, key=lambda one: one[1].thresholds)}
+        return [points[one] for one in wanted]
+
     def _analog(self, method: str, policy: Policy, uses: int, channel: ChannelProfile) -> Point:
         def compute() -> dict[str, Any]:
-            measured = self.test.evaluator.measure_policy(policy, channel, self._setting.seed, uses)
+            measured = self.test.evaluator.measure(
+                self.test.transformed(policy), policy.symbols_per_token, channel, self._setting.seed, uses,
+                policy.max_tokens,
+            )  # fmt: skip
             return {"right": measured.right.tolist(), "uses": float(measured.uses.mean())}
 
         found = self._kept(f"{method}, {policy.id}, {uses} uses, {channel}", compute)
@@ -138,13 +152,17 @@ class Comparison:
         return Point("tokens, bound", uses, channel, right, float(uses))
 
     def _error_rate(self, scheme: Scheme, channel: ChannelProfile) -> float:
-        """On noise of *select*; see `frame_error_rate`."""
+        """On noise of *select*; see `frame_error_rate`. What loses no frame at a lower SNR loses none here."""
+        if channel.model == "awgn" and channel.snr_db >= self._lossless.get(scheme, math.inf):
+            return 0.0
         names = self._select.names[:: max(1, len(self._select) // RATE_FRAMES)]
 
         def compute() -> float:
             return frame_error_rate(scheme, channel, names, self._setting.seed)
 
         rate: float = self._kept(f"frame error rate, {scheme}, {channel}", compute)
+        if channel.model == "awgn" and not rate:
+            self._lossless[scheme] = min(channel.snr_db, self._lossless.get(scheme, channel.snr_db))
         return rate
 
     def _unmerged_rate(self, uses: int) -> int | None:
@@ -161,12 +179,12 @@ class Comparison:
 
     @cached_property
     def _tokens(self) -> QuantisedSource:
-        policies = self._policies(POLICY_BUDGETS)
-        policies["unmerged"] = Policy.unmerged(self._bundle.split_layer, 1)
-        rates = [rate for rate in self._bundle.codec.rates if rate <= MOST_RATE][:: 3 if self._setting.quick else 1]
-        return self._quantised(
-            "tokens", [Latents(policy, rate, name) for name, policy in policies.items() for rate in rates]
-        )
+        unmerged = Policy.unmerged(self._bundle.split_layer, 1)
+        features: list[Feature] = [
+            Latents(policy, rate, name) for name, policy in self._policies(POLICY_BUDGETS).items() for rate in RATES
+        ]
+        features += [Latents(unmerged, rate, "unmerged") for rate in UNMERGED_RATES]
+        return self._quantised("tokens", features[:: 5 if self._setting.quick else 1])
 
     @cached_property
     def _raw_tokens(self) -> QuantisedSource:

@@ -12,12 +12,12 @@ from PIL import Image
 from offline.digital.features import Images
 from offline.digital.source import Coded, Kept
 
-FORMATS = ("JPEG", "WEBP")
-SIZES = (32, 24, 16)
+# Format and size. Smaller WebP files are in no range of bits as good as JPEG.
+FORMS = (("JPEG", 32), ("WEBP", 32), ("JPEG", 24), ("JPEG", 16))
 # Finest first.
 QUALITIES = (95, 80, 60, 40, 20, 10, 5, 1)
-# Of *select*, on which all of these are tried.
-PICTURES = 500
+# At most so many of *select*, on which all of these are tried, and a quarter of it.
+PICTURES = 400
 
 
 def compress(pixels: NDArray[np.uint8], form: str, size: int, quality: int) -> tuple[bytes, NDArray[np.uint8]]:
@@ -65,7 +65,7 @@ class PictureSource:
     An option is a format and a size; each image takes the finest quality that fits, and says which in 3 bits.
 
     Args:
-        select: what to choose on; at most `PICTURES` of them are taken.
+        select: what to choose on; see `PICTURES`.
         test: what to send.
         guess: the class that is said where nothing arrived.
         kept: for what was measured on *select*.
@@ -76,12 +76,12 @@ class PictureSource:
 
     def __init__(self, select: Images, test: Images, guess: int, kept: Kept) -> None:
         self._test = test
-        self._taken = np.arange(0, len(select), -(-len(select) // PICTURES))
+        self._taken = np.arange(0, len(select), max(4, -(-len(select) // PICTURES)))
         self._guessed = (select.labels[self._taken] == guess).astype(np.float64)
         self._choices = []
         self._choose = cache(self._best)
         self.encode = cache(self._encode)
-        for choice in (_Choice(form, size) for form in FORMATS for size in SIZES):
+        for choice in (_Choice(*form) for form in FORMS):
             found = kept(f"picture, {choice.form} {choice.size}: select", lambda c=choice: self._measure(c, select))
             self._choices.append((choice, np.array(found["bits"]), np.array(found["right"], dtype=np.float64)))
 
