@@ -56,9 +56,7 @@ class Outcome(NamedTuple):
     lost: float
 
 
-def measure(
-    source: Source, scheme: Scheme, channel: ChannelProfile, test: Images, guess: int, seed: int
-) -> Outcome:
+def measure(source: Source, scheme: Scheme, channel: ChannelProfile, test: Images, guess: int, seed: int) -> Outcome:
     """Send the test images.
 
     Where nothing arrives, or nothing was sent, the cloud says the class that is most frequent on *select*.

@@ -23,7 +23,9 @@ class LabelSource:
 
     def score(self, payload: int) -> float:
         """See `Source`."""
-        return float((self._select.logits.argmax(axis=1) == self._select.labels).mean()) if payload >= self.bits else 0.0
+        return (
+            float((self._select.logits.argmax(axis=1) == self._select.labels).mean()) if payload >= self.bits else 0.0
+        )
 
     def option(self, payload: int) -> str:
         """See `Source`."""

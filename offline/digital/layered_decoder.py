@@ -24,9 +24,7 @@ class LayeredDecoder:
 
     def __init__(self, rows: Sequence[Sequence[tuple[int, int]]], z: int) -> None:
         check = torch.arange(z)
-        self._bits = [
-            torch.cat([column * z + (check + shift) % z for column, shift in row]).long() for row in rows
-        ]
+        self._bits = [torch.cat([column * z + (check + shift) % z for column, shift in row]).long() for row in rows]
         self._degrees = [len(row) for row in rows]
         self._z = z
 

@@ -33,9 +33,7 @@ class Received(NamedTuple):
     accepted: NDArray[np.bool_]
 
 
-def send(
-    payload: NDArray[np.uint8], scheme: Scheme, channel: ChannelProfile, names: list[str], seed: int
-) -> Received:
+def send(payload: NDArray[np.uint8], scheme: Scheme, channel: ChannelProfile, names: list[str], seed: int) -> Received:
     """Encode, modulate, send, demodulate with all that the channel did known, and decode.
 
     Args:
@@ -66,9 +64,7 @@ def frame_error_rate(scheme: Scheme, channel: ChannelProfile, names: list[str], 
     return float(1 - (received.accepted & (received.bits == payload).all(axis=1)).mean())
 
 
-def _send(
-    payload: NDArray[np.uint8], scheme: Scheme, channel: ChannelProfile, names: list[str], seed: int
-) -> Received:
+def _send(payload: NDArray[np.uint8], scheme: Scheme, channel: ChannelProfile, names: list[str], seed: int) -> Received:
     if scheme.has_crc:
         length = scheme.bits - scheme.payload
         code = ldpc_code(scheme.bits, scheme.coded, scheme.order)

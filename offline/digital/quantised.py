@@ -79,7 +79,9 @@ class QuantisedSource:
     def option(self, payload: int) -> str:
         """See `Source`."""
         feature, steps = self.best(payload)[0]
-        return f"{feature.text}, {steps[0]} bits" if len(steps) == 1 else f"{feature.text}, {steps[-1]} to {steps[0]} bits"
+        return (
+            f"{feature.text}, {steps[0]} bits" if len(steps) == 1 else f"{feature.text}, {steps[-1]} to {steps[0]} bits"
+        )
 
     def encode(self, payload: int) -> Coded:
         """See `Source`."""

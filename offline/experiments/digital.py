@@ -30,7 +30,7 @@ def estimate(right: Sequence[bool]) -> Estimate:
     return Estimate(100 * share, 100 * float(np.sqrt(share * (1 - share) / len(right))))
 
 
-def _by_method(points: Sequence[Point], uses: int) -> dict[str, dict[ChannelProfile, Point]]:
+def by_method(points: Sequence[Point], uses: int) -> dict[str, dict[ChannelProfile, Point]]:
     found: dict[str, dict[ChannelProfile, Point]] = {}
     for point in points:
         if point.uses == uses:
@@ -42,9 +42,9 @@ def _column(channel: ChannelProfile) -> str:
     return f"{NAMES[channel.model]} {channel.snr_db:g} dB"
 
 
-def _accuracy_table(points: Sequence[Point], uses: int, channels: Sequence[ChannelProfile]) -> Table:
+def accuracy_table(points: Sequence[Point], uses: int, channels: Sequence[ChannelProfile]) -> Table:
     rows: list[dict[str, Cell]] = []
-    for method, found in _by_method(points, uses).items():
+    for method, found in by_method(points, uses).items():
         row: dict[str, Cell] = {"method": method, "uses": float(np.mean([one.mean_uses for one in found.values()]))}
         for channel in channels:
             row[_column(channel)] = estimate(found[channel].right) if channel in found else None
@@ -52,7 +52,7 @@ def _accuracy_table(points: Sequence[Point], uses: int, channels: Sequence[Chann
     return Table(f"Accuracy in %, {uses} channel uses", rows)
 
 
-def _schemes_table(points: Sequence[Point], channels: Sequence[ChannelProfile]) -> Table:
+def schemes_table(points: Sequence[Point], channels: Sequence[ChannelProfile]) -> Table:
     rows = [
         {"uses": point.uses, "channel": _column(point.channel), "method": point.method, **point.details}
         for point in points
@@ -61,11 +61,11 @@ def _schemes_table(points: Sequence[Point], channels: Sequence[ChannelProfile]) 
     return Table("What adapts to what", rows)
 
 
-def _plot(points: Sequence[Point], model: str) -> Plot:
+def plot(points: Sequence[Point], model: str) -> Plot:
     panels = {}
     for uses in dict.fromkeys(point.uses for point in points):
         curves = []
-        for method, found in _by_method(points, uses).items():
+        for method, found in by_method(points, uses).items():
             here = [point for channel, point in found.items() if channel.model == model]
             if method in DRAWN and here:
                 estimates = [estimate(point.right) for point in here]
@@ -87,7 +87,7 @@ def difference(one: Point, other: Point) -> Estimate:
     return Estimate(100 * float(change.mean()), 100 * float(change.std() / np.sqrt(len(change))))
 
 
-def _who_wins(found: dict[str, dict[ChannelProfile, Point]], method: str, uses: int) -> str:
+def who_wins(found: dict[str, dict[ChannelProfile, Point]], method: str, uses: int) -> str:
     """Where a method differs from the analog policies by more than its 95% interval, in words."""
     parts = []
     for model, name in NAMES.items():
@@ -108,7 +108,7 @@ def _who_wins(found: dict[str, dict[ChannelProfile, Point]], method: str, uses: 
     return f"{uses} uses, {method} against analog, auto. {'. '.join(parts)}."
 
 
-def _cliff(found: dict[str, dict[ChannelProfile, Point]], uses: int) -> str:
+def cliff(found: dict[str, dict[ChannelProfile, Point]], uses: int) -> str:
     """What the fixed scheme and the analog policies lose towards lower SNR."""
     falls = []
     for method in ("tokens, fixed", "analog, auto"):
@@ -138,17 +138,17 @@ def run(setting: Setting) -> Report:
         f"{100 * float((comparison.test.labels == comparison.guess).mean()):.1f}%."
     ]
     for uses in budgets:
-        found = _by_method(points, uses)
+        found = by_method(points, uses)
         remarks += [
-            _who_wins(found, method, uses)
+            who_wins(found, method, uses)
             for method in ("tokens, adaptive", "tokens, fixed", "label", "picture, adaptive", "picture, fixed")
             if method in found
         ]
-        remarks.append(_cliff(found, uses))
-    tables: list[Any] = [_accuracy_table(points, uses, channels) for uses in budgets]
+        remarks.append(cliff(found, uses))
+    tables: list[Any] = [accuracy_table(points, uses, channels) for uses in budgets]
     return Report(
-        tables=[*tables, _schemes_table(points, channels)],
-        plots=[_plot(points, model) for model in NAMES],
+        tables=[*tables, schemes_table(points, channels)],
+        plots=[plot(points, model) for model in NAMES],
         remarks=remarks,
     )
 

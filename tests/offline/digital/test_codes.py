@@ -57,7 +57,16 @@ def test_too_many_bits_for_the_block_code_are_an_error() -> None:
 
 
 # From the lowest rate, where words repeat, to the highest, over both base graphs.
-CODES = [(12, 48, 2), (15, 384, 2), (45, 96, 4), (120, 2048, 2), (300, 384, 2), (1000, 2048, 2), (1422, 1536, 8), (4000, 6144, 6)]
+CODES = [
+    (12, 48, 2),
+    (15, 384, 2),
+    (45, 96, 4),
+    (120, 2048, 2),
+    (300, 384, 2),
+    (1000, 2048, 2),
+    (1422, 1536, 8),
+    (4000, 6144, 6),
+]
 
 
 @pytest.mark.parametrize(("bits", "coded", "order"), CODES)

@@ -22,7 +22,8 @@ def test_a_frame_takes_all_of_the_table_that_it_can(uses: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("bits", "payload"), [(3, 3), (11, 11), (12, 6), (25, 19), (26, 20 - 5), (31, 20), (1717, 1706), (1718, 1702), (3841, 3817)]
+    ("bits", "payload"),
+    [(3, 3), (11, 11), (12, 6), (25, 19), (26, 20 - 5), (31, 20), (1717, 1706), (1718, 1702), (3841, 3817)],
 )
 def test_what_the_crc_leaves(bits: int, payload: int) -> None:
     """6 bits for a payload of up to 19, 11 up to 1,706, 16 up to 3,824, 24 beyond."""
