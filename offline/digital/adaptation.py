@@ -1,4 +1,4 @@
-"""Which modulation and code a source takes on a channel, chosen on *select*, and what comes of it on the test images."""
+"""Which modulation and code a source takes on a channel, chosen on *select*, and what comes of it on test images."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple

@@ -7,6 +7,7 @@ and no end has to be marked (Rissanen, 1976; Cover and Thomas, Elements of Infor
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ class Distribution:
         counts: how often each was seen. All of them can be coded, those that were not seen too, at the least share.
     """
 
-    def __init__(self, counts: Sequence[float] | NDArray[np.float64]) -> None:
+    def __init__(self, counts: Sequence[float] | NDArray[Any]) -> None:
         seen = np.asarray(counts, dtype=np.float64)
         total = 1 << PRECISION
         shares = 1 + np.floor((total - len(seen)) * seen / max(seen.sum(), 1)).astype(np.int64)

@@ -37,7 +37,8 @@ def decode(soft: NDArray[np.float32], bits: int) -> NDArray[np.uint8]:
         part = soft[:, start : start + LENGTH]
         folded[:, : part.shape[1]] += part
     best = (folded @ (1 - 2 * _words(bits).astype(np.float32)).T).argmax(axis=1)
-    return ((best[:, None] >> np.arange(bits)) & 1).astype(np.uint8)
+    found: NDArray[np.uint8] = ((best[:, None] >> np.arange(bits)) & 1).astype(np.uint8)
+    return found
 
 
 def _index(bits: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -65,8 +66,8 @@ def _generator() -> NDArray[np.int64]:
     cubes = [0] * 32
     for exponent, x in enumerate(powers):
         cubes[x] = powers[3 * exponent % 31]
-    x = np.arange(32)
+    elements = np.arange(32)
     rows = [np.ones(32, dtype=np.int64)]
-    rows += [(x >> bit) & 1 for bit in range(5)]
+    rows += [(elements >> bit) & 1 for bit in range(5)]
     rows += [(np.array(cubes) >> bit) & 1 for bit in range(5)]
     return np.stack(rows)

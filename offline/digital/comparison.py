@@ -29,7 +29,7 @@ POLICY_BUDGETS, RAW_BUDGETS = (9, 38, 96), (9, 38)
 LARGE_FROM = 64
 BOUND_ERROR_RATE = 1e-3
 SELECT_IMAGES, RATE_FRAMES = 2000, 250
-# Symbols per token whose latents are quantised: finer quantisers spend bits better than more latents.
+# Symbols per token whose latents are quantised; where every token is sent, more would not fit.
 RATES, UNMERGED_RATES = (1, 2, 3, 4, 6, 8), (1, 2, 3)
 
 
@@ -43,7 +43,7 @@ class Point:
         channel: model and average SNR.
         right: whether each test image was answered rightly.
         mean_uses: channel uses in the mean.
-        details: how, for a digital frame; see `Comparison.digital`.
+        details: columns of a table that say how, for a digital frame.
     """
 
     method: str

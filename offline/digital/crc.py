@@ -17,9 +17,9 @@ POLYNOMIALS = {
 def crc_bits(bits: int) -> int:
     """Bits of the CRC in a frame of ``bits``, itself included.
 
-    What TS 38.212, 6.3.1.2.1, has for control information: 6 for a payload of 12 to 19, 11 for one of up to 1,706. Above
-    that it has none, and data have 16 bits for a payload of up to 3,824 and 24 beyond (7.2.1). Below 12 our payload would
-    have none either, but then it comes in the block code; where LDPC must carry it, it has 6.
+    The fewest that 5G has for so much: those of control information, 6 for a payload of 12 to 19 and 11 for up to 1,706
+    (TS 38.212, 6.3.1.2.1), then those of data, 16 for up to 3,824 and 24 beyond (7.2.1). A payload of 6 to 11 bits that
+    LDPC carries has 6, too.
     """
     for length, most in ((6, 19), (11, 1706), (16, 3824)):
         if bits - length <= most:

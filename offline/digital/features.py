@@ -118,7 +118,8 @@ class Latents:
             for one in vectors
         ]
         parts = [images.classifier.classify_frames(frames[i : i + BATCH]) for i in range(0, len(frames), BATCH)]
-        return np.concatenate(parts).argmax(axis=1)
+        found: NDArray[np.int64] = np.concatenate(parts).argmax(axis=1)
+        return found
 
 
 @dataclass(frozen=True)
@@ -174,4 +175,5 @@ class Logits:
 
     def answers(self, images: Images, vectors: Sequence[Vectors], distortion: float) -> NDArray[np.int64]:
         """See `Feature`."""
-        return np.concatenate(vectors).argmax(axis=1)
+        found: NDArray[np.int64] = np.concatenate(vectors).argmax(axis=1)
+        return found

@@ -12,8 +12,8 @@ def capacity(snr_db: float) -> float:
 def most_bits(uses: int, snr_db: float, error_rate: float) -> float:
     """Information bits of the best code of ``uses`` complex symbols at a block error rate.
 
-    ``n C - sqrt(n V) Q^-1(e) + log2(2 n) / 2`` with ``V = SNR (SNR + 2) / (SNR + 1)^2 (log2 e)^2`` (Polyanskiy, Poor and
-    Verdu, 2010, equation 296 with theorem 54's dispersion, for the 2n real symbols).
+    ``n C - sqrt(n V) Q^-1(e) + log2(2 n) / 2`` with ``V = SNR (SNR + 2) / (SNR + 1)^2 (log2 e)^2`` (Polyanskiy, Poor
+    and Verdu, 2010, equation 296 with the dispersion of theorem 54, for 2n real symbols).
     """
     spread = math.sqrt(uses * _dispersion(snr_db))
     return uses * capacity(snr_db) - spread * NormalDist().inv_cdf(1 - error_rate) + math.log2(2 * uses) / 2

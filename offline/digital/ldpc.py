@@ -1,4 +1,4 @@
-"""5G's LDPC code with its rate matching (TS 38.212, 5.3.2 and 5.4.2): Sionna's encoder, and our decoder on its graph."""
+"""5G's LDPC code with its rate matching (TS 38.212, 5.3.2, 5.4.2): Sionna's encoder, and our decoder on its graph."""
 
 from functools import cache
 from typing import Any
@@ -38,7 +38,7 @@ class LdpcCode:
         z, known = encoder.z, encoder.k_ldpc
         self._z, self._sent, self._known = z, sent, known
         self._inverse = encoder.out_int_inv.numpy()
-        # The first two columns are never sent, filler bits neither; a column behind the last that is sent tells nothing.
+        # The first two columns are never sent, filler bits neither. Columns behind the last that is sent tell nothing.
         columns = max(-(-(2 * z + sent + encoder.k_filler) // z), known // z + 4)
         checks = encoder.pcm.tocsr()
         rows = []
@@ -96,6 +96,6 @@ def ldpc_code(bits: int, coded: int, order: int) -> LdpcCode:
 def _sionna() -> Any:
     # Its import takes seconds and draws from torch's generator, which must not depend on who compares with what.
     with torch.random.fork_rng(devices=[]):
-        from sionna.phy.fec import ldpc
+        from sionna.phy.fec import ldpc  # type: ignore[import-untyped]
 
         return ldpc

@@ -67,7 +67,7 @@ class Scheme:
 
 def schemes(uses: int) -> list[Scheme]:
     """All of the table that a frame of so many channel uses can have, by their payload."""
-    found = {}
+    found: dict[int, Scheme] = {}
     for order, rate in TABLE:
         bits = int(uses * order * rate / 1024)
         if bits >= 3:

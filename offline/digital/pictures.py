@@ -2,7 +2,7 @@
 
 import io
 import math
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -82,7 +82,7 @@ class PictureSource:
         self._choose = cache(self._best)
         self.encode = cache(self._encode)
         for choice in (_Choice(*form) for form in FORMS):
-            found = kept(f"picture, {choice.form} {choice.size}: select", lambda c=choice: self._measure(c, select))
+            found = kept(f"picture, {choice.form} {choice.size}: select", partial(self._measure, choice, select))
             self._choices.append((choice, np.array(found["bits"]), np.array(found["right"], dtype=np.float64)))
 
     def score(self, payload: int) -> float:

@@ -58,4 +58,5 @@ def _levels(bits: int) -> NDArray[np.float64]:
     for bit in range(bits):
         sign = 1 - 2 * ((labels >> bit) & 1)
         level = sign * (2**bit - level) if bit else sign.astype(np.float64)
-    return level / np.sqrt(2 * (4**bits - 1) / 3)
+    unit: NDArray[np.float64] = level / np.sqrt(2 * (4**bits - 1) / 3)
+    return unit

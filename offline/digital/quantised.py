@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -62,9 +62,9 @@ class QuantisedSource:
         self._guessed = (select.labels == guess).astype(np.float64)
         self._choices: list[tuple[_Choice, NDArray[np.float64], NDArray[np.float64]]] = []
         self.best = cache(self._best)
-        self._coding = cache(self._code)
+        self._codings: dict[tuple[str, int], _Coding] = {}
         for feature in features:
-            found = kept(f"{name}, {feature.text}: select", lambda feature=feature: self._measure(feature, most_bits))
+            found = kept(f"{name}, {feature.text}: select", partial(self._measure, feature, most_bits))
             lengths = {int(step): np.array(each["lengths"]) for step, each in found.items()}
             right = {int(step): np.array(each["right"], dtype=np.float64) for step, each in found.items()}
             ladders = [(step,) for step in lengths] + ([tuple(lengths)] if len(lengths) > 1 else [])
@@ -132,18 +132,22 @@ class QuantisedSource:
         found = {}
         for step in STEPS:
             vectors = feature.vectors(self._select, step)
-            # Entropy coding takes off a third, hardly more.
+            # Entropy coding takes a third off, hardly more.
             if np.median([one.size for one in vectors]) * step > 1.5 * most_bits:
                 continue
             quantiser = Quantiser(vectors, step)
-            _, levels, lengths, answers = self._apply(feature, quantiser, self._select, vectors)
-            right = (answers == self._select.labels).astype(int)
-            found[step] = {"lengths": np.round(lengths, 3).tolist(), "right": right.tolist()}
+            coding = self._apply(feature, quantiser, self._select, vectors)
+            right = (coding.answers == self._select.labels).astype(int)
+            found[step] = {"lengths": np.round(coding.lengths, 3).tolist(), "right": right.tolist()}
         return found
 
-    def _code(self, feature: Feature, step: int) -> _Coding:
-        quantiser = Quantiser(feature.vectors(self._select, step), step)
-        return self._apply(feature, quantiser, self._test, feature.vectors(self._test, step))
+    def _coding(self, feature: Feature, step: int) -> _Coding:
+        """The test images under a quantiser; computed once."""
+        key = feature.text, step
+        if key not in self._codings:
+            quantiser = Quantiser(feature.vectors(self._select, step), step)
+            self._codings[key] = self._apply(feature, quantiser, self._test, feature.vectors(self._test, step))
+        return self._codings[key]
 
     @staticmethod
     def _apply(feature: Feature, quantiser: Quantiser, images: Images, vectors: Sequence[Vectors]) -> _Coding:

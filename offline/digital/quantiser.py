@@ -16,9 +16,9 @@ RANGES = np.linspace(0.6, 5.0, 23)
 class Quantiser:
     """Codes ``T x D`` vectors of any T.
 
-    Each component has 2^b levels of equal width about its mean. How far they reach is one number of standard deviations,
-    that of the least mean squared error on the sample. A level stands for the mean of the sample's values in it. Levels
-    are coded under their shares in the sample, component by component, and T ahead of them likewise.
+    Each component has 2^b levels of equal width about its mean. How far they reach is one number of standard
+    deviations, that of the least mean squared error on the sample. A level stands for the mean of the sample's values in
+    it. Levels are coded under their shares in the sample, component by component, and T ahead of them likewise.
 
     Args:
         sample: what to fit to.
@@ -73,7 +73,8 @@ class Quantiser:
     def _levels(self, vectors: NDArray[np.float64], reach: float) -> NDArray[np.int64]:
         unit = (vectors - self._mean) / self._deviation
         levels = np.floor((unit / reach + 1) * 2 ** (self.bits - 1))
-        return np.clip(levels, 0, 2**self.bits - 1).astype(np.int64)
+        clipped: NDArray[np.int64] = np.clip(levels, 0, 2**self.bits - 1).astype(np.int64)
+        return clipped
 
     def _middles(self, vectors: NDArray[np.float64], reach: float) -> NDArray[np.float64]:
         levels = self._levels(vectors, reach)
