@@ -17,8 +17,8 @@ class Quantiser:
     """Codes ``T x D`` vectors of any T.
 
     Each component has 2^b levels of equal width about its mean. How far they reach is one number of standard
-    deviations, that of the least mean squared error on the sample. A level stands for the mean of the sample's values in
-    it. Levels are coded under their shares in the sample, component by component, and T ahead of them likewise.
+    deviations, that of the least mean squared error on the sample. A level stands for the mean of the sample's values
+    in it. Levels are coded under their shares in the sample, component by component, and T ahead of them likewise.
 
     Args:
         sample: what to fit to.

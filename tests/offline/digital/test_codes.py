@@ -41,8 +41,8 @@ def test_the_block_code_comes_back(bits: int, coded: int) -> None:
 
 
 def test_the_block_code_errs_as_biorthogonal_words_do() -> None:
-    """4 bits choose among 16 words, from each of which 14 are half of the length away and one all of it: more errors than
-    towards one of the nearest, fewer than towards all in sum."""
+    """4 bits choose among 16 words, from each of which 14 are half of the length away and one all of it: more errors
+    than towards one of the nearest, fewer than towards all in sum."""
     snr_db, frames = -6.0, 20_000
     sent = random_bits(frames, 4)
     wrong = (block_code.decode(soft_after(block_code.encode(sent, 32), 2, snr_db), 4) != sent).any(axis=1).mean()
