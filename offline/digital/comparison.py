@@ -25,8 +25,8 @@ from policies.record import ChannelProfile
 DESIGN = ChannelProfile("awgn", 10.0)
 # Budgets whose policies give the tokens that are quantised; and those that are sent as they are, which take more bits.
 POLICY_BUDGETS, RAW_BUDGETS = (9, 38, 96), (9, 38)
-# Pictures and tokens as they are take hundreds of bits, which a smaller frame holds at no SNR here.
-LARGE_FROM = 64
+# What takes more bits than a smaller frame holds at any SNR here, or holds only to be useless.
+RAW_FROM, PICTURES_FROM = 64, 192
 BOUND_ERROR_RATE = 1e-3
 SELECT_IMAGES, RATE_FRAMES = 2000, 250
 # Symbols per token whose latents are quantised; where every token is sent, more would not fit.
@@ -81,9 +81,10 @@ class Comparison:
         """All of them, method by method."""
         found = self._all_analog()
         for uses in self._budgets:
-            for source in (self._tokens, self._raw_tokens, self._logits, self._pictures):
-                if uses < LARGE_FROM and source in (self._raw_tokens, self._pictures):
-                    continue
+            sources: list[Source] = [self._tokens, self._logits]
+            sources += [self._raw_tokens] if uses >= RAW_FROM else []
+            sources += [self._pictures] if uses >= PICTURES_FROM else []
+            for source in sources:
                 options = schemes(uses)
                 design = choose(source, options, DESIGN, self._error_rate, self._guess_share)
                 for channel in self._channels:

@@ -44,9 +44,10 @@ def test_symbols_and_soft_bits_are_sionnas(order: int) -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize("snr_db", [0.0, 6.0, 12.0])
+@pytest.mark.parametrize("snr_db", [6.0, 10.0, 14.0])
 @pytest.mark.parametrize("order", ORDERS)
 def test_uncoded_bits_err_as_the_closed_form_says(order: int, snr_db: float, seed: int) -> None:
+    """The form is that of the nearest symbol; at lower SNR the likelier bit is right more often than that."""
     generator = np.random.default_rng((seed, order))
     bits = generator.integers(0, 2, (40_000, order), dtype=np.uint8)
     received = modulate(bits, order) + complex_noise((40_000, 1), noise_variance(snr_db), generator)
