@@ -29,6 +29,8 @@ POLICY_BUDGETS, RAW_BUDGETS = (9, 38, 96), (9, 38)
 RAW_FROM, PICTURES_FROM = 64, 192
 BOUND_ERROR_RATE = 1e-3
 SELECT_IMAGES, RATE_FRAMES = 2000, 250
+# Every so manieth image of *select*, and of the test images, for pictures, which take longest.
+PICTURES = (5, 4)
 # Symbols per token whose latents are quantised; where every token is sent, more would not fit.
 RATES, UNMERGED_RATES = (1, 2, 3, 4, 6, 8), (1, 2, 3)
 
@@ -41,9 +43,10 @@ class Point:
         method: name of its row.
         uses: the budget.
         channel: model and average SNR.
-        right: whether each test image was answered rightly.
+        right: whether each image was answered rightly.
         mean_uses: channel uses in the mean.
         details: columns of a table that say how, for a digital frame.
+        every: which of the test images these are: every first, or every so manieth.
     """
 
     method: str
@@ -52,6 +55,7 @@ class Point:
     right: NDArray[np.bool_]
     mean_uses: float
     details: dict[str, Any] | None = None
+    every: int = 1
 
 
 class Comparison:
@@ -124,8 +128,11 @@ class Comparison:
         return Point(method, uses, channel, np.array(found["right"], dtype=np.bool_), found["uses"])
 
     def _digital(self, method: str, source: Source, scheme: Scheme, channel: ChannelProfile) -> Point:
+        every = PICTURES[1] if isinstance(source, PictureSource) else 1
+        test = self.test.every(every) if every > 1 else self.test
+
         def compute() -> dict[str, Any]:
-            outcome = measure(source, scheme, channel, self.test, self.guess, self._setting.seed)
+            outcome = measure(source, scheme, channel, test, self.guess, self._setting.seed)
             return {"right": outcome.right.astype(int).tolist(), "fit": outcome.fit, "lost": outcome.lost}
 
         found = self._kept(f"{source.name}, {scheme}, {channel}", compute)
@@ -137,7 +144,7 @@ class Comparison:
             "frames lost, %": 100 * found["lost"],
         }
         right = np.array(found["right"], dtype=np.bool_)
-        return Point(method, scheme.uses, channel, right, float(scheme.uses), details)
+        return Point(method, scheme.uses, channel, right, float(scheme.uses), details, every)
 
     def _bound(self, uses: int, channel: ChannelProfile) -> Point:
         """The tokens in as many bits as the normal approximation has at `BOUND_ERROR_RATE`, all of them arriving."""
@@ -202,4 +209,5 @@ class Comparison:
 
     @cached_property
     def _pictures(self) -> PictureSource:
-        return PictureSource(self._select, self.test, self.guess, self._kept)
+        select, test = self._select.every(PICTURES[0]), self.test.every(PICTURES[1])
+        return PictureSource(select, test, self.guess, self._kept)

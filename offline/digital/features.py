@@ -13,6 +13,7 @@ from cloud.head import classify_packed
 from edge.torch_engine.engine import Transformed
 from edge.torch_engine.matching import merge_down_to
 from edge.torch_engine.vit import rules_for
+from offline.data import LabelledImages
 from offline.digital.quantiser import Vectors
 from offline.evaluate import Evaluator
 from offline.judges import LabelJudge
@@ -45,6 +46,14 @@ class Images:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def every(self, step: int) -> "Images":
+        """Every so manieth of them."""
+        whole = self.evaluator
+        if not isinstance(whole.images, LabelledImages):
+            raise ValueError("expected images with labels")
+        some = whole.images.take(np.arange(0, len(self), step))
+        return Images(Evaluator(whole.bundle, whole.engine, LabelJudge(self.classifier, some), some))
 
     def transformed(self, policy: Policy) -> list[tuple[NDArray[np.int64], Transformed]]:
         """The images after the device's blocks under a policy's thresholds; the last policy's are kept."""

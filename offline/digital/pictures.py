@@ -16,8 +16,6 @@ from offline.digital.source import Coded, Kept
 FORMS = (("JPEG", 32), ("WEBP", 32), ("JPEG", 24), ("JPEG", 16))
 # Finest first.
 QUALITIES = (95, 80, 60, 40, 20, 10, 5, 1)
-# At most so many of *select*, on which all of these are tried, and a quarter of it.
-PICTURES = 400
 
 
 def compress(pixels: NDArray[np.uint8], form: str, size: int, quality: int) -> tuple[bytes, NDArray[np.uint8]]:
@@ -65,7 +63,7 @@ class PictureSource:
     An option is a format and a size; each image takes the finest quality that fits, and says which in 3 bits.
 
     Args:
-        select: what to choose on; see `PICTURES`.
+        select: what to choose on.
         test: what to send.
         guess: the class that is said where nothing arrived.
         kept: for what was measured on *select*.
@@ -76,8 +74,7 @@ class PictureSource:
 
     def __init__(self, select: Images, test: Images, guess: int, kept: Kept) -> None:
         self._test = test
-        self._taken = np.arange(0, len(select), max(4, -(-len(select) // PICTURES)))
-        self._guessed = (select.labels[self._taken] == guess).astype(np.float64)
+        self._guessed = (select.labels == guess).astype(np.float64)
         self._choices = []
         self._choose = cache(self._best)
         self.encode = cache(self._encode)
@@ -122,12 +119,13 @@ class PictureSource:
             found.append((choice, float(score)))
         return max(found, key=lambda one: one[1])
 
-    def _measure(self, choice: _Choice, select: Images) -> dict[str, list[list[int]]]:
+    @staticmethod
+    def _measure(choice: _Choice, select: Images) -> dict[str, list[list[int]]]:
         """Bits and right answers, ``qualities x images``."""
         bits, right = [], []
         for quality in QUALITIES:
-            files = [compress(pixels, *choice, quality) for pixels in select.pixels[self._taken]]
+            files = [compress(pixels, *choice, quality) for pixels in select.pixels]
             bits.append([8 * len(content) for content, _ in files])
             answers = select.classify(np.stack([seen for _, seen in files])).argmax(axis=1)
-            right.append((answers == select.labels[self._taken]).astype(int).tolist())
+            right.append((answers == select.labels).astype(int).tolist())
         return {"bits": bits, "right": right}

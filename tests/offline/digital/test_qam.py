@@ -44,8 +44,10 @@ def test_symbols_and_soft_bits_are_sionnas(order: int) -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize("snr_db", [6.0, 10.0, 14.0])
-@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize(
+    ("order", "snr_db"),
+    [(2, 0.0), (2, 4.0), (2, 8.0), *((order, snr) for order in (4, 6, 8) for snr in (6.0, 10.0, 14.0))],
+)
 def test_uncoded_bits_err_as_the_closed_form_says(order: int, snr_db: float, seed: int) -> None:
     """The form is that of the nearest symbol; at lower SNR the likelier bit is right more often than that."""
     generator = np.random.default_rng((seed, order))
