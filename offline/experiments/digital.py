@@ -137,8 +137,8 @@ def run(setting: Setting) -> Report:
     test = comparison.test
     plain, guess = (estimate(one == test.labels).value for one in (test.logits.argmax(axis=1), comparison.guess))
     remarks = [
-        f"{len(test)} test images, for pictures every {PICTURES[1]}th of them; the plain model is right on {plain:.1f}%. "
-        f"Where nothing arrives, the cloud says the class most frequent on select, which is right on {guess:.1f}%."
+        f"{len(test)} test images, for pictures every {PICTURES[1]}th of them; the plain model is right on "
+        f"{plain:.1f}%. Where nothing arrives, the cloud says the class most frequent on select, which is right on {guess:.1f}%."
     ]
     for uses in budgets:
         found = by_method(points, uses)

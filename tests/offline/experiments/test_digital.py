@@ -30,6 +30,14 @@ def test_a_difference_has_its_paired_error() -> None:
     assert change.se == pytest.approx(100 * (0.1 * 0.9 / 100) ** 0.5)
 
 
+def test_a_part_of_the_images_is_compared_with_the_same_of_the_others() -> None:
+    channel = ChannelProfile("awgn", 0.0)
+    whole = Point("analog, auto", 24, channel, np.arange(100) % 4 == 0, 24.0)
+    part = Point("picture, fixed", 24, channel, np.arange(25) < 20, 24.0, None, 4)
+    assert digital.difference(part, whole).value == pytest.approx(-20)
+    assert digital.difference(whole, part).value == pytest.approx(20)
+
+
 def test_who_wins_is_said_where_it_is_sure() -> None:
     found = digital.by_method(points(), 24)
     assert digital.who_wins(found, "tokens, adaptive", 24) == (
