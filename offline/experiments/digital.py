@@ -138,7 +138,8 @@ def run(setting: Setting) -> Report:
     plain, guess = (estimate(one == test.labels).value for one in (test.logits.argmax(axis=1), comparison.guess))
     remarks = [
         f"{len(test)} test images, for pictures every {PICTURES[1]}th of them; the plain model is right on "
-        f"{plain:.1f}%. Where nothing arrives, the cloud says the class most frequent on select, which is right on {guess:.1f}%."
+        f"{plain:.1f}%. Where nothing arrives, the cloud says the class most frequent on select, which is right on "
+        f"{guess:.1f}%."
     ]
     for uses in budgets:
         found = by_method(points, uses)
