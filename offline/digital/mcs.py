@@ -66,10 +66,11 @@ class Scheme:
 
 
 def schemes(uses: int) -> list[Scheme]:
-    """All of the table that a frame of so many channel uses can have, by their payload."""
+    """All that a frame of so many channel uses can have, by their payload: a word of the block code, and the table."""
     found: dict[int, Scheme] = {}
-    for order, rate in TABLE:
-        bits = int(uses * order * rate / 1024)
+    sizes = [(2, bits) for bits in range(3, MOST_BLOCK_BITS + 1)]
+    sizes += [(order, int(uses * order * rate / 1024)) for order, rate in TABLE]
+    for order, bits in sizes:
         if bits >= 3:
             scheme = Scheme(uses, order, bits)
             found.setdefault(scheme.payload, scheme)
