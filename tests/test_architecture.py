@@ -31,6 +31,7 @@ ONLY_HOMES = {
     "onnxscript": ("offline/onnx_export/",),
     "plotly": ("policies/plot/",),
     "pymoo": ("policies/search/",),
+    "sionna": ("offline/digital/ldpc.py",),
     "sqlalchemy": ("policies/store/",),
 }
 GENERATED = "thinwire/v1/"

@@ -23,6 +23,7 @@ MODULES = {
     "questions": "offline.experiments.questions",
     "video": "deploy.video_experiment",
     "privacy": "offline.experiments.privacy",
+    "digital": "offline.experiments.digital",
 }
 
 

@@ -1,0 +1,101 @@
+"""5G's LDPC code with its rate matching (TS 38.212, 5.3.2, 5.4.2): Sionna's encoder, and our decoder on its graph."""
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from offline.digital.layered_decoder import LayeredDecoder
+from thinwire.errors import InvalidRequestError
+
+# Of bits that are known to be 0.
+CERTAIN = 1e4
+
+
+class LdpcCode:
+    """One code: from ``bits`` to ``coded``.
+
+    Args:
+        bits: K, 12 to 8,448; what is longer would need segments.
+        coded: at least K 1024/948. Beyond five times K the word is repeated, as the standard's circular buffer does.
+        order: bits per symbol, over which the interleaver spreads the word.
+
+    Raises:
+        InvalidRequestError: there is no such code.
+    """
+
+    def __init__(self, bits: int, coded: int, order: int) -> None:
+        if not 12 <= bits <= 8448 or bits * 1024 > coded * 948 or coded % order:
+            raise InvalidRequestError(
+                f"LDPC takes 12 to 8,448 bits at a rate of at most 948/1024 into whole symbols, got {bits} bits into "
+                f"{coded} at {order} per symbol"
+            )
+        self.bits, self.coded = bits, coded
+        sent = min(coded, 5 * bits // order * order)
+        self._encoder = encoder = _sionna().LDPC5GEncoder(bits, sent, num_bits_per_symbol=order, device="cpu")
+        z, known = encoder.z, encoder.k_ldpc
+        self._z, self._sent, self._known = z, sent, known
+        self._inverse = encoder.out_int_inv.numpy()
+        # The first two columns are never sent, filler bits neither. Columns behind the last that is sent tell nothing.
+        columns = max(-(-(2 * z + sent + encoder.k_filler) // z), known // z + 4)
+        checks = encoder.pcm.tocsr()
+        rows = []
+        for row in range(columns - known // z):
+            positions = checks.indices[checks.indptr[row * z] : checks.indptr[row * z + 1]]
+            rows.append([(int(position) // z, int(position) % z) for position in sorted(positions)])
+        self._positions = columns * z
+        self._decoder = LayeredDecoder(rows, z)
+
+    def encode(self, bits: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """``n x K`` bits as ``n x coded``.
+
+        Raises:
+            InvalidRequestError: the rows have another length than K.
+        """
+        if bits.shape[1] != self.bits:
+            raise InvalidRequestError(f"the code takes {self.bits} bits, got {bits.shape[1]}")
+        with torch.inference_mode():
+            word = self._encoder(torch.from_numpy(bits.astype(np.float32))).numpy().astype(np.uint8)
+        repeated: NDArray[np.uint8] = word[:, np.arange(self.coded) % self._sent]
+        return repeated
+
+    def decode(self, soft: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """The likely bits, ``n x K``.
+
+        Args:
+            soft: ``n x coded`` log-likelihood ratios, positive for 0.
+
+        Raises:
+            InvalidRequestError: the rows have another length.
+        """
+        if soft.shape[1] != self.coded:
+            raise InvalidRequestError(f"the code's words have {self.coded} bits, got {soft.shape[1]}")
+        word = np.zeros((len(soft), self._sent), dtype=np.float32)
+        for start in range(0, self.coded, self._sent):
+            part = soft[:, start : start + self._sent]
+            word[:, : part.shape[1]] += part
+        word = word[:, self._inverse]
+        unsent, systematic = 2 * self._z, self.bits - 2 * self._z
+        all_soft = np.zeros((self._positions, len(soft)), dtype=np.float32)
+        all_soft[unsent : self.bits] = word[:, :systematic].T
+        all_soft[self.bits : self._known] = CERTAIN
+        all_soft[self._known : self._known + self._sent - systematic] = word[:, systematic:].T
+        decided = self._decoder.decode(torch.from_numpy(all_soft))
+        return decided[: self.bits].T.numpy().astype(np.uint8)
+
+
+@cache
+def ldpc_code(bits: int, coded: int, order: int) -> LdpcCode:
+    """`LdpcCode`, made once."""
+    return LdpcCode(bits, coded, order)
+
+
+@cache
+def _sionna() -> Any:
+    # Its import takes seconds and draws from torch's generator, which must not depend on who compares with what.
+    with torch.random.fork_rng(devices=[]):
+        from sionna.phy.fec import ldpc  # type: ignore[import-untyped]
+
+        return ldpc
