@@ -123,7 +123,7 @@ def test_the_codec_learns_and_resumes(tmp_path):
 
     def trainer(name, epochs):
         return CodecTrainer(
-            LabelTeacher(model, 3), BUNDLE.codec, replace(recipe, epochs=epochs), features, tmp_path / name, seed=1
+            LabelTeacher(model, 3, False), BUNDLE.codec, replace(recipe, epochs=epochs), features, tmp_path / name, seed=1
         )
 
     def loss_of(pair):
@@ -147,7 +147,7 @@ def test_the_codec_learns_and_resumes(tmp_path):
             torch.testing.assert_close(getattr(resumed, part).state_dict()[name], value, rtol=0, atol=1e-6)
 
     stranger = CodecTrainer(
-        LabelTeacher(make_model(BUNDLE, seed=5), 3), BUNDLE.codec, recipe, features, whole.checkpoint
+        LabelTeacher(make_model(BUNDLE, seed=5), 3, False), BUNDLE.codec, recipe, features, whole.checkpoint
     )
     with pytest.raises(InvalidRequestError, match="is of another training"):
         stranger.run()
