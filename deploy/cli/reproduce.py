@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 # In the order in which they run and are listed; each module has an EXPERIMENT.
 MODULES = {
     "profile": "offline.experiments.profile",
+    "split": "offline.experiments.split",
 }
 
 

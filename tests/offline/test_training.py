@@ -123,7 +123,12 @@ def test_the_codec_learns_and_resumes(tmp_path):
 
     def trainer(name, epochs):
         return CodecTrainer(
-            LabelTeacher(model, 3, False), BUNDLE.codec, replace(recipe, epochs=epochs), features, tmp_path / name, seed=1
+            LabelTeacher(model, 3, False),
+            BUNDLE.codec,
+            replace(recipe, epochs=epochs),
+            features,
+            tmp_path / name,
+            seed=1,
         )
 
     def loss_of(pair):
