@@ -7,7 +7,7 @@ import torch
 
 from cloud.decoder import JsccDecoder
 from edge.torch_engine.encoder import JsccEncoder
-from offline.bundles import write_bundle
+from offline.bundles import load_pair, write_bundle
 from offline.data import LabelledImages, load, split_select
 from offline.fronts import with_policies
 from offline.onnx_export.bundle import export_bundle
@@ -26,7 +26,10 @@ log = logging.getLogger(__name__)
 
 
 def build(recipe: Recipe, data: str, work: Path, output: Path, seed: int = 0) -> Bundle:
-    """Train, measure and write a bundle; a recipe that names another bundle takes its backbone from there.
+    """Train, measure and write a bundle.
+
+    A recipe that names another bundle takes the backbone from there, and begins with its JSCC pair if that is of the
+    same `Codec`.
 
     Args:
         recipe: what to make.
@@ -73,7 +76,12 @@ def _train_codec(
     prefix = model.num_prefix_tokens
     features = token_features(TimmTower(model), recipe.split_layer, train.pixels, recipe.preprocessing, prefix)
     teacher = LabelTeacher(model, recipe.split_layer, recipe.merging.proportional_attention)
-    trainer = CodecTrainer(teacher, recipe.codec, recipe.codec_training, features, work / "codec.ckpt", seed)
+    lender = None if recipe.backbone is None else load_bundle(recipe.backbone)
+    # What it knows of noise, rates and sizes holds for tokens of another layer as well.
+    begin_with = load_pair(lender) if lender is not None and lender.codec == recipe.codec else None
+    trainer = CodecTrainer(
+        teacher, recipe.codec, recipe.codec_training, features, work / "codec.ckpt", seed, begin_with
+    )
     trainer.run()
     model.cpu()
     return trainer.encoder, trainer.decoder

@@ -156,3 +156,20 @@ def test_the_codec_learns_and_resumes(tmp_path):
     )
     with pytest.raises(InvalidRequestError, match="is of another training"):
         stranger.run()
+
+
+def test_training_begins_with_the_pair_that_is_given(tmp_path):
+    teacher = LabelTeacher(make_model(BUNDLE), 3, False)
+    recipe = CodecRecipe(epochs=1, batch_size=32, learning_rate=3e-3, token_loss=0.1, size_loss=0.1)
+    features = [torch.randn(32, 25, 24, generator=torch.Generator().manual_seed(seed)).half() for seed in (0, 1)]
+    first = CodecTrainer(teacher, BUNDLE.codec, recipe, features[0], tmp_path / "pair.ckpt", seed=1)
+    first.run()
+    pair = first.encoder, first.decoder
+    second = CodecTrainer(teacher, BUNDLE.codec, recipe, features[1], tmp_path / "pair.ckpt", 1, pair)
+    for given, ours in zip(pair, (second.encoder, second.decoder), strict=True):
+        for name, value in given.named_parameters():
+            assert torch.equal(ours.get_parameter(name), value)
+    torch.testing.assert_close(second.decoder.mean, features[1].float().mean((0, 1)))
+    # What the first left is of another beginning.
+    with pytest.raises(InvalidRequestError, match="is of another training"):
+        second.run()
