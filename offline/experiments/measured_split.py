@@ -25,7 +25,7 @@ from policies.record import ChannelProfile
 from thinwire.bundle import FRONT
 from thinwire.errors import BudgetError
 
-QUALITIES = (5, 25, 50, 75)
+QUALITIES = (25, 75)
 
 
 @dataclass(frozen=True)
