@@ -20,12 +20,12 @@ def cloud_gmacs(classifier: TorchClassifier, tokens: NDArray[np.int64]) -> NDArr
     def macs(count: int) -> int:
         symbols = torch.zeros(1, count, decoder.max_symbols_per_token, dtype=torch.complex64)
         rate = torch.tensor([decoder.max_symbols_per_token])
-        # Its linear layers; the products between tokens are functions, which the counter does not see.
         total = count_macs(decoder, symbols, torch.ones(1), torch.ones(1, count, dtype=torch.bool), rate) + head
-        total += sum(attention_products(count, int(block.attn.attn_dim)) for block in decoder.blocks)  # type: ignore[union-attr, arg-type]
-        return total + sum(
-            count * (layer.attention + layer.mlp) + attention_products(count, layer.attention_width) for layer in layers
-        )
+        total += sum(count * (layer.attention + layer.mlp) for layer in layers)
+        # The products between tokens are functions here, which the counter does not see.
+        widths = [int(block.attn.attn_dim) for block in decoder.blocks]  # type: ignore[union-attr, arg-type]
+        widths += [layer.attention_width for layer in layers]
+        return total + sum(int(attention_products(count, width)) for width in widths)
 
     different, which = np.unique(tokens, return_inverse=True)
     return np.array([macs(count) / 1e9 for count in different.tolist()])[which]
