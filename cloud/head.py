@@ -7,7 +7,9 @@ from thinwire.nn.backbone import VisionTransformer
 from thinwire.nn.packed import Packing, run_packed
 
 
-def classify_tokens(model: VisionTransformer, split_layer: int, x: Tensor, weights: Tensor, valid: Tensor) -> Tensor:
+def classify_tokens(
+    model: VisionTransformer, split_layer: int, x: Tensor, weights: Tensor, valid: Tensor, proportional_attention: bool
+) -> Tensor:
     """Finish the forward pass of a backbone on a set of tokens.
 
     Args:
@@ -15,6 +17,8 @@ def classify_tokens(model: VisionTransformer, split_layer: int, x: Tensor, weigh
         x: ``batch x N x D`` tokens, those of the prefix first.
         weights: ``batch x N`` share of the patches in each token; any scale.
         valid: ``batch x N`` bool, false for padding.
+        proportional_attention: as in `thinwire.bundle.Merging`: whether attention counts a token as often as it has
+            patches. A factor common to all weights of a frame changes nothing then.
 
     Returns:
         ``batch x classes`` logits.
@@ -22,7 +26,8 @@ def classify_tokens(model: VisionTransformer, split_layer: int, x: Tensor, weigh
     Raises:
         ValueError: the model pools in a way other than "avg" or "token".
     """
-    bias = None if bool(valid.all()) else key_bias(valid, None, x.dtype)
+    padded = None if bool(valid.all()) else valid
+    bias = key_bias(padded, weights if proportional_attention else None, x.dtype)
     return finish(model, split_layer, x, weights, valid, bias)
 
 
@@ -44,13 +49,21 @@ def finish(
     return logits
 
 
-def classify_packed(model: VisionTransformer, split_layer: int, x: Tensor, weights: Tensor, packing: Packing) -> Tensor:
+def classify_packed(
+    model: VisionTransformer,
+    split_layer: int,
+    x: Tensor,
+    weights: Tensor,
+    packing: Packing,
+    proportional_attention: bool,
+) -> Tensor:
     """`classify_tokens` without padding, for serving.
 
     Args:
         x: ``T x D`` tokens of all frames, those of the prefix first in each.
         weights: ``T`` shares of the patches.
         packing: which rows are whose.
+        proportional_attention: as for `classify_tokens`.
 
     Returns:
         ``frames x classes`` logits.
@@ -58,8 +71,9 @@ def classify_packed(model: VisionTransformer, split_layer: int, x: Tensor, weigh
     Raises:
         ValueError: as for `classify_tokens`.
     """
+    sizes = weights if proportional_attention else None
     for block in model.blocks[split_layer:]:
-        x = run_packed(block, x, packing)
+        x = run_packed(block, x, packing, sizes)
     if model.global_pool == "token":
         pooled = model.norm(packing.first(x))
     elif model.global_pool == "avg":

@@ -49,7 +49,8 @@ class TorchClassifier:
         # Frames of equal length stand together; see `thinwire.nn.packed`.
         order = sorted(range(len(frames)), key=lambda index: len(frames[index].symbols))
         x, weights, packing = decode_frames(self.decoder, [frames[index] for index in order], self._device)
-        answers = classify_packed(self.model, self.bundle.split_layer, x, weights, packing).cpu().numpy()
+        split, proportional = self.bundle.split_layer, self.bundle.merging.proportional_attention
+        answers = classify_packed(self.model, split, x, weights, packing, proportional).cpu().numpy()
         logits: NDArray[np.float32] = np.empty_like(answers)
         logits[order] = answers
         return logits

@@ -9,7 +9,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from cloud.decoder import JsccDecoder
+from cloud.torch_classifier import TorchClassifier
 from edge.torch_engine.encoder import JsccEncoder
+from edge.torch_engine.engine import TorchEngine
 from offline.evaluate import Evaluator, Measurement
 from offline.recipe import Recipe
 from policies.record import ChannelProfile
@@ -70,6 +72,11 @@ def write_weights(parts: Mapping[str, nn.Module], folder: Path) -> dict[str, str
 def _compact(value: torch.Tensor) -> torch.Tensor:
     # Counters of batch normalisation are integers and stay so.
     return (value.half() if value.is_floating_point() else value).contiguous()
+
+
+def load_pair(bundle: Bundle) -> tuple[JsccEncoder, JsccDecoder]:
+    """The JSCC pair of a bundle."""
+    return TorchEngine.load(bundle).encoder, TorchClassifier.load(bundle).decoder
 
 
 def measure_reference(evaluator: Evaluator, seed: int) -> tuple[Reference, dict[int, Measurement]]:

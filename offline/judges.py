@@ -76,8 +76,11 @@ class LabelJudge:
         """See `Judge`."""
         valid = torch.cat((tokens.valid.new_ones(tokens.prefix.shape[:2]), tokens.valid), dim=1)
         x = torch.cat((tokens.prefix, tokens.x), dim=1)
-        model, split = self.classifier.model, self.classifier.bundle.split_layer
-        return self._judge(classify_tokens(model, split, x, tokens.all_sizes, valid).cpu().numpy(), images)
+        model, bundle = self.classifier.model, self.classifier.bundle
+        logits = classify_tokens(
+            model, bundle.split_layer, x, tokens.all_sizes, valid, bundle.merging.proportional_attention
+        )
+        return self._judge(logits.cpu().numpy(), images)
 
     def _judge(self, logits: NDArray[np.float32], images: NDArray[np.int64]) -> Verdict:
         return Verdict((logits.argmax(1) == self.labels[images]).astype(np.int64), logits)

@@ -8,8 +8,8 @@ from typing import Any
 
 from offline.train_backbone import BackboneRecipe
 from offline.train_codec import CodecRecipe
-from thinwire.bundle import Codec, Merging
-from thinwire.errors import InvalidRequestError
+from thinwire.bundle import Codec, Merging, load_bundle
+from thinwire.errors import BundleError, InvalidRequestError
 from thinwire.images import Preprocessing
 
 
@@ -26,7 +26,12 @@ class SearchRecipe:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a bundle is made; ``data`` names the training source where the caller gives none."""
+    """How a bundle is made; ``data`` names the training source where the caller gives none.
+
+    The backbone is trained as ``backbone_training`` says, or is that of the bundle ``backbone``, byte for byte. A
+    recipe of the second kind states neither ``model`` nor ``preprocessing``, which are that bundle's. ``export`` says
+    whether the graphs for engines without torch are written.
+    """
 
     name: str
     data: str
@@ -35,9 +40,11 @@ class Recipe:
     preprocessing: Preprocessing
     merging: Merging
     codec: Codec
-    backbone_training: BackboneRecipe
     codec_training: CodecRecipe
     search: SearchRecipe
+    backbone_training: BackboneRecipe | None = None
+    backbone: str | None = None
+    export: bool = True
 
 
 def recipe_path(name_or_path: str) -> Path:
@@ -54,17 +61,28 @@ def load_recipe(name_or_path: str) -> Recipe:
     """
     try:
         content = json.loads(recipe_path(name_or_path).read_text())
-        prepared, search = content["preprocessing"], content["search"]
+        if ("backbone" in content) == ("backbone_training" in content):
+            raise ValueError("it must either train a backbone or name the bundle that has it")
+        search = content["search"]
+        backbone: dict[str, Any]
+        if "backbone" in content:
+            lender = load_bundle(content["backbone"])
+            backbone = {"model": lender.model, "preprocessing": lender.preprocessing}
+        else:
+            prepared = content["preprocessing"]
+            backbone = {
+                "preprocessing": Preprocessing(**prepared | {key: tuple(prepared[key]) for key in ("mean", "std")}),
+                "backbone_training": BackboneRecipe(**content["backbone_training"]),
+            }
         return Recipe(
             **content
+            | backbone
             | {
-                "preprocessing": Preprocessing(**prepared | {key: tuple(prepared[key]) for key in ("mean", "std")}),
                 "merging": Merging(**content["merging"]),
                 "codec": Codec.from_json(content["codec"]),
-                "backbone_training": BackboneRecipe(**content["backbone_training"]),
                 "codec_training": CodecRecipe(**content["codec_training"]),
                 "search": SearchRecipe(**search | {key: tuple(search[key]) for key in ("channels", "front_snrs_db")}),
             }
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, BundleError) as error:
         raise InvalidRequestError(f"no readable recipe {name_or_path}: {error}") from None

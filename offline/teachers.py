@@ -62,15 +62,17 @@ class LabelTeacher:
 
     Args:
         model: the backbone, whose blocks from ``split_layer`` on and head are used.
+        proportional_attention: of those blocks; see `cloud.head.classify_tokens`.
     """
 
-    def __init__(self, model: VisionTransformer, split_layer: int) -> None:
+    def __init__(self, model: VisionTransformer, split_layer: int, proportional_attention: bool) -> None:
         self.width = model.embed_dim
         self.prefix = model.num_prefix_tokens
         self.device = next(model.parameters()).device
         self.digest = weights_digest(model)
         self._model = model.eval().requires_grad_(False)
         self._split_layer = split_layer
+        self._proportional_attention = proportional_attention
 
     def divergence(
         self,
@@ -82,10 +84,14 @@ class LabelTeacher:
         generator: np.random.Generator,
     ) -> Tensor:
         """See `Teacher`."""
-        valid = torch.ones(tokens.shape[:2], dtype=torch.bool, device=self.device)
-        target = classify_tokens(self._model, self._split_layer, tokens, sizes, valid)
-        answer = classify_tokens(self._model, self._split_layer, decoded, weights, valid)
-        return _divergence(answer, target)
+        with sdpa_kernel(_backends(self.device)):
+            with torch.no_grad():
+                target = self._classify(tokens, sizes)
+            return _divergence(self._classify(decoded, weights), target)
+
+    def _classify(self, x: Tensor, weights: Tensor) -> Tensor:
+        valid = torch.ones(x.shape[:2], dtype=torch.bool, device=self.device)
+        return classify_tokens(self._model, self._split_layer, x, weights, valid, self._proportional_attention)
 
 
 class AnswerTeacher:
@@ -132,9 +138,7 @@ class AnswerTeacher:
             asked.append([row[index] for index in generator.permutation(len(row))[: self._questions]])
         packed = pack(asked, self._segments)
         project, dtype = self._model.model.multi_modal_projector, self._model.dtype
-        # On a CPU the fused backward pass takes several times as long as the plain products at these sizes.
-        backends = [SDPBackend.MATH] + ([] if self.device.type == "cpu" else [SDPBackend.EFFICIENT_ATTENTION])
-        with sdpa_kernel(backends):
+        with sdpa_kernel(_backends(self.device)):
             with torch.no_grad():
                 target, _ = answer_logits(self._model, project(tokens.to(dtype)), self._segments.before, packed)
             answer, _ = answer_logits(self._model, project(decoded.to(dtype)), self._segments.before, packed)
@@ -148,6 +152,11 @@ def weights_digest(model: nn.Module) -> str:
         content.update(name.encode())
         content.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return content.hexdigest()
+
+
+def _backends(device: torch.device) -> list[SDPBackend]:
+    # On a CPU the fused backward pass takes several times as long as the plain products at these sizes.
+    return [SDPBackend.MATH] + ([] if device.type == "cpu" else [SDPBackend.EFFICIENT_ATTENTION])
 
 
 def _divergence(answer: Tensor, target: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from channel.realisation import apply
 from cloud.decoder import JsccDecoder
 from edge.torch_engine.encoders import build_encoder
 from edge.torch_engine.vit import embed, run_layers
-from offline.teachers import Teacher
+from offline.teachers import Teacher, weights_digest
 from offline.training_channels import draw_channels, equalise
 from thinwire.bundle import MLP, Codec, Merging
 from thinwire.errors import InvalidRequestError
@@ -118,6 +118,7 @@ class CodecTrainer:
         features: tokens that are sent of each training image, ``n x tokens x D``.
         checkpoint: written after every epoch; training goes on from it where it exists.
         seed: of weights, subsets and channels.
+        begin_with: a pair of the same shape, trained on other tokens, to begin with instead of random weights.
 
     Raises:
         InvalidRequestError: the checkpoint is of another training (by `run`).
@@ -131,6 +132,7 @@ class CodecTrainer:
         features: Tensor,
         checkpoint: Path,
         seed: int = 0,
+        begin_with: tuple[JsccEncoder, JsccDecoder] | None = None,
     ) -> None:
         torch.manual_seed(seed)
         self.device = teacher.device
@@ -145,11 +147,16 @@ class CodecTrainer:
         # The two fields came later: where they have their defaults, older checkpoints go on.
         for default in (f", encoder={MLP!r}", f", channels={CHANNELS!r}"):
             asked = asked.replace(default, "")
+        if begin_with is not None:
+            asked += "".join(map(weights_digest, begin_with))
         self._asked = hashlib.sha256(asked.encode()).hexdigest()
         self.prefix = teacher.prefix
         width = teacher.width
         self.encoder = build_encoder(codec, width).to(self.device)
         self.decoder = JsccDecoder(width, codec.hidden, codec.max_symbols_per_token).to(self.device)
+        if begin_with is not None:
+            for ours, given in zip((self.encoder, self.decoder), begin_with, strict=True):
+                ours.load_state_dict(given.state_dict())
         sample = features[:2000].flatten(0, 1).float()
         self.decoder.mean.copy_(sample.mean(0))
         self.decoder.std.copy_(sample.std(0))

@@ -18,6 +18,7 @@ MODULES = {
     "tradeoff": "offline.experiments.tradeoff",
     "search": "offline.experiments.search",
     "snr": "offline.experiments.snr",
+    "split": "offline.experiments.split",
     "robustness": "offline.experiments.robustness",
     "codecs": "offline.experiments.codecs",
     "questions": "offline.experiments.questions",

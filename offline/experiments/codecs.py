@@ -76,7 +76,7 @@ def _trained(setting: Setting, shipped: Bundle) -> dict[str, Bundle]:
         if not (folder / MANIFEST).exists():
             codec = replace(recipe.codec, encoder=pair.encoder)
             trainer = CodecTrainer(
-                LabelTeacher(model, shipped.split_layer),
+                LabelTeacher(model, shipped.split_layer, shipped.merging.proportional_attention),
                 codec,
                 replace(training, channels=pair.channels),
                 features(),

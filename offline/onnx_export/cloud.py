@@ -26,10 +26,12 @@ class _Frames(nn.Module):
         super().__init__()
         self.decoder, self.model = classifier.decoder, classifier.model
         self.split_layer = classifier.bundle.split_layer
+        self.proportional_attention = classifier.bundle.merging.proportional_attention
 
     def forward(self, symbols: Tensor, noise_variance: Tensor, valid: Tensor, symbols_per_token: Tensor) -> Tensor:
         x, weights = self.decoder.decode_pairs(symbols, noise_variance, valid, symbols_per_token)
-        return finish(self.model, self.split_layer, x, weights, valid, key_bias(valid, None, x.dtype))
+        bias = key_bias(valid, weights if self.proportional_attention else None, x.dtype)
+        return finish(self.model, self.split_layer, x, weights, valid, bias)
 
 
 class _Images(nn.Module):

@@ -1,6 +1,7 @@
 """The classifier in ONNX Runtime against the one in torch."""
 
 import itertools
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -9,23 +10,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloud.onnx_classifier import RUN_TOKENS, OnnxClassifier, group_by_length
+from cloud.torch_classifier import TorchClassifier
 from offline.onnx_export.cloud import export_cloud, export_plain
 from tests.llava import random_frames
 from tests.parts import make_classifier, random_pixels
+from thinwire.bundle import Merging
 from thinwire.errors import BundleError
 from thinwire.exports import CLOUD, PLAIN
 from thinwire.onnx_session import OnnxSession
 
+AVERAGE = {"class_token": False, "global_pool": "avg"}
 KINDS = {
-    "class token": (3, {}),
-    "blocks in the cloud": (1, {"class_token": False, "global_pool": "avg"}),
+    "class token": (3, {}, Merging()),
+    "blocks in the cloud": (1, AVERAGE, Merging()),
+    "blocks that count patches": (1, AVERAGE, Merging(proportional_attention=True)),
 }
 
 
 @cache
 def classifiers(kind):
-    split_layer, options = KINDS[kind]
-    classifier = make_classifier(split_layer, **options)
+    split_layer, options, merging = KINDS[kind]
+    plain = make_classifier(split_layer, **options)
+    classifier = TorchClassifier(replace(plain.bundle, merging=merging), plain.model, plain.decoder)
     frames, images = (export(classifier).SerializeToString() for export in (export_cloud, export_plain))
     sessions = OnnxSession(classifier.bundle, CLOUD, frames), OnnxSession(classifier.bundle, PLAIN, images)
     return classifier, OnnxClassifier(classifier.bundle, *sessions)

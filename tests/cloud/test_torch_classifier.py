@@ -9,8 +9,10 @@ import torch
 from cloud.answerer import ReceivedTokens
 from cloud.head import classify_tokens
 from cloud.torch_classifier import TorchClassifier
+from edge.torch_engine.engine import TorchEngine
 from edge.torch_engine.vit import rules_for
 from tests.parts import make_classifier, make_engine, random_pixels
+from thinwire.bundle import Merging
 from thinwire.errors import BundleError
 
 
@@ -47,18 +49,41 @@ def test_unmerged_tokens_through_the_cloud_are_the_plain_model_at_every_split(sp
     x = torch.cat((tokens.prefix, tokens.x), dim=1)
     valid = torch.ones(x.shape[:2], dtype=torch.bool)
     with torch.inference_mode():
-        logits = classify_tokens(classifier.model, split_layer, x, tokens.all_sizes, valid)
+        logits = classify_tokens(classifier.model, split_layer, x, tokens.all_sizes, valid, True)
     np.testing.assert_allclose(logits.numpy(), classifier.classify_images(pixels), atol=1e-5)
 
 
-def test_average_pooling_weighs_tokens_by_size():
-    classifier = make_classifier(class_token=False, global_pool="avg")
+@pytest.mark.parametrize("split_layer", [0, 1, 3])
+@pytest.mark.parametrize("options", [{}, {"class_token": False, "global_pool": "avg"}], ids=["class token", "average"])
+def test_a_token_weighs_as_much_as_its_patches(split_layer, options):
+    model = make_classifier(split_layer, **options).model
     x = torch.randn(1, 3, 24, generator=torch.Generator().manual_seed(0))
+    # Shares, as a decoder gives them: only their ratios are known.
+    shares = torch.tensor([[1.0, 3.0, 2.0]]) / 6
     with torch.inference_mode():
-        merged = classify_tokens(classifier.model, 3, x, torch.tensor([[1.0, 3.0, 2.0]]), torch.ones(1, 3).bool())
+        merged = classify_tokens(model, split_layer, x, shares, torch.ones(1, 3).bool(), True)
         spread = x[:, [0, 1, 1, 1, 2, 2]]
-        whole = classify_tokens(classifier.model, 3, spread, torch.ones(1, 6), torch.ones(1, 6).bool())
+        whole = classify_tokens(model, split_layer, spread, torch.ones(1, 6), torch.ones(1, 6).bool(), False)
     torch.testing.assert_close(merged, whole)
+
+
+@pytest.mark.parametrize("proportional", [False, True])
+@pytest.mark.parametrize("options", [{}, {"class_token": False, "global_pool": "avg"}], ids=["class token", "average"])
+def test_merged_tokens_get_in_the_cloud_what_they_would_get_on_the_device(options, proportional):
+    """The device's layers, which `tests/edge/torch_engine` holds against a slow loop, are the truth."""
+    merging = Merging("value", "size", proportional, "attention")
+    here, there = (make_engine(split_layer, **options) for split_layer in (3, 1))
+    here, there = (TorchEngine(replace(one.bundle, merging=merging), one.tower, one.encoder) for one in (here, there))
+    model, pixels = make_classifier(3, **options).model, random_pixels(6)
+    found = []
+    for engine, thresholds in ((here, [0.5, 1.0, 1.0]), (there, [0.5])):
+        tokens = engine.transform(pixels, rules_for(thresholds)).tokens
+        assert tokens.counts.min() < 20
+        valid = torch.cat((torch.ones(tokens.prefix.shape[:2], dtype=torch.bool), tokens.valid), dim=1)
+        x, split_layer = torch.cat((tokens.prefix, tokens.x), dim=1), engine.bundle.split_layer
+        with torch.inference_mode():
+            found.append(classify_tokens(model, split_layer, x, tokens.all_sizes, valid, proportional))
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-4)
 
 
 def test_another_pooling_is_refused():

@@ -61,17 +61,18 @@ def test_the_divergence_is_the_mean_over_the_tokens_of_the_answers_one_by_one():
     assert together == pytest.approx(sum(value for value, _ in found) / sum(length for _, length in found), rel=1e-4)
 
 
-def test_a_label_diverges_as_the_closed_form_says():
+@pytest.mark.parametrize(("split_layer", "proportional"), [(3, False), (1, False), (1, True)])
+def test_a_label_diverges_as_the_closed_form_says(split_layer, proportional):
     model = make_model(make_bundle())
-    teacher = LabelTeacher(model, 3)
+    teacher = LabelTeacher(model, split_layer, proportional)
     generator = torch.Generator().manual_seed(0)
     sent, decoded = (torch.randn(2, 5, teacher.width, generator=generator) for _ in range(2))
     sizes = torch.tensor([[1.0, 2, 3, 4, 15]] * 2)
     weights = torch.full((2, 5), 0.2)
     value = teacher.divergence(sent, sizes, decoded, weights, np.arange(2), np.random.default_rng(0))
     valid = torch.ones(2, 5, dtype=torch.bool)
-    true = classify_tokens(model, 3, sent, sizes, valid).double().softmax(-1)
-    said = classify_tokens(model, 3, decoded, weights, valid).double().softmax(-1)
+    true = classify_tokens(model, split_layer, sent, sizes, valid, proportional).double().softmax(-1)
+    said = classify_tokens(model, split_layer, decoded, weights, valid, proportional).double().softmax(-1)
     assert value.item() == pytest.approx((true * (true / said).log()).sum(-1).mean().item(), rel=1e-4)
 
 

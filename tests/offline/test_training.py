@@ -112,7 +112,12 @@ def test_the_codec_learns_and_resumes(tmp_path):
 
     def trainer(name, epochs):
         return CodecTrainer(
-            LabelTeacher(model, 3), BUNDLE.codec, replace(recipe, epochs=epochs), features, tmp_path / name, seed=1
+            LabelTeacher(model, 3, False),
+            BUNDLE.codec,
+            replace(recipe, epochs=epochs),
+            features,
+            tmp_path / name,
+            seed=1,
         )
 
     def loss_of(pair):
@@ -136,7 +141,7 @@ def test_the_codec_learns_and_resumes(tmp_path):
             torch.testing.assert_close(getattr(resumed, part).state_dict()[name], value, rtol=0, atol=1e-6)
 
     stranger = CodecTrainer(
-        LabelTeacher(make_model(BUNDLE, seed=5), 3), BUNDLE.codec, recipe, features, whole.checkpoint
+        LabelTeacher(make_model(BUNDLE, seed=5), 3, False), BUNDLE.codec, recipe, features, whole.checkpoint
     )
     with pytest.raises(InvalidRequestError, match="is of another training"):
         stranger.run()
@@ -151,7 +156,7 @@ def test_either_encoder_learns_over_a_mix_of_channels(tmp_path, encoder):
     features = token_features(TimmTower(model), 3, coloured_images(256, 0).pixels, BUNDLE.preprocessing, 0)
     recipe = CodecRecipe(4, 32, 3e-3, 0.1, 0.1, MIX)
     codec = replace(BUNDLE.codec, encoder=encoder)
-    trainer = CodecTrainer(LabelTeacher(model, 3), codec, recipe, features, tmp_path / "mix", seed=1)
+    trainer = CodecTrainer(LabelTeacher(model, 3, False), codec, recipe, features, tmp_path / "mix", seed=1)
 
     def loss():
         with torch.no_grad():
@@ -169,7 +174,7 @@ def test_what_came_later_leaves_older_checkpoints_theirs(tmp_path):
     recipe = CodecRecipe(1, 4, 1e-3, 0.1, 0.1)
 
     def asked(codec=BUNDLE.codec, recipe=recipe):
-        return CodecTrainer(LabelTeacher(model, 3), codec, recipe, features, tmp_path / "c")._asked
+        return CodecTrainer(LabelTeacher(model, 3, False), codec, recipe, features, tmp_path / "c")._asked
 
     # As the first version spelt it.
     text = (
@@ -204,3 +209,20 @@ def test_channels_of_a_recipe_are_spelt_one_way_and_must_be_there():
     for channels, says in (((), "one channel at least"), (("awgn", "fog"), "must be one of .*got 'fog'")):
         with pytest.raises(InvalidRequestError, match=says):
             CodecRecipe(1, 4, 1e-3, 0.1, 0.1, channels)
+
+
+def test_training_begins_with_the_pair_that_is_given(tmp_path):
+    teacher = LabelTeacher(make_model(BUNDLE), 3, False)
+    recipe = CodecRecipe(epochs=1, batch_size=32, learning_rate=3e-3, token_loss=0.1, size_loss=0.1)
+    features = [torch.randn(32, 25, 24, generator=torch.Generator().manual_seed(seed)).half() for seed in (0, 1)]
+    first = CodecTrainer(teacher, BUNDLE.codec, recipe, features[0], tmp_path / "pair.ckpt", seed=1)
+    first.run()
+    pair = first.encoder, first.decoder
+    second = CodecTrainer(teacher, BUNDLE.codec, recipe, features[1], tmp_path / "pair.ckpt", 1, pair)
+    for given, ours in zip(pair, (second.encoder, second.decoder), strict=True):
+        for name, value in given.named_parameters():
+            assert torch.equal(ours.get_parameter(name), value)
+    torch.testing.assert_close(second.decoder.mean, features[1].float().mean((0, 1)))
+    # What the first left is of another beginning.
+    with pytest.raises(InvalidRequestError, match="is of another training"):
+        second.run()

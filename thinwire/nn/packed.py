@@ -60,20 +60,22 @@ class Packing:
         """The first row of each set."""
         return rows[self._starts]
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float, sizes: Tensor | None = None) -> Tensor:
         """Attention of each row over those of its set.
 
         Args:
             query: ``T x heads x head_dim``; likewise ``key`` and ``value``.
+            scale: of the products of queries and keys.
+            sizes: ``T`` token sizes for proportional attention, or None; see `key_bias`.
 
         Returns:
             ``T x (heads head_dim)``.
         """
         if self.device.type == "cpu":
-            return self._set_by_set(query, key, value, scale)
-        return self._padded(query, key, value, scale)
+            return self._set_by_set(query, key, value, scale, sizes)
+        return self._padded(query, key, value, scale, sizes)
 
-    def _set_by_set(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    def _set_by_set(self, query: Tensor, key: Tensor, value: Tensor, scale: float, sizes: Tensor | None) -> Tensor:
         output = torch.empty_like(query)
         start = 0
         for count, group in groupby(self.counts):
@@ -82,33 +84,40 @@ class Packing:
             start = rows.stop
             shape = (sets, count, *query.shape[1:])
             q, k, v = (part[rows].reshape(shape).transpose(1, 2) for part in (query, key, value))
-            output[rows] = F.scaled_dot_product_attention(q, k, v, scale=scale).transpose(1, 2).flatten(0, 1)
+            bias = None if sizes is None else key_bias(None, sizes[rows].reshape(sets, count), query.dtype)
+            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
+            output[rows] = attended.transpose(1, 2).flatten(0, 1)
         return output.flatten(1)
 
-    def _padded(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    def _padded(self, query: Tensor, key: Tensor, value: Tensor, scale: float, sizes: Tensor | None) -> Tensor:
         valid = self._valid
 
         def pad(part: Tensor) -> Tensor:
             room = part.new_zeros(*valid.shape, *part.shape[1:])
             room[valid] = part
-            return room.transpose(1, 2)
+            return room
 
-        bias = key_bias(valid, None, query.dtype)
-        output = F.scaled_dot_product_attention(pad(query), pad(key), pad(value), attn_mask=bias, scale=scale)
+        bias = key_bias(valid, None if sizes is None else pad(sizes), query.dtype)
+        q, k, v = (pad(part).transpose(1, 2) for part in (query, key, value))
+        output = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
         return output.transpose(1, 2)[valid].flatten(1)
 
 
-def run_packed(block: Block, x: Tensor, packing: Packing) -> Tensor:
-    """timm's ``Block.forward`` in evaluation mode on ``T x D`` rows; what `run_block` gives each set alone."""
-    x = x + block.ls1(_attend(block.attn, block.norm1(x), packing))
+def run_packed(block: Block, x: Tensor, packing: Packing, sizes: Tensor | None = None) -> Tensor:
+    """timm's ``Block.forward`` in evaluation mode on ``T x D`` rows; what `run_block` gives each set alone.
+
+    Args:
+        sizes: as for `Packing.attend`.
+    """
+    x = x + block.ls1(_attend(block.attn, block.norm1(x), packing, sizes))
     output: Tensor = x + block.ls2(block.mlp(block.norm2(x)))
     return output
 
 
-def _attend(attention: Attention, x: Tensor, packing: Packing) -> Tensor:
+def _attend(attention: Attention, x: Tensor, packing: Packing, sizes: Tensor | None) -> Tensor:
     shape = (len(x), 3, attention.num_heads, attention.head_dim)
     query, key, value = attention.qkv(x).reshape(shape).unbind(1)
-    output = packing.attend(attention.q_norm(query), attention.k_norm(key), value, attention.scale)
+    output = packing.attend(attention.q_norm(query), attention.k_norm(key), value, attention.scale, sizes)
     output = attention.norm(output)
     if attention.gate is not None:
         output = output * attention.gate(x).sigmoid()

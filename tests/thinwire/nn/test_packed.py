@@ -21,14 +21,19 @@ def padded_fixture(request, monkeypatch):
 
 
 @pytest.mark.usefixtures("padded")
+@pytest.mark.parametrize("sized", [False, True])
 @pytest.mark.parametrize("options", [{}, {"qk_norm": True}, {"init_values": 0.3}], ids=str)
-def test_a_block_gives_each_set_what_it_gets_alone(make_vit, options):
+def test_a_block_gives_each_set_what_it_gets_alone(make_vit, options, sized):
     block = make_vit(**options).blocks[1]
     x = torch.randn(sum(COUNTS), 24, dtype=torch.float64)
+    sizes = torch.randint(1, 9, (sum(COUNTS),)) if sized else None
+    # A token that stands for k patches is attended to as k tokens are.
+    repeats = torch.ones(len(x), dtype=torch.int64) if sizes is None else sizes
     with torch.no_grad():
-        together = run_packed(block, x, Packing(COUNTS, CPU))
-        alone = torch.cat([run_block(block, one[None])[0] for one in x.split(COUNTS)])
-    torch.testing.assert_close(together, alone)
+        together = run_packed(block, x, Packing(COUNTS, CPU), sizes)
+        for rows, times, found in zip(x.split(COUNTS), repeats.split(COUNTS), together.split(COUNTS), strict=True):
+            alone = run_block(block, rows.repeat_interleave(times, 0)[None])[0]
+            torch.testing.assert_close(found.repeat_interleave(times, 0), alone)
 
 
 @settings(max_examples=30, deadline=None)
@@ -45,8 +50,9 @@ def test_sums_shares_and_places(counts):
 
 
 @pytest.mark.usefixtures("padded")
+@pytest.mark.parametrize("proportional", [False, True])
 @pytest.mark.parametrize("pool", [{}, {"global_pool": "avg", "class_token": False}, {"global_pool": "avg"}], ids=str)
-def test_decoder_and_head_agree_with_their_padded_forms(make_vit, pool):
+def test_decoder_and_head_agree_with_their_padded_forms(make_vit, pool, proportional):
     model = make_vit(**pool).float()
     torch.manual_seed(1)
     decoder = JsccDecoder(24, 32, 8).eval()
@@ -62,8 +68,8 @@ def test_decoder_and_head_agree_with_their_padded_forms(make_vit, pool):
     with torch.no_grad():
         tokens, weights = decoder(symbols, noise, valid, rates)
         x, shares = decoder.forward_packed(symbols[valid], noise, packing, rates)
-        expected = classify_tokens(model, 1, tokens, weights, valid)
-        found = classify_packed(model, 1, x, shares, packing)
+        expected = classify_tokens(model, 1, tokens, weights, valid, proportional)
+        found = classify_packed(model, 1, x, shares, packing, proportional)
     torch.testing.assert_close(x, tokens[valid])
     torch.testing.assert_close(shares, weights[valid])
     torch.testing.assert_close(found, expected)
@@ -72,4 +78,4 @@ def test_decoder_and_head_agree_with_their_padded_forms(make_vit, pool):
 def test_another_way_of_pooling_is_refused(make_vit):
     model = make_vit(global_pool="max").float()
     with pytest.raises(ValueError, match="got 'max'"):
-        classify_packed(model, 3, torch.randn(4, 24), torch.ones(4), Packing((4,), CPU))
+        classify_packed(model, 3, torch.randn(4, 24), torch.ones(4), Packing((4,), CPU), False)

@@ -1,0 +1,80 @@
+"""The experiment on where to split, on pictures of noise; its figures come from what is tested elsewhere."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from offline.data import LabelledImages
+from offline.evaluate import Evaluator
+from offline.experiments import split
+from offline.experiments.measured_split import capacity, coded
+from offline.experiments.report import Estimate
+from offline.experiments.setting import Setting
+from policies.record import ChannelProfile
+
+
+def noise(labels: tuple[str, ...] = tuple("abcdefghij")) -> LabelledImages:
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 256, (12, 4, 4, 3)).repeat(8, 1).repeat(8, 2).astype(np.uint8)
+    return LabelledImages(tuple(map(str, range(12))), pixels, generator.integers(0, 10, 12), labels)
+
+
+@pytest.fixture(name="reports", scope="module")
+def reports_fixture(tmp_path_factory):
+    """Of a run, and of a second one in the same folder, which measures nothing."""
+    folder = tmp_path_factory.mktemp("split")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Setting, "images", lambda setting, bundle, *_: noise(bundle.labels))
+        setting = Setting("split", folder, folder)
+        first = split.run(setting)
+        patch.setattr(Evaluator, "measure", None)
+        return first, split.run(setting)
+
+
+def test_what_was_measured_is_not_measured_again(reports):
+    first, second = reports
+    assert json.dumps(first.to_json()) == json.dumps(second.to_json())
+
+
+def test_every_budget_holds_for_either_split(reports):
+    for table in reports[0].tables:
+        for row in table.rows:
+            if row.get("uses") is None:
+                continue
+            if isinstance(row.get("budget, uses"), int):
+                assert 0 < row["uses"] <= row["budget, uses"]
+            assert row["edge GMACs"] < 0.12
+
+
+def test_a_difference_is_paired_with_the_last_layers_split(reports):
+    rows = reports[0].tables[1].rows
+    for last, middle in zip(rows[::2], rows[1::2], strict=True):
+        assert last[split.CHANGE] is None
+        change = middle["accuracy, %"].value - last["accuracy, %"].value
+        assert middle[split.CHANGE] == Estimate(pytest.approx(change), middle[split.CHANGE].se)
+
+
+def test_the_split_in_the_middle_asks_less_of_the_device(reports):
+    last, middle = reports[0].tables[0].rows
+    for column in ("weights on the device, 10^6", "unmerged, edge GMACs", "policies, least edge GMACs"):
+        assert middle[column] < last[column]
+    assert middle["cloud GMACs"] > last["cloud GMACs"]
+
+
+def test_the_rest_of_a_jpeg_is_the_same_for_every_picture():
+    rest = set()
+    for pixels in noise().pixels:
+        decoded, bits = coded(pixels, 25)
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, "JPEG", quality=25)
+        np.testing.assert_array_equal(decoded, np.asarray(Image.open(stream)))
+        rest.add(len(stream.getvalue()) - bits / 8)
+    assert len(rest) == 1
+
+
+@pytest.mark.parametrize(("snr_db", "bits"), [(0.0, 1.0), (10.0, 3.4594)])
+def test_capacity(snr_db, bits):
+    assert capacity(ChannelProfile("awgn", snr_db)) == pytest.approx(bits, abs=1e-4)
