@@ -20,6 +20,7 @@ from torch import Tensor
 from channel.models.registry import canonical, get
 from channel.realisation import apply
 from cloud.decoder import JsccDecoder
+from edge.torch_engine.encoder import JsccEncoder
 from edge.torch_engine.encoders import build_encoder
 from edge.torch_engine.vit import embed, run_layers
 from offline.teachers import Teacher, weights_digest

@@ -160,13 +160,14 @@ class RawTokens:
     @torch.inference_mode()
     def answers(self, images: Images, vectors: Sequence[Vectors], distortion: float) -> NDArray[np.int64]:
         """See `Feature`."""
-        model, split = images.classifier.model, images.evaluator.bundle.split_layer
+        bundle, model = images.evaluator.bundle, images.classifier.model
+        split, proportional = bundle.split_layer, bundle.merging.proportional_attention
         found = []
         for start in range(0, len(vectors), BATCH):
             part = vectors[start : start + BATCH]
             rows = torch.from_numpy(np.concatenate(part))
             packing = Packing(tuple(len(one) for one in part), rows.device)
-            logits = classify_packed(model, split, rows[:, :-1], rows[:, -1].exp2(), packing)
+            logits = classify_packed(model, split, rows[:, :-1], rows[:, -1].exp2(), packing, proportional)
             found.append(logits.argmax(dim=1).numpy())
         return np.concatenate(found)
 
