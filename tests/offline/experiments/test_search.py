@@ -56,6 +56,6 @@ def test_the_table_leaves_out_what_an_arm_did_not_run():
     }
     assert table.rows[1]["qlognehvi"] is None
     assert [row["trials"] for row in table.rows] == [10, 20]
-    # 0.1 and 0.2: ahead on both seeds.
+    # By 0.1 and 0.2: ahead on both seeds.
     assert paired.rows[0]["mean"] == pytest.approx(0.15)
     assert paired.rows[0]["seeds ahead"] == "2 of 2"
