@@ -49,11 +49,9 @@ def test_the_interval_is_students():
 def test_the_table_leaves_out_what_an_arm_did_not_run():
     arms = {"random": np.array([[0.1, 0.2], [0.1, 0.4]]), "qlognehvi": np.array([[0.3], [0.6]])}
     table, paired = report(arms, 10).tables
-    assert table.rows[0] == {
-        "trials": 10,
-        "random": Estimate(0.1, 0.0),
-        "qlognehvi": Estimate(0.45, pytest.approx(0.15)),
-    }
+    first = table.rows[0]["qlognehvi"]
+    assert isinstance(first, Estimate)
+    assert (first.value, first.se) == (pytest.approx(0.45), pytest.approx(0.15))
     assert table.rows[1]["qlognehvi"] is None
     assert [row["trials"] for row in table.rows] == [10, 20]
     # By 0.1 and 0.2: ahead on both seeds.
