@@ -128,7 +128,8 @@ class Batcher(Generic[T, R]):
             self._idle.clear()
             # Not at once: what comes in this turn of the loop is in the batch, too.
             loop.call_soon(self._thread.take, self._gather)
-        elif self._pause is not None:
+        elif isinstance(self._pause, asyncio.TimerHandle):
+            # Once: put off by every arrival, it would never come while they keep coming.
             self._pause.cancel()
             self._pause = loop.call_soon(self._gather)
         return result

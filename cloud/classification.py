@@ -55,7 +55,8 @@ def rank(logits: NDArray[np.float32]) -> list[Ranking]:
     scores /= scores.sum(axis=1, keepdims=True)
     # By the logits: far below the best, unequal ones have equal scores.
     order = np.argsort(-logits, axis=1, kind="stable")
-    return [Ranking(*rows) for rows in zip(logits, scores, order, strict=True)]
+    # Copies, since a row that is kept would keep its whole batch.
+    return [Ranking(*(row.copy() for row in rows)) for rows in zip(logits, scores, order, strict=True)]
 
 
 class Classification:

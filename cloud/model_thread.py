@@ -59,8 +59,14 @@ class ModelThread:
                 loop.call_soon_threadsafe(then, outcome)
 
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="model", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._work, name="model", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                # No more threads, for now: the next call tries again.
+                loop.call_soon(then, error)
+                return
+            self._thread = thread
         self._calls.put(call)
 
     def _work(self) -> None:

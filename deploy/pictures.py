@@ -66,7 +66,11 @@ def pictures_of(sources: Iterable[Path]) -> Iterator[Picture]:
 
 
 def _folder(folder: Path) -> Iterator[Picture]:
-    for path in sorted(folder.iterdir()):
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as error:
+        raise InvalidRequestError(f"cannot read {folder}: {error.strerror}") from None
+    for path in paths:
         if path.suffix.lower() in MEDIA_TYPES and path.is_file():
             yield from _file(path)
 
@@ -93,10 +97,14 @@ def _frames(path: Path) -> Generator[Picture]:
 
     try:
         # Named so, and with that list, the file reaches nothing but files: a playlist could name anything.
-        with av.open(f"file:{path}", options={"protocol_whitelist": "file"}, timeout=TIMEOUT_S) as container:
+        with av.open(
+            f"file:{path}", options={"protocol_whitelist": "file"}, timeout=TIMEOUT_S, metadata_errors="replace"
+        ) as container:
             if not container.streams.video:
                 raise InvalidImageError(f"{path} has no video")
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise InvalidImageError(f"{path} has a video that no decoder here reads")
             if stream.width * stream.height > MAX_PIXELS:
                 raise PayloadTooLargeError(
                     f"{path} has frames of {stream.width} x {stream.height} pixels; the limit is {MAX_PIXELS}"
@@ -117,5 +125,8 @@ def _encoded(frame: "VideoFrame", name: str) -> Picture:
     # BMP loses nothing and takes a fraction of the time of PNG; what is too large for the edge that way is rare.
     kind = "BMP" if 3 * image.width * image.height < 0.99 * MAX_BYTES else "JPEG"
     stream = io.BytesIO()
-    image.save(stream, kind, quality=95)
+    try:
+        image.save(stream, kind, quality=95)
+    except OSError as error:
+        raise InvalidImageError(f"{name}: a frame of {image.width} x {image.height} pixels: {error}") from None
     return Picture(name, f"image/{kind.lower()}", stream.getvalue())

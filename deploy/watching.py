@@ -9,7 +9,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import httpx
 import numpy as np
 
 from deploy.cli.client import post_image
@@ -79,6 +78,8 @@ def watch(
     """
 
     async def run() -> list[Answered]:
+        import httpx
+
         async with httpx.AsyncClient(timeout=TIMEOUT_S) as client:
 
             async def ask(number: int, picture: Picture) -> dict[str, Any]:

@@ -158,7 +158,7 @@ class EdgeService:
                 snr_db = self._snr_db(parameters)
                 budget = Budget.on_link(self.device.symbol_rate_hz, **parameters.budget.model_dump())
                 model = _asked_model(parameters) or self.device.model
-                edge_gmacs = 0.0
+                edge_gmacs = on_link_s = 0.0
                 while True:
                     csi = _asked_csi(parameters) or self.device.csi
                     fronts = self.front_file.current
@@ -168,12 +168,17 @@ class EdgeService:
                     edge_gmacs += encoded.edge_gmacs
                     frame = self._frame(asked, encoded, choice, parameters)
                     frame.max_channel_uses = min(budget.cap or 0, MAX_UINT32)
-                    edge_s = time.perf_counter() - started
+                    sent = time.perf_counter()
+                    edge_s = sent - started - on_link_s
                     try:
-                        result = await send(frame, timeout_s - edge_s)
+                        result = await send(frame, timeout_s - (sent - started))
                         break
                     except OverBudgetError as error:
-                        # The link has other pilots than were taken off the budget; the frame was not sent.
+                        # The link has other pilots than were taken off the budget; the frame was not sent. Once: a
+                        # link that changes faster than frames are made is no link to keep a budget on.
+                        if on_link_s or _asked_csi(parameters) is not None:
+                            raise
+                        on_link_s = time.perf_counter() - sent
                         self.device.learn_csi(error.csi)
                         if self.device.csi == csi:
                             raise

@@ -103,7 +103,9 @@ def _answer_of(response: "httpx.Response") -> dict[str, Any]:
         from thinwire.rpc import from_problem
         from thinwire.v1 import link_pb2
 
-        code, detail = str(answer.get("error", "")), str(answer.get("detail", response.text))
+        # JSON may hold half of a surrogate pair, which a message cannot.
+        texts = (str(text) for text in (answer.get("error", ""), answer.get("detail", response.text)))
+        code, detail = (text.encode("utf-8", "replace").decode() for text in texts)
         raise from_problem(link_pb2.Problem(code=code, detail=detail))
     return answer
 

@@ -45,7 +45,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     parser.add_argument("--seed", type=seed, default=0, help="of noise, samples and training")
     parser.add_argument("--work", type=Path, default=Path("runs/reproduce"), help="(default: %(default)s)")
     parser.add_argument("--output", type=Path, help="of the pages (default: results in --work)")
-    parser.add_argument("--again", action="store_true", help="run also what the output has already")
+    parser.add_argument(
+        "--again", action="store_true", help="write what the output has, too; what --work has kept is not measured anew"
+    )
     parser.add_argument("--against", type=Path, metavar="FOLDER", help="of earlier results to compare with")
     parser.set_defaults(run=_run)
 
@@ -66,7 +68,7 @@ def load(name: str) -> "Experiment":
 
 def _run(options: argparse.Namespace) -> None:
     from offline.experiments import pages
-    from thinwire.errors import InvalidRequestError
+    from thinwire.errors import InvalidRequestError, UnavailableError
 
     output = options.output or options.work / ("quick" if options.quick else "results")
     experiments = [load(name) for name in MODULES]
@@ -74,11 +76,15 @@ def _run(options: argparse.Namespace) -> None:
     differing = []
     for one in wanted:
         if missing := one.missing(options.data):
+            if options.experiments:
+                raise UnavailableError(f"{one.name} needs {', '.join(missing)}")
             print(f"{one.name}: left out, needs {', '.join(missing)}", file=sys.stderr)
             continue
         # Before anything is written: the two folders may be one.
         earlier = pages.read(one.name, options.against) if options.against else None
         content = pages.read(one.name, output)
+        if content is not None and options.quick and not content["quick"]:
+            raise InvalidRequestError(f"{output} has the full {one.name}; a quick run needs another --output")
         identity = one.identity(options.data, options.quick, options.seed)
         if options.again or content is None or any(content.get(key) != value for key, value in identity.items()):
             print(f"{one.name}: {one.title}", file=sys.stderr)
@@ -86,6 +92,8 @@ def _run(options: argparse.Namespace) -> None:
             pages.write(one, report, content, output)
             pages.write_index(experiments, output)
         print(f"{one.name}: {output / one.name}.md")
+        if options.against and earlier is None:
+            print(f"  nothing in {options.against} to compare with")
         if earlier is not None:
             found = pages.differences(content, earlier)
             print("\n".join(f"  {line}" for line in found) or "  agrees with what is there")

@@ -8,6 +8,8 @@ from thinwire.nn.attention import key_bias, run_block
 from thinwire.nn.backbone import Block
 from thinwire.nn.snr_gate import SnrGate
 
+HEADS = 4
+
 
 class AttentionEncoder(JsccEncoder):
     """The layers of `MlpEncoder` with a transformer block between them, and a gate by SNR and rate after each.
@@ -26,11 +28,13 @@ class AttentionEncoder(JsccEncoder):
 
     def __init__(self, width: int, hidden: int, max_symbols_per_token: int) -> None:
         super().__init__(width, hidden, max_symbols_per_token)
+        if hidden % HEADS:
+            raise ValueError(f"expected a hidden width that is a multiple of {HEADS} heads, got {hidden}")
         self.attention_width = hidden
         self.norm = nn.LayerNorm(width)
         self.first = nn.Linear(width + 1, hidden)
         self.first_gate = SnrGate(hidden, max_symbols_per_token)
-        self.block = Block(hidden, num_heads=4, mlp_ratio=2.0, qkv_bias=True, init_values=0.1)
+        self.block = Block(hidden, num_heads=HEADS, mlp_ratio=2.0, qkv_bias=True, init_values=0.1)
         self.block_norm = nn.LayerNorm(hidden)
         self.block_gate = SnrGate(hidden, max_symbols_per_token)
         self.second = nn.Linear(hidden, 2 * max_symbols_per_token)

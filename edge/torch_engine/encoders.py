@@ -25,7 +25,7 @@ def find_encoder(name: str) -> type[JsccEncoder]:
         raise BundleError(f"no encoder {name!r} is installed; there are {', '.join(sorted(OWN | installed))}")
     try:
         found = installed[name].load()
-    except (ImportError, AttributeError) as error:
+    except Exception as error:
         raise BundleError(f"the encoder {name!r} ({installed[name].value}) cannot be imported: {error}") from None
     if not (isinstance(found, type) and issubclass(found, JsccEncoder)):
         raise BundleError(f"expected a class of JsccEncoder as encoder {name!r}, got {found!r}")

@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +14,8 @@ import torch
 
 from offline.experiments.report import Report
 from offline.experiments.setting import Setting
-from thinwire.bundle import file_sha256, load_bundle
+from policies.files import write_whole
+from thinwire.bundle import FRONT, file_sha256, load_bundle
 from thinwire.errors import UnavailableError
 
 VERSIONS = ("thinwire", "torch", "numpy", "timm", "transformers")
@@ -49,12 +50,16 @@ class Experiment:
 
     def identity(self, data: Path, quick: bool, seed: int) -> dict[str, Any]:
         """What its figures depend on, but for the code and the machine."""
+        bundles = {name: load_bundle(name) for name in self.bundles}
         files = [path for name in self.data for path in sorted([data / name, *(data / name).glob("*")])]
         return {
             "experiment": self.name,
             "quick": quick,
             "seed": seed,
-            "bundles": {name: load_bundle(name).digest for name in self.bundles},
+            "bundles": {name: bundle.digest for name, bundle in bundles.items()},
+            # Beyond the digest: the policies and the unmerged reference, which can change under it.
+            "fronts": {name: file_sha256(bundle.path(FRONT)) for name, bundle in bundles.items()},
+            "references": {name: bundle.reference and asdict(bundle.reference) for name, bundle in bundles.items()},
             "data": {str(path.relative_to(data)): file_sha256(path) for path in files if path.is_file()},
             "versions": {name: version(name) for name in VERSIONS},
         }
@@ -80,11 +85,16 @@ class Experiment:
         stamp = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
         folder = work / f"{self.name}-{stamp}"
         folder.mkdir(parents=True, exist_ok=True)
-        began = time.monotonic()
         # Sums over several threads depend on their number.
         torch.set_num_threads(1)
-        report = self.run(Setting(self.name, data, folder, quick, seed))
-        content = {**identity, "command": self.command(quick, seed), "seconds": round(time.monotonic() - began, 1)}
+        clock, began = folder / "seconds.json", time.monotonic()
+        before = float(json.loads(clock.read_text())) if clock.exists() else 0.0
+        try:
+            report = self.run(Setting(self.name, data, folder, quick, seed))
+        finally:
+            seconds = before + time.monotonic() - began
+            write_whole(clock, json.dumps(seconds).encode())
+        content = {**identity, "command": self.command(quick, seed), "seconds": round(seconds, 1)}
         return report, {**content, **report.to_json()}
 
     def command(self, quick: bool, seed: int) -> str:

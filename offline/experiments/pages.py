@@ -54,8 +54,8 @@ def write_index(experiments: Iterable[Experiment], folder: Path) -> None:
         if (content := read(one.name, folder)) is not None:
             rows.append(f"| [{one.title}]({one.name}.md) | `{content['command']}` | {content['seconds']:.0f} |")
     text = (
-        "# Results\n\nEach page was written by the command beside it; `thinwire reproduce` writes them all. "
-        "Seconds are those of the run that finished it, on two busy cores.\n\n"
+        "# Results\n\nEach page was written by the command beside it. Seconds are on two busy cores, without what was "
+        "killed.\n\n"
         "| experiment | command | seconds |\n| --- | --- | --- |\n" + "\n".join(rows) + "\n"
     )
     write_whole(folder / INDEX, text.encode())

@@ -139,15 +139,15 @@ EXPERIMENT = Experiment(
     name="privacy",
     title="What an eavesdropper can draw",
     about="""
-The paper (arXiv 2509.09955) says that merging gives privacy of itself, in that it degrades model inversion
-substantially. Here an eavesdropper tries, against the bundle `cifar10`: [docs/privacy.md](../privacy.md) has what it
-knows and how it works. It receives whole frames, either without noise, as beside the antenna, or as the cloud does
-(AWGN, 10 dB); the device encodes for 10 dB in both cases. Its network is trained anew for each row, all with the same
-images and steps, on images of *train*; the figures are of test images, the same for all rows, with standard errors
-over images, and differences are paired. "Within 96, 38 and 9 uses" are what these budgets choose (50%, 20% and 5% of
-the unmerged reference). Without merging no frame takes less than 64 uses (one symbol for each token), so that is where
-the two are compared at equal uses, by the first policy at a higher rate. The uncoded tokens show what the network can
-draw where no codec stands in its way; the mean image is what it draws if it learns nothing.
+The paper (arXiv 2509.09955) says that merging substantially degrades model inversion. Here an eavesdropper tries,
+against the bundle `cifar10`: [docs/privacy.md](../privacy.md) has what it knows and how it works. It receives whole
+frames, either without noise, as beside the antenna, or as the cloud does (AWGN, 10 dB); the device encodes for 10 dB
+in both cases. Its network is trained anew for each row, all with the same images and steps, on images of *train*; the
+figures are of test images, the same for all rows, with standard errors over images, and differences are paired.
+"Within 96, 38 and 9 uses" are what these budgets choose (50%, 20% and 5% of the unmerged reference). Without merging
+no frame takes less than 64 uses (one symbol for each token), so that is where the two are compared at equal uses, by
+the first policy at a higher rate. The uncoded tokens show what the network can draw where no codec stands in its way;
+the mean image is what it draws if it learns nothing.
 """,
     run=run,
     data=("cifar10-train.tar", "cifar10-test.tar"),

@@ -123,7 +123,7 @@ last layer down to a limit. An answer is right to the letter; errors are cluster
 about each image, device and cloud together, against the whole model in one place.
 
 The paper reports LLaVA near its full accuracy (GQA, ScienceQA) at under a third of the compute and a tenth of the
-bandwidth. Here the language model is small beside the tower, so merging in the cloud alone saves less of the whole;
+bandwidth. Here the tower costs as much as the language model, so merging in the cloud alone saves less of the whole;
 [vqa.md](../vqa.md) says what is answered without seeing the image at all.
 """,
     run=run,

@@ -111,9 +111,9 @@ symbols and the label as QPSK. Changes are paired with the unmerged reference. E
 {SELECT_IMAGES:,} images of *select*, which the plot shows; what that chooses within a budget was measured on the test
 images, which a table quotes. The budget of uses is of the 95% quantile.
 
-The paper reports the accuracy of its unmodified ViT-B (ImageNet) at 30% fewer MACs and under 20% of the tokens. This is
-CIFAR-10 on a model of 1.3 M parameters with the stem as a third of its compute, so that shares are not comparable;
-[policies.md](policies.md) has the searched fronts, and the paper's headline asked of them.
+The paper reports the accuracy of its unmodified ViT-B (ImageNet) at 30% fewer FLOPs and under 20% of the
+communication. This is CIFAR-10 on a model of 1.3 M parameters with the stem as a third of its compute, so that shares
+are not comparable; [policies.md](policies.md) has the searched fronts, and the paper's headline asked of them.
 """,
     run=run,
     data=("cifar10-test.tar", "cifar10-train.tar"),

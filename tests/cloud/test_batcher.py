@@ -210,3 +210,35 @@ async def test_an_error_among_the_results_is_its_items_alone():
     assert (first, third) == (1, 3)
     assert isinstance(second, InvalidFrameError)
     await batcher.close()
+
+
+async def test_a_free_model_that_waits_is_not_put_off_by_all_who_come(double, monkeypatch):
+    left_waiting = []
+    batcher = Batcher(double, 8, 1000, on_batch=lambda _: left_waiting.append(batcher.waiting()))
+    monkeypatch.setattr(batcher._pace, "wait_s", lambda *_: 0.005)
+    results = []
+
+    async def produce():
+        for _ in range(200):
+            results.append(batcher.enqueue(1))
+            await asyncio.sleep(0)
+
+    # There are arrivals in every turn of the loop.
+    await asyncio.gather(produce(), produce())
+    assert await asyncio.gather(*results) == [2] * 400
+    assert left_waiting[0] < 8
+    await batcher.close()
+
+
+async def test_a_thread_that_cannot_start_fails_its_batch_and_no_other(double, monkeypatch):
+    batcher = Batcher(double, 8, 8)
+
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as context:
+        context.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            await batcher.submit(1)
+    assert await batcher.submit(2) == 4
+    await batcher.close()

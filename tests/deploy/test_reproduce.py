@@ -75,3 +75,25 @@ def test_an_experiment_that_there_is_not(sample: Sample, tmp_path: Path, capsys:
 @pytest.mark.parametrize("name", sorted(reproduce.MODULES))
 def test_every_experiment_goes_by_its_name(name: str) -> None:
     assert reproduce.load(name).name == name
+
+
+def test_a_quick_run_never_replaces_a_full_one(
+    sample: Sample, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = str(tmp_path / "pages")
+    assert call(tmp_path, "--output", output) == 0
+    assert call(tmp_path, "--output", output, "--quick") == 1
+    assert "has the full one; a quick run needs another --output" in capsys.readouterr().err
+    assert json.loads((tmp_path / "pages/one.json").read_text())["quick"] is False
+
+
+def test_what_is_asked_for_by_name_and_cannot_run_is_an_error(
+    sample: Sample, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(tmp_path, "two") == 1
+    assert "two needs " in capsys.readouterr().err
+
+
+def test_nothing_to_compare_with_is_told(sample: Sample, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(tmp_path, "--against", str(tmp_path / "empty")) == 0
+    assert "to compare with" in capsys.readouterr().out

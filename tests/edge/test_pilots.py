@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from edge.service import EdgeService
+from thinwire.csi import Csi
 from thinwire.errors import BudgetError, InvalidRequestError, OverBudgetError
 from thinwire.rest.schemas import Parameters
 
@@ -80,3 +81,19 @@ async def test_a_refusal_that_teaches_nothing_is_the_answer(
     with pytest.raises(OverBudgetError, match="too dear"):
         await service.classify(picture(), asking(budget={"channel_uses": 39}))
     assert len(cloud.frames) == 1
+
+
+async def test_a_link_that_keeps_changing_is_not_run_after(service: EdgeService, cloud: Any, picture: Picture) -> None:
+    texts = iter([f"pilots:count={count}" for count in range(1, 60)])
+    cloud.refusal = lambda frame: OverBudgetError("too dear", next(texts))
+    with pytest.raises(OverBudgetError, match="too dear"):
+        await service.classify(picture(), asking(budget={"channel_uses": 39}))
+    assert len(cloud.frames) == 2
+
+
+async def test_what_a_request_asks_for_itself_is_not_learnt(service: EdgeService, cloud: Any, picture: Picture) -> None:
+    cloud.refusal = lambda frame: OverBudgetError("too dear", "pilots:count=4")
+    with pytest.raises(OverBudgetError, match="too dear"):
+        await service.classify(picture(), asking(budget={"channel_uses": 39}, channel={"csi": "none"}))
+    assert len(cloud.frames) == 1
+    assert service.device.csi == Csi.parse("perfect")
