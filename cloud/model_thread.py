@@ -63,7 +63,7 @@ class ModelThread:
             try:
                 thread.start()
             except RuntimeError as error:
-                # No more threads, for now: the next call tries again.
+                # The next call tries again.
                 loop.call_soon(then, error)
                 return
             self._thread = thread
