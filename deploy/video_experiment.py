@@ -276,5 +276,5 @@ and resized there, so that larger frames take longer. Policies take turns, each 
     run=run,
     bundles=(BUNDLE,),
     data=("video", "cifar10-test.tar"),
-    packages=("av", "httpx"),
+    packages=("av", "httpx", "onnxruntime"),
 )

@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from policies.files import write_whole
 from thinwire.bundle import FRONT, file_sha256, load_bundle
 from thinwire.errors import UnavailableError
 
-VERSIONS = ("thinwire", "torch", "numpy", "timm", "transformers")
+VERSIONS = ("thinwire", "torch", "numpy", "timm", "transformers", "pillow")
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,12 @@ class Experiment:
             "fronts": {name: file_sha256(bundle.path(FRONT)) for name, bundle in bundles.items()},
             "references": {name: bundle.reference and asdict(bundle.reference) for name, bundle in bundles.items()},
             "data": {str(path.relative_to(data)): file_sha256(path) for path in files if path.is_file()},
-            "versions": {name: version(name) for name in VERSIONS},
+            "versions": {name: version(name) for name in (*VERSIONS, *self._distributions())},
         }
+
+    def _distributions(self) -> list[str]:
+        known = packages_distributions()
+        return sorted({known[name][0] for name in self.packages})
 
     def measure(self, data: Path, work: Path, quick: bool = False, seed: int = 0) -> tuple[Report, dict[str, Any]]:
         """Run it, or go on where it was cut off.

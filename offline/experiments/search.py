@@ -112,8 +112,9 @@ def run(setting: Setting) -> Report:
     every = 1 if setting.quick else EVERY
     task = Task(bundle.folder, setting.images(bundle, SELECT, IMAGES), "select", (CHANNEL,), setting.seed)
     jobs = [
-        Job(strategy, setting.seed + number, evaluations * factor, replace(task, seed=setting.seed + number), url)
-        for number in range(seeds)
+        Job(strategy, seed, evaluations * factor, replace(task, seed=seed), url)
+        # Another seed shares none with this one.
+        for seed in range(seeds * setting.seed, seeds * (setting.seed + 1))
         for strategy, factor in ARMS.items()
     ]
     for job in jobs:
