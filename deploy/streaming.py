@@ -25,7 +25,7 @@ class Answered:
     Attributes:
         number: of the picture in the stream, from 0.
         picture: its name.
-        answer: the body of REST.
+        answer: the body of REST, which has an ``error`` where whoever asked takes that for an answer.
         began_s: when it was sent; in a stream with a rate, when it was due. Seconds of a monotonic clock.
         ended_s: when the answer came.
     """
@@ -40,6 +40,11 @@ class Answered:
     def milliseconds(self) -> float:
         """Time to answer."""
         return 1e3 * (self.ended_s - self.began_s)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the answer is an error."""
+        return "error" in self.answer
 
 
 async def stream(
@@ -110,12 +115,15 @@ class Tally:
 
     def __init__(self) -> None:
         self._times_ms = array("d")
-        self._uses = self._switches = 0
+        self._uses = self._switches = self._lost = 0
         self._began_s = self._ended_s = 0.0
         self._policy: str | None = None
 
     def add(self, answered: Answered) -> None:
         """Count an answer; they come in order."""
+        if answered.lost:
+            self._lost += 1
+            return
         # The cloud's plain model answers without a link and a policy.
         link = answered.answer["link"]
         policy = answered.answer["policy"]["id"] if link else None
@@ -131,9 +139,10 @@ class Tally:
         """What was counted, from the first picture to the last answer; None: there was no answer.
 
         Returns:
-            ``frames`` and ``frames_per_second``; ``channel_uses_mean`` of a frame and ``channel_uses_per_second``;
-            ``median_ms`` and ``p95_ms`` (the 95% quantile) of the time to answer; and ``policy_switches``, how often a
-            frame's policy was not that of the frame before.
+            ``frames`` that were answered and ``frames_per_second``; ``lost``, those that were not;
+            ``channel_uses_mean`` of a frame and ``channel_uses_per_second``; ``median_ms`` and ``p95_ms`` (the 95%
+            quantile) of the time to answer; and ``policy_switches``, how often a frame's policy was not that of the
+            frame before.
         """
         frames, seconds = len(self._times_ms), self._ended_s - self._began_s
         if not frames:
@@ -141,6 +150,7 @@ class Tally:
         median_ms, p95_ms = np.quantile(self._times_ms, (0.5, 0.95)).tolist()
         return {
             "frames": frames,
+            "lost": self._lost,
             "frames_per_second": frames / seconds,
             "channel_uses_mean": self._uses / frames,
             "channel_uses_per_second": self._uses / seconds,

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 TIMEOUT_S = 60.0
 # Under the edge's five, so that no request meets a connection that is being closed.
 KEEPALIVE_S = 2.0
+# So many frames lost in a row, and the stream ends.
+GIVE_UP = 10
 SUMMARY = (
-    "{frames} frames, {frames_per_second:.1f} a second; time to answer {median_ms:.1f} ms, p95 {p95_ms:.1f}; "
+    "{frames} frames ({lost} lost), {frames_per_second:.1f} a second; "
+    "time to answer {median_ms:.1f} ms, p95 {p95_ms:.1f}; "
     "{channel_uses_mean:.1f} uses a frame, {channel_uses_per_second:.0f} a second; "
     "policy switches: {policy_switches}"
 )
@@ -33,7 +36,8 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     parser = commands.add_parser(
         "stream",
         help="send a video, or images one after the other, through a running edge",
-        description="Several frames are under way at once, and answers come in order. Ctrl-C ends with the summary.",
+        description="Several frames are under way at once, and answers come in order. A frame that is lost is told and "
+        f"not sent again; {GIVE_UP} in a row end the stream. Ctrl-C ends it with the summary.",
     )
     parser.add_argument(
         "sources", nargs="+", type=Path, metavar="SOURCE", help="a video (extra: video), an image, a folder of images"
@@ -94,6 +98,7 @@ async def _stream(options: argparse.Namespace, tally: "Tally") -> None:
 
     from deploy.pictures import Picture, pictures_of
     from deploy.streaming import stream
+    from thinwire.errors import DeadlineError, FrameLostError, OverloadedError, UnavailableError
 
     first = {"top_k": 1} | link_parameters(options)
     limits = httpx.Limits(keepalive_expiry=KEEPALIVE_S)
@@ -101,11 +106,22 @@ async def _stream(options: argparse.Namespace, tally: "Tally") -> None:
 
         async def ask(number: int, picture: Picture) -> dict[str, Any]:
             parameters = parameters_at(number, first, options.switch)
-            return await post_image(client, f"{options.url}/v1/classify", picture.data, picture.media_type, parameters)
+            try:
+                return await post_image(
+                    client, f"{options.url}/v1/classify", picture.data, picture.media_type, parameters
+                )
+            except (DeadlineError, FrameLostError, OverloadedError, UnavailableError) as error:
+                return {"error": error.code, "detail": str(error)}
 
+        lost_in_a_row = 0
         pictures = islice(pictures_of(options.sources), options.limit)
         async with aclosing(stream(pictures, ask, options.overlap, options.fps)) as answers:
             async for answered in answers:
+                lost_in_a_row = lost_in_a_row + 1 if answered.lost else 0
+                nobody = tally.figures() is None and answered.answer.get("error") == UnavailableError.code
+                if nobody or lost_in_a_row == GIVE_UP:
+                    number, name, detail = answered.number, answered.picture, answered.answer["detail"]
+                    raise UnavailableError(f"frame {number} ({name}): {detail}")
                 tally.add(answered)
                 print(_line(answered, options.json), flush=True)
 
@@ -115,6 +131,8 @@ def _line(answered: "Answered", as_json: bool) -> str:
     if as_json:
         place = {"frame": answered.number, "picture": answered.picture, "time_to_answer_ms": milliseconds}
         return json.dumps(place | answer)
+    if answered.lost:
+        return f"{answered.number:6}  lost: {answer['error']}: {answer['detail']}"
     best, link = answer["outputs"][0], answer["link"]
     said = f"{answered.number:6}  {best['label']:12} {best['score']:.2f}"
     cost = f"{answer['policy']['id']:12}  {link['tokens']:3} tokens  {link['channel_uses']:4} uses" if link else "plain"

@@ -12,18 +12,19 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from deploy.cli.main import main
-from deploy.cli.stream import parameters_at, switch
+from deploy.cli.stream import GIVE_UP, parameters_at, switch
 from tests.videos import coloured, write_video
 
 
 class StandIn(ThreadingHTTPServer):
-    """Answers so many requests, and hangs up on all others."""
+    """Answers so many requests, but for those that the air loses, and hangs up on all others."""
 
     daemon_threads = True
 
     def __init__(self, answers):
         super().__init__(("127.0.0.1", 0), Handler)
         self.answers = answers
+        self.lost = ()
         self.asked = []
         self.lock = threading.Lock()
         self.url = f"http://127.0.0.1:{self.server_port}"
@@ -38,13 +39,15 @@ class Handler(BaseHTTPRequestHandler):
         (parameters,) = parse_qs(urlsplit(self.path).query)["parameters"]
         with self.server.lock:
             self.server.asked.append(json.loads(parameters))
-            if len(self.server.asked) > self.server.answers:
+            number = len(self.server.asked) - 1
+            if number >= self.server.answers:
                 self.close_connection = True
                 return
         link = {"tokens": 4, "channel_uses": 24}
         answer = {"outputs": [{"label": "cat", "score": 0.5}], "policy": {"id": "p-1"}, "link": link}
-        body = json.dumps(answer).encode()
-        self.send_response(200)
+        problem = {"error": "frame_lost", "detail": "gone"}
+        body = json.dumps(problem if number in self.server.lost else answer).encode()
+        self.send_response(503 if number in self.server.lost else 200)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -72,13 +75,24 @@ def test_a_peer_that_dies_leaves_what_was_answered(capsys, clip, stand_in):
     assert main(["stream", clip, "--url", stand_in.url, "--overlap", "1"]) == 1
     told = capsys.readouterr()
     *lines, summary = told.out.splitlines()
-    assert [line.split()[:2] for line in lines] == [["0", "cat"], ["1", "cat"], ["2", "cat"]]
+    assert [line.split()[:2] for line in lines[:3]] == [["0", "cat"], ["1", "cat"], ["2", "cat"]]
     assert "p-1" in lines[0]
-    assert summary.startswith("3 frames, ")
+    assert [line.split()[:2] for line in lines[3:]] == [[str(number), "lost:"] for number in range(3, 2 + GIVE_UP)]
+    assert summary.startswith(f"3 frames ({GIVE_UP - 1} lost), ")
     assert "24.0 uses a frame" in summary
     (error,) = [line for line in told.err.splitlines() if line.startswith("thinwire: ")]
-    assert error.startswith("thinwire: unavailable: frame 3 (clip.mp4 at 0.60 s): no answer from http://127.0.0.1:")
+    assert error.startswith("thinwire: unavailable: frame 12 (clip.mp4 at 2.40 s): no answer from http://127.0.0.1:")
     assert "parameters=" not in error
+
+
+def test_a_camera_goes_on_after_frames_that_the_air_loses(capsys, clip, stand_in):
+    stand_in.answers, stand_in.lost = 20, {0, 3, *range(5, 14)}
+    assert main(["stream", clip, "--url", stand_in.url, "--overlap", "1", "--json"]) == 0
+    *lines, last = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["frame"] for line in lines] == list(range(20))
+    assert {line["frame"] for line in lines if line.get("error") == "frame_lost"} == stand_in.lost
+    assert lines[3]["detail"] == "gone"
+    assert (last["summary"]["frames"], last["summary"]["lost"]) == (9, 11)
 
 
 def test_nobody_there_is_one_line(capsys, clip):

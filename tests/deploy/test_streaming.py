@@ -137,10 +137,12 @@ def test_a_tally_is_what_the_answers_say():
     times = [(0.0, 1.0, "a"), (0.5, 3.0, "a"), (1.0, 2.0, "b"), (2.0, 4.0, "a")]
     for number, (began_s, ended_s, policy) in enumerate(times):
         tally.add(answered(number, 100 + began_s, 100 + ended_s, policy, 10 + number))
+    tally.add(Answered(4, "", {"error": "frame_lost", "detail": ""}, 100.0, 200.0))
     figures = tally.figures()
     each = [1000.0, 2500.0, 1000.0, 2000.0]
     assert figures == {
         "frames": 4,
+        "lost": 1,
         "frames_per_second": 1.0,
         "channel_uses_mean": 11.5,
         "channel_uses_per_second": 11.5,

@@ -44,7 +44,7 @@ def test_a_picture_that_is_none_ends_the_stream_and_the_ones_before_stay(testbed
     assert main(["stream", str(tmp_path), "--url", testbed.edge_url]) == 1
     told = capsys.readouterr()
     assert [line.split()[0] for line in told.out.splitlines()] == ["0", "1", "2"]
-    assert told.out.splitlines()[-1].startswith("2 frames, ")
+    assert told.out.splitlines()[-1].startswith("2 frames (0 lost), ")
     assert "invalid_image: frame 2 (3.png): 4 bytes that are not an image" in told.err
 
 
