@@ -95,8 +95,10 @@ def _run(options: argparse.Namespace) -> None:
         if options.against and earlier is None:
             print(f"  nothing in {options.against} to compare with")
         if earlier is not None:
-            found = pages.differences(content, earlier)
-            print("\n".join(f"  {line}" for line in found) or "  agrees with what is there")
-            differing += found
+            found = pages.compare(content, earlier)
+            print("\n".join(f"  {line}" for line in found.differences) or "  agrees with what is there")
+            if found.estimates:
+                print(f"  beyond 1.96 standard errors: {found.outside} of {found.estimates} estimates")
+            differing += found.differences
     if differing:
         raise InvalidRequestError(f"{len(differing)} figures differ from those in {options.against}")

@@ -4,14 +4,16 @@ import io
 import json
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 from PIL import Image
 
 from offline.experiments.experiment import Experiment
 from offline.experiments.plots import draw
-from offline.experiments.report import Cell, Estimate, Report, table_from_json
+from offline.experiments.report import Cell, Estimate, Report, Table, table_from_json
 from policies.files import write_whole
 from thinwire.errors import InvalidRequestError
 
@@ -77,32 +79,54 @@ def _page(experiment: Experiment, report: Report, content: Mapping[str, Any]) ->
     return "\n\n".join(parts) + "\n"
 
 
-def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """Where two runs of an experiment disagree, one line each.
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs of an experiment.
+
+    Attributes:
+        differences: where they disagree, one line each.
+        estimates: how many were compared by their standard errors, which is done for two seeds.
+        outside: how many of them are further apart than 1.96 standard errors of the difference, as one in twenty of
+            equal ones is.
+    """
+
+    differences: list[str]
+    estimates: int = 0
+    outside: int = 0
+
+
+def compare(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Comparison:
+    """Compare two runs of an experiment.
 
     With one seed every cell must be printed alike, but for times. With two, estimates must be as near as their standard
-    errors allow: 1.96 times that of their difference.
+    errors allow, in all of them at once: of equal runs, one in twenty has a difference (Bonferroni's correction).
     """
-    found = []
-    same_seed = ours["seed"] == theirs["seed"]
     tables = [[table_from_json(table) for table in content["tables"]] for content in (ours, theirs)]
     if [len(table.rows) for table in tables[0]] != [len(table.rows) for table in tables[1]]:
-        return ["other tables, or other numbers of rows"]
-    for mine, other in zip(*tables, strict=True):
-        for number, (row, other_row) in enumerate(zip(mine.rows, other.rows, strict=True)):
-            for column in [name for name in row if name not in mine.timed]:
-                cell, other_cell = row[column], other_row.get(column)
-                if same_seed:
-                    agree = mine.text(column, cell) == mine.text(column, other_cell)
-                else:
-                    agree = _agree(cell, other_cell)
-                if not agree:
-                    texts = f"{mine.text(column, cell)}, not {mine.text(column, other_cell)}"
-                    found.append(f"{mine.title}, row {number + 1}, {column}: {texts}")
-    return found
+        return Comparison(["other tables, or other numbers of rows"])
+    cells = [
+        (mine, number, column, row[column], other_row.get(column))
+        for mine, other in zip(*tables, strict=True)
+        for number, (row, other_row) in enumerate(zip(mine.rows, other.rows, strict=True), 1)
+        for column in row
+        if column not in mine.timed
+    ]
+
+    def line(table: Table, number: int, column: str, cell: Cell, other: Cell) -> str:
+        return f"{table.title}, row {number}, {column}: {table.text(column, cell)}, not {table.text(column, other)}"
+
+    if ours["seed"] == theirs["seed"]:
+        return Comparison([line(*one) for one in cells if one[0].text(*one[2:4]) != one[0].text(one[2], one[4])])
+    distances = [(one, _distance(*one[3:])) for one in cells]
+    compared = [(one, distance) for one, distance in distances if distance is not None]
+    limit = NormalDist().inv_cdf(1 - 0.025 / max(1, len(compared)))
+    far = [line(*one) for one, distance in compared if distance > limit]
+    return Comparison(far, len(compared), sum(distance > 1.96 for _, distance in compared))
 
 
-def _agree(cell: Cell, other: Cell) -> bool:
+def _distance(cell: Cell, other: Cell) -> float | None:
+    """Of two estimates, in standard errors of their difference."""
     if not (isinstance(cell, Estimate) and isinstance(other, Estimate)):
-        return True
-    return bool(abs(cell.value - other.value) <= 1.96 * math.hypot(cell.se, other.se))
+        return None
+    apart, error = abs(cell.value - other.value), math.hypot(cell.se, other.se)
+    return apart / error if error else math.inf if apart else 0.0

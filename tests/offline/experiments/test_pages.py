@@ -51,7 +51,7 @@ def test_a_run_is_written_whole(tmp_path: Path) -> None:
     assert "absent" not in index
     again = pages.read("sample", tmp_path / "out")
     assert again is not None
-    assert pages.differences(again, content) == []
+    assert pages.compare(again, content).differences == []
     assert again["bundles"].keys() == {"cifar10"}
 
 
@@ -69,20 +69,42 @@ def test_a_folder_without_results_has_none_and_spoilt_ones_are_told(tmp_path: Pa
 
 
 def test_with_one_seed_every_cell_but_times_must_be_printed_alike() -> None:
-    assert pages.differences(content_of(85.91, ms=3), content_of(85.94, ms=9)) == []
-    assert pages.differences(content_of(85.9), content_of(86.0)) == [
+    assert pages.compare(content_of(85.91, ms=3), content_of(85.94, ms=9)) == pages.Comparison([])
+    assert pages.compare(content_of(85.9), content_of(86.0)).differences == [
         "Figures, row 1, accuracy, %: 85.9 ± 0.5, not 86.0 ± 0.5"
     ]
 
 
 @pytest.mark.parametrize(("accuracy", "agrees"), [(86.9, True), (87.2, True), (87.4, False)])
-def test_with_two_seeds_estimates_agree_within_their_standard_errors(accuracy: float, agrees: bool) -> None:
+def test_with_two_seeds_an_estimate_agrees_within_its_standard_errors(accuracy: float, agrees: bool) -> None:
     # 1.96 sqrt(0.5^2 + 0.5^2) = 1.386
-    assert (pages.differences(content_of(85.9), content_of(accuracy, seed=1)) == []) is agrees
+    found = pages.compare(content_of(85.9), content_of(accuracy, seed=1))
+    assert (found.differences == []) is agrees
+    assert (found.estimates, found.outside) == (1, int(not agrees))
+
+
+def test_of_many_estimates_of_two_seeds_some_may_be_further_apart() -> None:
+    def content(seed: int, spread: float) -> dict[str, Any]:
+        values = np.random.default_rng(seed).normal(85, spread, 400).tolist()
+        table = Table("Figures", [{"accuracy, %": Estimate(value, 0.5)} for value in values])
+        return {"seed": seed, **Report([table]).to_json()}
+
+    found = pages.compare(content(0, 0.5), content(1, 0.5))
+    assert found.differences == []
+    # 20 are expected, with a standard deviation of 4.4.
+    assert 5 < found.outside < 35
+    assert len(pages.compare(content(0, 1.0), content(1, 1.0)).differences) > 3
+
+
+def test_figures_without_an_error_must_be_equal_with_any_seed() -> None:
+    table = [{"accuracy, %": Estimate(value, 0.0)} for value in (100.0, 99.0)]
+    ours, theirs = ({"seed": k, **Report([Table("Figures", [row])]).to_json()} for k, row in enumerate(table))
+    assert pages.compare(ours, theirs).differences == ["Figures, row 1, accuracy, %: 100.0 ± 0.0, not 99.0 ± 0.0"]
 
 
 def test_other_tables_differ() -> None:
-    assert pages.differences(content_of(), {"seed": 0, "tables": []}) == ["other tables, or other numbers of rows"]
+    found = pages.compare(content_of(), {"seed": 0, "tables": []})
+    assert found.differences == ["other tables, or other numbers of rows"]
 
 
 def test_what_was_kept_is_not_computed_again(tmp_path: Path) -> None:
