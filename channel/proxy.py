@@ -11,11 +11,11 @@ from google.protobuf.message import DecodeError
 
 from channel.carried import CarriedFrames
 from channel.links import LinkTable
+from channel.metrics import ChannelMetrics
 from channel.transmission import is_lost, transmit
 from thinwire import tracing
 from thinwire.errors import FrameLostError, InvalidFrameError, ThinwireError
 from thinwire.frames import frame_key
-from thinwire.metrics import ChannelMetrics
 from thinwire.rpc import ERROR_METADATA, abort, error_metadata, from_rpc_error, to_problem
 from thinwire.v1 import link_pb2, link_pb2_grpc
 

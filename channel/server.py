@@ -10,12 +10,12 @@ from channel.carried import CarriedFrames
 from channel.control import ChannelControl
 from channel.exposition import Exposition
 from channel.links import LinkTable
+from channel.metrics import ChannelMetrics
 from channel.profiles import Profile
 from channel.proxy import ChannelProxy
 from channel.trace import Trace
 from thinwire import process
 from thinwire.errors import UnavailableError
-from thinwire.metrics import ChannelMetrics
 from thinwire.rpc import Server, is_serving, open_channel
 from thinwire.v1 import control_pb2, control_pb2_grpc, link_pb2, link_pb2_grpc
 

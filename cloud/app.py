@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from fastapi import FastAPI
 
 from cloud.classification import Classification
+from cloud.metrics import CloudMetrics
 from cloud.questions import Questions
 from cloud.routes import chat, classify, vqa
-from thinwire.metrics import CloudMetrics
 from thinwire.rest import problems
 from thinwire.rest.routes import add_common
 

@@ -10,6 +10,7 @@ from cloud.answerer import Answerer, Classifier, Prefix
 from cloud.app import create_app
 from cloud.classification import Classification
 from cloud.held_frames import HeldFrames
+from cloud.metrics import CloudMetrics
 from cloud.model_thread import ModelThread
 from cloud.questions import Questions
 from cloud.reception import Equaliser
@@ -18,7 +19,6 @@ from cloud.task import Batching
 from thinwire import process, rpc
 from thinwire.bundle import Bundle, check_tasks
 from thinwire.errors import UnavailableError
-from thinwire.metrics import CloudMetrics
 from thinwire.rest.server import HttpServer
 from thinwire.v1 import link_pb2, link_pb2_grpc
 

@@ -7,10 +7,10 @@ from typing import Protocol, TypeVar
 
 from cloud.answerer import ReceivedTokens
 from cloud.batcher import Batcher
+from cloud.metrics import CloudMetrics
 from cloud.model_thread import ModelThread
 from thinwire.bundle import Bundle
 from thinwire.errors import ThinwireError
-from thinwire.metrics import CloudMetrics
 from thinwire.v1 import link_pb2
 
 T = TypeVar("T")

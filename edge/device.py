@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from edge.link_client import LinkClient
+from edge.metrics import EdgeMetrics
 from thinwire import tracing
 from thinwire.csi import Csi
 from thinwire.errors import InvalidRequestError
-from thinwire.metrics import EdgeMetrics
 from thinwire.v1 import link_pb2
 
 T = TypeVar("T")

@@ -9,10 +9,10 @@ from fastapi import Request
 from numpy.typing import NDArray
 
 from cloud.classification import Classification
+from cloud.metrics import CloudMetrics
 from cloud.questions import Questions
 from thinwire.errors import InvalidRequestError, UnknownTaskError
 from thinwire.images import Preprocessing, decode, to_pixels
-from thinwire.metrics import CloudMetrics
 from thinwire.rest.schemas import BudgetBody, LinkParameters, TimingsBody
 
 T = TypeVar("T", Classification, Questions)

@@ -9,6 +9,7 @@ import pytest
 
 from cloud.answerer import Answer
 from cloud.classification import Classification
+from cloud.metrics import CloudMetrics
 from cloud.servicer import SemanticLinkServicer
 from cloud.task import Batching
 from tests.cloud.vqa_server import running_fixture, served_fixture  # noqa: F401
@@ -17,7 +18,6 @@ from thinwire.bundle import Bundle, Codec, Language, Merging
 from thinwire.errors import InvalidFrameError, ThinwireError, UnavailableError
 from thinwire.frames import pack_symbols
 from thinwire.images import Preprocessing
-from thinwire.metrics import CloudMetrics
 from thinwire.v1 import link_pb2, link_pb2_grpc
 
 POISON = 99.0

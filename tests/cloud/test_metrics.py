@@ -12,11 +12,11 @@ from PIL import Image
 
 from cloud.app import create_app
 from cloud.classification import Classification
+from cloud.metrics import CloudMetrics
 from cloud.server import CloudServer, Settings
 from cloud.task import Batching
 from tests.cloud.conftest import POISON, FakeClassifier
 from tests.exposition import outcomes, samples
-from thinwire.metrics import CloudMetrics
 from thinwire.rpc import open_channel
 from thinwire.v1 import link_pb2_grpc
 

@@ -8,55 +8,19 @@ import os
 
 import pytest
 
+from tests.thinwire.conftest import WEIGHTS
 from thinwire import bundle as bundle_module
 from thinwire.bundle import (
-    FRONT,
     MANIFEST,
     SCHEMA_VERSION,
     Bundle,
-    Codec,
     Language,
     Merging,
-    Reference,
     file_sha256,
     load_bundle,
     shipped,
 )
 from thinwire.errors import BundleError
-from thinwire.images import Preprocessing
-
-WEIGHTS = b"\x00weights\xff" * 100
-
-
-def make_bundle(folder, **changes):
-    values = {
-        "name": "tiny",
-        "task": "classify",
-        "model": {"kwargs": {"embed_dim": 24, "depth": 3}, "stem": [[8, 1], [16, 1]]},
-        "split_layer": 3,
-        "depth": 3,
-        "width": 24,
-        "patches": 25,
-        "prefix_tokens": 0,
-        "labels": ("cat", "naïve", "犬"),
-        "preprocessing": Preprocessing(20, 0.875, "bicubic", (0.5, 0.4, 0.3), (0.25, 0.2, 0.3)),
-        "merging": Merging(),
-        "codec": Codec(hidden=32, max_symbols_per_token=8, rates=(1, 2, 4, 8), snr_db=(-5.0, 20.0)),
-        "files": {"weights.safetensors": hashlib.sha256(WEIGHTS).hexdigest()},
-        "reference": Reference(4, 104, 0.75, 0.01, 2000, 10.0),
-        "folder": folder,
-    }
-    return Bundle(**values | changes)
-
-
-@pytest.fixture(name="saved")
-def saved_fixture(tmp_path):
-    folder = tmp_path / "tiny"
-    folder.mkdir()
-    (folder / "weights.safetensors").write_bytes(WEIGHTS)
-    bundle = make_bundle(folder)
-    bundle.save()
-    return bundle
 
 
 def edit(bundle, change):
@@ -105,79 +69,6 @@ def test_a_bundle_without_a_reference(saved):
     loaded = load_bundle(saved.folder)
     assert loaded.reference is None
     assert loaded == bundle
-
-
-def test_the_digest_is_the_sha256_of_the_manifest_without_its_reference(saved):
-    content = json.loads(saved.path(MANIFEST).read_text())
-    assert content.pop("schema_version") == SCHEMA_VERSION
-    del content["reference"]
-    assert "folder" not in content
-    text = json.dumps({"schema_version": SCHEMA_VERSION, **content}, sort_keys=True)
-    assert saved.digest == hashlib.sha256(text.encode()).hexdigest()
-
-
-@pytest.mark.parametrize("reference", [None, Reference(8, 208, 0.8, 0.02, 500, 10.0)])
-def test_the_digest_does_not_know_the_reference_nor_the_folder(saved, tmp_path, reference):
-    assert make_bundle(tmp_path, reference=reference).digest == saved.digest
-
-
-def test_a_new_front_keeps_the_digest(saved):
-    saved.path(FRONT).write_text("{}")
-    assert load_bundle(saved.folder).digest == saved.digest
-
-
-CHANGES = {
-    "name": "tinier",
-    "task": "vqa",
-    "model": {"kwargs": {"embed_dim": 24, "depth": 4}, "stem": [[8, 1], [16, 1]]},
-    "split_layer": 2,
-    "depth": 4,
-    "width": 48,
-    "patches": 26,
-    "prefix_tokens": 1,
-    "labels": ("naïve", "cat", "犬"),
-    "preprocessing.size": 24,
-    "preprocessing.crop": 0.9,
-    "preprocessing.interpolation": "bilinear",
-    "preprocessing.mean": (0.4, 0.5, 0.3),
-    "preprocessing.std": (0.25, 0.2, 0.2),
-    "merging.metric": "key",
-    "merging.weight": "size",
-    "merging.proportional_attention": True,
-    "merging.place": "layer",
-    "codec.hidden": 33,
-    "codec.max_symbols_per_token": 16,
-    "codec.rates": (1, 2, 4),
-    "codec.snr_db": (-5.0, 15.0),
-    "codec.encoder": "attention",
-    "files": {"weights.safetensors": "0" * 64},
-    "language": Language("llava", None, "<image> {question}"),
-}
-
-
-def all_fields():
-    """Every field that the digest must know, as a path; from the classes, so that none is forgotten."""
-    nested = {"preprocessing": Preprocessing, "merging": Merging, "codec": Codec}
-    for field in dataclasses.fields(Bundle):
-        if field.name in nested:
-            yield from (f"{field.name}.{inner.name}" for inner in dataclasses.fields(nested[field.name]))
-        elif field.name not in {"folder", "reference", "exports"}:
-            yield field.name
-
-
-@pytest.mark.parametrize("path", list(all_fields()))
-def test_any_other_change_shows_in_the_digest(saved, path):
-    name, _, inner = path.partition(".")
-    value = CHANGES[path]
-    if inner:
-        value = dataclasses.replace(getattr(saved, name), **{inner: value})
-    changed = dataclasses.replace(saved, **{name: value})
-    assert changed != saved
-    assert changed.digest != saved.digest
-
-
-def test_a_file_more_shows_in_the_digest(saved):
-    assert dataclasses.replace(saved, files=saved.files | {"b": "0" * 64}).digest != saved.digest
 
 
 def test_file_sha256(tmp_path):

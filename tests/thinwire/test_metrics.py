@@ -9,10 +9,13 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from channel.metrics import ChannelMetrics
+from cloud.metrics import CloudMetrics
+from edge.metrics import EdgeMetrics
 from tests.exposition import outcomes, samples
 from tests.parts import make_bundle
 from thinwire.errors import BudgetError
-from thinwire.metrics import ChannelMetrics, CloudMetrics, EdgeMetrics, Histogram, Outcomes
+from thinwire.metrics import Histogram, Outcomes
 from thinwire.rest.routes import add_common
 
 
