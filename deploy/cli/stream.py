@@ -124,6 +124,8 @@ async def _stream(options: argparse.Namespace, tally: "Tally") -> None:
                     raise UnavailableError(f"frame {number} ({name}): {detail}")
                 tally.add(answered)
                 print(_line(answered, options.json), flush=True)
+    if lost_in_a_row and tally.figures() is None:
+        raise UnavailableError("no frame was answered")
 
 
 def _line(answered: "Answered", as_json: bool) -> str:

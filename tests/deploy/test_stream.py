@@ -95,6 +95,14 @@ def test_a_camera_goes_on_after_frames_that_the_air_loses(capsys, clip, stand_in
     assert (last["summary"]["frames"], last["summary"]["lost"]) == (9, 11)
 
 
+def test_a_stream_that_loses_all_its_frames_fails(capsys, clip, stand_in):
+    stand_in.lost = {0, 1, 2}
+    assert main(["stream", clip, "--url", stand_in.url, "--limit", "3"]) == 1
+    told = capsys.readouterr()
+    assert len(told.out.splitlines()) == 3
+    assert "thinwire: unavailable: no frame was answered" in told.err
+
+
 def test_nobody_there_is_one_line(capsys, clip):
     assert main(["stream", clip, "--url", "http://127.0.0.1:9"]) == 1
     told = capsys.readouterr()
