@@ -45,7 +45,14 @@ class Scale:
     search: Search
 
 
-FULL = Scale(own=5000, watched=200, test=500, searched=16, recipe=Recipe(epochs=4), search=Search())
+FULL = Scale(
+    own=20_000,
+    watched=200,
+    test=500,
+    searched=16,
+    recipe=Recipe(epochs=8, batch_size=64, learning_rate=3e-3),
+    search=Search(),
+)
 QUICK = Scale(own=256, watched=64, test=64, searched=8, recipe=Recipe(epochs=1, width=16), search=Search(steps=2))
 
 
