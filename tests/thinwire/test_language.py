@@ -6,21 +6,12 @@ import json
 
 import pytest
 
-from tests.thinwire.test_bundle import WEIGHTS, edit, make_bundle
+from tests.thinwire.conftest import WEIGHTS
+from tests.thinwire.test_bundle import edit
 from thinwire.bundle import MANIFEST, Language, load_bundle
 from thinwire.errors import BundleError
 
 LANGUAGE = {"checkpoint": "llava", "revision": None, "prompt": "USER: <image>\n{question} ASSISTANT:"}
-
-
-@pytest.fixture(name="saved")
-def saved_fixture(tmp_path):
-    folder = tmp_path / "tiny"
-    folder.mkdir()
-    (folder / "weights.safetensors").write_bytes(WEIGHTS)
-    bundle = make_bundle(folder)
-    bundle.save()
-    return bundle
 
 
 def asking(content):
