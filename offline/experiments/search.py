@@ -13,10 +13,10 @@ from scipy import stats
 from offline.experiments.experiment import Experiment
 from offline.experiments.report import Curve, Estimate, Plot, Report, Table
 from offline.experiments.setting import Setting
-from offline.search import OBJECTIVES, open_study
+from offline.search import OBJECTIVES, open_study, sweep
 from offline.sources import SELECT
 from offline.space import search_space
-from offline.workers import Task
+from offline.workers import Task, pool
 from policies.pareto import non_dominated
 from policies.policy import Policy
 from policies.record import ChannelProfile, MeasuredPolicy
@@ -26,6 +26,7 @@ from policies.search.run import Search
 from policies.search.strategies import make_strategy, strategy_versions
 from policies.store import Store
 from thinwire.bundle import load_bundle
+from thinwire.cores import usable_cores
 
 CHANNEL = ChannelProfile("awgn", 10.0)
 # Random search is given twice the trials: what it needs to stand where the others do says more than who is ahead.
@@ -70,7 +71,6 @@ def search(job: Job) -> None:
         }
         study = open_study(store, job.study_name, bundle, job.task, settings)
         Search(store, study, strategy, scale, lambda policy: meter.measure(policy)[0], executor).run(job.evaluations)
-    log.info("%s: %d trials", job.study_name, job.evaluations)
 
 
 def front(trials: Sequence[MeasuredPolicy], scale: Scale) -> list[MeasuredPolicy]:
@@ -80,17 +80,12 @@ def front(trials: Sequence[MeasuredPolicy], scale: Scale) -> list[MeasuredPolicy
     return [trial for trial, keep in zip(trials, kept, strict=True) if keep]
 
 
-def remeasure(policies: Iterable[Policy], task: Task, url: str) -> dict[str, MeasuredPolicy]:
+def measure_on_test(policies: Iterable[Policy], task: Task, url: str, processes: int) -> dict[str, MeasuredPolicy]:
     """Measure policies on the test images, but for those that the store has; by digest."""
     with Store(url) as store:
-        study = open_study(store, "test", load_bundle(str(task.bundle)), task, {})
-        held = {one.policy.digest: one for one in store.trials(study)}
-        meter = task.meter()
-        for policy in policies:
-            if policy.digest not in held:
-                held[policy.digest] = meter.measure(policy)[0]
-                store.add_trial(study, held[policy.digest])
-    return held
+        for _, _, studies in sweep(store, "test", task, policies, processes):  # noqa: B007
+            pass
+        return {one.policy.digest: one for one in store.trials(studies[0])}
 
 
 def on_test(trials: Sequence[MeasuredPolicy], scale: Scale, test: dict[str, MeasuredPolicy]) -> float:
@@ -117,8 +112,11 @@ def run(setting: Setting) -> Report:
         for seed in range(seeds * setting.seed, seeds * (setting.seed + 1))
         for strategy, factor in ARMS.items()
     ]
-    for job in jobs:
-        search(job)
+    processes = usable_cores()
+    # Each search suggests and measures in one process of one thread, so that its trials do not hang on how many run.
+    with pool(task, processes) as executor:
+        for job, _ in zip(jobs, executor.map(search, jobs), strict=True):
+            log.info("%s: %d trials", job.study_name, job.evaluations)
     # The unmerged model costs the same on every image and under every noise: one scale holds for all.
     scale = Scale.of_unmerged(OBJECTIVES, task.meter().unmerged())
     with Store(url) as store:
@@ -130,7 +128,8 @@ def run(setting: Setting) -> Report:
         for count in range(every, job.evaluations + 1, every)
         for one in front(trials[job.study_name][:count], scale)
     }
-    test = remeasure(wanted.values(), replace(task, images=setting.images(bundle), split="test"), url)
+    test_task = replace(task, images=setting.images(bundle), split="test")
+    test = measure_on_test(wanted.values(), test_task, url, processes)
     arms = {}
     for strategy in ARMS:
         rows = [trials[job.study_name] for job in jobs if job.strategy == strategy]
