@@ -84,12 +84,19 @@ def pool(task: Task, processes: int) -> Iterator[Executor]:
 
     They are spawned, since a fork of a process whose torch has threads can hang. An error in the ``with`` block ends
     them at once: whoever wants what is in flight waits for it before.
+
+    Raises:
+        EvaluationError: a process died.
     """
     threads = max(1, torch.get_num_threads() // processes)
     others = multiprocessing.active_children()
     executor = _Pool(processes, multiprocessing.get_context("spawn"), _start, (task, threads))
     try:
         yield executor
+    except BrokenExecutor as error:
+        raise EvaluationError(
+            "a process of the pool died (killed, or out of memory?); what was measured is kept: run it again"
+        ) from error
     except BaseException:
         for process in multiprocessing.active_children():
             if process not in others:
@@ -123,9 +130,6 @@ def run_all(
 
     Yields:
         after each.
-
-    Raises:
-        EvaluationError: a process died.
     """
     waiting = iter(policies)
     running: set[Future[_T]] = set()
@@ -138,16 +142,12 @@ def run_all(
                 keep(future.result())
                 running.remove(future)
                 yield
-    except BaseException as error:
+    except BaseException:
         if unfinished := [future for future in running if not future.done()]:
             log.warning("stopping after the %d in flight", len(unfinished))
         for future in wait(running).done:
             if future.exception() is None:
                 keep(future.result())
-        if isinstance(error, BrokenExecutor):
-            raise EvaluationError(
-                "a process of the pool died (killed, or out of memory?); what was measured is kept: run it again"
-            ) from error
         raise
 
 

@@ -6,20 +6,38 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from multiprocessing import get_context
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from offline.workers import run_all
+from offline.workers import pool, run_all
 from policies.policy import Policy
 from tests.parts import random_pixels
 from thinwire.errors import EvaluationError
 
 ROOT = Path(__file__).parents[2]
 POLICIES = [Policy.create([0.1 * number], 1) for number in range(5)]
+
+
+class Idle:
+    """A task that measures nothing."""
+
+    def meter(self):
+        return None
+
+
+def _die(policy):
+    os._exit(9)
+
+
+def _by_run_all(processes):
+    list(run_all(processes, _die, POLICIES, 1, print))
+
+
+def _by_map(processes):
+    list(processes.map(_die, POLICIES))
 
 
 def members(session):
@@ -114,13 +132,7 @@ def test_what_is_in_flight_when_it_ends_is_kept_and_nothing_more_is_begun():
     assert kept == begun == POLICIES[:2]
 
 
-def test_a_process_that_dies_is_told():
-    with (
-        ProcessPoolExecutor(1, mp_context=get_context("spawn")) as processes,
-        pytest.raises(EvaluationError, match="a process of the pool died"),
-    ):
-        list(run_all(processes, _die, POLICIES, 1, print))
-
-
-def _die(policy):
-    os._exit(9)
+@pytest.mark.parametrize("call", [_by_run_all, _by_map])
+def test_a_process_that_dies_is_told(call):
+    with pytest.raises(EvaluationError, match="a process of the pool died"), pool(Idle(), 1) as processes:
+        call(processes)
