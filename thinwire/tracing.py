@@ -165,7 +165,7 @@ def exporting(service: str) -> Iterator[None]:
 
         exporter = _open(name)
     except ImportError as error:
-        raise UnavailableError(f"traces need the extra 'tracing': pip install 'thinwire[tracing]' ({error})") from None
+        raise UnavailableError(f"traces need the extra 'tracing': pip install -e '.[tracing]' ({error})") from None
     # The exporter and the queue complain of every attempt. What matters is said once, below.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
     with recording(service, BatchSpanProcessor(_Reporting(exporter))):  # type: ignore[arg-type]

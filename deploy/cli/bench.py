@@ -12,7 +12,7 @@ TABLES = {
     "cloud": "frames per second of the cloud against its bare model and a bare echo",
     "stream": "images per second in one stream against one after the other: what overlap gains",
     "overhead": "what the service costs per frame against a bare echo",
-    "answer": "time to answer over the link's rate, against JPEG to the cloud and against the device alone",
+    "answer": "time to answer over the link's rate, against a picture to the cloud and against the device alone",
     "footprint": "memory, time to the first answer, sizes of the images",
     "vqa": "questions: accuracy, uses and compute",
     "questions": "many questions about one image: transmissions, prefills, times",

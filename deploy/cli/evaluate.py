@@ -17,7 +17,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         help="tar or folder of class/image, or of SPLIT/questions.json and SPLIT/images; or hfds/OWNER/NAME",
     )
     policy = parser.add_mutually_exclusive_group()
-    policy.add_argument("--policy", help="id of a policy, or none: unmerged at the reference rate (default: none)")
+    policy.add_argument("--policy", help="auto, an id, or none: the reference (default: auto with a budget, else none)")
     policy.add_argument("--thresholds", type=finite, nargs="+", metavar="T", help="one per layer before the split")
     parser.add_argument("--budget-channel-uses", type=positive_int, metavar="N", help="cap, and choice of the policy")
     parser.add_argument("--symbols-per-token", type=positive_int, metavar="S", help="rate (default: the policy's)")

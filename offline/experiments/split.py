@@ -69,7 +69,7 @@ def _device(splits: Sequence[MeasuredSplit]) -> Table:
                 "unmerged, edge GMACs": split.evaluator.unmerged_gmacs(),
                 "cloud GMACs": float(cloud_gmacs(split.classifier, patches)[0]),
                 "policies, least edge GMACs": min(one.objectives.edge_gmacs for one in policies),
-                "policies": len(policies),
+                "policies": len({one.policy.id for one in policies}),
                 "reference, uses": split.reference,
             }
         )

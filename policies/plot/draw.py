@@ -58,7 +58,7 @@ def _libraries() -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise UnavailableError(f"drawings need the extra 'search': pip install 'thinwire[search]' ({error})") from None
+        raise UnavailableError(f"drawings need the extra 'search': pip install -e '.[search]' ({error})") from None
 
 
 def _write(path: Path, content: bytes) -> None:

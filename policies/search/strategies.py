@@ -75,5 +75,5 @@ def _libraries(name: str) -> Iterator[None]:
         yield
     except ImportError as error:
         raise UnavailableError(
-            f"the strategy {name} needs the extra 'search': pip install 'thinwire[search]' ({error})"
+            f"the strategy {name} needs the extra 'search': pip install -e '.[search]' ({error})"
         ) from None

@@ -126,5 +126,5 @@ def _postgresql(url: sa.URL, name: str) -> sa.Engine:
         return sa.create_engine(url, connect_args=given, pool_pre_ping=True, isolation_level="READ COMMITTED")
     except ImportError as error:
         raise StoreError(
-            f"policy store {name}: PostgreSQL needs its driver: pip install 'thinwire[postgresql]' ({error})"
+            f"policy store {name}: PostgreSQL needs its driver: pip install -e '.[postgresql]' ({error})"
         ) from None

@@ -38,7 +38,7 @@ def test_there_is_a_front_for_every_channel_and_nothing_is_measured_twice(tiny_b
 
 def test_a_build_without_the_searchs_library_ends_before_it_trains(tmp_path, monkeypatch):
     def missing(name):
-        raise UnavailableError("pip install 'thinwire[search]'")
+        raise UnavailableError("the extra 'search'")
 
     monkeypatch.setattr(offline.search, "load_strategy", missing)
     with pytest.raises(UnavailableError, match="search"):

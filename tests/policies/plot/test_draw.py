@@ -58,6 +58,6 @@ def test_a_missing_library_is_told_with_the_extra_that_brings_it(study_data, tmp
     ]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(UnavailableError, match=r"pip install 'thinwire\[search\]'.*" + library):
+    with pytest.raises(UnavailableError, match=r"pip install -e '\.\[search\]'.*" + library):
         draw_fronts([study_data()], AXES, tmp_path / f"a.{suffix}")
     assert not list(tmp_path.iterdir())

@@ -27,7 +27,7 @@ def assert_secret(error, secret=PASSWORD):
 
 def test_a_missing_driver_is_told_with_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(StoreError, match=r"pip install 'thinwire\[postgresql\]'") as caught:
+    with pytest.raises(StoreError, match=r"pip install -e '\.\[postgresql\]'") as caught:
         Store(f"postgresql+psycopg://user:{SECRET}@host/db")
     assert_secret(caught, SECRET)
 
