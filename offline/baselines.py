@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,7 @@ from channel.models.registry import get
 from channel.realisation import apply
 from cloud.reception import receive
 from edge.torch_engine.cost import count_edge
-from edge.torch_engine.engine import TorchEngine
-from edge.torch_engine.matching import Rule
+from edge.torch_engine.engine import TorchEngine, Transformed
 from edge.torch_engine.tome import TOME, fixed_rules
 from offline.evaluate import LINK_ID, Evaluator, Measurement, request_id_of
 from offline.judges import LabelJudge
@@ -34,6 +34,9 @@ from thinwire.bundle import load_bundle
 from thinwire.nn.macs import count_macs
 
 ONE_THRESHOLD = (0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.5, 0.4, 0.2, 0.0)
+# Of the tokens, behind the last layer; a searched policy may have one, and what it gains must not be taken for the
+# gain of its thresholds.
+LIMITS = (1, 4, 12)
 
 
 def measure_baselines(store: Store, name: str, task: Task) -> Iterator[Baseline]:
@@ -90,8 +93,10 @@ class Baselines:
     def candidates(self) -> Iterator[Candidate]:
         """All baselines, family by family. Those of a family share work if they are measured in this order."""
         yield from self.without_merging()
-        yield from self.one_threshold()
-        yield from self.tome()
+        whole, least = self._bundle.prefix_tokens + self._bundle.patches, self._evaluator.engine.least_tokens
+        for limits in ([None], [limit for limit in LIMITS if least <= limit < whole]):
+            yield from self.one_threshold(limits)
+            yield from self.tome(limits)
         yield from self.pooled_token()
         # What a device says of its own that answers questions, the cloud would have to ask it again for each.
         if isinstance(self._evaluator.judge, LabelJudge):
@@ -104,21 +109,28 @@ class Baselines:
             policy = Policy.unmerged(self._bundle.split_layer, rate)
             yield Candidate("unmerged", {"symbols_per_token": rate}, partial(self._policy, policy))
 
-    def one_threshold(self) -> Iterator[Candidate]:
-        """Family "one-threshold": the same threshold at every layer."""
+    def one_threshold(self, limits: Sequence[int | None] = (None,)) -> Iterator[Candidate]:
+        """Family "one-threshold": the same threshold at every layer; "one-threshold-limited" with a limit, too."""
         for threshold in ONE_THRESHOLD:
-            for rate in self._bundle.codec.rates:
-                policy = Policy.create([threshold] * self._bundle.split_layer, rate)
-                parameters = {"threshold": threshold, "symbols_per_token": rate}
-                yield Candidate("one-threshold", parameters, partial(self._policy, policy))
+            for limit, rate in product(limits, self._bundle.codec.rates):
+                policy = Policy.create([threshold] * self._bundle.split_layer, rate, limit)
+                family, parameters = _limited("one-threshold", limit)
+                parameters |= {"threshold": threshold, "symbols_per_token": rate}
+                yield Candidate(family, parameters, partial(self._policy, policy))
 
-    def tome(self) -> Iterator[Candidate]:
-        """Family "tome": a fixed number of tokens at every layer, over all numbers that still differ."""
+    def tome(self, limits: Sequence[int | None] = (None,)) -> Iterator[Candidate]:
+        """Family "tome": a fixed number of tokens at every layer, over all numbers that still differ.
+
+        With a limit behind the last layer, too, which ToMe does not have: "tome-limited".
+        """
         layers = self._bundle.split_layer
         evaluator = self._with_merging(metric=TOME.metric, weight=TOME.weight, place=TOME.place,
                                        proportional_attention=TOME.proportional_attention)  # fmt: skip
         for r in range(1, self._bundle.patches // 2 + 1):
-            yield from self._at_every_rate("tome", {"r": r}, evaluator, fixed_rules(layers, r))
+            transform = cache(partial(evaluator.transform, fixed_rules(layers, r)))
+            for limit in limits:
+                family, parameters = _limited("tome", limit)
+                yield from self._at_every_rate(family, parameters | {"r": r}, evaluator, transform, limit)
 
     def pooled_token(self) -> Iterator[Candidate]:
         """Family "pooled-token": the mean of all tokens alone, or the class token alone where the head reads that.
@@ -126,8 +138,8 @@ class Baselines:
         The mean is taken by the engine's own rounds of merging, whose matching counts as it does for a policy's limit.
         """
         evaluator = self._with_merging(weight="size")
-        rules = [None] * self._bundle.split_layer
-        yield from self._at_every_rate("pooled-token", {}, evaluator, rules, evaluator.engine.least_tokens)
+        transform = cache(partial(evaluator.transform, [None] * self._bundle.split_layer))
+        yield from self._at_every_rate("pooled-token", {}, evaluator, transform, evaluator.engine.least_tokens)
 
     def logits(self) -> Objectives:
         """Family "logits": the device classifies, and sends its logits as symbols, two to a symbol."""
@@ -159,13 +171,11 @@ class Baselines:
         family: str,
         parameters: dict[str, Any],
         evaluator: Evaluator,
-        rules: Sequence[Rule | None],
-        max_tokens: int | None = None,
+        transform: Callable[[], list[tuple[NDArray[np.int64], Transformed]]],
+        limit: int | None,
     ) -> Iterator[Candidate]:
-        transform = cache(partial(evaluator.transform, rules))
-
         def measure(rate: int) -> Objectives:
-            measured = evaluator.measure(transform(), rate, self._channel, self._seed, max_tokens=max_tokens)
+            measured = evaluator.measure(transform(), rate, self._channel, self._seed, max_tokens=limit)
             return measured.objectives(self._unmerged)
 
         for rate in self._bundle.codec.rates:
@@ -218,6 +228,10 @@ class Baselines:
             edge_gmacs=np.full(len(labels), gmacs),
         )
         return measured.objectives(self._unmerged)
+
+
+def _limited(family: str, limit: int | None) -> tuple[str, dict[str, Any]]:
+    return (family, {}) if limit is None else (f"{family}-limited", {"max_tokens": limit})
 
 
 def _name(one: Baseline | Candidate) -> tuple[str, frozenset[tuple[str, Any]]]:

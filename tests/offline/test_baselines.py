@@ -78,6 +78,26 @@ def test_tome_merges_a_fixed_number(baselines, r, left):
     assert figures.edge_gmacs < unmerged.edge_gmacs
 
 
+def test_with_a_limit_one_threshold_is_that_policy_and_tome_sends_so_many(baselines):
+    figures = family(baselines.one_threshold([3]), threshold=0.5, symbols_per_token=4)
+    evaluator = baselines._evaluator
+    policy = Policy.create([0.5] * 3, 4, 3)
+    assert figures == evaluator.measure_policy(policy, AWGN, 2, 12).objectives(evaluator.unmerged(AWGN, 2))
+    limited = family(baselines.tome([3]), r=4, symbols_per_token=2)
+    assert (limited.tokens, limited.channel_uses) == (3, 6)
+    # The limit merges behind the last layer: it saves the encoder's work and costs its own matching.
+    free = family(baselines.tome(), r=4, symbols_per_token=2)
+    assert limited.edge_gmacs != free.edge_gmacs
+    assert {one.family for one in baselines.tome([3])} == {"tome-limited"}
+
+
+def test_limits_are_those_that_the_bundle_can_keep(baselines):
+    found = {one.parameters["max_tokens"] for one in baselines.candidates() if one.family.endswith("-limited")}
+    assert found == {1, 4, 12}
+    with_class_token = make_baselines(class_token=True).candidates()
+    assert {one.parameters["max_tokens"] for one in with_class_token if one.family == "tome-limited"} <= {1, 4, 12}
+
+
 def test_tome_takes_every_number_that_differs_at_every_rate(baselines):
     found = [(one.parameters["r"], one.parameters["symbols_per_token"]) for one in baselines.tome()]
     assert found == [(r, rate) for r in range(1, 13) for rate in (1, 2, 4, 8)]
@@ -180,7 +200,15 @@ def test_a_second_call_measures_only_what_is_missing(tiny_bundle, tmp_path, monk
         rest = list(measure_baselines(store, "s", task))
         study = store.get_study("s")
         assert store.baselines(study) == (*begun, *rest)
-        assert {one.family for one in rest} == {"one-threshold", "tome", "pooled-token", "logits", "label"}
+        assert {one.family for one in rest} == {
+            "one-threshold",
+            "one-threshold-limited",
+            "tome",
+            "tome-limited",
+            "pooled-token",
+            "logits",
+            "label",
+        }
         monkeypatch.setattr(Evaluator, "measure", None)
         monkeypatch.setattr(Evaluator, "unmerged", lambda *_: None)
         assert list(measure_baselines(store, "s", task)) == []
