@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from channel.keys import keyed_generator
 from offline.digital.adaptation import choose, measure
 from offline.digital.features import Feature, Images, Latents, Logits, RawTokens
 from offline.digital.finite_blocklength import most_bits
@@ -17,17 +18,18 @@ from offline.digital.mcs import Scheme, schemes
 from offline.digital.pictures import PictureSource
 from offline.digital.quantised import QuantisedSource
 from offline.digital.source import Source
+from offline.evaluate import request_id_of
 from offline.experiments.setting import Setting, chosen
 from policies.policy import Policy
 from policies.record import ChannelProfile
 
-# The fixed scheme is chosen here.
-DESIGN = ChannelProfile("awgn", 10.0)
+# The fixed schemes are chosen at this SNR, each on its kind of channel.
+DESIGN_DB = 10.0
 # Budgets whose policies give the tokens that are quantised; and those that are sent as they are, which take more bits.
 POLICY_BUDGETS, RAW_BUDGETS = (9, 38, 96), (9, 38)
 # What takes more bits than a smaller frame holds at any SNR here, or holds only to be useless.
 RAW_FROM, PICTURES_FROM = 64, 192
-BOUND_ERROR_RATE = 1e-3
+BOUND_ERROR_RATES = (1e-3, 1e-2, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5)
 SELECT_IMAGES, RATE_FRAMES = 2000, 250
 # Every so manieth image of *select*, and of the test images, for pictures, which take longest.
 PICTURES = (5, 4)
@@ -90,12 +92,15 @@ class Comparison:
             sources += [self._pictures] if uses >= PICTURES_FROM else []
             for source in sources:
                 options = schemes(uses)
-                design = choose(source, options, DESIGN, self._error_rate, self._guess_share)
+                designs: dict[str, Scheme] = {}
                 for channel in self._channels:
                     adapted = choose(source, options, channel, self._error_rate, self._guess_share)
                     found.append(self._digital(f"{source.name}, adaptive", source, adapted, channel))
                     if source in (self._tokens, self._pictures):
-                        found.append(self._digital(f"{source.name}, fixed", source, design, channel))
+                        if channel.model not in designs:
+                            there = ChannelProfile(channel.model, DESIGN_DB)
+                            designs[channel.model] = choose(source, options, there, self._error_rate, self._guess_share)
+                        found.append(self._digital(f"{source.name}, fixed", source, designs[channel.model], channel))
             label = Scheme(uses, 2, self._label.bits)
             found += [self._digital("label", self._label, label, channel) for channel in self._channels]
             found += [self._bound(uses, channel) for channel in self._channels if channel.model == "awgn"]
@@ -147,12 +152,22 @@ class Comparison:
         return Point(method, scheme.uses, channel, right, float(scheme.uses), details, every)
 
     def _bound(self, uses: int, channel: ChannelProfile) -> Point:
-        """The tokens in as many bits as the normal approximation has at `BOUND_ERROR_RATE`, all of them arriving."""
-        payload = max(0, int(most_bits(uses, channel.snr_db, BOUND_ERROR_RATE)))
+        """The tokens in as many bits as the normal approximation has at an error rate, and so many frames lost.
+
+        Of the rates that one is taken with which, on *select*, most answers are right.
+        """
+        options = [(rate, max(0, int(most_bits(uses, channel.snr_db, rate)))) for rate in BOUND_ERROR_RATES]
+
+        def expected(option: tuple[float, int]) -> float:
+            return (1 - option[0]) * self._tokens.score(option[1]) + option[0] * self._guess_share
+
+        rate, payload = max(options, key=expected)
 
         def compute() -> list[int]:
             coded = self._tokens.encode(payload)
-            answers = np.where(coded.sent, coded.answers, self.guess)
+            seed = self._setting.seed
+            drawn = [keyed_generator(seed, "bound", request_id_of(name), 0).random() for name in self.test.names]
+            answers = np.where(coded.sent & (np.array(drawn) >= rate), coded.answers, self.guess)
             right: list[int] = (answers == self.test.labels).astype(int).tolist()
             return right
 
@@ -179,7 +194,8 @@ class Comparison:
         return max(fitting, default=None)
 
     def _policies(self, budgets: tuple[int, ...]) -> dict[str, Policy]:
-        return {policy.id: policy for policy in (chosen(self._bundle, uses, DESIGN).policy for uses in budgets)}
+        design = ChannelProfile("awgn", DESIGN_DB)
+        return {policy.id: policy for policy in (chosen(self._bundle, uses, design).policy for uses in budgets)}
 
     def _quantised(self, name: str, features: list[Feature]) -> QuantisedSource:
         most = max(scheme.payload for uses in self._budgets for scheme in schemes(uses))

@@ -12,6 +12,8 @@ from thinwire.errors import InvalidRequestError
 
 # Of bits that are known to be 0.
 CERTAIN = 1e4
+# Redundancy versions: where in the circular buffer a transmission begins (table 5.4.2.1-2).
+VERSIONS = [0, 1, 2, 3]
 
 
 class LdpcCode:
@@ -19,8 +21,8 @@ class LdpcCode:
 
     Args:
         bits: K, 12 to 8,448; what is longer would need segments.
-        coded: at least K 1024/948. Beyond five times K the word is repeated, as the standard's circular buffer does.
-        order: bits per symbol, over which the interleaver spreads the word.
+        coded: at least K 1024/948. What is longer than the code's circular buffer begins it again.
+        order: bits per symbol, over which the interleaver (5.4.2.2) spreads the word.
 
     Raises:
         InvalidRequestError: there is no such code.
@@ -33,11 +35,14 @@ class LdpcCode:
                 f"{coded} at {order} per symbol"
             )
         self.bits, self.coded = bits, coded
-        sent = min(coded, 5 * bits // order * order)
-        self._encoder = encoder = _sionna().LDPC5GEncoder(bits, sent, num_bits_per_symbol=order, device="cpu")
+        # Sionna sends at most five times K in one go, but any part of the buffer; where these begin only the code says.
+        self._whole = min(coded, 5 * bits)
+        self._encoder = encoder = _sionna().LDPC5GEncoder(bits, self._whole, device="cpu")
+        self._buffer, self._starts = encoder.n_cb_comp, encoder.get_start_positions_comp(VERSIONS)
+        self._sent = sent = min(coded, self._buffer)
         z, known = encoder.z, encoder.k_ldpc
-        self._z, self._sent, self._known = z, sent, known
-        self._inverse = encoder.out_int_inv.numpy()
+        self._z, self._known = z, known
+        self._interleaved, self._inverse = (np.asarray(one) for one in encoder.generate_out_int(coded, order))
         # The first two columns are never sent, filler bits neither. Columns behind the last that is sent tell nothing.
         columns = max(-(-(2 * z + sent + encoder.k_filler) // z), known // z + 4)
         checks = encoder.pcm.tocsr()
@@ -57,9 +62,12 @@ class LdpcCode:
         if bits.shape[1] != self.bits:
             raise InvalidRequestError(f"the code takes {self.bits} bits, got {bits.shape[1]}")
         with torch.inference_mode():
-            word = self._encoder(torch.from_numpy(bits.astype(np.float32))).numpy().astype(np.uint8)
-        repeated: NDArray[np.uint8] = word[:, np.arange(self.coded) % self._sent]
-        return repeated
+            parts = self._encoder(torch.from_numpy(bits.astype(np.float32)), rv=VERSIONS).numpy().astype(np.uint8)
+        buffer = np.zeros((len(bits), self._buffer), dtype=np.uint8)
+        for part, start in zip(parts.transpose(1, 0, 2), self._starts, strict=True):
+            buffer[:, (start + np.arange(self._whole)) % self._buffer] = part
+        word: NDArray[np.uint8] = buffer[:, np.arange(self.coded) % self._sent][:, self._interleaved]
+        return word
 
     def decode(self, soft: NDArray[np.float32]) -> NDArray[np.uint8]:
         """The likely bits, ``n x K``.
@@ -72,11 +80,11 @@ class LdpcCode:
         """
         if soft.shape[1] != self.coded:
             raise InvalidRequestError(f"the code's words have {self.coded} bits, got {soft.shape[1]}")
+        received = soft[:, self._inverse]
         word = np.zeros((len(soft), self._sent), dtype=np.float32)
         for start in range(0, self.coded, self._sent):
-            part = soft[:, start : start + self._sent]
+            part = received[:, start : start + self._sent]
             word[:, : part.shape[1]] += part
-        word = word[:, self._inverse]
         unsent, systematic = 2 * self._z, self.bits - 2 * self._z
         all_soft = np.zeros((self._positions, len(soft)), dtype=np.float32)
         all_soft[unsent : self.bits] = word[:, :systematic].T

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from offline.digital.comparison import PICTURES, Comparison, Point
+from offline.digital.comparison import DESIGN_DB, PICTURES, Comparison, Point
 from offline.experiments.experiment import Experiment
 from offline.experiments.report import Cell, Curve, Estimate, Plot, Report, Table
 from offline.experiments.setting import Setting
@@ -17,7 +17,6 @@ BUDGETS = (24, 64, 192, 1024)
 AWGN_DB = (-5.0, 0.0, 5.0, 7.5, 10.0, 15.0, 20.0)
 RAYLEIGH_DB = (0.0, 10.0, 20.0)
 TEST_IMAGES = 2000
-DESIGN_DB = 10.0
 NAMES = {"awgn": "AWGN", "rayleigh": "Rayleigh"}
 DRAWN = (
     "analog, auto", "analog, unmerged", "tokens, adaptive", "tokens, fixed", "picture, adaptive", "picture, fixed",
@@ -166,8 +165,9 @@ The bundle `cifar10`, AWGN and Rayleigh fading with one gain a frame, at equal c
 budget chooses, and the unmerged model at the highest rate that fits. Digital: tokens (the JSCC encoder's latents),
 tokens as they are, logits, the label, or a JPEG or WebP picture, as bits under 5G's LDPC code and QAM. *Adaptive*
 takes for each SNR the modulation, the code rate and the quantiser that are right most often on *select*; *fixed* those
-of AWGN at 10 dB everywhere. *Bound* is no code: the same tokens in as many bits as the normal approximation of the
-finite-blocklength capacity allows at a block error rate of 1e-3, all of them arriving. Differences between rows are
+of 10 dB at every SNR, chosen for AWGN on AWGN and for Rayleigh fading on that. *Bound* is no code: the same tokens in
+as many bits as the normal approximation of the finite-blocklength capacity allows at a block error rate, with so many
+frames lost; of rates from 1e-3 to a half the one that is right most often on *select*. Differences between rows are
 paired, on the same images and the same noise. What is compared, and why it is fair: [docs/digital.md](../digital.md).
 """,
     run=run,

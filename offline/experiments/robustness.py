@@ -181,7 +181,8 @@ amplifier clips, noise comes in bursts. {SAMPLE} test images, at an average SNR 
 The policy is the one that `auto` takes for the budget, the channel's model and the SNR that the sender is told; pilots
 come off the budget before it chooses, and count among the uses. The receiver knows the noise variance (in a burst each
 symbol's), whatever the sender was told. Changes are from the same budget on the same channel, or on AWGN where the
-channel is another, with nothing wrong; they are paired: the same images, and on one model the same noise.
+channel is another, with nothing wrong; they are paired: the same images, and on one model the same
+noise, which pilots shift: they are sent before the tokens, and meet its beginning.
 """,
     run=run,
 )

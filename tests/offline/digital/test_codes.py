@@ -77,6 +77,24 @@ def test_ldpc_comes_back_without_noise(bits: int, coded: int, order: int) -> Non
     np.testing.assert_array_equal(code.decode(soft_after(word, order, 40.0)), sent)
 
 
+@pytest.mark.parametrize(("bits", "coded"), [(12, 100), (24, 400), (60, 2048)])
+def test_the_whole_circular_buffer_is_sent_before_anything_is_sent_twice(bits: int, coded: int) -> None:
+    """Sent bits and unsent ones, put where the standard has them, are a word of the code: all its checks hold."""
+    from sionna.phy.fec.ldpc import LDPC5GEncoder
+
+    encoder: Any = LDPC5GEncoder(bits, 5 * bits, device="cpu")
+    code, sent = LdpcCode(bits, coded, 2), random_bits(6, bits)
+    in_order = code.encode(sent)[:, np.asarray(encoder.generate_out_int(coded, 2)[1])]
+    length = encoder.n_cb_comp
+    assert coded > length > 5 * bits
+    np.testing.assert_array_equal(in_order, np.tile(in_order[:, :length], 9)[:, :coded])
+    filler = np.zeros((6, encoder.k_filler), np.uint8)
+    systematic = bits - 2 * encoder.z
+    word = np.hstack([sent, filler, in_order[:, systematic:length]])
+    np.testing.assert_array_equal(in_order[:, :systematic], sent[:, 2 * encoder.z :])
+    assert not (encoder.pcm @ word.T.astype(int) % 2).any()
+
+
 @pytest.mark.parametrize(("bits", "coded", "order"), [(11, 48, 2), (46, 48, 2), (9000, 20000, 2), (20, 47, 2)])
 def test_a_code_that_is_none_is_an_error(bits: int, coded: int, order: int) -> None:
     with pytest.raises(InvalidRequestError, match="LDPC takes 12 to 8,448 bits"):
