@@ -102,7 +102,8 @@ class Classification:
         """Write the best labels and, if asked for, all logits.
 
         Raises:
-            InvalidFrameError: the logits are not finite, or another frame of this name came before.
+            InvalidFrameError: the logits are not finite.
+            IdTakenError: another frame of this name came before.
         """
         ranking = await self._deduplicator.share(
             frame_key(frame), tokens.digest, lambda: self.frames.enqueue(tokens, deadline_s), deadline_s

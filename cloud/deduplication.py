@@ -8,7 +8,7 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from cloud.held_frames import Held, HeldFrames, Key
-from thinwire.errors import DeadlineError, InvalidFrameError
+from thinwire.errors import DeadlineError, IdTakenError
 
 R = TypeVar("R")
 
@@ -51,13 +51,13 @@ class Deduplicator(Generic[R]):
                 it, which was up sooner, is started again.
 
         Raises:
-            InvalidFrameError: a frame of this name came with another content.
+            IdTakenError: a frame of this name came with another content.
             Exception: what the work raises, to all that wait for it.
         """
         while True:
             known = self._running.get(key) or self._held.get(key)
             if known is not None and known.content != content:
-                raise InvalidFrameError("another frame of this link, request and sequence number came before this one")
+                raise IdTakenError("another frame of this link, request and sequence number came before this one")
             if isinstance(known, Held):
                 return known.value
             running = known or self._start(key, content, work, deadline_s)

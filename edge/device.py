@@ -1,11 +1,9 @@
 """What all bundles on one device share: its link and what it knows of that, the thread of the engines, the counters."""
 
-import asyncio
 import contextlib
 import math
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from edge.link_client import LinkClient
@@ -14,6 +12,7 @@ from thinwire import tracing
 from thinwire.csi import Csi
 from thinwire.errors import InvalidRequestError
 from thinwire.v1 import link_pb2
+from thinwire.workers import Workers
 
 T = TypeVar("T")
 
@@ -35,6 +34,7 @@ class Device:
         model: channel model likewise.
         csi: what receivers know of the channel likewise, and so what pilots a frame costs.
         metrics: what this device counts.
+        engines: the one thread that they run on.
     """
 
     def __init__(
@@ -55,26 +55,27 @@ class Device:
         self.metrics = EdgeMetrics()
         # One at a time: two encodings side by side would only slow each other down. A request that is cancelled
         # leaves the queue; one that is already being encoded is finished and dropped.
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="edge-engine")
-        self._encoding = 0
-        self.metrics.watch_queue(lambda: max(0, self._encoding - 1))
+        self.engines = Workers("edge-engine")
+        self.metrics.watch_queue(lambda: self.engines.waiting)
 
-    async def run(self, call: Callable[[], T]) -> T:
-        """Wait for the thread of the engines and run there."""
+    async def run(self, call: Callable[[], T], deadline_s: float = math.inf) -> T:
+        """Wait for the thread of the engines and run there; see `Workers.run`.
+
+        Raises:
+            OverloadedError: too much waits for the engines already.
+            DeadlineError: ``deadline_s`` passed, by the event loop's clock, before they were free.
+            Exception: what the call raises.
+        """
 
         def run() -> tuple[float, T]:
             return time.perf_counter(), call()
 
         came = time.perf_counter()
-        self._encoding += 1
-        try:
-            with tracing.span("encode"):
-                began, result = await asyncio.get_running_loop().run_in_executor(self._executor, run)
-                ended = time.perf_counter()
-                tracing.record("queue", came, began)
-                tracing.record("engine", began, ended)
-        finally:
-            self._encoding -= 1
+        with tracing.span("encode"):
+            began, result = await self.engines.run(run, deadline_s)
+            ended = time.perf_counter()
+            tracing.record("queue", came, began)
+            tracing.record("engine", began, ended)
         self.metrics.observe_encoding(began - came, ended - began)
         return result
 
@@ -105,4 +106,4 @@ class Device:
 
     def close(self) -> None:
         """Drop what still waits for the engines. The client is the caller's to close."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        self.engines.close()

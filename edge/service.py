@@ -4,18 +4,17 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-
-import numpy as np
-from numpy.typing import NDArray
 
 from edge.answer import Answer
 from edge.device import Device
 from edge.engine import Encoded, Engine
 from edge.link_stream import LinkStream
+from edge.repeats import Known, Prepared, Repeats, content_of
 from policies.budget import Budget
-from policies.choice import Choice, choose_for
+from policies.choice import choose_for
 from policies.fronts import FrontFile
 from thinwire import tracing
 from thinwire.bundle import Bundle
@@ -23,7 +22,7 @@ from thinwire.csi import Csi
 from thinwire.errors import DeadlineError, OverBudgetError, ThinwireError
 from thinwire.frames import count_uses, pack_symbols
 from thinwire.generation import check_question
-from thinwire.images import decode, to_pixels
+from thinwire.images import decode_apart
 from thinwire.rest.schemas import LinkParameters, Parameters, VqaParameters
 from thinwire.v1 import link_pb2
 
@@ -50,6 +49,7 @@ class EdgeService:
         self.front_file = front_file
         self.device = device
         self._engine = engine
+        self._repeats = Repeats()
 
     async def classify(
         self, image_bytes: bytes, parameters: Parameters, request_id: str | None = None, want_logits: bool = False
@@ -59,17 +59,19 @@ class EdgeService:
         Args:
             image_bytes: the image as it came.
             parameters: how to answer; ``timeout_ms`` bounds the whole request.
-            request_id: 32 hexadecimal digits that name the frame and key its noise; random when left out.
+            request_id: 32 hexadecimal digits that name the frame and key its noise; random when left out. What comes
+                again under the same id sends the same frame again.
             want_logits: ask for all logits.
 
         Raises:
+            IdTakenError: another image, policy, budget or channel came under this id; see `Repeats`.
+            OverloadedError: too many images wait, here or in the cloud.
             DeadlineError: the time ran out, wherever the request stood.
             ThinwireError: any other error of the image, the choice, the engine or the link.
         """
-        request_id = request_id or secrets.token_hex(16)
-        with self.device.metrics.requests.counting(), tracing.span("image", request_id=request_id):
+        with self._request(image_bytes, parameters, request_id) as (request_id, known):
             asked = link_pb2.Frame(request_id=request_id, top_k=parameters.top_k, want_logits=want_logits)
-            return await self._answer(image_bytes, parameters, asked, self.device.client.infer)
+            return await self._answer(image_bytes, parameters, asked, self.device.client.infer, known)
 
     async def ask(
         self, image_bytes: bytes, question: str, parameters: VqaParameters, request_id: str | None = None
@@ -84,15 +86,14 @@ class EdgeService:
 
         Raises:
             InvalidRequestError: the question is too long.
-            DeadlineError, ThinwireError: as for `classify`.
+            IdTakenError, OverloadedError, DeadlineError, ThinwireError: as for `classify`.
         """
-        request_id = request_id or secrets.token_hex(16)
-        with self.device.metrics.requests.counting(), tracing.span("image", request_id=request_id):
+        with self._request(image_bytes, parameters, request_id) as (request_id, known):
             check_question(question)
             # Without a question nothing is generated.
             generation = parameters.generation.to_message() if question else None
             asked = link_pb2.Frame(request_id=request_id, question=question, generation=generation)
-            return await self._answer(image_bytes, parameters, asked, self.device.client.infer)
+            return await self._answer(image_bytes, parameters, asked, self.device.client.infer, known)
 
     async def classify_stream(
         self, images: AsyncIterator[bytes], parameters: Parameters
@@ -117,7 +118,7 @@ class EdgeService:
                     asked = link_pb2.Frame(
                         request_id=request_id, sequence_number=sequence_number, top_k=parameters.top_k
                     )
-                    return await self._answer(image, parameters, asked, link.send)
+                    return await self._answer(image, parameters, asked, link.send, Known())
             except ThinwireError as error:
                 return error
 
@@ -146,28 +147,36 @@ class EdgeService:
             await asyncio.gather(reader, *tasks, return_exceptions=True)
             await link.close()
 
-    async def _answer(self, image: bytes, parameters: LinkParameters, asked: link_pb2.Frame, send: _Send) -> Answer:
+    @contextmanager
+    def _request(self, image: bytes, parameters: LinkParameters, request_id: str | None) -> Iterator[tuple[str, Known]]:
+        """Count and trace a request that is one call; gives its id, and what is known of it if it chose that itself."""
+        name = request_id or secrets.token_hex(16)
+        with self.device.metrics.requests.counting(), tracing.span("image", request_id=name):
+            if request_id is None:
+                yield name, Known()
+                return
+            with self._repeats.known(name, content_of(image, parameters)) as known:
+                yield name, known
+
+    async def _answer(
+        self, image: bytes, parameters: LinkParameters, asked: link_pb2.Frame, send: _Send, known: Known
+    ) -> Answer:
         """Fill the frame that was ``asked`` for, which has its identity and the task's own fields, and send it."""
         started = time.perf_counter()
         timeout_s = parameters.timeout_ms / 1000
-        limit = asyncio.timeout(timeout_s)
+        deadline_s = asyncio.get_running_loop().time() + timeout_s
+        limit = asyncio.timeout_at(deadline_s)
+        is_new = False
+        on_link_s = 0.0
         try:
             async with limit:
-                with self.device.metrics.decoding(), tracing.span("decode"):
-                    pixels = await asyncio.to_thread(self._pixels, image)
-                snr_db = self._snr_db(parameters)
-                budget = Budget.on_link(self.device.symbol_rate_hz, **parameters.budget.model_dump())
-                model = _asked_model(parameters) or self.device.model
-                edge_gmacs = on_link_s = 0.0
                 while True:
-                    csi = _asked_csi(parameters) or self.device.csi
-                    fronts = self.front_file.current
-                    choice = choose_for(self.bundle, fronts, parameters.policy, budget, model, snr_db, csi)
-                    tracing.annotate(policy=choice.id)
-                    encoded = await self._encode(pixels, choice, snr_db)
-                    edge_gmacs += encoded.edge_gmacs
-                    frame = self._frame(asked, encoded, choice, parameters)
-                    frame.max_channel_uses = min(budget.cap or 0, MAX_UINT32)
+                    async with known.lock:
+                        if known.prepared is None:
+                            known.prepared = await self._prepare(image, parameters, deadline_s, known)
+                            is_new = True
+                        prepared = known.prepared
+                    frame = self._frame(asked, prepared, parameters)
                     sent = time.perf_counter()
                     edge_s = sent - started - on_link_s
                     try:
@@ -176,22 +185,27 @@ class EdgeService:
                     except OverBudgetError as error:
                         # The link has other pilots than were taken off the budget; the frame was not sent. Once: a
                         # link that changes faster than frames are made is no link to keep a budget on.
+                        if known.prepared is prepared:
+                            known.prepared = None
                         if on_link_s or _asked_csi(parameters) is not None:
                             raise
                         on_link_s = time.perf_counter() - sent
                         self.device.learn_csi(error.csi)
-                        if self.device.csi == csi:
+                        if self.device.csi == prepared.csi:
                             raise
-                encoded = replace(encoded, edge_gmacs=edge_gmacs)
         except TimeoutError:
             if not limit.expired():
                 raise
             raise DeadlineError(f"no answer within {parameters.timeout_ms:g} ms") from None
-        if result.HasField("channel"):
+        # A frame that comes again meets the channel that it met first, which may be long gone.
+        if is_new and result.HasField("channel"):
             self.device.learn(result.channel, frame.channel)
         numbers = self.bundle.preprocessing.size**2 * 3
-        answer = Answer.of(result, frame, choice, encoded, numbers, edge_s, time.perf_counter() - started)
-        tracing.annotate(tokens=answer.tokens, channel_uses=answer.uses.total, snr_db=answer.snr_db)
+        total_s = time.perf_counter() - started
+        answer = Answer.of(result, frame, prepared.choice, prepared.encoded, numbers, edge_s, total_s)
+        tracing.annotate(
+            policy=answer.policy_id, tokens=answer.tokens, channel_uses=answer.uses.total, snr_db=answer.snr_db
+        )
         self.device.metrics.observe_frame(answer.tokens, answer.uses.total, answer.capped)
         self.device.metrics.observe_stages(answer.edge_ms, answer.channel_ms, answer.cloud_ms, answer.total_ms)
         log.info(
@@ -210,22 +224,30 @@ class EdgeService:
         )
         return answer
 
-    async def _encode(self, pixels: NDArray[np.uint8], choice: Choice, snr_db: float) -> Encoded:
-        encoded = await self.device.run(lambda: self._engine.encode(pixels, choice.policy, snr_db, choice.cap))
+    async def _prepare(self, image: bytes, parameters: LinkParameters, deadline_s: float, known: Known) -> Prepared:
+        # Before it is decoded, which may take longer than the engine does.
+        self.device.engines.check(deadline_s)
+        with self.device.metrics.decoding(), tracing.span("decode"):
+            pixels = await decode_apart(image, self.bundle.preprocessing, deadline_s)
+        snr_db = self._snr_db(parameters)
+        budget = Budget.on_link(self.device.symbol_rate_hz, **parameters.budget.model_dump())
+        model, csi = _asked_model(parameters) or self.device.model, _asked_csi(parameters) or self.device.csi
+        choice = choose_for(self.bundle, self.front_file.current, parameters.policy, budget, model, snr_db, csi)
+        tracing.annotate(policy=choice.id)
+        encoded = await self.device.run(
+            lambda: self._engine.encode(pixels, choice.policy, snr_db, choice.cap), deadline_s
+        )
         _check_cap(encoded, choice.cap)
-        return encoded
-
-    def _pixels(self, image: bytes) -> NDArray[np.uint8]:
-        return to_pixels(decode(image), self.bundle.preprocessing)
+        known.edge_gmacs += encoded.edge_gmacs
+        return Prepared(replace(encoded, edge_gmacs=known.edge_gmacs), choice, csi, min(budget.cap or 0, MAX_UINT32))
 
     def _snr_db(self, parameters: LinkParameters) -> float:
         asked = _asked_snr_db(parameters)
         return self.device.snr_db if asked is None else asked
 
-    def _frame(
-        self, asked: link_pb2.Frame, encoded: Encoded, choice: Choice, parameters: LinkParameters
-    ) -> link_pb2.Frame:
-        tokens, symbols_per_token = encoded.symbols.shape
+    def _frame(self, asked: link_pb2.Frame, prepared: Prepared, parameters: LinkParameters) -> link_pb2.Frame:
+        symbols, choice = prepared.encoded.symbols, prepared.choice
+        tokens, symbols_per_token = symbols.shape
         frame = link_pb2.Frame(
             link_id=self.device.link_id,
             task=self.bundle.task,
@@ -234,7 +256,8 @@ class EdgeService:
             policy_digest=choice.policy.digest,
             tokens=tokens,
             symbols_per_token=symbols_per_token,
-            symbols=pack_symbols(encoded.symbols),
+            symbols=pack_symbols(symbols),
+            max_channel_uses=prepared.max_channel_uses,
         )
         frame.MergeFrom(asked)
         if parameters.channel is not None:

@@ -52,6 +52,15 @@ class InvalidFrameError(ThinwireError):
     title = "Invalid frame"
 
 
+class IdTakenError(ThinwireError):
+    """A request or frame of other content came under this id a short while ago."""
+
+    code = "id_taken"
+    http_status = 409
+    grpc_status = "ALREADY_EXISTS"
+    title = "Id taken"
+
+
 class UnknownPolicyError(ThinwireError):
     """No policy of that id is in the front."""
 

@@ -10,16 +10,24 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from thinwire.errors import InvalidImageError, PayloadTooLargeError
+from thinwire.workers import Workers
 
 MAX_BYTES = 16 * 2**20
 MAX_PIXELS = 50_000_000
+# Pillow's decoder of WebP holds an image four times, where others hold it once or twice.
+MAX_WEBP_PIXELS = MAX_PIXELS // 2
 # As many as JPEG allows. Pillow keeps every row by itself: 50 million rows of one pixel would take a gigabyte.
 MAX_SIDE = 65_535
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+# So many are converted at once, since a copy of a large image takes as much memory as the image.
+BAND_PIXELS = 2**20
 # Of a longer image only the middle is resized: the rest would be enlarged only to be cut away, and a JPEG of
 # 1 x 65535 pixels would take gigabytes.
 MAX_ASPECT = 8
 RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+# Two: the largest images take up to 0.6 GB each while they are decoded, and some of them are files of 200 KiB.
+_DECODERS = Workers("decode", threads=2)
 
 # Pillow warns of what it meets in damaged files. Filters belong to the whole process, so this stands here and not in
 # a `warnings.catch_warnings` around each decoding, which threads that overlap would leave behind for good.
@@ -45,6 +53,24 @@ class Preprocessing:
     std: tuple[float, float, float]
 
 
+async def decode_apart(data: bytes, preprocessing: Preprocessing, deadline_s: float = math.inf) -> NDArray[np.uint8]:
+    """`decode` and `to_pixels`, on one of the few threads that a process has for that.
+
+    Args:
+        data: as for `decode`.
+        preprocessing: as for `to_pixels`.
+        deadline_s: when nobody wants the pixels any more, by the event loop's clock.
+
+    Returns:
+        a ``size x size x 3`` array of uint8.
+
+    Raises:
+        OverloadedError, DeadlineError: as for `Workers.run`.
+        PayloadTooLargeError, InvalidImageError: as for `decode`.
+    """
+    return await _DECODERS.run(lambda: to_pixels(decode(data), preprocessing), deadline_s)
+
+
 def decode(data: bytes) -> Image.Image:
     """Decode an image to 8-bit RGB, upright, with transparency over white.
 
@@ -52,20 +78,22 @@ def decode(data: bytes) -> Image.Image:
         data: an encoded image in one of `FORMATS`.
 
     Raises:
-        PayloadTooLargeError: more than `MAX_BYTES` bytes or, as its header says, more than `MAX_PIXELS` pixels or
-            `MAX_SIDE` a side.
+        PayloadTooLargeError: more than `MAX_BYTES` bytes or, as its header says, more than `MAX_PIXELS` pixels
+            (WebP: `MAX_WEBP_PIXELS`) or `MAX_SIDE` a side.
         InvalidImageError: the bytes are not a whole image.
     """
     if len(data) > MAX_BYTES:
         raise PayloadTooLargeError(f"the image has {len(data)} bytes; the limit is {MAX_BYTES}")
     try:
         image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
-        if image.width * image.height > MAX_PIXELS or max(image.size) > MAX_SIDE:
+        most = MAX_WEBP_PIXELS if image.format == "WEBP" else MAX_PIXELS
+        if image.width * image.height > most or max(image.size) > MAX_SIDE:
             raise PayloadTooLargeError(
-                f"the image has {image.width} x {image.height} pixels; the limit is {MAX_PIXELS}, and {MAX_SIDE} a side"
+                f"the image has {image.width} x {image.height} pixels; the limit is {most}, and {MAX_SIDE} a side"
             )
         image.load()
-        return _to_rgb(ImageOps.exif_transpose(image))
+        ImageOps.exif_transpose(image, in_place=True)
+        return _to_rgb(image)
     except PayloadTooLargeError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -78,6 +106,17 @@ def decode(data: bytes) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return image
+    rows = max(1, BAND_PIXELS // image.width)
+    whole = Image.new("RGB", image.size)
+    for top in range(0, image.height, rows):
+        band = image.crop((0, top, image.width, min(top + rows, image.height)))
+        whole.paste(_band_to_rgb(band), (0, top))
+    return whole
+
+
+def _band_to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         # Pillow's own conversion clips 16-bit grey at 255 instead of scaling it.
         grey = np.nan_to_num(np.asarray(image, dtype=np.float32))

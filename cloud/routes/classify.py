@@ -1,18 +1,18 @@
 """``POST /v1/classify``: the plain model on an image."""
 
-import asyncio
 import logging
 import secrets
 
 from fastapi import FastAPI, Request
 
 from cloud.classification import Classification, Ranking
-from cloud.routes.common import Clock, metrics_of, observe_image, prepare, refuse_link_parameters, task_of
+from cloud.routes.common import Clock, metrics_of, observe_image, refuse_link_parameters, task_of
 from thinwire import tracing
+from thinwire.images import decode_apart
 from thinwire.rest.parsing import parse_classify
 from thinwire.rest.routes import describe_classify
 from thinwire.rest.schemas import ClassifyResponse, LabelBody
-from thinwire.rest.waiting import within
+from thinwire.rest.waiting import while_connected, within
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +36,10 @@ async def _classify(request: Request) -> ClassifyResponse:
 
     async def run() -> Ranking:
         with tracing.span("decode"):
-            pixels = await asyncio.to_thread(prepare, data, task.bundle.preprocessing)
+            pixels = await decode_apart(data, task.bundle.preprocessing, deadline_s)
         return await task.images.submit(pixels, deadline_s)
 
-    ranking = await within(run(), deadline_s, parameters.timeout_ms)
+    ranking = await while_connected(request, within(run(), deadline_s, parameters.timeout_ms))
     outputs = [LabelBody(label=name, score=p) for name, p in ranking.best(task.bundle.labels, parameters.top_k)]
     identity, timings = secrets.token_hex(16), clock.timings()
     tracing.annotate(request_id=identity)

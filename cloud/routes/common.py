@@ -4,15 +4,12 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import numpy as np
 from fastapi import Request
-from numpy.typing import NDArray
 
 from cloud.classification import Classification
 from cloud.metrics import CloudMetrics
 from cloud.questions import Questions
 from thinwire.errors import InvalidRequestError, UnknownTaskError
-from thinwire.images import Preprocessing, decode, to_pixels
 from thinwire.rest.schemas import BudgetBody, LinkParameters, TimingsBody
 
 T = TypeVar("T", Classification, Questions)
@@ -68,11 +65,6 @@ def observe_image(request: Request, timings: TimingsBody) -> None:
     """Take in the time of an answered plain image, its upload left out."""
     if timings.cloud is not None:
         metrics_of(request).observe_image(timings.cloud / 1e3)
-
-
-def prepare(data: bytes, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """The model's input from an encoded image, ``size x size x 3``."""
-    return to_pixels(decode(data), preprocessing)
 
 
 def refuse_link_parameters(parameters: LinkParameters) -> None:

@@ -1,6 +1,5 @@
 """Questions: about an image, through the plain model; and about a frame that was received before."""
 
-import asyncio
 import logging
 import secrets
 from collections.abc import AsyncGenerator
@@ -9,8 +8,9 @@ from fastapi import FastAPI, Request
 
 from cloud.answerer import Answer, Prefix
 from cloud.questions import Questions, stream
-from cloud.routes.common import Clock, metrics_of, observe_image, prepare, refuse_link_parameters, task_of
+from cloud.routes.common import Clock, metrics_of, observe_image, refuse_link_parameters, task_of
 from thinwire import tracing
+from thinwire.images import decode_apart
 from thinwire.rest.events import MEDIA_TYPE, EventStream, event
 from thinwire.rest.parsing import parse_only_json, parse_vqa
 from thinwire.rest.routes import describe_json, describe_vqa
@@ -78,7 +78,7 @@ async def _vqa(request: Request) -> VqaResponse:
 async def view(task: Questions, data: bytes, deadline_s: float) -> Prefix:
     """Read in an encoded image through the plain model, until the event loop's clock shows ``deadline_s``."""
     with tracing.span("decode"):
-        pixels = await asyncio.to_thread(prepare, data, task.bundle.preprocessing)
+        pixels = await decode_apart(data, task.bundle.preprocessing, deadline_s)
     return await task.view(pixels, deadline_s)
 
 

@@ -17,8 +17,9 @@ RequestId = Annotated[
     str | None,
     Header(
         pattern=REQUEST_ID_PATTERN,
-        description="Names the frame and keys its noise; a frame repeated under its id meets the same noise and is "
-        "counted once. Random when left out.",
+        description="Names the frame and keys its noise. A request that comes again under its id within ten minutes "
+        "sends the same frame again, which meets the same noise; each transmission counts. With another image, "
+        "policy, budget or channel it is refused (409). Random when left out.",
     ),
 ]
 

@@ -4,7 +4,7 @@ import pytest
 
 from cloud.deduplication import Deduplicator
 from cloud.held_frames import HeldFrames
-from thinwire.errors import DeadlineError, InvalidFrameError
+from thinwire.errors import DeadlineError, IdTakenError
 
 KEY = ("link", "0" * 32, 0)
 
@@ -81,11 +81,11 @@ async def test_another_content_under_the_same_name_is_refused():
     frames, work = remembering(10, 60.0), Work()
     first = asyncio.create_task(frames.share(KEY, b"a", work))
     await settle()
-    with pytest.raises(InvalidFrameError, match="another frame"):
+    with pytest.raises(IdTakenError, match="another frame"):
         await frames.share(KEY, b"b", work)
     work.gate.set()
     assert await first == 1
-    with pytest.raises(InvalidFrameError, match="another frame"):
+    with pytest.raises(IdTakenError, match="another frame"):
         await frames.share(KEY, b"b", work)
     assert work.started == 1
 

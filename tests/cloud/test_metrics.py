@@ -126,6 +126,25 @@ async def test_the_queue_and_the_batches_that_it_becomes(bundle, classifier, mak
     assert outcomes(text, FRAMES) == {"ok": 3, "cancelled": 1}
 
 
+async def test_a_plain_image_whose_client_goes_is_cancelled_and_never_runs(bundle, classifier, until):
+    async with running(bundle, classifier) as (_, client):
+        classifier.gate.clear()
+        posts = [asyncio.create_task(client.post("/v1/classify", json=body()))]
+        await until(lambda: classifier.runs == 1)
+        posts.append(asyncio.create_task(client.post("/v1/classify", json=body())))
+        images = "thinwire_queue_length{kind=image}"
+        async with asyncio.timeout(10):
+            while samples(await scrape(client))[images] != 1:
+                pass
+            posts[1].cancel()
+            while samples(await scrape(client))[images]:
+                pass
+        classifier.gate.set()
+        assert (await posts[0]).status_code == 200
+        assert classifier.runs == 1
+        assert outcomes(await scrape(client), REQUESTS) == {"ok": 1, "cancelled": 1}
+
+
 async def test_two_servers_in_one_process_are_separate(bundle, classifier, make_frame):
     async with running(bundle, classifier) as (stub, client), running(bundle, classifier) as (_, other):
         await stub.Infer(make_frame())

@@ -239,8 +239,8 @@ async def test_another_frame_under_the_same_name_is_refused(stub, classifier, ma
     await stub.Infer(frame)
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await stub.Infer(make_frame(**{"request_id": frame.request_id} | other))
-    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert rpc.from_rpc_error(raised.value).code == "invalid_frame"
+    assert raised.value.code() is grpc.StatusCode.ALREADY_EXISTS
+    assert rpc.from_rpc_error(raised.value).code == "id_taken"
     assert classifier.runs == 1
 
 

@@ -78,7 +78,7 @@ async def test_a_repeated_frame_is_answered_from_what_is_held(served, make_vqa_f
     other = make_vqa_frame(9, "two?", request_id=frame.request_id)
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await served.stub.Infer(other)
-    assert rpc.from_rpc_error(raised.value).code == "invalid_frame"
+    assert rpc.from_rpc_error(raised.value).code == "id_taken"
 
 
 REFUSED = {

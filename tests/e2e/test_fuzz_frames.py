@@ -22,9 +22,24 @@ from thinwire.v1 import link_pb2
 SEED = 20_250_909
 UNARY, STREAMS, FRAMES_PER_STREAM = 500, 10, 20
 ANSWER_WITHIN_S = 30.0
-REFUSALS = {"INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"}
-# The last is for one that asks for an answer within a millisecond.
-WORDS = {"invalid_frame", "invalid_request", "bundle_mismatch", "unknown_task", "deadline_exceeded", "over_budget"}
+REFUSALS = {
+    "INVALID_ARGUMENT",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "FAILED_PRECONDITION",
+    "RESOURCE_EXHAUSTED",
+    "DEADLINE_EXCEEDED",
+}
+WORDS = {
+    "invalid_frame",
+    "invalid_request",
+    "id_taken",
+    "bundle_mismatch",
+    "unknown_task",
+    "over_budget",
+    # For one that asks for an answer within a millisecond.
+    "deadline_exceeded",
+}
 
 
 @dataclass(frozen=True)

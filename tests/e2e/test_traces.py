@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import secrets
 import threading
 import time
@@ -10,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -17,13 +19,15 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from benchmarks.budgets import png
 from channel.profiles import Profile
-from deploy.testbed import LocalTestbed, Ports
+from deploy.testbed import HOST, LocalTestbed, Ports
 from tests.e2e.loopback import loopback
+from tests.e2e.test_fuzz_frames import valid_frame
 from tests.exposition import outcomes, samples
 from tests.parts import random_pixels
 from tests.spans import recorded
 from thinwire.bundle import Bundle
 from thinwire.rest.schemas import Parameters
+from thinwire.v1 import link_pb2_grpc
 
 PNG = {"content-type": "image/png"}
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -137,23 +141,27 @@ WHOLE = {
 
 
 def test_one_trace_through_three_processes(collector: Collector, tiny_bundle: Bundle, tmp_path: Path) -> None:
-    first, second = (png(pixels) for pixels in random_pixels(2, seed=5))
-    good, named, refused = (secrets.token_hex(16) for _ in range(3))
+    image = png(random_pixels(1, seed=5)[0])
+    good, named, taken, refused = (secrets.token_hex(16) for _ in range(4))
     with LocalTestbed([str(tiny_bundle.folder)], Ports.free(), log_folder=tmp_path) as testbed:
 
         def post(image: bytes, request_id: str, **headers: str) -> httpx.Response:
             given = PNG | {"x-request-id": request_id} | headers
             return httpx.post(f"{testbed.edge_url}/v1/classify", content=image, headers=given, timeout=60)
 
-        answer = post(first, good).json()
-        assert post(first, named, traceparent=f"00-{TRACE}-{SPAN}-01").status_code == 200
-        # The cloud refuses another picture under an id that it knows.
-        failed = post(second, named, traceparent=f"00-{TRACE[::-1]}-{SPAN}-01")
-        assert (failed.status_code, failed.json()["error"]) == (422, "invalid_frame")
+        answer = post(image, good).json()
+        assert post(image, named, traceparent=f"00-{TRACE}-{SPAN}-01").status_code == 200
+        # The cloud refuses another frame under a name that it knows, which this edge has not used.
+        frame = valid_frame(tiny_bundle, random.Random(5))
+        frame.link_id, frame.request_id = "edge", taken
+        with grpc.insecure_channel(f"{HOST}:{testbed.ports.cloud_grpc}") as channel:
+            link_pb2_grpc.SemanticLinkStub(channel).Infer(frame, timeout=60)
+        failed = post(image, taken, traceparent=f"00-{TRACE[::-1]}-{SPAN}-01")
+        assert (failed.status_code, failed.json()["error"]) == (409, "id_taken")
         body = {"inputs": "aGVsbG8=", "parameters": {"budget": {"channel_uses": 1}}}
         headers = {"traceparent": f"00-{refused}-{SPAN}-01"}
         assert httpx.post(f"{testbed.edge_url}/v1/classify", json=body, headers=headers).status_code == 422
-        plain = httpx.post(f"{testbed.cloud_url}/v1/classify", content=first, headers=PNG, timeout=60)
+        plain = httpx.post(f"{testbed.cloud_url}/v1/classify", content=image, headers=PNG, timeout=60)
         metrics = httpx.get(f"http://127.0.0.1:{testbed.ports.channel_metrics}/metrics").text
     # Nothing was flushed by hand: a process sends what is left as it ends.
     trace = collector.trace_of(good)
@@ -173,7 +181,7 @@ def test_one_trace_through_three_processes(collector: Collector, tiny_bundle: Bu
     assert collector.one(TRACE, "request").parent_span_id.hex() == SPAN
 
     in_the_cloud = collector.errors(TRACE[::-1])
-    assert in_the_cloud == dict.fromkeys(("request", "image", "link", "transmission", "frame"), "invalid_frame")
+    assert in_the_cloud == dict.fromkeys(("request", "image", "link", "transmission", "frame"), "id_taken")
     assert collector.errors(refused) == dict.fromkeys(("request", "image", "decode"), "invalid_image")
     assert "transmission" not in collector.tree(refused)
     (plain_trace,) = {
@@ -186,7 +194,7 @@ def test_one_trace_through_three_processes(collector: Collector, tiny_bundle: Bu
     for name in ("edge", "cloud"):
         (line,) = [line for line in lines(tmp_path / f"{name}.log") if line.get("request_id") == good]
         assert line["trace_id"] == trace
-    assert outcomes(metrics, "thinwire_frames_total") == {"ok": 2, "invalid_frame": 1}
+    assert outcomes(metrics, "thinwire_frames_total") == {"ok": 2, "id_taken": 1}
     assert samples(metrics)["thinwire_channel_uses_total{part=payload}"] >= 2 * answer["link"]["channel_uses"]
 
 

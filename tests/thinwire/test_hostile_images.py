@@ -1,13 +1,17 @@
 """Images that nobody should send: each ends in an error of ours, soon and without much memory."""
 
+import asyncio
 import contextlib
 import random
 import struct
+import subprocess
+import sys
 import threading
 import time
 import tracemalloc
 import warnings
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +22,7 @@ from PIL import Image, ImageFile
 from tests.thinwire.test_images import colours, encode, pixels_of, preprocessing
 from thinwire import images
 from thinwire.errors import InvalidImageError, PayloadTooLargeError, ThinwireError
-from thinwire.images import MAX_BYTES, MAX_SIDE, decode, to_pixels
+from thinwire.images import MAX_BYTES, MAX_SIDE, decode, decode_apart, to_pixels
 
 
 def png(width, height, data=b"", chunks=()):
@@ -102,6 +106,65 @@ def test_as_many_pixels_as_allowed_are_no_bomb(limit, enough, monkeypatch):
     monkeypatch.setattr(images, limit, enough - 1)
     with pytest.raises(PayloadTooLargeError):
         decode(encode(colours()))
+
+
+def test_webp_may_have_fewer_pixels(monkeypatch):
+    monkeypatch.setattr(images, "MAX_WEBP_PIXELS", 24 * 16)
+    assert pixels_of(encode(colours(), "WEBP")).shape == (16, 24, 3)
+    monkeypatch.setattr(images, "MAX_WEBP_PIXELS", 24 * 16 - 1)
+    with pytest.raises(PayloadTooLargeError, match="the limit is 383, and"):
+        decode(encode(colours(), "WEBP"))
+    assert pixels_of(encode(colours())).shape == (16, 24, 3)
+
+
+# The peak is that of the new process alone, which `getrusage` does not promise.
+_PEAK = """
+import sys
+from pathlib import Path
+from thinwire.images import Preprocessing, decode, to_pixels
+
+def peak_kib():
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1])
+
+data, how = sys.stdin.buffer.read(), Preprocessing(32, 1.0, "bicubic", (0, 0, 0), (1, 1, 1))
+before = peak_kib()
+to_pixels(decode(data), how)
+print(peak_kib() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc of Linux")
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
+def test_an_image_takes_twice_its_own_memory_at_most(mode):
+    side, own_mib = 3000, 3000 * 3000 * 4 / 2**20
+    data = encode(Image.new(mode, (side, side)), compress_level=1)
+    done = subprocess.run([sys.executable, "-c", _PEAK], input=data, capture_output=True, check=True, timeout=120)
+    assert int(done.stdout) / 1024 < {"RGB": 1.6}.get(mode, 2.6) * own_mib
+
+
+async def test_few_images_are_decoded_at_once(monkeypatch):
+    inside, most, lock = 0, 0, threading.Lock()
+    load = ImageFile.ImageFile.load
+
+    def slow(image):
+        nonlocal inside, most
+        with lock:
+            inside += 1
+            most = max(most, inside)
+        time.sleep(0.02)
+        with lock:
+            inside -= 1
+        return load(image)
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", slow)
+    data = encode(colours(), "BMP")
+    arrays = await asyncio.gather(*(decode_apart(data, preprocessing()) for _ in range(8)))
+    assert most <= 2
+    for pixels in arrays:
+        np.testing.assert_array_equal(pixels, to_pixels(colours(), preprocessing()))
+    with pytest.raises(InvalidImageError):
+        await decode_apart(b"no image", preprocessing())
 
 
 def test_a_compressed_comment_does_not_explode():

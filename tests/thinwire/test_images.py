@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from thinwire import images
 from thinwire.errors import InvalidImageError
 from thinwire.images import MAX_ASPECT, Preprocessing, decode, normalise, to_pixels
 
@@ -111,6 +112,28 @@ def test_a_palette_with_shares_of_transparency():
 
 def test_grey_with_alpha_is_over_white():
     assert pixels_of(encode(Image.new("LA", (2, 2), (100, 0)))).min() == 255
+
+
+GREY = np.arange(24 * 16, dtype=np.uint16).reshape(16, 24) * 170
+OF_EVERY_MODE = {
+    **{mode: encode(colours().convert(mode)) for mode in ("RGB", "RGBA", "L", "LA", "1", "P")},
+    "a clear colour of a palette": encode(colours().quantize(16), transparency=3),
+    "shares for a palette": encode(colours().quantize(4), transparency=bytes([0, 80, 160, 255])),
+    "a clear colour": encode(colours(), transparency=(40, 200, 60)),
+    "CMYK": encode(colours().convert("CMYK"), "JPEG"),
+    "I;16": encode(Image.fromarray(GREY)),
+    "I;16B": encode(Image.fromarray(GREY.astype(">u2")), "TIFF"),
+    "I": encode(Image.fromarray(GREY.astype(np.int32)), "TIFF"),
+    "F": encode(Image.fromarray(GREY.astype(np.float32)), "TIFF"),
+}
+
+
+@pytest.mark.parametrize("mode", OF_EVERY_MODE)
+def test_an_image_is_the_same_whether_it_is_converted_at_once_or_by_bands(mode, monkeypatch):
+    at_once = pixels_of(OF_EVERY_MODE[mode])
+    for rows in (1, 3, 15):
+        monkeypatch.setattr(images, "BAND_PIXELS", 24 * rows + 5)
+        np.testing.assert_array_equal(pixels_of(OF_EVERY_MODE[mode]), at_once)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,145 @@
+"""What was sent under the ids that clients chose: a request that comes again sends the very frame that it sent before.
+
+Made anew, it would be another frame as soon as the link's SNR, its pilots or the policies have changed, and the cloud
+takes no two frames of one name.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+from edge.engine import Encoded
+from policies.choice import Choice
+from thinwire.csi import Csi
+from thinwire.errors import IdTakenError
+from thinwire.rest.schemas import LinkParameters
+
+# As the channel remembers frames; the cloud remembers none for longer, unless it is told to.
+KEPT_S = 600.0
+KEPT_FRAMES = 4096
+KEPT_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An image, ready to send, with all that its frame depends on.
+
+    Attributes:
+        encoded: what the engine made of it; its cost includes frames that the link found too dear.
+        choice: the policy, and where it was taken from.
+        csi: what the link was believed to cost in pilots.
+        max_channel_uses: what the frame may cost; 0: any number.
+    """
+
+    encoded: Encoded
+    choice: Choice
+    csi: Csi
+    max_channel_uses: int
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that its arrays take."""
+        return self.encoded.symbols.nbytes + self.encoded.merge_map.nbytes + self.encoded.sizes.nbytes
+
+
+@dataclass
+class Known:
+    """What is known of one request.
+
+    Attributes:
+        content: digest of what its frame is made from; see `content_of`.
+        prepared: its frame, once there is one.
+        lock: held while that is made, so that repeats that come meanwhile wait for it.
+        edge_gmacs: what making it cost so far, in 10^9 multiply-accumulates.
+    """
+
+    content: bytes = b""
+    prepared: Prepared | None = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    edge_gmacs: float = 0.0
+    users: int = 0
+    expires_s: float = 0.0
+
+
+def content_of(image: bytes, parameters: LinkParameters) -> bytes:
+    """Digest of an image and of those parameters that shape its frame: policy, budget and channel."""
+    shaping = parameters.model_dump_json(include={"policy", "budget", "channel"})
+    return blake2b(shaping.encode() + b"\0" + image, digest_size=16).digest()
+
+
+class Repeats:
+    """Remembers requests by id; the one that was used longest ago gives way first. For one event loop.
+
+    Args:
+        max_frames: most frames that are kept.
+        max_bytes: most memory of them all.
+        ttl_s: seconds for which one is kept after it was last used.
+        clock: seconds from any origin.
+    """
+
+    def __init__(
+        self,
+        max_frames: int = KEPT_FRAMES,
+        max_bytes: int = KEPT_BYTES,
+        ttl_s: float = KEPT_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._max_frames = max_frames
+        self._max_bytes = max_bytes
+        self._ttl_s = ttl_s
+        self._clock = clock
+        self._running: dict[str, Known] = {}
+        # In the order of use and so of expiry, since all live equally long.
+        self._kept: OrderedDict[str, Known] = OrderedDict()
+        self._nbytes = 0
+
+    def __len__(self) -> int:
+        """How many frames are kept of requests that are not under way."""
+        return len(self._kept)
+
+    @contextmanager
+    def known(self, request_id: str, content: bytes) -> Iterator[Known]:
+        """What is known of a request while it is under way; what it has prepared by then is kept.
+
+        Raises:
+            IdTakenError: a request of another content is under way under this id, or its frame is kept.
+        """
+        self._trim()
+        known = self._running.get(request_id) or self._kept.get(request_id) or Known(content)
+        if known.content != content:
+            raise IdTakenError(
+                f"another image, policy, budget or channel came under the id {request_id} before; take another id"
+            )
+        if self._kept.pop(request_id, None) is not None and known.prepared is not None:
+            self._nbytes -= known.prepared.nbytes
+        self._running[request_id] = known
+        known.users += 1
+        try:
+            yield known
+        finally:
+            known.users -= 1
+            if not known.users:
+                del self._running[request_id]
+                self._keep(request_id, known)
+
+    def _keep(self, request_id: str, known: Known) -> None:
+        # Without a frame nothing was sent, and the id is free.
+        if known.prepared is not None:
+            known.expires_s = self._clock() + self._ttl_s
+            self._kept[request_id] = known
+            self._nbytes += known.prepared.nbytes
+        self._trim()
+
+    def _trim(self) -> None:
+        now_s = self._clock()
+        while self._kept:
+            oldest = next(iter(self._kept.values()))
+            fits = len(self._kept) <= self._max_frames and self._nbytes <= self._max_bytes
+            if fits and now_s < oldest.expires_s:
+                return
+            self._kept.popitem(last=False)
+            self._nbytes -= 0 if oldest.prepared is None else oldest.prepared.nbytes
