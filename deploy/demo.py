@@ -1,5 +1,6 @@
 """The main job: photographs under several budgets, and questions about a drawn picture, through the three processes."""
 
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -9,7 +10,8 @@ from deploy.cli.classify import classify
 from deploy.cli.vqa import ask, ask_again
 from deploy.testbed import LocalTestbed, Ports
 from thinwire.bundle import Bundle
-from thinwire.errors import InvalidRequestError
+from thinwire.errors import InvalidImageError, InvalidRequestError, PayloadTooLargeError
+from thinwire.images import MAX_BYTES, decode
 
 SHARES = (0.05, 0.10, 0.20, 0.50)
 SEED = 7
@@ -23,8 +25,10 @@ QUESTIONS = ("what is in the image?", "what color is the triangle?", "is there a
 def photographs(folder: Path | None) -> Iterator[tuple[str, bytes]]:
     """Name and bytes of each image: those of a folder, or the cat that scikit-image carries.
 
+    What else is in the folder, or cannot be read, is told on standard error and left out.
+
     Raises:
-        InvalidRequestError: the folder holds no files.
+        InvalidRequestError: the folder holds no images.
     """
     if folder is None:
         import skimage
@@ -32,11 +36,19 @@ def photographs(folder: Path | None) -> Iterator[tuple[str, bytes]]:
         path = Path(skimage.__file__).parent / "data" / "chelsea.png"
         yield path.name, path.read_bytes()
         return
-    paths = sorted(path for path in folder.glob("*") if path.is_file()) if folder.is_dir() else []
-    if not paths:
+    found = False
+    for path in sorted(path for path in folder.glob("*") if path.is_file()):
+        try:
+            with path.open("rb") as file:
+                # What is larger is none that the edge takes.
+                decode(image := file.read(MAX_BYTES + 1))
+        except (OSError, InvalidImageError, PayloadTooLargeError) as error:
+            print(f"thinwire: left out {path}: {error}", file=sys.stderr)
+            continue
+        found = True
+        yield path.name, image
+    if not found:
         raise InvalidRequestError(f"no images in {folder}")
-    for path in paths:
-        yield path.name, path.read_bytes()
 
 
 def drawing() -> bytes:

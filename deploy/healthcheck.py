@@ -1,7 +1,8 @@
 """Exits with 0 if a process is healthy: ``python -m deploy.healthcheck http://HOST:PORT/PATH|HOST:PORT[/SERVICE]``."""
 
 import sys
-from urllib.request import urlopen
+from http.client import HTTPException
+from urllib.request import ProxyHandler, build_opener
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -18,16 +19,19 @@ def trouble(target: str) -> str | None:
     Returns:
         what is wrong; None for a healthy process.
     """
+    # Who is asked is one of our own: an http_proxy of the environment is for the web.
     try:
         if target.startswith("http://"):
-            with urlopen(target, timeout=TIMEOUT_S):
+            with build_opener(ProxyHandler({})).open(target, timeout=TIMEOUT_S):
                 return None
         address, _, service = target.partition("/")
-        with grpc.insecure_channel(address) as channel:
+        with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
             request = health_pb2.HealthCheckRequest(service=service)
             answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=TIMEOUT_S)
     except (OSError, grpc.RpcError) as error:
         return str(error)
+    except HTTPException as error:
+        return f"{target} does not speak HTTP: {error!r}"
     return None if answer.status == health_pb2.HealthCheckResponse.SERVING else f"{target} does not serve"
 
 

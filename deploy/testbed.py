@@ -1,9 +1,12 @@
 """The three processes on this machine, started together and stopped together."""
 
+import atexit
 import contextlib
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,6 +44,8 @@ class Ports:
 class LocalTestbed:
     """Edge, channel and cloud as processes of this machine; a context manager.
 
+    SIGTERM and SIGHUP end it as Ctrl-C does.
+
     Args:
         bundles: names or folders of the bundles that the edge and the cloud serve, one for each task.
         ports: where they listen.
@@ -77,19 +82,27 @@ class LocalTestbed:
         }
 
     def __enter__(self) -> Self:
+        self._caught = _catch_signals()
+        # Signals that come together can interrupt the stopping before it has begun.
+        atexit.register(self._kill)
         try:
             for name in self._names:
                 self.start(name)
             self.wait_ready()
         except BaseException:
-            self.stop()
+            self.__exit__(*sys.exc_info())
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
+        try:
+            self.stop()
+            atexit.unregister(self._kill)
+        finally:
+            for number in self._caught:
+                signal.signal(number, signal.SIG_DFL)
 
     def start(self, name: str) -> None:
         """Start "edge", "channel" or "cloud"."""
@@ -140,12 +153,32 @@ class LocalTestbed:
                 raise UnavailableError(f"the {name} process ended with status {process.returncode}{where}")
 
     def stop(self) -> None:
-        """Stop all processes, the edge first, so that what is under way can end."""
-        for name in reversed(list(self._processes)):
-            process = self._processes.pop(name)
-            process.terminate()
-            try:
-                process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        """Stop all processes, the edge first, so that what is under way can end. A second Ctrl-C kills what is left."""
+        try:
+            for name in reversed(list(self._processes)):
+                self._processes[name].terminate()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._processes[name].wait(STOP_TIMEOUT_S)
+        finally:
+            self._kill()
+
+    def _kill(self) -> None:
+        for process in self._processes.values():
+            process.kill()
+        for process in self._processes.values():
+            process.wait()
+        self._processes.clear()
+
+
+def _catch_signals() -> list[signal.Signals]:
+    """Have SIGTERM and SIGHUP raise KeyboardInterrupt where they would end this process and leave the others behind.
+
+    Returns:
+        which of them did. One that is ignored, as under nohup, or has a handler keeps that; only the main thread may.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return []
+    caught = [one for one in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) is signal.SIG_DFL]
+    for number in caught:
+        signal.signal(number, signal.default_int_handler)
+    return caught

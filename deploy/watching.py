@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from deploy.cli.client import post_image
+from deploy.cli.client import is_loopback, post_image
 from deploy.pictures import Picture, pictures_of
 from deploy.streaming import OVERLAP, Answered, Tally, stream
 from deploy.testbed import HOST, LocalTestbed, Ports
@@ -80,7 +80,7 @@ def watch(
     async def run() -> list[Answered]:
         import httpx
 
-        async with httpx.AsyncClient(timeout=TIMEOUT_S) as client:
+        async with httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=not is_loopback(url)) as client:
 
             async def ask(number: int, picture: Picture) -> dict[str, Any]:
                 parameters: dict[str, Any] = {"top_k": labels}

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from edge.outbox import FrameKey, Outbox
+from edge.outbox import FrameKey, Outbox, Sent
 from thinwire import rpc, tracing
 from thinwire.errors import FrameLostError, OverloadedError, ThinwireError, UnavailableError
 from thinwire.v1 import link_pb2, link_pb2_grpc
@@ -103,9 +103,9 @@ class LinkClient:
 
         Every frame gets exactly one item, in the order in which they are ready. A frame that is lost on the air is sent
         again while others go on, `TRANSMISSIONS` times at most; one that is refused, as by `infer`. When the call dies,
-        a new one takes over and the frames without an answer are sent again; those that still have none
-        `STREAM_PATIENCE_S` after their first failure get the error, and the stream goes on. Two frames of one key must
-        not be under way together.
+        a new one takes over and the frames without an answer are sent again, and so is a frame that the peer finds no
+        cloud for; those that still have no answer `STREAM_PATIENCE_S` after their first failure get the error, and the
+        stream goes on. Two frames of one key must not be under way together.
 
         Args:
             frames: the frames; they may come for as long as they like.
@@ -155,6 +155,10 @@ class LinkClient:
                     if sent.refusals < OFFERS and wanted(key):
                         outbox.repeat_later(key, _pause_s(error, sent.refusals))
                         continue
+                # The proxy lives and its cloud does not: to the frame that is a link that is down like any other.
+                if isinstance(error, UnavailableError) and _in_time(sent) and wanted(key):
+                    outbox.repeat_later(key, BACKOFF_S)
+                    continue
                 outbox.drop(key)
                 yield (key, error) if error else result
             if outbox.unanswered:
@@ -195,16 +199,21 @@ def _pause_s(error: OverloadedError, refusals: int) -> float:
     return float((error.retry_after_s or BACKOFF_S) * 2 ** (refusals - 1) * random.uniform(1.0, 1.5))
 
 
+def _in_time(sent: Sent) -> bool:
+    """Whether a frame that has just met a dead link may still be sent again; its first failure is kept."""
+    now_s = asyncio.get_running_loop().time()
+    if sent.failed_s is None:
+        sent.failed_s = now_s
+    return now_s - sent.failed_s < STREAM_PATIENCE_S
+
+
 def _give_up(outbox: Outbox, error: ThinwireError, wanted: Callable[[FrameKey], bool]) -> list[Item]:
     """Take out the frames that are not worth sending again."""
-    now_s = asyncio.get_running_loop().time()
-    hopeless = []
-    for key, sent in outbox.unanswered.items():
-        if sent.failed_s is None:
-            sent.failed_s = now_s
-        in_time = now_s - sent.failed_s < STREAM_PATIENCE_S
-        if not in_time or not isinstance(error, _BrokenError) or not wanted(key):
-            hopeless.append(key)
+    hopeless = [
+        key
+        for key, sent in outbox.unanswered.items()
+        if not _in_time(sent) or not isinstance(error, _BrokenError) or not wanted(key)
+    ]
     for key in hopeless:
         outbox.drop(key)
     return [(key, error) for key in hopeless]

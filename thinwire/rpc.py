@@ -22,6 +22,8 @@ CSI_METADATA = "thinwire-csi"
 MAX_MESSAGE_BYTES = 64 * 2**20
 # A receiver drops trailers over 8 KiB, status and all, and one character takes up to 12 bytes on the wire.
 MAX_DETAIL_CHARACTERS = 600
+# How often a client asks during a silent call whether its peer still lives.
+KEEPALIVE_MS = 30_000
 _LIMITS: list[tuple[str, Any]] = [
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -53,7 +55,9 @@ def open_channel(target: str) -> grpc.aio.Channel:
         target,
         options=[
             *_LIMITS,
-            ("grpc.keepalive_time_ms", 30_000),
+            # The peer is one of our own: an http_proxy of the environment is for the web.
+            ("grpc.enable_http_proxy", 0),
+            ("grpc.keepalive_time_ms", KEEPALIVE_MS),
             ("grpc.keepalive_timeout_ms", 10_000),
             ("grpc.min_reconnect_backoff_ms", 100),
             ("grpc.initial_reconnect_backoff_ms", 100),
@@ -82,7 +86,9 @@ class Server:
     """
 
     def __init__(self, services: Sequence[str]) -> None:
-        self.grpc_server = grpc.aio.server(options=[*_LIMITS, ("grpc.so_reuseport", 0)])
+        # By default gRPC takes pings more often than every five minutes for abuse, and ends the connection.
+        tolerated = ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_MS // 3)
+        self.grpc_server = grpc.aio.server(options=[*_LIMITS, ("grpc.so_reuseport", 0), tolerated])
         self._services = services
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc_server)

@@ -2,7 +2,9 @@
 
 import argparse
 import json
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from deploy.cli.common import finite, positive_int
 from thinwire.errors import UnavailableError
@@ -33,6 +35,15 @@ def link_parameters(options: argparse.Namespace) -> dict[str, Any]:
     return parameters
 
 
+def is_loopback(url: str) -> bool:
+    """Whether an address is on this machine; a proxy of the environment would look for it on its own."""
+    try:
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def post(url: str, body: dict[str, Any], timeout_s: float = 60.0) -> dict[str, Any]:
     """Send JSON and take the answer.
 
@@ -46,7 +57,7 @@ def post(url: str, body: dict[str, Any], timeout_s: float = 60.0) -> dict[str, A
     import httpx
 
     try:
-        response = httpx.post(url, json=body, timeout=timeout_s)
+        response = httpx.post(url, json=body, timeout=timeout_s, trust_env=not is_loopback(url))
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise _no_answer(url, error) from None
     return _answer_of(response)

@@ -132,11 +132,12 @@ def _row(measured: "MeasuredPolicy") -> dict[str, str]:
 
 def _show(options: argparse.Namespace) -> None:
     from policies.fronts import Fronts
-    from policies.store import Store
     from thinwire.bundle import FRONT, load_bundle
     from thinwire.errors import UnknownPolicyError
 
     if options.store is not None:
+        from policies.store import Store
+
         with Store(options.store, create=False) as store:
             found = [
                 {"study": study.name, **measured.to_json()}

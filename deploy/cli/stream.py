@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploy.cli.client import add_link_options, link_parameters, post_image
+from deploy.cli.client import add_link_options, is_loopback, link_parameters, post_image
 from deploy.cli.common import add_json, positive, positive_int
 
 if TYPE_CHECKING:
@@ -102,7 +102,8 @@ async def _stream(options: argparse.Namespace, tally: "Tally") -> None:
 
     first = {"top_k": 1} | link_parameters(options)
     limits = httpx.Limits(keepalive_expiry=KEEPALIVE_S)
-    async with httpx.AsyncClient(timeout=TIMEOUT_S, limits=limits) as client:
+    trust = not is_loopback(options.url)
+    async with httpx.AsyncClient(timeout=TIMEOUT_S, limits=limits, trust_env=trust) as client:
 
         async def ask(number: int, picture: Picture) -> dict[str, Any]:
             parameters = parameters_at(number, first, options.switch)

@@ -49,15 +49,11 @@ def _demo(options: argparse.Namespace) -> None:
 
 
 def _up(options: argparse.Namespace) -> None:
-    import signal
-
     from deploy.testbed import LocalTestbed, Ports
     from thinwire.bundle import check_tasks, load_bundle
 
     # Otherwise two processes would say what is wrong with it, after they have loaded torch.
     check_tasks([load_bundle(name) for name in options.bundle])
-    # So that SIGTERM, too, stops the three processes in order.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     snr = ("--trace", options.trace) if options.trace else ("--snr", str(options.snr))
     with LocalTestbed(options.bundle, Ports(), ("--model", options.model, "--csi", options.csi, *snr)) as testbed:
         print(f"edge  {testbed.edge_url}  (docs at /docs)")

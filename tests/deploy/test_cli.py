@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -139,6 +140,13 @@ def test_policies_list_and_show(capsys, two_fronts):
     assert [listed[1]["id"] in text for text in (awgn, fading)] == [True, False]
     (row,) = [line for line in fading.splitlines() if line.startswith(listed[4]["id"])]
     assert {"6", "2.5"} <= set(row.split())
+
+
+def test_policies_of_a_bundle_are_shown_without_the_packages_of_the_store(capsys, tiny_bundle, monkeypatch):
+    policy = Fronts.load(tiny_bundle.path(FRONT), tiny_bundle.digest).policies[0].policy
+    monkeypatch.setitem(sys.modules, "policies.store", None)
+    assert main(["policies", "show", policy.id, "--bundle", str(tiny_bundle.folder)]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["id"] == policy.id
 
 
 def test_policies_export_writes_fronts_that_serve(capsys, tiny_bundle, tmp_path):

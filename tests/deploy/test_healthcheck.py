@@ -1,6 +1,8 @@
 """What the containers and the local testbed ask of a process."""
 
 import asyncio
+import socket
+import threading
 
 import pytest
 
@@ -26,3 +28,20 @@ async def test_a_grpc_process_and_its_services_are_told_apart():
 def test_nobody_there_is_told(capsys, target):
     assert healthcheck.main(target) == 1
     assert capsys.readouterr().err.strip()
+
+
+@pytest.mark.parametrize("answer", [b"-ERR unknown command\r\n", b"HTTP/x\r\n", b"x" * 100_000, b""])
+def test_what_is_no_web_server_is_told(capsys, answer):
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve():
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        assert healthcheck.main(f"http://127.0.0.1:{listening.getsockname()[1]}/health/ready") == 1
+        thread.join()
+    assert len(capsys.readouterr().err.splitlines()) == 1

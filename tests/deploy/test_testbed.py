@@ -13,6 +13,7 @@ from deploy.demo import as_text, photographs, run_demo
 from deploy.testbed import LocalTestbed, Ports
 from tests.parts import random_pixels
 from thinwire.errors import InvalidRequestError, UnavailableError
+from thinwire.images import MAX_BYTES
 
 
 def test_the_demo_classifies_under_every_budget(tiny_bundle, tmp_path):
@@ -54,9 +55,29 @@ def test_nothing_is_left_behind(tiny_bundle, tmp_path):
     assert [process.poll() for process in processes] == [0, 0, 0]
 
 
-def test_a_folder_without_images_is_refused(tmp_path):
+def test_a_folder_without_images_is_refused(tmp_path, capsys):
+    for folder in (tmp_path, tmp_path / "none"):
+        with pytest.raises(InvalidRequestError, match="no images in"):
+            list(photographs(folder))
+    (tmp_path / ".DS_Store").write_bytes(b"Bud1")
     with pytest.raises(InvalidRequestError, match="no images in"):
         list(photographs(tmp_path))
+    assert "left out" in capsys.readouterr().err
+
+
+def test_what_is_no_image_in_a_folder_is_told_and_left_out(tmp_path, capsys):
+    whole = png(random_pixels(1)[0])
+    files = {".DS_Store": b"Bud1", "a": whole, "b.png": whole[:60], "c.mp4": b"\0" * (MAX_BYTES + 9), "d.png": whole}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "e.png").mkdir()
+    assert list(photographs(tmp_path)) == [("a", whole), ("d.png", whole)]
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(": ")[2].partition(": ")[0] for line in lines] == [
+        f"left out {tmp_path / name}" for name in (".DS_Store", "b.png", "c.mp4")
+    ]
+    assert "4 bytes that are not an image" in lines[0]
+    assert "the limit is" in lines[2]
 
 
 def test_the_command_starts_without_torch():

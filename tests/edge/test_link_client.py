@@ -1,5 +1,6 @@
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
@@ -202,6 +203,38 @@ async def test_a_stream_gives_up_on_a_frame_and_recovers_with_the_link(
     assert items[0][0][2] == 0
     assert isinstance(items[0][1], UnavailableError)
     assert items[1].sequence_number == 1
+
+
+async def test_a_stream_sends_again_what_the_peer_finds_no_cloud_for(
+    client: LinkClient, cloud: Any, frame: MakeFrame
+) -> None:
+    seen: Counter[int] = Counter()
+
+    def refusal(sent: link_pb2.Frame) -> UnavailableError | None:
+        seen[sent.sequence_number] += 1
+        return UnavailableError("no cloud") if 0 < sent.sequence_number >= seen[sent.sequence_number] else None
+
+    cloud.refusal = refusal
+    items = [item async for item in client.stream(_all(*map(frame, range(4))))]
+    # Each once, and nobody waited for those that failed.
+    assert [item.sequence_number for item in items] == [0, 1, 2, 3]  # type: ignore[union-attr]
+    assert seen == {0: 1, 1: 2, 2: 3, 3: 4}
+
+
+async def test_a_stream_gives_up_on_a_cloud_that_stays_away_and_on_what_nobody_waits_for(
+    client: LinkClient, cloud: Any, frame: MakeFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_client, "STREAM_PATIENCE_S", 0.5)
+    cloud.refusal = lambda sent: UnavailableError("no cloud") if sent.sequence_number < 2 else None
+    stream = client.stream(_all(*map(frame, range(3))), lambda key: key[2] != 1)
+    items = [item async for item in stream]
+    errors = [(item[0][2], type(item[1])) for item in items if isinstance(item, tuple)]
+    assert sorted(errors) == [(0, UnavailableError), (1, UnavailableError)]
+    assert len(items) == 3
+    sent = Counter(one.sequence_number for one in cloud.frames)
+    # One attempt each tenth of a second, give or take.
+    assert 2 <= sent.pop(0) <= 7
+    assert sent == {1: 1, 2: 1}
 
 
 async def test_a_stream_passes_on_what_ended_its_frames(client: LinkClient, frame: MakeFrame) -> None:

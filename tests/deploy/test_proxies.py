@@ -1,0 +1,106 @@
+"""A machine that reaches the web through a proxy: what runs on the machine itself is asked directly."""
+
+import asyncio
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from deploy import healthcheck
+from deploy.cli.client import is_loopback, post
+from deploy.cli.main import main
+from deploy.pictures import Picture
+from deploy.watching import watch
+from thinwire.rpc import Server
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.answer()
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        self.answer()
+
+    def answer(self):
+        self.server.asked.append(self.path)
+        body = json.dumps({"id": "x", "outputs": [{"label": "cat", "score": 0.5}], "policy": None, "link": None})
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture(name="serve")
+def serve_fixture():
+    """Starts servers that answer whatever they are asked, as an edge and as a proxy alike."""
+    running = []
+
+    def serve():
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.daemon_threads, server.asked = True, []
+        server.url = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        running.append((server, thread))
+        return server
+
+    yield serve
+    for server, thread in running:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture(name="proxy", autouse=True)
+def proxy_fixture(serve, monkeypatch):
+    proxy = serve()
+    for name in ("no_proxy", "NO_PROXY", "grpc_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", proxy.url)
+    return proxy
+
+
+def test_rest_is_asked_directly(capsys, tmp_path, serve, proxy):
+    edge = serve()
+    (tmp_path / "image.png").write_bytes(b"x")
+    assert healthcheck.trouble(f"{edge.url}/health/ready") is None
+    assert post(f"{edge.url}/v1/classify", {})["outputs"]
+    assert main(["stream", str(tmp_path / "image.png"), "--url", edge.url]) == 0
+    assert watch(edge.url, iter([Picture("x", "image/png", b"x")]), 7)[0].answer["outputs"]
+    assert [path.partition("?")[0] for path in edge.asked] == ["/health/ready", *["/v1/classify"] * 3]
+    assert proxy.asked == []
+
+
+async def test_grpc_is_asked_directly(proxy):
+    server = Server(())
+    target = f"127.0.0.1:{await server.start('127.0.0.1:0')}"
+    try:
+        assert await asyncio.to_thread(healthcheck.trouble, target) is None
+    finally:
+        await server.stop(0)
+
+
+def test_an_edge_elsewhere_is_asked_through_the_proxy(proxy):
+    assert post("http://edge.invalid/v1/classify", {})["outputs"]
+    assert proxy.asked == ["http://edge.invalid/v1/classify"]
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://127.0.0.1:8080", True),
+        ("http://localhost/v1", True),
+        ("http://[::1]:8080", True),
+        ("http://10.0.0.1:8080", False),
+        ("http://edge:8080", False),
+        ("http://[::1", False),
+        ("127.0.0.1", False),
+    ],
+)
+def test_what_is_on_this_machine(url, expected):
+    assert is_loopback(url) is expected
