@@ -19,7 +19,7 @@ class Sent:
         frame: the frame.
         losses: how often the link said that it was lost on the air.
         refusals: how often the peer said that it has no room for it.
-        failed_s: when a call first died with it, in the event loop's seconds; None: not yet.
+        failed_s: when it first met a dead call, or a proxy without a cloud, in the event loop's seconds; None: not yet.
     """
 
     frame: link_pb2.Frame

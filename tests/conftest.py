@@ -14,6 +14,8 @@ from thinwire.bundle import Bundle
 from thinwire.nn.backbone import VisionTransformer, build_backbone
 
 torch.set_num_threads(1)
+# Servers of tests are on this machine, where a proxy of the environment would not find them.
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 # A slow machine is no fault of what is tested.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared")
