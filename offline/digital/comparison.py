@@ -30,7 +30,7 @@ POLICY_BUDGETS, RAW_BUDGETS = (9, 38, 96), (9, 38)
 # What takes more bits than a smaller frame holds at any SNR here, or holds only to be useless.
 RAW_FROM, PICTURES_FROM = 64, 192
 BOUND_ERROR_RATES = (1e-3, 1e-2, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5)
-SELECT_IMAGES, RATE_FRAMES = 2000, 250
+SELECT_IMAGES, RATE_FRAMES = 2000, 1000
 # Every so manieth image of *select*, and of the test images, for pictures, which take longest.
 PICTURES = (5, 4)
 # Symbols per token whose latents are quantised; where every token is sent, more would not fit.
