@@ -55,6 +55,8 @@ class Known:
         prepared: its frame, once there is one.
         lock: held while that is made, so that repeats that come meanwhile wait for it.
         edge_gmacs: what making it cost so far, in 10^9 multiply-accumulates.
+        users: how many requests of this id are under way.
+        expires_s: when it is forgotten, by the clock of `Repeats`, once none is.
     """
 
     content: bytes = b""
