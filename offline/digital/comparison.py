@@ -91,20 +91,25 @@ class Comparison:
             sources += [self._raw_tokens] if uses >= RAW_FROM else []
             sources += [self._pictures] if uses >= PICTURES_FROM else []
             for source in sources:
-                options = schemes(uses)
-                designs: dict[str, Scheme] = {}
-                for channel in self._channels:
-                    adapted = choose(source, options, channel, self._error_rate, self._guess_share)
-                    found.append(self._digital(f"{source.name}, adaptive", source, adapted, channel))
-                    if source in (self._tokens, self._pictures):
-                        if channel.model not in designs:
-                            there = ChannelProfile(channel.model, DESIGN_DB)
-                            designs[channel.model] = choose(source, options, there, self._error_rate, self._guess_share)
-                        found.append(self._digital(f"{source.name}, fixed", source, designs[channel.model], channel))
+                found += [
+                    self._digital(f"{source.name}, adaptive", source, self._scheme(source, uses, channel), channel)
+                    for channel in self._channels
+                ]
+                if source in (self._tokens, self._pictures):
+                    models = dict.fromkeys(channel.model for channel in self._channels)
+                    fixed = {model: self._scheme(source, uses, ChannelProfile(model, DESIGN_DB)) for model in models}
+                    found += [
+                        self._digital(f"{source.name}, fixed", source, fixed[channel.model], channel)
+                        for channel in self._channels
+                    ]
             label = Scheme(uses, 2, self._label.bits)
             found += [self._digital("label", self._label, label, channel) for channel in self._channels]
             found += [self._bound(uses, channel) for channel in self._channels if channel.model == "awgn"]
         return found
+
+    def _scheme(self, source: Source, uses: int, channel: ChannelProfile) -> Scheme:
+        """What most of *select* is answered rightly with on this channel."""
+        return choose(source, schemes(uses), channel, self._error_rate, self._guess_share)
 
     def _kept(self, key: str, compute: Any) -> Any:
         return self._setting.kept(f"{key}; {len(self._select)} and {len(self.test)} images", compute)
