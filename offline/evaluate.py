@@ -1,7 +1,7 @@
 """Measuring a policy on images, through the engine, the channel and the cloud's side that serve."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -163,12 +163,17 @@ class Evaluator:
         return list(self._prepared.transform(rules))
 
     def measure_policy(
-        self, policy: Policy, channel: ChannelProfile | None, seed: int, max_channel_uses: int | None = None
+        self,
+        policy: Policy,
+        channel: ChannelProfile | None,
+        seed: int,
+        max_channel_uses: int | None = None,
+        report: Callable[[int], None] = lambda done: None,
     ) -> Measurement:
         """Measure one policy; see `measure`."""
         self.engine.check(policy)
         parts = self._prepared.transform(rules_for(policy.thresholds))
-        return self.measure(parts, policy.symbols_per_token, channel, seed, max_channel_uses, policy.max_tokens)
+        return self.measure(parts, policy.symbols_per_token, channel, seed, max_channel_uses, policy.max_tokens, report)
 
     def unmerged(self, channel: ChannelProfile, seed: int) -> Measurement:
         """What the bundle's unmerged reference gives; measured once.
@@ -192,6 +197,7 @@ class Evaluator:
         seed: int,
         max_channel_uses: int | None = None,
         max_tokens: int | None = None,
+        report: Callable[[int], None] = lambda done: None,
     ) -> Measurement:
         """Encode, send, decode and answer.
 
@@ -202,6 +208,7 @@ class Evaluator:
             seed: of the keyed noise.
             max_channel_uses: the cap, pilots included.
             max_tokens: the policy's own limit.
+            report: is told, again and again, how many images are done.
         """
         logits = np.zeros((len(self.images), self.judge.classes), dtype=np.float32)
         right = np.zeros(len(self.images), dtype=np.int64)
@@ -220,6 +227,7 @@ class Evaluator:
                 ]
                 right[images], logits[images] = self.judge.frames(received, images)
             encoded.update(zip(images.tolist(), frames, strict=True))
+            report(len(encoded))
         frames = [encoded[image] for image in range(len(self.images))]
         tokens = np.array([len(frame.symbols) for frame in frames])
         return Measurement(

@@ -2,9 +2,14 @@
 
 import argparse
 import sys
+import time
+from collections.abc import Callable
 from typing import Any
 
 from deploy.cli.common import add_bundle, add_json, add_placement, finite, placement_of, positive_int, print_json, seed
+
+# Often enough to see that it goes on, and that a measurement of a minute stays a line or two.
+REPORT_SECONDS = 20
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -91,7 +96,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         policy = Policy.create(policy.thresholds, rate, options.max_tokens or policy.max_tokens)
     evaluator = Evaluator.load(bundle, images, placement_of(options), csi, options.equaliser, options.snr_error)
     cap = None if channel is None else budget.cap
-    measured = evaluator.measure_policy(policy, channel, options.seed, cap)
+    measured = evaluator.measure_policy(policy, channel, options.seed, cap, _reporter(len(images)))
     side = bundle.preprocessing.size
     return {
         "bundle": bundle.name,
@@ -121,3 +126,16 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "edge_gmacs_mean": float(measured.edge_gmacs.mean()),
         "edge_gmacs_unmerged": evaluator.unmerged_gmacs(),
     }
+
+
+def _reporter(wanted: int) -> Callable[[int], None]:
+    """Says now and then how far a measurement is."""
+    last = time.monotonic()
+
+    def report(done: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= REPORT_SECONDS:
+            last = time.monotonic()
+            print(f"{done} of {wanted} images", file=sys.stderr)
+
+    return report

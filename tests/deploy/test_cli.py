@@ -57,6 +57,16 @@ def test_evaluate_a_policy_by_id_and_by_its_thresholds_is_the_same(capsys, tiny_
     assert by_id["tokens_mean"] < 25
 
 
+def test_evaluate_tells_how_far_it_is(capsys, tiny_bundle, data, monkeypatch):
+    monkeypatch.setattr("offline.prepared.GROUP", 4)
+    arguments = ["evaluate", "--bundle", str(tiny_bundle.folder), "--data", data, "--policy", "none"]
+    assert main(arguments) == 0
+    assert capsys.readouterr().err.splitlines() == ["14 images"]
+    monkeypatch.setattr("deploy.cli.evaluate.REPORT_SECONDS", 0)
+    assert main(arguments) == 0
+    assert capsys.readouterr().err.splitlines() == ["14 images"] + [f"{done} of 14 images" for done in (4, 8, 12, 14)]
+
+
 def test_evaluate_takes_a_limit_on_tokens(capsys, tiny_bundle, data):
     given = ("--thresholds", "0.5", "0.5", "0.5", "--symbols-per-token", "2")
     free = evaluate(capsys, tiny_bundle, data, *given)
