@@ -1,17 +1,16 @@
 """What one bundle gives on its test images, for the experiment that compares splits; measured once and kept."""
 
-import io
 import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from cloud.cost import cloud_gmacs
 from edge.torch_engine.vit import rules_for
 from offline.baselines import Baselines
+from offline.digital.pictures import compress
 from offline.evaluate import Evaluator
 from offline.experiments.report import Estimate
 from offline.experiments.setting import Setting
@@ -149,24 +148,12 @@ class MeasuredSplit:
         return [(quality, points(np.array(right)), bits) for quality, right, bits in self.setting.kept("jpeg", measure)]
 
     def _jpeg(self, quality: int) -> tuple[list[int], list[int]]:
-        pairs = [coded(pixels, quality) for pixels in self.evaluator.images.pixels]
-        pixels = np.stack([decoded for decoded, _ in pairs])
+        files = [compress(pixels, "JPEG", len(pixels), quality) for pixels in self.evaluator.images.pixels]
+        pixels = np.stack([seen for _, seen in files])
         logits = [self.classifier.classify_images(pixels[i : i + 128]) for i in range(0, len(pixels), 128)]
         assert isinstance(self.evaluator.judge, LabelJudge)
         right = np.concatenate(logits).argmax(1) == self.evaluator.judge.labels
-        return right.astype(int).tolist(), [bits for _, bits in pairs]
-
-
-def coded(pixels: NDArray[np.uint8], quality: int) -> tuple[NDArray[np.uint8], int]:
-    """A picture after JPEG, and the bits of its scan: headers and tables are the same for every picture."""
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "JPEG", quality=quality)
-    content = stream.getvalue()
-    start = content.index(b"\xff\xda")
-    header = int.from_bytes(content[start + 2 : start + 4], "big")
-    # Less the two bytes of each marker.
-    bits = 8 * (len(content) - start - 2 - header - 2)
-    return np.asarray(Image.open(stream).convert("RGB")), bits
+        return right.astype(int).tolist(), [8 * len(content) for content, _ in files]
 
 
 def capacity(channel: ChannelProfile) -> float:

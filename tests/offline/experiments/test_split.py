@@ -1,16 +1,14 @@
 """The experiment on where to split, on pictures of noise; its figures come from what is tested elsewhere."""
 
-import io
 import json
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from offline.data import LabelledImages
 from offline.evaluate import Evaluator
 from offline.experiments import split
-from offline.experiments.measured_split import capacity, coded
+from offline.experiments.measured_split import capacity
 from offline.experiments.report import Estimate
 from offline.experiments.setting import Setting
 from policies.record import ChannelProfile
@@ -62,17 +60,6 @@ def test_the_split_in_the_middle_asks_less_of_the_device(reports):
     for column in ("weights on the device, 10^6", "unmerged, edge GMACs", "policies, least edge GMACs"):
         assert middle[column] < last[column]
     assert middle["cloud GMACs"] > last["cloud GMACs"]
-
-
-def test_the_rest_of_a_jpeg_is_the_same_for_every_picture():
-    rest = set()
-    for pixels in noise().pixels:
-        decoded, bits = coded(pixels, 25)
-        stream = io.BytesIO()
-        Image.fromarray(pixels).save(stream, "JPEG", quality=25)
-        np.testing.assert_array_equal(decoded, np.asarray(Image.open(stream)))
-        rest.add(len(stream.getvalue()) - bits / 8)
-    assert len(rest) == 1
 
 
 @pytest.mark.parametrize(("snr_db", "bits"), [(0.0, 1.0), (10.0, 3.4594)])
