@@ -1,6 +1,7 @@
 """What all tests share: tiny models with random weights."""
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from thinwire.bundle import Bundle
 from thinwire.nn.backbone import VisionTransformer, build_backbone
 
 torch.set_num_threads(1)
+# A script that runs tests in the background has them ignore Ctrl-C, which what they start would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Servers of tests are on this machine, where a proxy of the environment would not find them.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 # A slow machine is no fault of what is tested.
