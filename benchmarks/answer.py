@@ -29,7 +29,7 @@ from deploy.cli.common import add_bundle, positive_int, seed, table
 from deploy.cli.engines import cloud_classifier, edge_engine
 from edge.engine import Engine
 from offline.data import LabelledImages, load
-from offline.digital.pictures import FORMS, QUALITIES, compress
+from offline.digital.pictures import FORMS, compress
 from offline.evaluate import Evaluator
 from policies.budget import Budget
 from policies.choice import choose_for
@@ -37,8 +37,10 @@ from policies.fronts import Fronts
 from policies.policy import Policy
 from policies.record import ChannelProfile
 from thinwire.bundle import FRONT, Bundle, load_bundle
+from thinwire.cores import usable_cores
 
 SNR_DB = 10.0
+QUALITIES = (95, 90, 85, 80, 75, 70, 60, 50, 40, 30, 20, 10, 5)
 # Less than that is noise: of 5,000 images one standard error.
 TOLERANCE = 0.005
 # So many images a repetition.
@@ -124,7 +126,7 @@ def run(bundle: Bundle, images: LabelledImages, repetitions: int, noise_seed: in
     engine, classifier = edge_engine(bundle, "auto", 1), cloud_classifier(bundle, "auto", 1)
     fronts = Fronts.load(bundle.path(FRONT), bundle.digest)
     capacity = math.log2(1 + 10 ** (SNR_DB / 10))
-    ladder = pictures(classifier, images)
+    ladder = pictures(cloud_classifier(bundle, "auto", usable_cores()), images)
     ways = Ways(engine, classifier, images)
     parts: dict[str, Callable[[], float]] = {"device": ways.device}
     chosen: dict[str, dict[str, Any]] = {
