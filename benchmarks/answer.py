@@ -123,10 +123,11 @@ def run(bundle: Bundle, images: LabelledImages, repetitions: int, noise_seed: in
         the split's time in milliseconds, and of the picture's and the device's as ratios to it.
     """
     evaluator = Evaluator.load(bundle, images)
+    # Before what is timed is loaded: torch has one number of threads for all.
+    ladder = pictures(cloud_classifier(bundle, "auto", usable_cores()), images)
     engine, classifier = edge_engine(bundle, "auto", 1), cloud_classifier(bundle, "auto", 1)
     fronts = Fronts.load(bundle.path(FRONT), bundle.digest)
     capacity = math.log2(1 + 10 ** (SNR_DB / 10))
-    ladder = pictures(cloud_classifier(bundle, "auto", usable_cores()), images)
     ways = Ways(engine, classifier, images)
     parts: dict[str, Callable[[], float]] = {"device": ways.device}
     chosen: dict[str, dict[str, Any]] = {
