@@ -29,6 +29,7 @@ from deploy.cli.common import add_bundle, positive_int, seed, table
 from deploy.cli.engines import cloud_classifier, edge_engine
 from edge.engine import Engine
 from offline.data import LabelledImages, load
+from offline.digital.finite_blocklength import capacity
 from offline.digital.pictures import FORMS, compress
 from offline.evaluate import Evaluator
 from policies.budget import Budget
@@ -127,12 +128,12 @@ def run(bundle: Bundle, images: LabelledImages, repetitions: int, noise_seed: in
     ladder = pictures(cloud_classifier(bundle, "auto", usable_cores()), images)
     engine, classifier = edge_engine(bundle, "auto", 1), cloud_classifier(bundle, "auto", 1)
     fronts = Fronts.load(bundle.path(FRONT), bundle.digest)
-    capacity = math.log2(1 + 10 ** (SNR_DB / 10))
+    bits_per_use = capacity(SNR_DB)
     ways = Ways(engine, classifier, images)
     parts: dict[str, Callable[[], float]] = {"device": ways.device}
     chosen: dict[str, dict[str, Any]] = {
         "device": {
-            "uses": math.ceil(math.log2(len(bundle.labels)) / capacity),
+            "uses": math.ceil(math.log2(len(bundle.labels)) / bits_per_use),
             "accuracy": plain_accuracy(classifier, images.pixels, images.labels),
         }
     }
@@ -141,7 +142,7 @@ def run(bundle: Bundle, images: LabelledImages, repetitions: int, noise_seed: in
         measured = evaluator.measure_policy(policy, ChannelProfile("awgn", SNR_DB), noise_seed, budget)
         picture = cheapest(ladder, measured.accuracy)
         chosen[name] = {"uses": float(measured.uses.mean()), "accuracy": measured.accuracy}
-        chosen[f"picture as {name}"] = picture | {"uses": math.ceil(8 * picture["bytes"] / capacity)}
+        chosen[f"picture as {name}"] = picture | {"uses": math.ceil(8 * picture["bytes"] / bits_per_use)}
         parts[name] = lambda policy=policy: ways.split(policy)
         parts[f"picture as {name}"] = lambda one=picture: ways.picture(one["form"], one["size"], one["quality"])
     times = {key: np.array(values) for key, values in measuring.in_turn(parts, repetitions).items()}

@@ -5,7 +5,7 @@ from statistics import NormalDist
 
 
 def capacity(snr_db: float) -> float:
-    """Bits per complex channel use of AWGN, log2(1 + SNR)."""
+    """Bits per complex channel use that AWGN carries at most: log2(1 + SNR) (Shannon, 1948)."""
     return math.log2(1 + 10 ** (snr_db / 10))
 
 

@@ -154,8 +154,3 @@ class MeasuredSplit:
         assert isinstance(self.evaluator.judge, LabelJudge)
         right = np.concatenate(logits).argmax(1) == self.evaluator.judge.labels
         return right.astype(int).tolist(), [8 * len(content) for content, _ in files]
-
-
-def capacity(channel: ChannelProfile) -> float:
-    """Bits per channel use that AWGN carries at most: log2(1 + SNR) (Shannon, 1948)."""
-    return math.log2(1 + 10 ** (channel.snr_db / 10))

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from cloud.cost import cloud_gmacs
+from offline.digital.finite_blocklength import capacity
 from offline.experiments.experiment import Experiment
-from offline.experiments.measured_split import Found, MeasuredSplit, capacity, points
+from offline.experiments.measured_split import Found, MeasuredSplit, points
 from offline.experiments.report import Curve, Plot, Report, Table
 from offline.experiments.setting import Setting
 from policies.budget import Budget
@@ -105,7 +106,7 @@ def _by_gmacs(splits: Sequence[MeasuredSplit], channel: ChannelProfile) -> list[
             if policy is not None and split.bundle.split_layer == split.bundle.depth:
                 accuracy, gmacs = split.label(policy)
                 label = dict.fromkeys(rows[-1]) | {"accuracy, %": accuracy, "edge GMACs": gmacs}
-                label["uses"] = float(math.ceil(math.log2(len(split.bundle.labels)) / capacity(channel)))
+                label["uses"] = float(math.ceil(math.log2(len(split.bundle.labels)) / capacity(channel.snr_db)))
                 rows.append(label | {"budget, GMACs": budget, "split": "none: its label, at capacity"})
     return rows
 
@@ -122,7 +123,7 @@ def _bounds(split: MeasuredSplit, channel: ChannelProfile) -> list[dict[str, Any
         {
             "sent": f"JPEG of quality {quality}, its scan",
             "accuracy, %": accuracy,
-            "uses": float(np.ceil(np.array(bits) / capacity(channel)).mean()),
+            "uses": float(np.ceil(np.array(bits) / capacity(channel.snr_db)).mean()),
             "edge GMACs": 0.0,
         }
         for quality, accuracy, bits in split.pictures()

@@ -20,6 +20,7 @@ def test_it_grows_into_capacity() -> None:
     assert shares == sorted(shares)
     assert 0.99 < shares[-1] < 1
     assert capacity(0.0) == 1
+    assert capacity(10.0) == pytest.approx(3.4594, abs=1e-4)
 
 
 @pytest.mark.parametrize("snr_db", [-3.0, 0.0, 10.0])

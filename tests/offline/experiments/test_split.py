@@ -8,10 +8,8 @@ import pytest
 from offline.data import LabelledImages
 from offline.evaluate import Evaluator
 from offline.experiments import split
-from offline.experiments.measured_split import capacity
 from offline.experiments.report import Estimate
 from offline.experiments.setting import Setting
-from policies.record import ChannelProfile
 
 
 def noise(labels: tuple[str, ...] = tuple("abcdefghij")) -> LabelledImages:
@@ -60,8 +58,3 @@ def test_the_split_in_the_middle_asks_less_of_the_device(reports):
     for column in ("weights on the device, 10^6", "unmerged, edge GMACs", "policies, least edge GMACs"):
         assert middle[column] < last[column]
     assert middle["cloud GMACs"] > last["cloud GMACs"]
-
-
-@pytest.mark.parametrize(("snr_db", "bits"), [(0.0, 1.0), (10.0, 3.4594)])
-def test_capacity(snr_db, bits):
-    assert capacity(ChannelProfile("awgn", snr_db)) == pytest.approx(bits, abs=1e-4)
