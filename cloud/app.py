@@ -9,6 +9,7 @@ from cloud.metrics import CloudMetrics
 from cloud.questions import Questions
 from cloud.routes import chat, classify, vqa
 from thinwire.rest import problems
+from thinwire.rest.request_ids import Application
 from thinwire.rest.routes import add_common
 
 
@@ -24,7 +25,7 @@ def create_app(
         ready: whether the process takes requests.
         metrics: what to count with, and to show.
     """
-    app = FastAPI(title="Thinwire cloud", description=__doc__, responses=problems.RESPONSES)
+    app = Application(title="Thinwire cloud", description=__doc__, responses=problems.RESPONSES)
 
     async def is_ready() -> bool:
         return ready()

@@ -14,6 +14,7 @@ from edge.routes.common import services_of
 from edge.service import EdgeService
 from thinwire.errors import InvalidRequestError
 from thinwire.rest import problems
+from thinwire.rest.request_ids import Application
 from thinwire.rest.routes import add_common
 
 HEALTH_TIMEOUT_S = 1.0
@@ -44,7 +45,7 @@ def create_app(device: Device, services: Sequence[EdgeService]) -> FastAPI:
         device: what the services share.
         services: what answers, one per bundle, and no two of one task.
     """
-    app = FastAPI(title="Thinwire edge", description="Answers images over a thin, noisy link")
+    app = Application(title="Thinwire edge", description="Answers images over a thin, noisy link")
     # Not in closures: FastAPI's caches keep the endpoints, and would keep the service when the application is gone.
     app.state.device = device
     app.state.services = {service.bundle.task: service for service in services}

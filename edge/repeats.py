@@ -5,6 +5,8 @@ takes no two frames of one name.
 """
 
 import asyncio
+import json
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -15,13 +17,15 @@ from hashlib import blake2b
 from edge.engine import Encoded
 from policies.choice import Choice
 from thinwire.csi import Csi
-from thinwire.errors import IdTakenError
+from thinwire.errors import IdTakenError, InvalidRequestError
 from thinwire.rest.schemas import LinkParameters
 
 # As the channel remembers frames; the cloud remembers none for longer, unless it is told to.
 KEPT_S = 600.0
 KEPT_FRAMES = 4096
 KEPT_BYTES = 64 * 2**20
+MAX_KEY = 255
+_FRAME_ID = re.compile("[0-9a-fA-F]{32}")
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,27 @@ def content_of(image: bytes, parameters: LinkParameters) -> bytes:
     return blake2b(shaping.encode() + b"\0" + image, digest_size=16).digest()
 
 
+def frame_id_of(key: str, link_id: str, caller: str = "") -> str:
+    """The id of the frame that an idempotency key names, as 32 hexadecimal digits.
+
+    So many digits are that id themselves. Any other key is hashed together with the link and the caller, so that two of
+    them may have the same key and never meet.
+
+    Args:
+        key: any text of 1 to 255 characters.
+        link_id: the link that the frame takes.
+        caller: who asks; "" where nobody has a name.
+
+    Raises:
+        InvalidRequestError: the key is empty or too long.
+    """
+    if not 1 <= len(key) <= MAX_KEY:
+        raise InvalidRequestError(f"idempotency-key: expected 1 to {MAX_KEY} characters, got {len(key)}")
+    if _FRAME_ID.fullmatch(key):
+        return key.lower()
+    return blake2b(json.dumps([link_id, caller, key]).encode(), digest_size=16).hexdigest()
+
+
 class Repeats:
     """Remembers requests by id; the one that was used longest ago gives way first. For one event loop.
 
@@ -114,7 +139,8 @@ class Repeats:
         known = self._running.get(request_id) or self._kept.get(request_id) or Known(content)
         if known.content != content:
             raise IdTakenError(
-                f"another image, policy, budget or channel came under the id {request_id} before; take another id"
+                f"another image, policy, budget or channel came under the id {request_id} before; take another "
+                "idempotency-key"
             )
         if self._kept.pop(request_id, None) is not None and known.prepared is not None:
             self._nbytes -= known.prepared.nbytes

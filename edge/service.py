@@ -59,8 +59,8 @@ class EdgeService:
         Args:
             image_bytes: the image as it came.
             parameters: how to answer; ``timeout_ms`` bounds the whole request.
-            request_id: 32 hexadecimal digits that name the frame and key its noise; random when left out. What comes
-                again under the same id sends the same frame again.
+            request_id: 32 hexadecimal digits that name the frame and key its noise, see `frame_id_of`; random when
+                left out. What comes again under the same id sends the same frame again.
             want_logits: ask for all logits.
 
         Raises:

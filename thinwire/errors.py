@@ -4,6 +4,9 @@ The classes name causes, not places. ``code`` is the word a client can test; the
 status stand beside it, so that one table serves REST, gRPC and the command line.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 
 class ThinwireError(Exception):
     """Base class. An instance's text is meant for the user who caused it."""
@@ -14,6 +17,8 @@ class ThinwireError(Exception):
     title = "Internal error"
     # Seconds after which the same request may fare better; None: it will not by itself.
     retry_after_s: float | None = None
+    # What a response over HTTP says beside the status.
+    http_headers: Mapping[str, str] = MappingProxyType({})
 
 
 class InvalidRequestError(ThinwireError):
@@ -41,6 +46,17 @@ class PayloadTooLargeError(ThinwireError):
     http_status = 413
     grpc_status = "RESOURCE_EXHAUSTED"
     title = "Payload too large"
+
+
+class UnsupportedEncodingError(ThinwireError):
+    """The body is compressed in a way that we do not inflate."""
+
+    code = "unsupported_encoding"
+    http_status = 415
+    grpc_status = "UNIMPLEMENTED"
+    title = "Unsupported content encoding"
+    # RFC 7694.
+    http_headers = MappingProxyType({"Accept-Encoding": "gzip, deflate"})
 
 
 class InvalidFrameError(ThinwireError):

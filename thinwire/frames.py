@@ -16,8 +16,7 @@ MAX_SYMBOLS_PER_TOKEN = 256
 # A sender normalises in float32; this leaves room for its rounding and for nothing else.
 POWER_TOLERANCE = 1e-3
 # 128 bits in lower-case hexadecimal.
-REQUEST_ID_PATTERN = "^[0-9a-f]{32}$"
-_REQUEST_ID = re.compile(REQUEST_ID_PATTERN)
+_REQUEST_ID = re.compile("[0-9a-f]{32}")
 _LINK_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 

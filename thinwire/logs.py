@@ -4,15 +4,18 @@ import json
 import logging
 import math
 import sys
+from contextvars import ContextVar
 from datetime import UTC, datetime
 
 from thinwire import tracing
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+# What the caller of the request under way calls it; see `thinwire.rest.request_ids`.
+x_request_id: ContextVar[str] = ContextVar("x_request_id", default="")
 
 
 class JsonFormatter(logging.Formatter):
-    """Writes time, level, service, logger and message, every field given as ``extra``, and the span around the call."""
+    """Writes time, level, service, logger, message, every field given as ``extra``, and the span and request around."""
 
     def __init__(self, service: str) -> None:
         super().__init__()
@@ -31,6 +34,8 @@ class JsonFormatter(logging.Formatter):
         }
         entry |= {name: _plain(value) for name, value in vars(record).items() if name not in _STANDARD}
         entry |= tracing.ids()
+        if named := x_request_id.get():
+            entry["x_request_id"] = named
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return self._encode(entry)

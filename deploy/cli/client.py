@@ -86,7 +86,7 @@ async def post_image(
     """
     import httpx
 
-    headers = {"content-type": media_type} | ({"x-request-id": request_id} if request_id else {})
+    headers = {"content-type": media_type} | ({"idempotency-key": request_id} if request_id else {})
     asked = {"parameters": json.dumps(parameters)}
     try:
         response = await client.post(url, params=asked, content=image, headers=headers)

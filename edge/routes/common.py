@@ -1,27 +1,15 @@
 """What the routes that answer images share."""
 
-from collections.abc import AsyncGenerator
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request
-from fastapi.exceptions import RequestValidationError
 
 from edge.answer import Answer
 from edge.device import Device
+from edge.repeats import MAX_KEY, frame_id_of
 from edge.service import EdgeService
 from thinwire.errors import InvalidRequestError, UnknownTaskError
-from thinwire.frames import REQUEST_ID_PATTERN
 from thinwire.rest.schemas import ChosenPolicyBody, CostBody, FrontBody, LinkBody, TimingsBody
-
-RequestId = Annotated[
-    str | None,
-    Header(
-        pattern=REQUEST_ID_PATTERN,
-        description="Names the frame and keys its noise. A request that comes again under its id within ten minutes "
-        "sends the same frame again, which meets the same noise; each transmission counts. With another image, "
-        "policy, budget or channel it is refused (409). Random when left out.",
-    ),
-]
 
 
 def device_of(request: Request) -> Device:
@@ -48,16 +36,28 @@ def service_of(request: Request, task: str) -> EdgeService:
     return services[task]
 
 
-async def _count_refusals(request: Request) -> AsyncGenerator[None]:
-    """Count what FastAPI refuses before the endpoint runs."""
-    try:
-        yield
-    except RequestValidationError:
-        device_of(request).metrics.requests.count(InvalidRequestError.code)
-        raise
+async def _frame_id(
+    request: Request,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            json_schema_extra={"minLength": 1, "maxLength": MAX_KEY},
+            description="Names the frame and keys its noise: 32 hexadecimal digits are its id, any other text is "
+            "hashed to it. A request that comes again under its key within ten minutes sends the same frame again, "
+            "which meets the same noise; each transmission counts. With another image, policy, budget or channel it is "
+            "refused (409). Random when left out.",
+        ),
+    ] = None,
+) -> str | None:
+    # It ends before the endpoint, which counts the rest.
+    with device_of(request).metrics.requests.counting_failure():
+        if len(request.headers.getlist("idempotency-key")) > 1:
+            raise InvalidRequestError("idempotency-key: expected one, got several")
+        return None if idempotency_key is None else frame_id_of(idempotency_key, device_of(request).link_id)
 
 
-COUNTED = [Depends(_count_refusals, scope="function")]
+# The id of the frame that a request names; None leaves it to us.
+FrameId = Annotated[str | None, Depends(_frame_id)]
 
 
 def costs(answer: Answer) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 
 from edge.answer import Answer
-from edge.routes.common import COUNTED, RequestId, costs, device_of, service_of
+from edge.routes.common import FrameId, costs, device_of, service_of
 from thinwire.rest import problems
 from thinwire.rest.events import MEDIA_TYPE, EventStream, event
 from thinwire.rest.openai import DONE, ChatBody, Chunks, Ending, from_chat, to_completion
@@ -32,26 +32,24 @@ def add_to(app: FastAPI, is_served: bool) -> None:
         "/v1/vqa",
         responses=problems.RESPONSES,
         openapi_extra=describe_vqa(),
-        dependencies=COUNTED,
         include_in_schema=is_served,
     )
-    async def vqa(request: Request, x_request_id: RequestId = None) -> VqaResponse:
+    async def vqa(request: Request, frame_id: FrameId) -> VqaResponse:
         """Answer a question about one image over the link. Its id names the tokens that the cloud keeps of it."""
         # The service counts what reaches it.
         with device_of(request).metrics.requests.counting_failure():
             service = service_of(request, "vqa")
             image, question, parameters = await parse_vqa(request)
-        return _response(await while_connected(request, service.ask(image, question, parameters, x_request_id)))
+        return _response(await while_connected(request, service.ask(image, question, parameters, frame_id)))
 
     @app.post(
         "/v1/chat/completions",
         response_model=None,
         responses=_CHAT,
         openapi_extra=describe_json(ChatBody),
-        dependencies=COUNTED,
         include_in_schema=is_served,
     )
-    async def chat(request: Request, x_request_id: RequestId = None) -> dict[str, Any] | EventStream:
+    async def chat(request: Request, frame_id: FrameId) -> dict[str, Any] | EventStream:
         """Answer a question about one image, given as a data: URL, over the link.
 
         The link carries whole answers: one that is asked for as a stream comes in one piece.
@@ -59,9 +57,7 @@ def add_to(app: FastAPI, is_served: bool) -> None:
         with device_of(request).metrics.requests.counting_failure():
             service = service_of(request, "vqa")
             asked = from_chat(await parse_only_json(request, ChatBody))
-        answer = await while_connected(
-            request, service.ask(asked.image, asked.question, asked.parameters, x_request_id)
-        )
+        answer = await while_connected(request, service.ask(asked.image, asked.question, asked.parameters, frame_id))
         ending, model = Ending(answer.finish_reason, answer.prompt_tokens, answer.answer_tokens), service.bundle.name
         if not asked.stream:
             return to_completion(_response(answer), ending, model, int(time.time()))

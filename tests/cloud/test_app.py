@@ -10,7 +10,7 @@ import pytest_asyncio
 from PIL import Image
 
 from cloud.server import CloudServer, Settings
-from thinwire.rest.parsing import MAX_BODY_BYTES
+from thinwire.rest.bodies import MAX_BODY_BYTES
 
 # One server for all, since uvicorn takes its time to stop.
 pytestmark = pytest.mark.asyncio(loop_scope="module")

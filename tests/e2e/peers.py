@@ -29,7 +29,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 def classify(url: str, request_id: str | None = None, **parameters: Any) -> httpx.Response:
     """Ask for the label of the test's picture."""
-    headers = PNG | ({"x-request-id": request_id} if request_id else {})
+    headers = PNG | ({"idempotency-key": request_id} if request_id else {})
     query = {"parameters": json.dumps(parameters)}
     return httpx.post(f"{url}/v1/classify", content=PICTURE, params=query, headers=headers, timeout=PATIENCE_S)
 

@@ -146,7 +146,7 @@ def test_one_trace_through_three_processes(collector: Collector, tiny_bundle: Bu
     with LocalTestbed([str(tiny_bundle.folder)], Ports.free(), log_folder=tmp_path) as testbed:
 
         def post(image: bytes, request_id: str, **headers: str) -> httpx.Response:
-            given = PNG | {"x-request-id": request_id} | headers
+            given = PNG | {"idempotency-key": request_id} | headers
             return httpx.post(f"{testbed.edge_url}/v1/classify", content=image, headers=given, timeout=60)
 
         answer = post(image, good).json()

@@ -13,6 +13,7 @@ from edge.app import create_app
 from edge.service import EdgeService
 from policies.front import Front
 from policies.fronts import Fronts
+from tests.json_logs import json_lines
 from thinwire.bundle import FRONT, Bundle
 from thinwire.errors import BundleMismatchError
 from thinwire.rest.schemas import ClassifyResponse
@@ -85,13 +86,59 @@ async def test_three_forms_of_a_request_are_one(http: httpx.AsyncClient, cloud: 
     assert len({frame.symbols for frame in cloud.frames}) == 1
 
 
-async def test_a_request_may_bring_its_own_id(http: httpx.AsyncClient, cloud: Any, picture: Picture) -> None:
+async def test_a_request_may_bring_its_frames_id(http: httpx.AsyncClient, cloud: Any, picture: Picture) -> None:
     name = "0123456789abcdef" * 2
-    response = await http.post("/v1/classify", json=body(picture()), headers={"x-request-id": name})
-    assert response.json()["id"] == cloud.frames[0].request_id == name
-    refused = await http.post("/v1/classify", json=body(picture()), headers={"x-request-id": name.upper()})
-    assert (refused.status_code, refused.json()["error"]) == (422, "invalid_request")
-    assert len(cloud.frames) == 1
+    for key in (name, name.upper()):
+        response = await http.post("/v1/classify", json=body(picture()), headers={"idempotency-key": key})
+        assert response.json()["id"] == name
+    assert [frame.request_id for frame in cloud.frames] == [name, name]
+
+
+async def test_any_key_names_a_frame(http: httpx.AsyncClient, cloud: Any, picture: Picture) -> None:
+    keys = ["8e03978e-40d5-43dd-bc93-6c894a57f932", "order 7/é", '"quoted"', "k", "k" * 255, "0" * 31, "0" * 33]
+    for key in keys * 2:
+        headers = {"idempotency-key": key.encode("latin-1")}
+        response = await http.post("/v1/classify", json=body(picture()), headers=headers)
+        assert response.json()["id"] == cloud.frames[-1].request_id
+    names = [frame.request_id for frame in cloud.frames]
+    assert names[: len(keys)] == names[len(keys) :]
+    assert len(set(names)) == len(keys)
+    assert all(re.fullmatch("[0-9a-f]{32}", name) for name in names)
+    other = await http.post("/v1/classify", json=body(picture(1)), headers={"idempotency-key": "k"})
+    assert is_problem(other, 409, "id_taken")
+    assert "take another idempotency-key" in other.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "words"),
+    [
+        ([("idempotency-key", "")], "expected 1 to 255 characters, got 0"),
+        ([("idempotency-key", "k" * 256)], "expected 1 to 255 characters, got 256"),
+        ([("idempotency-key", "a"), ("idempotency-key", "a")], "expected one"),
+    ],
+)
+async def test_what_is_no_key_is_refused(
+    http: httpx.AsyncClient, cloud: Any, picture: Picture, headers: list[tuple[str, str]], words: str
+) -> None:
+    response = await http.post("/v1/classify", json=body(picture()), headers=headers)
+    assert is_problem(response, 422, "invalid_request")
+    assert words in response.json()["detail"]
+    assert cloud.frames == []
+
+
+async def test_a_request_id_is_anybodys(http: httpx.AsyncClient, cloud: Any, picture: Picture) -> None:
+    # One for all calls of one request of an application, as meshes and proxies pass it on.
+    headers = {"x-request-id": "8e03978e-40d5-43dd-bc93-6c894a57f932"}
+    with json_lines() as logged:
+        responses = [await http.post("/v1/classify", json=body(picture(n)), headers=headers) for n in range(2)]
+    assert [response.status_code for response in responses] == [200, 200]
+    assert {response.headers["x-request-id"] for response in responses} == {headers["x-request-id"]}
+    frames = [line for line in logged() if line["message"] == "frame"]
+    assert {line["x_request_id"] for line in frames} == {headers["x-request-id"]}
+    assert [line["request_id"] for line in frames] == [response.json()["id"] for response in responses]
+    assert len({frame.request_id for frame in cloud.frames}) == 2
+    refused = await http.post("/v1/classify", json={}, headers=headers)
+    assert (refused.status_code, refused.headers["x-request-id"]) == (422, headers["x-request-id"])
 
 
 @pytest.mark.parametrize(
@@ -280,7 +327,7 @@ async def test_openapi_documents_every_form_of_the_body(http: httpx.AsyncClient)
     operation = schema["paths"]["/v1/classify"]["post"]
     assert operation["requestBody"]["content"].keys() == {"application/json", "multipart/form-data", "image/*"}
     assert "application/problem+json" in operation["responses"]["default"]["content"]
-    assert {parameter["name"] for parameter in operation["parameters"]} == {"parameters", "x-request-id"}
+    assert {parameter["name"] for parameter in operation["parameters"]} == {"parameters", "idempotency-key"}
     assert '"top_k"' in json.dumps(operation["requestBody"]["content"]["application/json"])
     assert '"ClassifyResponse"' in json.dumps(schema["components"])
     for pointer in re.findall(r'"\$ref": "#/([^"]+)"', json.dumps(schema)):

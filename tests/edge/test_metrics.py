@@ -62,8 +62,8 @@ async def test_every_request_is_counted_once_by_its_outcome(
         # Not valid base64: it ends before the service.
         {"json": {"inputs": "*"}},
         {"json": body(picture(), chanel={})},
-        # Refused by FastAPI before the endpoint runs.
-        {"json": body(picture()), "headers": {"x-request-id": "made up"}},
+        # Refused before the endpoint runs.
+        {"json": body(picture()), "headers": {"idempotency-key": ""}},
         # The far end's word.
         {"json": body(picture(), channel={"model": "pigeon"})},
     ]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edge.engine import Encoded
-from edge.repeats import Prepared, Repeats, content_of
+from edge.repeats import Prepared, Repeats, content_of, frame_id_of
 from edge.service import EdgeService
 from policies.choice import Choice
 from policies.policy import Policy
@@ -104,6 +104,26 @@ def test_the_content_is_the_image_and_what_shapes_its_frame() -> None:
     assert len({first, content_of(b"images", asking()), *(content_of(b"image", other) for other in others)}) == 7
     chat = VqaParameters.model_validate({"temperature": 1.0, "seed": 5})
     assert content_of(b"image", chat) == content_of(b"image", VqaParameters())
+
+
+def test_a_key_is_met_by_nobody_else() -> None:
+    ids = [
+        frame_id_of("key", "link"),
+        frame_id_of("key", "link", "alice"),
+        frame_id_of("key", "link", "bob"),
+        frame_id_of("key", "other"),
+        frame_id_of("ekey", "link", "alic"),
+        frame_id_of("Key", "link"),
+    ]
+    assert len(set(ids)) == len(ids)
+    assert ids[1] == frame_id_of("key", "link", "alice")
+    # Kept by whoever stores the ids of frames: it may not change with a version.
+    assert ids[0] == "819ff2822997cf1daa63c3b8ac86ce37"
+
+
+def test_a_frames_own_id_is_its_key() -> None:
+    assert frame_id_of(ID, "link", "alice") == frame_id_of(ID.upper(), "other") == ID
+    assert frame_id_of("٣" * 32, "link") != "٣" * 32
 
 
 async def test_what_was_learnt_meanwhile_does_not_change_a_frame(

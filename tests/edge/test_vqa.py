@@ -38,7 +38,7 @@ async def test_a_question_goes_with_the_frame_and_the_answer_comes_back(
     http: httpx.AsyncClient, cloud: Any, coarse: Any, picture: Picture
 ) -> None:
     asked = body(picture(), max_new_tokens=3, temperature=0.5, top_p=0.9, seed=7, budget={"channel_uses": 8})
-    response = await http.post("/v1/vqa", json=asked, headers={"x-request-id": ID})
+    response = await http.post("/v1/vqa", json=asked, headers={"idempotency-key": ID})
     assert response.status_code == 200
     content = response.json()
     VqaResponse.model_validate(content, strict=True)
@@ -81,7 +81,9 @@ async def test_what_is_no_question_never_reaches_the_link(
 
 
 async def test_a_chat_completion_is_answered(http: httpx.AsyncClient, cloud: Any, picture: Picture) -> None:
-    response = await http.post("/v1/chat/completions", json=chat(picture(), max_tokens=4), headers={"x-request-id": ID})
+    response = await http.post(
+        "/v1/chat/completions", json=chat(picture(), max_tokens=4), headers={"idempotency-key": ID}
+    )
     content = response.json()
     assert (response.status_code, content["object"], content["id"]) == (200, "chat.completion", f"chatcmpl-{ID}")
     assert content["model"] == "other"

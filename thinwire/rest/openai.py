@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from thinwire.errors import InvalidImageError, InvalidRequestError
-from thinwire.rest.parsing import decode_base64, parse_json
+from thinwire.errors import InvalidRequestError
+from thinwire.rest.data_urls import read_data_url
+from thinwire.rest.parsing import parse_json
 from thinwire.rest.schemas import BudgetBody, ChannelBody, Strict, VqaInputs, VqaParameters, VqaResponse
 
 DONE = "[DONE]"
@@ -140,7 +141,7 @@ def from_chat(body: ChatBody) -> ChatRequest:
     kept = {name: value for name, value in given.items() if value is not None}
     dumped = {name: value.model_dump() if isinstance(value, Strict) else value for name, value in kept.items()}
     return ChatRequest(
-        image=_from_data_url(images[0]),
+        image=read_data_url(images[0], "image_url"),
         question=question,
         parameters=parse_json(VqaParameters, _json(dumped)),
         stream=bool(body.stream),
@@ -150,19 +151,6 @@ def from_chat(body: ChatBody) -> ChatRequest:
 
 def _json(content: Mapping[str, Any]) -> bytes:
     return json.dumps(content).encode()
-
-
-def _from_data_url(url: str) -> bytes:
-    scheme, _, rest = url.partition(":")
-    if scheme.lower() != "data":
-        raise InvalidRequestError(
-            f"an image must come as a data: URL, and nothing is fetched for you; got {url[:80]!r}"
-        )
-    head, comma, data = rest.partition(",")
-    media_type, *options = head.lower().split(";")
-    if not comma or not media_type.startswith("image/") or options[-1:] != ["base64"]:
-        raise InvalidImageError(f"expected data:image/...;base64,..., got {url[:80]!r}")
-    return decode_base64(data, "image_url")
 
 
 def to_completion(response: VqaResponse, ending: Ending, model: str, created_s: int) -> dict[str, Any]:

@@ -33,7 +33,9 @@ def problem(error: ThinwireError) -> JSONResponse:
     """The response for an error of ours."""
     # HTTP knows whole seconds only, and none would be an invitation to come back at once.
     after_s = error.retry_after_s
-    headers = None if after_s is None else {"Retry-After": str(max(1, math.ceil(after_s)))}
+    headers = dict(error.http_headers)
+    if after_s is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(after_s)))
     return _response(error.http_status, error.title, str(error), error.code, headers)
 
 

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import tempfile
 from collections.abc import AsyncIterator
 
 import httpx
@@ -13,7 +12,8 @@ from hypothesis import strategies as st
 
 from thinwire.images import MAX_BYTES
 from thinwire.rest import problems
-from thinwire.rest.parsing import MAX_BODY_BYTES, parse_classify
+from thinwire.rest.bodies import MAX_BODY_BYTES
+from thinwire.rest.parsing import parse_classify
 
 IMAGE = bytes(range(256)) * 3
 JSON = {"content-type": "application/json"}
@@ -62,6 +62,10 @@ def form(*parts):
 FILE = part("image", IMAGE, 'filename="x"')
 
 
+def batched(text, size):
+    return [text[at : at + size] for at in range(0, len(text), size)]
+
+
 def check_problem(response, status, error):
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
@@ -106,14 +110,28 @@ async def test_raw_media_types(client, media_type):
     check_echo(await client.post("/", content=IMAGE, headers={"content-type": media_type}))
 
 
-@pytest.mark.parametrize("media_type", ["application/json; charset=utf-8", "Application/JSON", " application/json ;"])
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        "application/json; charset=utf-8",
+        'application/json;charset="UTF-8"',
+        "application/json; charset=ISO-8859-1",
+        "application/json; charset=nonsense",
+        "Application/JSON",
+        " application/json ;",
+        "text/json",
+        "application/vnd.api+json",
+        "application/problem+json; charset=utf-8",
+    ],
+)
 async def test_json_media_types(client, media_type):
     body = json.dumps(as_json())
     check_echo(await client.post("/", content=body, headers={"content-type": media_type}))
 
 
 @pytest.mark.parametrize(
-    "media_type", [None, "", "text/plain", "application/x-www-form-urlencoded", "imagery/png", "é"]
+    "media_type",
+    [None, "", "text/plain", "application/x-www-form-urlencoded", "imagery/png", "é", "application/jsonp", "a+json"],
 )
 async def test_other_media_types(client, media_type):
     headers = {} if media_type is None else {"content-type": media_type.encode()}
@@ -155,12 +173,22 @@ async def test_malformed_json(client, body):
     check_problem(await client.post("/", content=body, headers=JSON), 422, "invalid_request")
 
 
-@pytest.mark.parametrize(
-    "inputs", ["a", "aaa", "aa=a", "====", "aa aa===", "aaaa\n", "data:image/png;base64,aaaa", "é"]
-)
+@pytest.mark.parametrize("inputs", ["a", "é", "data:image/png;base64,*"])
 async def test_malformed_base64(client, inputs):
-    detail = check_problem(await client.post("/", json={"inputs": inputs}), 422, "invalid_image")
-    assert "base64" in detail
+    assert "base64" in check_problem(await client.post("/", json={"inputs": inputs}), 422, "invalid_image")
+
+
+async def test_base64_and_data_urls_as_clients_write_them(client):
+    text = base64.b64encode(IMAGE).decode()
+    for inputs in (base64.encodebytes(IMAGE).decode(), text + "\n", f"data:image/png;base64,{text}"):
+        check_echo(await client.post("/", json={"inputs": inputs}))
+    check_echo(await client.post("/", content=form(part("image", f"DATA:image/png;base64,{text}")), headers=FORM))
+
+
+async def test_a_byte_order_mark_is_nothing(client):
+    mark, parameters = b"\xef\xbb\xbf", b'{"top_k": 2}'
+    check_echo(await client.post("/", content=mark + json.dumps(as_json(top_k=2)).encode(), headers=JSON), top_k=2)
+    check_echo(await client.post("/", content=form(FILE, part("parameters", mark + parameters)), headers=FORM), top_k=2)
 
 
 MALFORMED = [
@@ -198,13 +226,12 @@ async def test_malformed_parameters(client, text):
         b"",
         b"no form",
         form(),
-        form(part("image", IMAGE)),
         form(part("picture", IMAGE, 'filename="x"')),
         form(FILE, FILE),
         form(FILE, part("image", "again")),
         form(FILE, part("parameters", "{}"), part("parameters", "{}")),
-        form(FILE, part("parameters", "{}", 'filename="p.json"')),
-        form(part("image", ""), part("parameters", "{}", 'filename="p.json"')),
+        form(part("parameters", "{}")),
+        form(FILE, part("parameters", b"\xff")),
         form(FILE, part("top_k", "3")),
         form(FILE, part("a", ""), part("b", ""), part("c", "")),
         form(FILE, b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n"),
@@ -229,7 +256,8 @@ async def test_malformed_forms(client, body):
 async def test_headers_of_a_form(client, options):
     body = form(FILE, part("parameters", '{"top_k": 2}'))
     response = await client.post("/", content=body, headers={"content-type": f"multipart/form-data{options}"})
-    if "nonsense" in options:
+    # A form has no charset of its own (RFC 7578).
+    if "charset" in options:
         check_echo(response, top_k=2)
     else:
         check_problem(response, 422, "invalid_request")
@@ -283,17 +311,8 @@ async def test_a_body_that_declares_too_much_is_not_read(client, headers):
 
 
 @pytest.mark.parametrize("headers", FORMS_OF_A_REQUEST)
-async def test_a_body_that_grows_too_much_is_not_read_to_its_end(client, headers, monkeypatch):
-    sent, written = 0, 0
-    spool = tempfile.SpooledTemporaryFile
-
-    class Counting(spool):
-        def write(self, data):
-            nonlocal written
-            written += len(data)
-            return super().write(data)
-
-    monkeypatch.setattr("starlette.formparsers.SpooledTemporaryFile", Counting)
+async def test_a_body_that_grows_too_much_is_not_read_to_its_end(client, headers):
+    sent = 0
 
     async def endless() -> AsyncIterator[bytes]:
         nonlocal sent
@@ -305,7 +324,6 @@ async def test_a_body_that_grows_too_much_is_not_read_to_its_end(client, headers
 
     check_problem(await client.post("/", content=endless(), headers=headers), 413, "payload_too_large")
     assert sent <= MAX_BODY_BYTES + 2**20
-    assert written <= MAX_BODY_BYTES
 
 
 async def test_the_largest_image_fits_in_every_form(client):
@@ -313,6 +331,7 @@ async def test_the_largest_image_fits_in_every_form(client):
     encoded = base64.b64encode(image).decode()
     responses = [
         await client.post("/", json={"inputs": encoded}),
+        await client.post("/", json={"inputs": "\r\n".join(batched(encoded, 64))}),
         await client.post("/", files={"image": image}),
         await client.post("/", content=image, headers=PNG),
     ]
@@ -322,6 +341,5 @@ async def test_the_largest_image_fits_in_every_form(client):
 
 
 async def test_a_larger_image_is_left_to_the_decoder(client):
-    # It refuses by size; a form hands over no more than is needed for that.
     response = await client.post("/", files={"image": b"\x01" * (MAX_BYTES + 1000)})
-    assert len(base64.b64decode(response.json()["image"])) == MAX_BYTES + 1
+    assert len(base64.b64decode(response.json()["image"])) == MAX_BYTES + 1000

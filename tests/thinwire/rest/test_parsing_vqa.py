@@ -53,7 +53,6 @@ FORMS = {
     "not UTF-8": (form(FILE, part("question", b"\xff\xfe")), "'question' is not UTF-8"),
     "no image": (form(part("question", "q")), "'image'"),
     "two questions": (form(FILE, part("question", "q"), part("question", "r")), "more than once"),
-    "question as a file": (form(part("image", "x"), part("question", "q", 'filename="q"')), "field 'image'"),
     "another field": (form(FILE, part("question", "q"), part("top_k", "3")), "got 'top_k'"),
     "parameters": (form(FILE, part("question", "q"), part("parameters", '{"top_k": 3}')), "parameters: top_k"),
 }

@@ -1,0 +1,83 @@
+"""Images as text: base64 as clients really write it, bare or in a ``data:`` URL (RFC 2397)."""
+
+import base64
+from urllib.parse import unquote
+
+from thinwire.errors import InvalidImageError, InvalidRequestError
+
+# Enough of a text to recognise it by.
+MAX_SHOWN = 80
+
+
+def read_image(text: str, name: str) -> bytes:
+    """The bytes behind base64 or a ``data:`` URL.
+
+    Args:
+        text: either of them.
+        name: what to call it in an error.
+
+    Raises:
+        InvalidRequestError: it is an address of an image elsewhere.
+        InvalidImageError: it is neither, or the URL's own type is no image.
+    """
+    start = text[:MAX_SHOWN].lstrip().lower()
+    return read_data_url(text, name) if start.startswith("data:") or "://" in start else decode_base64(text, name)
+
+
+def read_data_url(url: str, name: str) -> bytes:
+    """The bytes behind a ``data:`` URL in base64.
+
+    Its scheme, type and options may be in any case and hold white space; the type may be left out, as a browser does
+    for a file of no known type.
+
+    Args:
+        url: the whole of it.
+        name: what to call it in an error.
+
+    Raises:
+        InvalidRequestError: it is a URL of another scheme: nothing is fetched for anybody.
+        InvalidImageError: its type is no image, or it is not in base64.
+    """
+    head, comma, data = url.partition(",")
+    scheme, colon, described = "".join(head.split()).lower().partition(":")
+    if not colon or scheme != "data":
+        raise InvalidRequestError(
+            f"{name}: an image must come as a data: URL, and nothing is fetched for you; got {url[:MAX_SHOWN]!r}"
+        )
+    media_type, *options = described.split(";")
+    if not comma or not (is_image(media_type) or not media_type) or "base64" not in options:
+        hint = "; percent-encoding is not read" if comma and "base64" not in options else ""
+        raise InvalidImageError(f"{name}: expected data:image/...;base64,..., got {url[:MAX_SHOWN]!r}{hint}")
+    # What is in base64 may be percent-encoded on top: it is a URL.
+    return decode_base64(unquote(data) if "%" in data else data, name)
+
+
+def decode_base64(text: str, name: str) -> bytes:
+    """The bytes behind base64 of the standard or the URL-safe alphabet, mixed or not, with line breaks or without.
+
+    Padding may be left out, but not in part. A space within a line is refused: it was a "+" more often than not, and
+    what is left would be other bytes.
+
+    Args:
+        text: the base64.
+        name: what to call it in an error.
+
+    Raises:
+        InvalidImageError: it is none.
+    """
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        pass
+    plain = "".join(line.strip() for line in text.splitlines()).replace("-", "+").replace("_", "/")
+    if "=" not in plain:
+        plain += "=" * (-len(plain) % 4)
+    try:
+        return base64.b64decode(plain, validate=True)
+    except ValueError as error:
+        raise InvalidImageError(f"{name} is not base64: {error}; got {text[:MAX_SHOWN]!r}") from None
+
+
+def is_image(media_type: str) -> bool:
+    """Whether a media type may be that of an image, whose format is then read from its bytes."""
+    return media_type.startswith("image/") or media_type == "application/octet-stream"
