@@ -10,6 +10,7 @@ import pytest_asyncio
 from PIL import Image
 
 from cloud.server import CloudServer, Settings
+from tests.json_logs import json_lines
 from thinwire.rest.bodies import MAX_BODY_BYTES
 
 # One server for all, since uvicorn takes its time to stop.
@@ -76,6 +77,14 @@ async def test_json(client):
     assert timings["edge"] is timings["channel"] is None
     assert 0 < timings["cloud"] <= timings["total"]
     assert (await client.post("/v1/classify", **as_json(encode()))).json()["id"] != body["id"]
+
+
+async def test_a_request_keeps_its_id(client):
+    with json_lines() as logged:
+        response = await client.post("/v1/classify", **as_json(encode()), headers={"x-request-id": "a-b"})
+    (line,) = [line for line in logged() if line["message"] == "image"]
+    assert (response.headers["x-request-id"], line["x_request_id"]) == ("a-b", "a-b")
+    assert line["request_id"] == response.json()["id"]
 
 
 async def test_multipart(client):

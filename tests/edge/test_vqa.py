@@ -1,6 +1,7 @@
 """Questions at the edge: as they are, and in the form of OpenAI's chat completions."""
 
 import base64
+import gzip
 import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from edge.app import create_app
 from edge.service import EdgeService
 from tests.exposition import outcomes
+from tests.json_logs import json_lines
 from thinwire.rest.schemas import VqaResponse
 
 Picture = Callable[..., bytes]
@@ -103,6 +105,33 @@ async def test_a_chat_completion_as_a_stream_comes_in_one_piece(http: httpx.Asyn
     assert end["choices"][0]["finish_reason"] == "stop"
     assert usage["usage"]["total_tokens"] == 9
     assert done == "[DONE]"
+
+
+async def test_every_route_takes_compressed_bodies_and_keeps_ids(http: httpx.AsyncClient, picture: Picture) -> None:
+    headers = {"content-type": "application/json", "content-encoding": "gzip", "x-request-id": "a-b"}
+    routes = {"/v1/vqa": body(picture()), "/v1/chat/completions": chat(picture(), stream=True)}
+    with json_lines() as logged:
+        for url, asked in routes.items():
+            content = gzip.compress(json.dumps(asked).encode())
+            response = await http.post(url, content=content, headers=headers)
+            assert (response.status_code, response.headers["x-request-id"]) == (200, "a-b"), response.text
+            response = await http.post(url, content=content, headers=headers | {"content-encoding": "zstd"})
+            assert (response.status_code, response.headers["accept-encoding"]) == (415, "gzip, deflate")
+            response = await http.post(url, content=content[:-1], headers=headers)
+            assert (response.status_code, response.headers["x-request-id"]) == (422, "a-b")
+    assert [line["x_request_id"] for line in logged() if line["message"] == "frame"] == ["a-b"] * 2
+    counted = outcomes((await http.get("/metrics")).text, "thinwire_requests_total")
+    assert counted == {"ok": 2, "unsupported_encoding": 2, "invalid_request": 2}
+
+
+async def test_a_chat_completion_repeats_by_its_key(http: httpx.AsyncClient, cloud: Any, picture: Picture) -> None:
+    headers = {"idempotency-key": "stainless-python-retry-8e03978e"}
+    answers = [await http.post("/v1/chat/completions", json=chat(picture()), headers=headers) for _ in range(2)]
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    one, other = cloud.frames
+    assert one == other
+    other_image = await http.post("/v1/chat/completions", json=chat(picture(1)), headers=headers)
+    assert other_image.status_code == 409
 
 
 async def test_an_image_elsewhere_is_not_fetched(http: httpx.AsyncClient, cloud: Any) -> None:

@@ -27,7 +27,7 @@ class RequestIds:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = next((value.strip() for name, value in scope["headers"] if name == HEADER), b"")
+        given = next((value.strip(b" \t") for name, value in scope["headers"] if name == HEADER), b"")
         name = given if _PRINTABLE.fullmatch(given) else secrets.token_hex(16).encode()
 
         async def named(message: Message) -> None:

@@ -71,7 +71,11 @@ class Parameters(LinkParameters):
 
 
 Image = Annotated[
-    str, Field(description="The encoded image (JPEG, PNG, WebP, ...) in base64", json_schema_extra={"format": "byte"})
+    str,
+    Field(
+        description="The encoded image (JPEG, PNG, WebP, ...) in base64, bare or in a data: URL",
+        json_schema_extra={"format": "byte"},
+    ),
 ]
 Question = Annotated[str, Field(min_length=1, max_length=MAX_QUESTION_CHARACTERS)]
 
