@@ -24,7 +24,9 @@ def create_app(
         ready: whether the process takes requests.
         metrics: what to count with, and to show.
     """
-    app = FastAPI(title="Thinwire cloud", description=__doc__, responses=problems.RESPONSES)
+    app = FastAPI(
+        title="Thinwire cloud", description=__doc__, responses=problems.RESPONSES, docs_url=None, redoc_url=None
+    )
 
     async def is_ready() -> bool:
         return ready()

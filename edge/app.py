@@ -44,7 +44,9 @@ def create_app(device: Device, services: Sequence[EdgeService]) -> FastAPI:
         device: what the services share.
         services: what answers, one per bundle, and no two of one task.
     """
-    app = FastAPI(title="Thinwire edge", description="Answers images over a thin, noisy link")
+    app = FastAPI(
+        title="Thinwire edge", description="Answers images over a thin, noisy link", docs_url=None, redoc_url=None
+    )
     # Not in closures: FastAPI's caches keep the endpoints, and would keep the service when the application is gone.
     app.state.device = device
     app.state.services = {service.bundle.task: service for service in services}
