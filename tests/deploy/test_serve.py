@@ -37,7 +37,8 @@ def test_idle_connections_and_origins(serve: Any, process: str) -> None:
     settings = serve(process, "serve")
     assert (settings.keep_alive_s, settings.cors_origins) == (75, ())
     origins = ("https://a.example", "http://[::1]:3000", "http://localhost:8080", "app://b")
-    settings = serve(process, "serve", "--keep-alive", "20", "--cors-origin", *origins[:2], "--cors-origin", *origins[2:])
+    named = ("--cors-origin", *origins[:2], "--cors-origin", *origins[2:])
+    settings = serve(process, "serve", "--keep-alive", "20", *named)
     assert (settings.keep_alive_s, settings.cors_origins) == (20, origins)
     assert serve(process, "serve", "--cors-origin", "*").cors_origins == ("*",)
 
