@@ -27,7 +27,7 @@ class HeadAsGet:
                 if headers.get("allow") == "GET":
                     headers["allow"] = "GET, HEAD"
             elif is_head and message["type"] == "http.response.body":
-                message = message | {"body": b""}
+                message = {**message, "body": b""}
             await send(message)
 
-        await self._app(scope | {"method": "GET"} if is_head else scope, receive, tell)
+        await self._app({**scope, "method": "GET"} if is_head else scope, receive, tell)
