@@ -19,7 +19,7 @@ from cloud.task import Batching
 from thinwire import process, rpc
 from thinwire.bundle import Bundle, check_tasks
 from thinwire.errors import UnavailableError
-from thinwire.rest.server import HttpServer
+from thinwire.rest.server import KEEP_ALIVE_S, HttpServer
 from thinwire.v1 import link_pb2, link_pb2_grpc
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,8 @@ class Settings:
         held_s: how long they are kept.
         held_bytes: most memory that what is kept of them takes.
         equaliser: how frames are equalised; see `cloud.reception.receive`.
+        keep_alive_s: see `HttpServer`.
+        cors_origins: see `HttpServer`.
     """
 
     grpc_address: str = "127.0.0.1:50051"
@@ -53,6 +55,8 @@ class Settings:
     held_s: float = 600.0
     held_bytes: int = 2**30
     equaliser: Equaliser = "mmse"
+    keep_alive_s: int = KEEP_ALIVE_S
+    cors_origins: tuple[str, ...] = ()
 
 
 class CloudServer:
@@ -88,7 +92,14 @@ class CloudServer:
         servicer = SemanticLinkServicer(self.tasks, metrics, settings.equaliser)
         link_pb2_grpc.add_SemanticLinkServicer_to_server(servicer, self._grpc.grpc_server)  # type: ignore[no-untyped-call]
         app = create_app(self.tasks, self._ready.is_set, metrics)
-        self._http = HttpServer(app, settings.rest_host, settings.rest_port, settings.grace_s)
+        self._http = HttpServer(
+            app,
+            settings.rest_host,
+            settings.rest_port,
+            settings.grace_s,
+            settings.keep_alive_s,
+            settings.cors_origins,
+        )
         self.grpc_port = 0
         self.rest_port = 0
 

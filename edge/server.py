@@ -15,7 +15,7 @@ from thinwire import process, rpc
 from thinwire.bundle import FRONT, Bundle, check_tasks
 from thinwire.csi import Csi
 from thinwire.frames import check_link_id
-from thinwire.rest.server import HttpServer
+from thinwire.rest.server import KEEP_ALIVE_S, HttpServer
 
 log = logging.getLogger(__name__)
 DRAIN_S = 10
@@ -35,6 +35,8 @@ class Settings:
         rest_host: address of REST.
         rest_port: port of REST; 0 takes a free one.
         grpc_address: ``host:port`` of gRPC health and reflection; port 0 takes a free one.
+        keep_alive_s: see `HttpServer`.
+        cors_origins: see `HttpServer`.
 
     Raises:
         InvalidFrameError: no frame can have that link id.
@@ -50,6 +52,8 @@ class Settings:
     rest_host: str = "127.0.0.1"
     rest_port: int = 8080
     grpc_address: str = "127.0.0.1:8081"
+    keep_alive_s: int = KEEP_ALIVE_S
+    cors_origins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_link_id(self.link_id)
@@ -105,7 +109,14 @@ class EdgeServer:
                 EdgeService(bundle, engine, front_file, device)
                 for (bundle, engine), front_file in zip(self._engines, fronts, strict=True)
             ]
-            rest = HttpServer(create_app(device, services), settings.rest_host, settings.rest_port, DRAIN_S)
+            rest = HttpServer(
+                create_app(device, services),
+                settings.rest_host,
+                settings.rest_port,
+                DRAIN_S,
+                settings.keep_alive_s,
+                settings.cors_origins,
+            )
             self.rest_port = await rest.start()
             stack.push_async_callback(rest.stop)
             grpc_server = rpc.Server([])

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from cloud.answerer import Answerer, Classifier
     from thinwire.bundle import Bundle
 
+_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://(\[[0-9a-f:]+\]|[^\s/:@?#A-Z*]+)(:\d+)?")
+
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the three commands."""
@@ -19,8 +22,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     add_bundles(edge, with_cloud=False)
     edge.add_argument("--link", default="127.0.0.1:50061", metavar="HOST:PORT", help="the channel, or the cloud itself")
     edge.add_argument("--link-id", default="edge", help="this device's name on the link (default: %(default)s)")
-    edge.add_argument("--host", default="127.0.0.1", help="of REST (default: %(default)s)")
-    edge.add_argument("--port", type=int, default=8080, help="of REST (default: %(default)s)")
+    _add_rest(edge, 8080)
     edge.add_argument(
         "--grpc", default="127.0.0.1:8081", metavar="HOST:PORT", help="gRPC health (default: %(default)s)"
     )
@@ -68,12 +70,43 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     cloud = _serve(commands, "cloud", "the server: decoder, head, REST of the plain model")
     add_bundles(cloud)
     cloud.add_argument("--grpc", default="127.0.0.1:50051", metavar="HOST:PORT", help="the link (default: %(default)s)")
-    cloud.add_argument("--host", default="127.0.0.1", help="of REST (default: %(default)s)")
-    cloud.add_argument("--port", type=int, default=8000, help="of REST (default: %(default)s)")
+    _add_rest(cloud, 8000)
     _add_engine(cloud, model_threads())
     cloud.add_argument("--equaliser", choices=("mmse", "zf"), default="mmse", help="(default: %(default)s)")
     _add_language(cloud)
     cloud.set_defaults(run=_cloud)
+
+
+def _add_rest(parser: argparse.ArgumentParser, port: int) -> None:
+    parser.add_argument("--host", default="127.0.0.1", help="of REST (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=port, help="of REST (default: %(default)s)")
+    parser.add_argument(
+        "--keep-alive",
+        type=positive_int,
+        default=75,
+        metavar="SECONDS",
+        help="idle time before a connection of REST is closed; more than your load balancer's (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--cors-origin",
+        type=_origin,
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="ORIGIN",
+        help="whose pages may ask in a browser, as https://example.org, or * for all (default: none)",
+    )
+
+
+def _origin(text: str) -> str:
+    # What is not as browsers send it would never match, without a word.
+    is_default = text.startswith("http://") and text.endswith(":80")
+    is_default |= text.startswith("https://") and text.endswith(":443")
+    if is_default or not _ORIGIN.fullmatch(text):
+        raise argparse.ArgumentTypeError(
+            f"got {text!r}, expected scheme://host[:port] in lower case, without a path or the scheme's own port, or *"
+        )
+    return text
 
 
 def _add_engine(parser: argparse.ArgumentParser, threads: int) -> None:
@@ -133,6 +166,8 @@ def _edge(options: argparse.Namespace) -> None:
         rest_host=options.host,
         rest_port=options.port,
         grpc_address=options.grpc,
+        keep_alive_s=options.keep_alive,
+        cors_origins=tuple(options.cors_origin),
     )
     with tracing.exporting("edge"):
         asyncio.run(
@@ -199,6 +234,8 @@ def _cloud(options: argparse.Namespace) -> None:
         held_s=options.held_seconds,
         held_bytes=options.held_mib * 2**20,
         equaliser=options.equaliser,
+        keep_alive_s=options.keep_alive,
+        cors_origins=tuple(options.cors_origin),
     )
     with tracing.exporting("cloud"):
         asyncio.run(serve([(bundle, _cloud_model(bundle, options)) for bundle in bundles], settings))

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import math
+import subprocess
 import sys
 from datetime import UTC, datetime
 
@@ -91,3 +92,69 @@ def test_configure_replaces_what_was_there(monkeypatch):
     (line,) = stream.getvalue().splitlines()
     entry = json.loads(line)
     assert (entry["service"], entry["logger"], entry["message"]) == ("cloud", "a.b", "loud")
+
+
+def run(program, stderr=subprocess.PIPE, service="cloud"):
+    """A process with a configured log: its status, what it printed, and its log's lines."""
+    start = f"import ctypes, os, sys, warnings\nfrom thinwire.logs import configure\nconfigure({service!r})\n"
+    done = subprocess.run(
+        [sys.executable, "-c", start + program], stdout=subprocess.PIPE, stderr=stderr, timeout=100, check=False
+    )
+    lines = [json.loads(line) for line in (done.stderr or b"").splitlines()]
+    assert all(line["service"] == service for line in lines)
+    return done.returncode, done.stdout.decode(), lines
+
+
+def test_what_others_write_to_standard_error_becomes_lines_of_the_log():
+    program = r"""
+from tqdm import tqdm
+ctypes.PyDLL(None).write(2, b"TIFFReadDirectory: Warning\n\n", 28)
+print("thinwire: unavailable", file=sys.stderr)
+warnings.warn("old")
+list(tqdm(range(3)))
+os.write(2, b"\xff last, and no end")
+"""
+    status, _, lines = run(program)
+    assert status == 0
+    assert [line["message"] for line in lines if line["logger"] == "stderr"][:2] == [
+        "TIFFReadDirectory: Warning",
+        "thinwire: unavailable",
+    ]
+    assert lines[-1]["message"] == r"\xff last, and no end"
+    (warned,) = [line for line in lines if line["logger"] == "py.warnings"]
+    assert warned["message"].startswith("<string>:8: UserWarning: old")
+    assert any("3/3" in line["message"] for line in lines)
+
+
+def test_an_error_that_nobody_caught_is_one_line():
+    status, _, (line,) = run("def f():\n    raise ValueError('broken')\nf()")
+    assert status == 1
+    assert (line["level"], line["message"]) == ("critical", "unexpected error")
+    assert line["exception"].endswith("ValueError: broken")
+
+
+def test_no_library_can_fill_what_nobody_can_read_while_it_writes():
+    # PyDLL keeps the interpreter's lock, as an image's decoder does.
+    program = r"""
+text = (b"x" * 99 + b"\n") * 20_000
+print(ctypes.PyDLL(None).write(2, text, len(text)))
+"""
+    status, written, lines = run(program)
+    assert status == 0
+    assert 0 < 100 * len(lines) - 100 <= int(written) < 2_000_000
+
+
+def test_a_log_that_cannot_be_written_is_lost_without_a_word():
+    # A word about it would be one more line that cannot be written.
+    program = r"""
+import logging, threading
+seen = []
+logging.getLogger().handlers[0].addFilter(lambda record: seen.append(record) or True)
+logging.getLogger("a").warning("lost")
+(relay,) = [thread for thread in threading.enumerate() if thread.name == "stderr"]
+os.dup2(1, 2)
+relay.join()
+print(len(seen))
+"""
+    with open("/dev/full", "w") as full:
+        assert run(program, full)[:2] == (0, "1\n")

@@ -2,6 +2,7 @@
 
 import re
 import secrets
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -43,10 +44,13 @@ class RequestIds:
 
 
 class Application(FastAPI):
-    """An application behind `RequestIds`.
+    """An application behind `RequestIds`, without FastAPI's own pages, which load scripts from another host.
 
     Middleware that is added stands inside Starlette's own for unexpected errors, whose responses it never sees.
     """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(docs_url=None, redoc_url=None, **settings)
 
     def build_middleware_stack(self) -> ASGIApp:
         """What answers requests."""

@@ -11,7 +11,8 @@ from pydantic import BaseModel
 
 from thinwire import tracing
 from thinwire.bundle import Bundle
-from thinwire.rest import problems
+from thinwire.rest import docs, problems
+from thinwire.rest.head import HeadAsGet
 from thinwire.rest.schemas import (
     ClassifyBody,
     HealthResponse,
@@ -28,9 +29,12 @@ from thinwire.rest.spans import RequestSpans
 def add_common(
     app: FastAPI, bundles: Sequence[Bundle], ready: Callable[[], Awaitable[bool]], registry: CollectorRegistry
 ) -> None:
-    """Add ``/v1/models``, ``/metrics`` and ``/health/*``, answer every error with problem+json, and trace requests.
+    """Add what is not a task: ``/v1/models``, ``/metrics``, ``/health/*`` and ``/docs``.
+
+    Beside it every error is answered with problem+json, HEAD wherever GET is, and requests are traced.
 
     Args:
+        app: one that FastAPI has added no pages to.
         bundles: what the process serves.
         ready: whether it takes requests now.
         registry: what ``/metrics`` shows.
@@ -38,6 +42,8 @@ def add_common(
     problems.install(app)
     if tracing.is_on():
         app.add_middleware(RequestSpans)
+    app.add_middleware(HeadAsGet)
+    docs.add_to(app)
     # Not in closures: FastAPI's caches keep the endpoints, and would keep what they hold when the application is gone.
     app.state.ready, app.state.registry = ready, registry
 

@@ -4,12 +4,18 @@ import asyncio
 import contextlib
 import math
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 from thinwire.errors import UnavailableError
+
+# Load balancers close an idle connection after 60 s as a rule. Were we the first to close it, a request could be under
+# way on it, and be lost.
+KEEP_ALIVE_S = 75
 
 
 class _Uvicorn(uvicorn.Server):
@@ -17,6 +23,14 @@ class _Uvicorn(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave the process's signals to whoever runs the loop, who drains the link as well."""
         yield
+
+
+def _with_cors(app: FastAPI, origins: Sequence[str]) -> ASGIApp:
+    # Around the whole application: as one of its middlewares it would not see what a failure is answered with. Cookies
+    # mean nothing to us, so that any header may be sent and read.
+    return CORSMiddleware(
+        app, origins, allow_methods=("GET", "HEAD", "POST"), allow_headers=("*",), expose_headers=("*",)
+    )
 
 
 class HttpServer:
@@ -27,17 +41,28 @@ class HttpServer:
         host: address to listen on.
         port: 0 takes a free one.
         grace_s: how long a stop waits for requests under way.
+        keep_alive_s: how long a connection stays open between two requests.
+        cors_origins: whose pages may read answers in a browser, as ``https://example.org``; "*" for all.
     """
 
-    def __init__(self, app: FastAPI, host: str, port: int, grace_s: float) -> None:
+    def __init__(
+        self,
+        app: FastAPI,
+        host: str,
+        port: int,
+        grace_s: float,
+        keep_alive_s: int = KEEP_ALIVE_S,
+        cors_origins: Sequence[str] = (),
+    ) -> None:
         self._address = (host, port)
         self._server = _Uvicorn(
             uvicorn.Config(
-                app,
+                _with_cors(app, cors_origins) if cors_origins else app,
                 lifespan="off",
                 ws="none",
                 log_config=None,
                 access_log=False,
+                timeout_keep_alive=keep_alive_s,
                 timeout_graceful_shutdown=math.ceil(grace_s),
             )
         )
