@@ -17,6 +17,7 @@ from cloud.reception import Equaliser
 from cloud.servicer import SemanticLinkServicer
 from cloud.task import Batching
 from thinwire import process, rpc
+from thinwire.addresses import parse_address
 from thinwire.bundle import Bundle, check_tasks
 from thinwire.errors import UnavailableError
 from thinwire.rest.server import HttpServer
@@ -41,6 +42,9 @@ class Settings:
         held_s: how long they are kept.
         held_bytes: most memory that what is kept of them takes.
         equaliser: how frames are equalised; see `cloud.reception.receive`.
+
+    Raises:
+        InvalidRequestError: `grpc_address` is no address.
     """
 
     grpc_address: str = "127.0.0.1:50051"
@@ -53,6 +57,9 @@ class Settings:
     held_s: float = 600.0
     held_bytes: int = 2**30
     equaliser: Equaliser = "mmse"
+
+    def __post_init__(self) -> None:
+        parse_address(self.grpc_address, "grpc_address")
 
 
 class CloudServer:

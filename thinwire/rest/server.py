@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import uvicorn
 from fastapi import FastAPI
 
+from thinwire.addresses import listen
 from thinwire.errors import UnavailableError
 
 
@@ -24,7 +25,7 @@ class HttpServer:
 
     Args:
         app: what to serve.
-        host: address to listen on.
+        host: name or address to listen on; see `thinwire.addresses.listen`.
         port: 0 takes a free one.
         grace_s: how long a stop waits for requests under way.
     """
@@ -50,33 +51,23 @@ class HttpServer:
             UnavailableError: the address cannot be bound.
         """
         # Bound here and not by uvicorn, which would end the process where we want to say what is wrong.
-        listener = _listen(*self._address)
-        self._running = asyncio.create_task(self._server.serve([listener]))
+        listeners = listen(*self._address)
+        for listener in listeners:
+            # Inherited by every connection. asyncio sets it on those of its own listeners only, and an answer whose
+            # head and body leave in two pieces would wait 40 ms for the client's delayed acknowledgement.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._running = asyncio.create_task(self._server.serve(listeners))
         while not self._server.started:
             if self._running.done():
-                listener.close()
+                for listener in listeners:
+                    listener.close()
                 await self._running
                 raise UnavailableError("the HTTP server ended as it started")
             await asyncio.sleep(0.005)
-        return int(listener.getsockname()[1])
+        return int(listeners[0].getsockname()[1])
 
     async def stop(self) -> None:
         """Take no new requests, finish those under way within the grace, stop listening."""
         self._server.should_exit = True
         if self._running is not None:
             await self._running
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    # Asked for such a port, Python leaves the socket open behind its OverflowError.
-    if not 0 <= port < 2**16:
-        raise UnavailableError(f"cannot listen on {host}:{port}: ports are 0 to 65535")
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise UnavailableError(f"cannot listen on {host}:{port}: {error}") from None
-    # Inherited by every connection. asyncio sets it on those of its own listeners only, and an answer whose head and
-    # body leave in two pieces would wait 40 ms for the client's delayed acknowledgement.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listener
