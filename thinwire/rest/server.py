@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import uvicorn
 from fastapi import FastAPI
 
-from thinwire.addresses import listen
+from thinwire import addresses
 from thinwire.errors import UnavailableError
 
 
@@ -25,7 +25,7 @@ class HttpServer:
 
     Args:
         app: what to serve.
-        host: name or address to listen on; see `thinwire.addresses.listen`.
+        host: address to listen on.
         port: 0 takes a free one.
         grace_s: how long a stop waits for requests under way.
     """
@@ -51,11 +51,7 @@ class HttpServer:
             UnavailableError: the address cannot be bound.
         """
         # Bound here and not by uvicorn, which would end the process where we want to say what is wrong.
-        listeners = listen(*self._address)
-        for listener in listeners:
-            # Inherited by every connection. asyncio sets it on those of its own listeners only, and an answer whose
-            # head and body leave in two pieces would wait 40 ms for the client's delayed acknowledgement.
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listeners = _listen(*self._address)
         self._running = asyncio.create_task(self._server.serve(listeners))
         while not self._server.started:
             if self._running.done():
@@ -71,3 +67,12 @@ class HttpServer:
         self._server.should_exit = True
         if self._running is not None:
             await self._running
+
+
+def _listen(host: str, port: int) -> list[socket.socket]:
+    listeners = addresses.listen(host, port)
+    for listener in listeners:
+        # Inherited by every connection. asyncio sets it on those of its own listeners only, and an answer whose head
+        # and body leave in two pieces would wait 40 ms for the client's delayed acknowledgement.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listeners
