@@ -1,12 +1,17 @@
-"""``/metrics`` of a process that has no REST: prometheus_client's own server, on a thread."""
+"""``/metrics`` of a process that has no REST: prometheus_client's application, on a thread for each address."""
 
 import asyncio
+import socket
 import threading
-from wsgiref.simple_server import WSGIServer
+from collections.abc import Callable, Iterable
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, make_wsgi_app
 
-from thinwire.errors import UnavailableError
+from thinwire.addresses import listen
 
 
 class Exposition:
@@ -14,7 +19,7 @@ class Exposition:
 
     Args:
         registry: what to show.
-        host: address to listen on.
+        host: name or address to listen on; see `thinwire.addresses.listen`.
         port: 0 takes a free one.
 
     Attributes:
@@ -25,16 +30,49 @@ class Exposition:
     """
 
     def __init__(self, registry: CollectorRegistry, host: str, port: int) -> None:
-        self._server: WSGIServer
-        self._thread: threading.Thread
-        try:
-            self._server, self._thread = start_http_server(port, host, registry)
-        except (OSError, OverflowError) as error:
-            raise UnavailableError(f"cannot listen on {host}:{port}: {error}") from None
-        self.port = self._server.server_port
+        self._servers = [_Server(listener) for listener in listen(host, port)]
+        self.port = self._servers[0].server_port
+        for server in self._servers:
+            server.set_app(_with_head(make_wsgi_app(registry)))
+            threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
 
     async def stop(self) -> None:
         """Stop listening."""
-        # It looks for this twice a second.
-        await asyncio.to_thread(self._server.shutdown)
-        self._server.server_close()
+        # Each looks for this twice a second.
+        await asyncio.gather(*(asyncio.to_thread(server.shutdown) for server in self._servers))
+        for server in self._servers:
+            server.server_close()
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """Serves on a socket that listens."""
+
+    daemon_threads = True
+
+    def __init__(self, listener: socket.socket) -> None:
+        super().__init__(("", 0), _Quiet, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listener
+        # Binding would have looked the host's name up.
+        self.server_name, self.server_port = listener.getsockname()[:2]
+        self.setup_environ()
+
+
+def _with_head(app: Callable[..., list[bytes]]) -> WSGIApplication:
+    """Answers HEAD with the head of what GET gets; prometheus_client's own refuses it, with a body."""
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] != "HEAD":
+            return app(environ, start_response)
+        head: list[Any] = []
+        body = app({**environ, "REQUEST_METHOD": "GET"}, lambda *given: head.extend(given))
+        status, headers = head
+        start_response(status, [*headers, ("Content-Length", str(sum(map(len, body))))])
+        return []
+
+    return answer
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing of a request."""

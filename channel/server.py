@@ -15,6 +15,7 @@ from channel.profiles import Profile
 from channel.proxy import ChannelProxy
 from channel.trace import Trace
 from thinwire import process
+from thinwire.addresses import Address, check_target, parse_address
 from thinwire.errors import UnavailableError
 from thinwire.rpc import Server, is_serving, open_channel
 from thinwire.v1 import control_pb2, control_pb2_grpc, link_pb2, link_pb2_grpc
@@ -38,6 +39,9 @@ class Settings:
         default_timeout_s: seconds that the cloud has to answer when a client sets no deadline.
         metrics_port: port of ``/metrics``, on the host of ``listen``; 0 takes a free one, None serves no metrics.
         trace: what the default profile's SNR and symbol rate follow from the start; None keeps them still.
+
+    Raises:
+        InvalidRequestError: `upstream` or `listen` is no address.
     """
 
     upstream: str
@@ -46,6 +50,10 @@ class Settings:
     default_timeout_s: float = 30.0
     trace: Trace | None = None
     metrics_port: int | None = None
+
+    def __post_init__(self) -> None:
+        check_target(self.upstream, "upstream")
+        parse_address(self.listen, "listen")
 
 
 class ChannelServer:
@@ -91,7 +99,7 @@ class ChannelServer:
             UnavailableError: the address cannot be bound.
         """
         serving = await self._cloud_serves()
-        host = self._settings.listen.rpartition(":")[0]
+        host = parse_address(self._settings.listen, "listen").host
         if self._settings.metrics_port is not None:
             self._exposition = Exposition(self._metrics.registry, host, self._settings.metrics_port)
             self.metrics_port = self._exposition.port
@@ -105,7 +113,7 @@ class ChannelServer:
         _log.info(
             "channel proxy is listening",
             extra={
-                "address": f"{host}:{port}",
+                "address": str(Address(host, port)),
                 "upstream": self._settings.upstream,
                 "metrics_port": self.metrics_port,
             },

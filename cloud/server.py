@@ -17,6 +17,7 @@ from cloud.reception import Equaliser
 from cloud.servicer import SemanticLinkServicer
 from cloud.task import Batching
 from thinwire import process, rpc
+from thinwire.addresses import parse_address
 from thinwire.bundle import Bundle, check_tasks
 from thinwire.errors import UnavailableError
 from thinwire.rest.server import KEEP_ALIVE_S, HttpServer
@@ -43,6 +44,9 @@ class Settings:
         equaliser: how frames are equalised; see `cloud.reception.receive`.
         keep_alive_s: see `HttpServer`.
         cors_origins: see `HttpServer`.
+
+    Raises:
+        InvalidRequestError: `grpc_address` is no address.
     """
 
     grpc_address: str = "127.0.0.1:50051"
@@ -57,6 +61,9 @@ class Settings:
     equaliser: Equaliser = "mmse"
     keep_alive_s: int = KEEP_ALIVE_S
     cors_origins: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        parse_address(self.grpc_address, "grpc_address")
 
 
 class CloudServer:

@@ -8,7 +8,8 @@ from typing import Any
 
 from deploy.cli.classify import classify
 from deploy.cli.vqa import ask, ask_again
-from deploy.testbed import LocalTestbed, Ports
+from deploy.ports import Ports
+from deploy.testbed import LocalTestbed
 from thinwire.bundle import Bundle
 from thinwire.errors import InvalidImageError, InvalidRequestError, PayloadTooLargeError
 from thinwire.images import MAX_BYTES, decode

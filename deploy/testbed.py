@@ -3,42 +3,22 @@
 import atexit
 import contextlib
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 from deploy import healthcheck
+from deploy.ports import HOST, Ports
 from thinwire.errors import UnavailableError
 
-HOST = "127.0.0.1"
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 20.0
-
-
-@dataclass(frozen=True)
-class Ports:
-    """Where the processes listen on this machine."""
-
-    edge_rest: int = 8080
-    edge_grpc: int = 8081
-    channel_grpc: int = 50061
-    cloud_grpc: int = 50051
-    cloud_rest: int = 8000
-    channel_metrics: int = 8061
-
-    @classmethod
-    def free(cls) -> "Ports":
-        """Ports that nothing listens on now."""
-        with contextlib.ExitStack() as stack:
-            held = [stack.enter_context(socket.create_server((HOST, 0))) for _ in range(6)]
-            return cls(*(one.getsockname()[1] for one in held))
+STANDARD_ERROR = 2
 
 
 class LocalTestbed:
@@ -50,7 +30,7 @@ class LocalTestbed:
         bundles: names or folders of the bundles that the edge and the cloud serve, one for each task.
         ports: where they listen.
         channel_arguments: further arguments of ``thinwire channel serve``.
-        log_folder: where each process's log goes; None leaves them on this process's standard error.
+        log_folder: where all that each process prints goes; None: to this process's standard error.
         processes: which to start, in this order.
     """
 
@@ -108,11 +88,22 @@ class LocalTestbed:
         """Start "edge", "channel" or "cloud"."""
         command = [sys.executable, "-m", "deploy.cli.main", name, "serve", *self._commands[name]]
         with contextlib.ExitStack() as stack:
-            log = None
+            # What they print is theirs: our standard output is that of the command that started us.
+            log: IO[bytes] | int = STANDARD_ERROR
             if self._log_folder is not None:
                 log = stack.enter_context((self._log_folder / f"{name}.log").open("ab"))
             # A session of its own, so that Ctrl-C reaches us alone and the others are stopped in order.
-            self._processes[name] = subprocess.Popen(command, stderr=log, start_new_session=True)
+            self._processes[name] = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+
+    def addresses(self) -> dict[str, str]:
+        """Where who is reached, by "edge", "cloud", "link" (the channel's), "cloud_grpc" and "metrics"."""
+        return {
+            "edge": self.edge_url,
+            "cloud": self.cloud_url,
+            "link": f"{HOST}:{self.ports.channel_grpc}",
+            "cloud_grpc": f"{HOST}:{self.ports.cloud_grpc}",
+            "metrics": f"http://{HOST}:{self.ports.channel_metrics}",
+        }
 
     def pid(self, name: str) -> int:
         """Process id of "edge", "channel" or "cloud", which runs."""
@@ -126,12 +117,13 @@ class LocalTestbed:
         """
         deadline = time.monotonic() + START_TIMEOUT_S
         targets = {
-            "cloud": f"{self.cloud_url}/health/ready",
+            "cloud": (f"{self.cloud_url}/health/ready",),
             # Healthy once the proxy itself reaches the cloud.
-            "channel": f"{HOST}:{self.ports.channel_grpc}/thinwire.v1.SemanticLink",
-            "edge": f"{self.edge_url}/health/ready",
+            "channel": (f"{HOST}:{self.ports.channel_grpc}/thinwire.v1.SemanticLink",),
+            # Its gRPC listens last.
+            "edge": (f"{self.edge_url}/health/ready", f"{HOST}:{self.ports.edge_grpc}"),
         }
-        waiting = [targets[name] for name in self._names]
+        waiting = [target for name in self._names for target in targets[name]]
         while waiting:
             self.check()
             if time.monotonic() > deadline:

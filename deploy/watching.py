@@ -13,8 +13,9 @@ import numpy as np
 
 from deploy.cli.client import is_loopback, post_image
 from deploy.pictures import Picture, pictures_of
+from deploy.ports import HOST, Ports
 from deploy.streaming import OVERLAP, Answered, Tally, stream
-from deploy.testbed import HOST, LocalTestbed, Ports
+from deploy.testbed import LocalTestbed
 from offline.data import LabelledImages
 from offline.evaluate import request_id_of
 from offline.experiments.setting import Setting

@@ -12,6 +12,7 @@ from edge.link_client import LinkClient
 from edge.service import EdgeService
 from policies.fronts import FrontFile
 from thinwire import process, rpc
+from thinwire.addresses import check_target, parse_address
 from thinwire.bundle import FRONT, Bundle, check_tasks
 from thinwire.csi import Csi
 from thinwire.frames import check_link_id
@@ -40,7 +41,7 @@ class Settings:
 
     Raises:
         InvalidFrameError: no frame can have that link id.
-        InvalidRequestError: there is no such CSI.
+        InvalidRequestError: there is no such CSI, or `link_target` or `grpc_address` is no address.
     """
 
     link_target: str
@@ -56,6 +57,8 @@ class Settings:
     cors_origins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_target(self.link_target, "link_target")
+        parse_address(self.grpc_address, "grpc_address")
         check_link_id(self.link_id)
         Csi.parse(self.nominal_csi)
 

@@ -12,6 +12,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from thinwire import errors
+from thinwire.addresses import parse_address
 from thinwire.errors import DeadlineError, OverBudgetError, OverloadedError, ThinwireError, UnavailableError
 from thinwire.v1 import link_pb2
 
@@ -86,9 +87,14 @@ class Server:
     """
 
     def __init__(self, services: Sequence[str]) -> None:
-        # By default gRPC takes pings more often than every five minutes for abuse, and ends the connection.
-        tolerated = ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_MS // 3)
-        self.grpc_server = grpc.aio.server(options=[*_LIMITS, ("grpc.so_reuseport", 0), tolerated])
+        tolerated = [
+            # By default gRPC takes pings more often than every five minutes for abuse, and ends the connection. Other
+            # languages' clients ping every ten seconds at most, and a ping may arrive a little early.
+            ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_MS // 6),
+            # Without it the floor is two hours while no call is under way.
+            ("grpc.keepalive_permit_without_calls", 1),
+        ]
+        self.grpc_server = grpc.aio.server(options=[*_LIMITS, ("grpc.so_reuseport", 0), *tolerated])
         self._services = services
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc_server)
@@ -99,11 +105,11 @@ class Server:
         """Listen on ``host:port`` (port 0 takes a free one), report healthy, and return the port.
 
         Raises:
+            InvalidRequestError: it is no such address.
             UnavailableError: the address cannot be bound.
         """
-        # gRPC takes a port above the highest modulo 65536.
-        if not re.fullmatch(r".+:\d{1,5}", address) or int(address.rpartition(":")[2]) > 65_535:
-            raise UnavailableError(f"cannot listen on {address}: expected HOST:PORT, such as 127.0.0.1:50051")
+        # gRPC takes a port above the highest modulo 65536, and an IPv6 address without brackets for another one.
+        parse_address(address, "the address to listen on")
         try:
             port = self.grpc_server.add_insecure_port(address)
         except RuntimeError as error:

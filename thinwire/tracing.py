@@ -8,14 +8,14 @@ spans of every route and dependency.
 import logging
 import os
 import re
-import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from thinwire.errors import InvalidRequestError, ThinwireError, UnavailableError
+from thinwire.errors import ThinwireError, UnavailableError
+from thinwire.otel import exporter_name, open_exporter, open_provider, refusing_complaints
 from thinwire.outcomes import outcome_of
 from thinwire.rpc import MAX_DETAIL_CHARACTERS
 from thinwire.v1 import link_pb2
@@ -29,8 +29,6 @@ Carrier = tuple[tuple[str, str], ...]
 SERVER, CLIENT, INTERNAL = "SERVER", "CLIENT", "INTERNAL"
 # How long a process that ends waits for its last spans to be taken.
 FLUSH_S = 1.5
-_EXPORTERS = ("otlp", "console", "none")
-_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _HEADERS = ("traceparent", "tracestate")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _OFF: AbstractContextManager[None] = nullcontext()
@@ -145,43 +143,49 @@ def ids() -> dict[str, str]:
 def exporting(service: str) -> Iterator[None]:
     """Trace this process during the block, if the environment names an exporter; at its end, send what is left.
 
-    ``OTEL_TRACES_EXPORTER`` is "otlp" (OTLP over HTTP, to ``OTEL_EXPORTER_OTLP_ENDPOINT``), "console" (one JSON object
-    a line on standard output) or "none"; without it, an endpoint means "otlp". OpenTelemetry reads its other
-    variables, those of the sampler and the exporter, itself.
+    What the variables are is in docs/operations.md; `thinwire.otel` reads them, and OpenTelemetry itself the rest.
 
     Args:
-        service: "edge", "channel" or "cloud"; spans are told to be of ``thinwire-`` and this.
+        service: "edge", "channel" or "cloud"; unless the environment names the service, it is ``thinwire-`` and this.
 
     Raises:
-        InvalidRequestError: there is no such exporter.
+        InvalidRequestError: the environment asks for what cannot be done.
         UnavailableError: the extra "tracing" is not installed.
     """
-    name = _exporter_name(os.environ)
+    name = exporter_name(os.environ)
     if name == "none":
         yield
         return
     try:
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        with ExitStack() as refused:
+            with refusing_complaints():
+                from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-        exporter = _open(name)
+                provider = open_provider(service)
+                refused.callback(_shut_down, provider)
+                exporter: Any = _Reporting(open_exporter(name))
+                provider.add_span_processor(BatchSpanProcessor(exporter))
+            refused.pop_all()
     except ImportError as error:
         raise UnavailableError(f"traces need the extra 'tracing': pip install -e '.[tracing]' ({error})") from None
     # The exporter and the queue complain of every attempt. What matters is said once, below.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
-    with recording(service, BatchSpanProcessor(_Reporting(exporter))):  # type: ignore[arg-type]
+    with _recording(provider):
         yield
 
 
 @contextmanager
 def recording(service: str, processor: "SpanProcessor") -> Iterator[None]:
     """Make spans during the block and hand them to a processor, which is shut down at its end."""
-    from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import TracerProvider
-
-    global _tracer
-    named = {"service.name": os.environ.get("OTEL_SERVICE_NAME") or f"thinwire-{service}"}
-    provider = TracerProvider(resource=Resource.create(named), shutdown_on_exit=False)
+    provider = open_provider(service)
     provider.add_span_processor(processor)
+    with _recording(provider):
+        yield
+
+
+@contextmanager
+def _recording(provider: "TracerProvider") -> Iterator[None]:
+    global _tracer
     before, _tracer = _tracer, provider.get_tracer("thinwire")
     try:
         yield
@@ -195,26 +199,6 @@ def _shut_down(provider: "TracerProvider") -> None:
     ending = threading.Thread(target=provider.shutdown, name="traces", daemon=True)
     ending.start()
     ending.join(FLUSH_S)
-
-
-def _exporter_name(environ: Mapping[str, str]) -> str:
-    if environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
-        return "none"
-    default = "otlp" if any(environ.get(name) for name in _ENDPOINTS) else "none"
-    name = environ.get("OTEL_TRACES_EXPORTER", "").strip() or default
-    if name not in _EXPORTERS:
-        raise InvalidRequestError(f"OTEL_TRACES_EXPORTER must be one of {', '.join(_EXPORTERS)}, got {name[:80]!r}")
-    return name
-
-
-def _open(name: str) -> Any:
-    if name == "console":
-        from opentelemetry.sdk.trace.export import ConsoleSpanExporter
-
-        return ConsoleSpanExporter(out=sys.stdout, formatter=lambda ended: f"{ended.to_json(indent=None)}\n")
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-
-    return OTLPSpanExporter()
 
 
 class _Reporting:

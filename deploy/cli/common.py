@@ -3,6 +3,8 @@
 import argparse
 import json
 import math
+import os
+import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +69,11 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 def print_json(content: Any) -> None:
     """Print JSON for people and programs alike."""
     print(json.dumps(content, indent=2))
+
+
+def discard_output() -> None:
+    """Write no more to standard output, whose reader left; Python would complain once more when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def positive_int(text: str) -> int:

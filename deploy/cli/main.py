@@ -1,12 +1,12 @@
 """The entry point ``thinwire``."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
 from deploy.cli import bench, bundle, classify, evaluate, policies, reproduce, serve, stream, testbed, vqa
+from deploy.cli.common import discard_output
 from thinwire.errors import ThinwireError
 
 
@@ -43,8 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # The reader left, as `head` does. Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader left, as `head` does.
+        discard_output()
         return 0
     return 0
 

@@ -1,11 +1,14 @@
 """``thinwire up`` and ``thinwire demo``: the three processes on this machine."""
 
 import argparse
+import json
+import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
 
-from deploy.cli.common import add_bundles, add_json, finite, print_json, table
+from deploy.cli.common import add_bundles, add_json, discard_output, finite, print_json, table
+from deploy.ports import OPTIONS, Ports
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -26,6 +29,16 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     snr = up.add_mutually_exclusive_group()
     snr.add_argument("--snr", type=finite, default=10.0, metavar="DB", help="average Es/N0 (default: %(default)s)")
     snr.add_argument("--trace", metavar="FILE", help="CSV of time_s,snr_db[,symbol_rate_hz], repeated")
+    ports = up.add_argument_group(
+        "ports",
+        "0 takes a free one, and --port 0 free ones for all that are not given; a line of JSON on standard output "
+        "tells them once all is ready",
+    )
+    defaults = Ports()
+    for name, (option, who) in OPTIONS.items():
+        ports.add_argument(
+            option, dest=name, type=int, metavar="N", help=f"of {who} (default: {getattr(defaults, name)})"
+        )
     up.set_defaults(run=_up)
 
 
@@ -49,15 +62,22 @@ def _demo(options: argparse.Namespace) -> None:
 
 
 def _up(options: argparse.Namespace) -> None:
-    from deploy.testbed import LocalTestbed, Ports
+    from deploy.testbed import LocalTestbed
     from thinwire.bundle import check_tasks, load_bundle
 
+    given = {name: port for name in OPTIONS if (port := getattr(options, name)) is not None}
+    ports = Ports(**((dict.fromkeys(OPTIONS, 0) if options.edge_rest == 0 else {}) | given)).settled()
     # Otherwise two processes would say what is wrong with it, after they have loaded torch.
     check_tasks([load_bundle(name) for name in options.bundle])
     snr = ("--trace", options.trace) if options.trace else ("--snr", str(options.snr))
-    with LocalTestbed(options.bundle, Ports(), ("--model", options.model, "--csi", options.csi, *snr)) as testbed:
-        print(f"edge  {testbed.edge_url}  (docs at /docs)")
-        print(f"cloud {testbed.cloud_url}  (docs at /docs)", flush=True)
+    with LocalTestbed(options.bundle, ports, ("--model", options.model, "--csi", options.csi, *snr)) as testbed:
+        print(f"edge  {testbed.edge_url}  (docs at /docs)", file=sys.stderr)
+        print(f"cloud {testbed.cloud_url}  (docs at /docs)", file=sys.stderr)
+        try:
+            print(json.dumps(testbed.addresses()), flush=True)
+        except OSError:
+            # Whoever was to read it is gone, and what runs is there for others.
+            discard_output()
         while True:
             testbed.check()
             time.sleep(0.5)

@@ -139,6 +139,26 @@ async def test_the_port_shows_them_until_the_proxy_is_drained(rig: Rig, make_fra
             await client.get(url)
 
 
+async def test_head_is_answered_with_the_head_alone() -> None:
+    exposition = Exposition(CollectorRegistry(), "127.0.0.1", 0)
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", exposition.port)
+        writer.write(b"HEAD /metrics HTTP/1.0\r\n\r\n")
+        head, _, body = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+        async with httpx.AsyncClient() as client:
+            whole = await client.get(f"http://127.0.0.1:{exposition.port}/metrics", headers={"accept-encoding": ""})
+            refused = await client.delete(f"http://127.0.0.1:{exposition.port}/metrics")
+    finally:
+        await exposition.stop()
+    assert head.startswith(b"HTTP/1.0 200 OK")
+    assert f"Content-Length: {len(whole.content)}".encode() in head
+    assert f"Content-Type: {whole.headers['content-type']}".encode() in head
+    assert body == b""
+    assert refused.status_code == 405
+
+
 async def test_without_a_port_there_is_none(rig: Rig) -> None:
     assert rig.proxy.metrics_port is None
 

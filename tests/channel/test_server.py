@@ -10,9 +10,10 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from channel.server import Settings, serve
+from channel.server import ChannelServer, Settings, serve
 from tests.channel.conftest import MakeFrame, Rig
-from thinwire.errors import UnavailableError
+from tests.network import needs_ipv6
+from thinwire.errors import InvalidRequestError, UnavailableError
 from thinwire.rpc import Server, open_channel
 from thinwire.v1 import link_pb2, link_pb2_grpc
 
@@ -85,3 +86,20 @@ async def test_an_address_in_use_is_reported(rig: Rig) -> None:
     async with asyncio.timeout(5):
         with pytest.raises(UnavailableError, match="cannot listen"):
             await serve(Settings("127.0.0.1:1", rig.address))
+
+
+@needs_ipv6
+async def test_the_log_names_an_ipv6_address_in_brackets(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "channel.server")
+    proxy = ChannelServer(Settings("[::1]:1", "[::1]:0", metrics_port=0))
+    port = await proxy.start()
+    await proxy.stop(0)
+    (line,) = [record for record in caplog.records if record.message == "channel proxy is listening"]
+    assert (line.address, line.upstream) == (f"[::1]:{port}", "[::1]:1")
+
+
+@pytest.mark.parametrize("field", ["upstream", "listen"])
+@pytest.mark.parametrize("text", ["::1:50051", "cloud", "cloud:port"])
+def test_what_is_no_address_is_refused_at_the_start(field: str, text: str) -> None:
+    with pytest.raises(InvalidRequestError, match=f"^{field} must be HOST:PORT"):
+        Settings(**{"upstream": "127.0.0.1:1", field: text})

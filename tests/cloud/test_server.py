@@ -13,7 +13,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from PIL import Image
 
 from cloud.server import CloudServer, Settings, serve
-from thinwire.errors import UnavailableError
+from thinwire.errors import InvalidRequestError, UnavailableError
 from thinwire.rpc import open_channel
 from thinwire.v1 import link_pb2_grpc
 
@@ -135,6 +135,12 @@ async def test_an_occupied_port_of_the_link_leaves_nothing_behind(bundle, classi
 async def test_an_impossible_port(bundle, classifier, port):
     with pytest.raises(UnavailableError, match="cannot listen"):
         await CloudServer([(bundle, classifier)], Settings("127.0.0.1:0", rest_port=port)).start()
+
+
+@pytest.mark.parametrize("text", ["::1:50051", "cloud", "cloud:port"])
+def test_what_is_no_address_is_refused_at_the_start(text):
+    with pytest.raises(InvalidRequestError, match=r"^grpc_address must be HOST:PORT"):
+        Settings(text)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -52,6 +52,20 @@ def test_a_server_does_not_start_on_an_altered_bundle(capsys, folder, command):
     assert "invalid_bundle" in refused(capsys, command, "serve", "--bundle", str(folder))
 
 
+@pytest.mark.parametrize(
+    ("command", "option", "field"),
+    [
+        *(("edge", "--link", "link_target"), ("edge", "--grpc", "grpc_address"), ("cloud", "--grpc", "grpc_address")),
+        *(("channel", "--upstream", "upstream"), ("channel", "--listen", "listen")),
+    ],
+)
+def test_a_server_does_not_start_on_what_is_no_address(capsys, tiny_bundle, command, option, field):
+    bundle = () if command == "channel" else ("--bundle", str(tiny_bundle.folder))
+    line = refused(capsys, command, "serve", *bundle, option, "::1:50051")
+    assert line.startswith(f"thinwire: invalid_request: {field} must be HOST:PORT")
+    assert line.endswith("got '::1:50051'; an IPv6 address stands in brackets")
+
+
 def test_policies_of_another_bundle(capsys, folder):
     path = folder / FRONT
     content = json.loads(path.read_text())

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from deploy import healthcheck
+from tests.network import needs_ipv6
 from thinwire.rpc import Server
 
 
@@ -24,10 +25,27 @@ async def test_a_grpc_process_and_its_services_are_told_apart():
         await server.stop(0)
 
 
-@pytest.mark.parametrize("target", ["127.0.0.1:9", "http://127.0.0.1:9/health/ready"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        *("127.0.0.1:9", "127.0.0.1:9/some.Service", "http://127.0.0.1:9/health/ready"),
+        pytest.param("[::1]:9", marks=needs_ipv6),
+        pytest.param("http://[::1]:9/health/ready", marks=needs_ipv6),
+    ],
+)
 def test_nobody_there_is_told(capsys, target):
     assert healthcheck.main(target) == 1
-    assert capsys.readouterr().err.strip()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "onnect" in line
+
+
+@pytest.mark.parametrize(
+    "target", ["", "::1:50061", "http://::1:8080/health/ready", "http://[::1/health", "https://edge:8080", "edge"]
+)
+def test_what_is_no_address_is_told(capsys, target):
+    assert healthcheck.main(target) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("the target must be HOST:PORT")
 
 
 @pytest.mark.parametrize("answer", [b"-ERR unknown command\r\n", b"HTTP/x\r\n", b"x" * 100_000, b""])

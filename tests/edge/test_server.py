@@ -14,7 +14,7 @@ from edge.server import EdgeServer, Settings, serve
 from policies.fronts import FrontFile
 from thinwire import rpc
 from thinwire.bundle import FRONT, Bundle
-from thinwire.errors import BundleError, InvalidFrameError, UnavailableError
+from thinwire.errors import BundleError, InvalidFrameError, InvalidRequestError, UnavailableError
 
 Picture = Callable[..., bytes]
 PNG = {"content-type": "image/png"}
@@ -153,3 +153,10 @@ async def test_a_signal_drains(
 def test_a_name_that_no_frame_can_have_is_refused_at_the_start(link_id):
     with pytest.raises(InvalidFrameError, match="link_id must match"):
         Settings(link_target="127.0.0.1:1", link_id=link_id)
+
+
+@pytest.mark.parametrize("field", ["link_target", "grpc_address"])
+@pytest.mark.parametrize("text", ["::1:50051", "cloud", "cloud:port"])
+def test_what_is_no_address_is_refused_at_the_start(field: str, text: str) -> None:
+    with pytest.raises(InvalidRequestError, match=f"^{field} must be HOST:PORT"):
+        Settings(**{"link_target": "127.0.0.1:1", field: text})

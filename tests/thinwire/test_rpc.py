@@ -15,6 +15,7 @@ from thinwire.errors import (
     BudgetError,
     DeadlineError,
     InvalidFrameError,
+    InvalidRequestError,
     OverBudgetError,
     OverloadedError,
     ThinwireError,
@@ -319,9 +320,19 @@ async def test_two_servers_never_share_a_port():
         await first.stop(0)
 
 
-@pytest.mark.parametrize("address", ["nonsense", "256.256.256.256:1", "127.0.0.1:65536", "127.0.0.1:", "127.0.0.1:x"])
-async def test_an_address_that_is_none_is_our_error(address):
-    with pytest.raises(UnavailableError, match="cannot listen"):
+@pytest.mark.parametrize(
+    ("address", "kind"),
+    [
+        *(
+            (text, InvalidRequestError)
+            for text in ("nonsense", "127.0.0.1:65536", "127.0.0.1:", "127.0.0.1:x", "::1:1")
+        ),
+        # Well formed and nobody's.
+        ("256.256.256.256:1", UnavailableError),
+    ],
+)
+async def test_an_address_that_is_none_is_our_error(address, kind):
+    with pytest.raises(kind, match="listen on"):
         await Server(()).start(address)
 
 

@@ -154,24 +154,6 @@ def test_a_log_line_leads_to_its_trace() -> None:
     assert (inside["trace_id"], inside["span_id"], inside["request_id"]) == (TRACE, span_id, "ab")
 
 
-@pytest.mark.parametrize(
-    ("environment", "name"),
-    [
-        ({}, "none"),
-        ({"OTEL_TRACES_EXPORTER": ""}, "none"),
-        ({"OTEL_TRACES_EXPORTER": "console"}, "console"),
-        ({"OTEL_TRACES_EXPORTER": "otlp"}, "otlp"),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://a:4318"}, "otlp"),
-        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://a:4318/v1/traces", "OTEL_TRACES_EXPORTER": " "}, "otlp"),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://a:4318", "OTEL_TRACES_EXPORTER": "none"}, "none"),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "", "OTEL_TRACES_EXPORTER": ""}, "none"),
-        ({"OTEL_TRACES_EXPORTER": "otlp", "OTEL_SDK_DISABLED": "True"}, "none"),
-    ],
-)
-def test_the_environment_names_the_exporter(environment: dict[str, str], name: str) -> None:
-    assert tracing._exporter_name(environment) == name
-
-
 def test_an_unknown_exporter_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "zipkin")
     with (
@@ -181,9 +163,13 @@ def test_an_unknown_exporter_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
         pass
 
 
-def test_without_the_extra_the_user_is_told_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("protocol", "package"), [("http/protobuf", "http"), ("grpc", "grpc")])
+def test_without_the_extra_the_user_is_told_its_name(
+    monkeypatch: pytest.MonkeyPatch, protocol: str, package: str
+) -> None:
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "otlp")
-    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+    monkeypatch.setitem(sys.modules, f"opentelemetry.exporter.otlp.proto.{package}.trace_exporter", None)
     with pytest.raises(UnavailableError, match=r"the extra 'tracing'"), tracing.exporting("edge"):
         pass
 
@@ -199,14 +185,17 @@ def test_the_console_gets_one_line_a_span(monkeypatch: pytest.MonkeyPatch, capsy
     assert spans[0]["resource"]["attributes"]["service.name"] == "camera-7"
 
 
-@pytest.mark.parametrize("listens", [True, False])
+@pytest.mark.parametrize(
+    ("protocol", "listens"), [("http/protobuf", True), ("http/protobuf", False), ("grpc", True), ("grpc", False)]
+)
 def test_a_collector_that_is_down_costs_a_stop_two_seconds_at_most(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, listens: bool
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, protocol: str, listens: bool
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         # One accepts and never answers; the other is not there.
         port = server.getsockname()[1] if listens else 1
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{port}")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
         monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "10")
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
         with tracing.exporting("edge"):

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
+from thinwire import addresses
 from thinwire.errors import UnavailableError
 
 # Load balancers close an idle connection after 60 s as a rule. Were we the first to close it, a request could be under
@@ -75,15 +76,16 @@ class HttpServer:
             UnavailableError: the address cannot be bound.
         """
         # Bound here and not by uvicorn, which would end the process where we want to say what is wrong.
-        listener = _listen(*self._address)
-        self._running = asyncio.create_task(self._server.serve([listener]))
+        listeners = _listen(*self._address)
+        self._running = asyncio.create_task(self._server.serve(listeners))
         while not self._server.started:
             if self._running.done():
-                listener.close()
+                for listener in listeners:
+                    listener.close()
                 await self._running
                 raise UnavailableError("the HTTP server ended as it started")
             await asyncio.sleep(0.005)
-        return int(listener.getsockname()[1])
+        return int(listeners[0].getsockname()[1])
 
     async def stop(self) -> None:
         """Take no new requests, finish those under way within the grace, stop listening."""
@@ -92,16 +94,10 @@ class HttpServer:
             await self._running
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    # Asked for such a port, Python leaves the socket open behind its OverflowError.
-    if not 0 <= port < 2**16:
-        raise UnavailableError(f"cannot listen on {host}:{port}: ports are 0 to 65535")
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise UnavailableError(f"cannot listen on {host}:{port}: {error}") from None
-    # Inherited by every connection. asyncio sets it on those of its own listeners only, and an answer whose head and
-    # body leave in two pieces would wait 40 ms for the client's delayed acknowledgement.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listener
+def _listen(host: str, port: int) -> list[socket.socket]:
+    listeners = addresses.listen(host, port)
+    for listener in listeners:
+        # Inherited by every connection. asyncio sets it on those of its own listeners only, and an answer whose head
+        # and body leave in two pieces would wait 40 ms for the client's delayed acknowledgement.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listeners

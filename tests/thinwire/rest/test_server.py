@@ -14,7 +14,8 @@ from thinwire.rest.server import HttpServer, _listen
 
 
 def test_answers_do_not_wait_for_acknowledgements():
-    with _listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+    (listener,) = _listen("127.0.0.1", 0)
+    with listener, socket.create_connection(listener.getsockname()):
         connection, _ = listener.accept()
         with connection:
             assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
@@ -27,10 +28,8 @@ def test_a_port_that_cannot_be_is_told(port):
 
 
 def test_a_port_that_is_taken_is_told():
-    with (
-        _listen("127.0.0.1", 0) as listener,
-        pytest.raises(UnavailableError, match="cannot listen on"),
-    ):
+    (listener,) = _listen("127.0.0.1", 0)
+    with listener, pytest.raises(UnavailableError, match="cannot listen on"):
         _listen("127.0.0.1", listener.getsockname()[1])
 
 
