@@ -12,7 +12,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from thinwire.errors import InvalidImageError, InvalidRequestError, PayloadTooLargeError
 from thinwire.images import MAX_BYTES
-from thinwire.rest.problems import describe_validation
+from thinwire.rest.problems import describe_validation, name_of
 from thinwire.rest.schemas import ClassifyBody, Parameters, QuestionInputs, VqaBody, VqaParameters
 
 # Base64 takes 4 bytes for 3; the rest of the body is small.
@@ -123,7 +123,8 @@ def _validated(parse: Callable[[], B], where: str = "") -> B:
     try:
         return parse()
     except ValidationError as error:
-        raise InvalidRequestError(where + describe_validation(error.errors(include_url=False))) from None
+        mistakes = error.errors(include_url=False)
+        raise InvalidRequestError(where + describe_validation(mistakes), name_of(mistakes[0])) from None
 
 
 def _media_type(request: Request) -> str:

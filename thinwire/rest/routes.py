@@ -11,12 +11,10 @@ from pydantic import BaseModel
 
 from thinwire import tracing
 from thinwire.bundle import Bundle
-from thinwire.rest import problems
+from thinwire.rest import models, problems
 from thinwire.rest.schemas import (
     ClassifyBody,
     HealthResponse,
-    ModelBody,
-    ModelsResponse,
     Parameters,
     QuestionInputs,
     VqaBody,
@@ -40,11 +38,7 @@ def add_common(
         app.add_middleware(RequestSpans)
     # Not in closures: FastAPI's caches keep the endpoints, and would keep what they hold when the application is gone.
     app.state.ready, app.state.registry = ready, registry
-
-    @app.get("/v1/models")
-    async def models() -> ModelsResponse:
-        """The bundles that this process serves."""
-        return ModelsResponse(models=[_described(bundle) for bundle in bundles])
+    models.add_to(app, bundles)
 
     @app.get("/health/live")
     async def live() -> HealthResponse:
@@ -63,20 +57,6 @@ def add_common(
     async def metrics(request: Request) -> Response:
         """Counters, gauges and histograms in Prometheus' text format."""
         return Response(generate_latest(request.app.state.registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
-
-
-def _described(bundle: Bundle) -> ModelBody:
-    return ModelBody(
-        name=bundle.name,
-        digest=bundle.digest,
-        task=bundle.task,
-        labels=list(bundle.labels),
-        input_size=bundle.preprocessing.size,
-        split_layer=bundle.split_layer,
-        depth=bundle.depth,
-        patches=bundle.patches,
-        rates=list(bundle.codec.rates),
-    )
 
 
 def describe_classify() -> dict[str, Any]:
