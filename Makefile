@@ -11,7 +11,7 @@ demo: $(VENV)/.demo $(if $(EXTRAS),$(VENV)/.extra-$(EXTRAS))
 	$(BIN)/thinwire demo $(if $(IMAGES),--images "$(IMAGES)")
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not data and not docker and not postgresql" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not clients and not data and not docker and not postgresql" $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check

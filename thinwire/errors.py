@@ -15,6 +15,8 @@ class ThinwireError(Exception):
     http_status = 500
     grpc_status = "INTERNAL"
     title = "Internal error"
+    # The field of the request that it is about, where one is known.
+    param: str | None = None
     # Seconds after which the same request may fare better; None: it will not by itself.
     retry_after_s: float | None = None
     # What a response over HTTP says beside the status.
@@ -28,6 +30,10 @@ class InvalidRequestError(ThinwireError):
     http_status = 422
     grpc_status = "INVALID_ARGUMENT"
     title = "Invalid request"
+
+    def __init__(self, text: str = "", param: str | None = None) -> None:
+        super().__init__(text)
+        self.param = param
 
 
 class InvalidImageError(ThinwireError):
@@ -93,6 +99,16 @@ class UnknownTaskError(ThinwireError):
     http_status = 404
     grpc_status = "NOT_FOUND"
     title = "Unknown task"
+
+
+class UnknownModelError(ThinwireError):
+    """No bundle of that name is served. The code is OpenAI's, whose clients test for it."""
+
+    code = "model_not_found"
+    http_status = 404
+    grpc_status = "NOT_FOUND"
+    title = "Unknown model"
+    param = "model"
 
 
 class UnknownFrameError(ThinwireError):

@@ -11,17 +11,20 @@ from cloud.answerer import Answer
 from cloud.questions import Questions
 from cloud.routes.common import Clock, metrics_of, observe_image, refuse_link_parameters, task_of
 from cloud.routes.vqa import ask, respond, streamed, view
-from thinwire.rest.events import MEDIA_TYPE, EventStream, event
-from thinwire.rest.openai import DONE, ChatBody, ChatRequest, Chunks, Ending, from_chat, to_completion
+from thinwire.rest import openai_errors
+from thinwire.rest.events import MEDIA_TYPE, EventStream, openai_event
+from thinwire.rest.openai import ChatBody, ChatRequest, from_chat
+from thinwire.rest.openai_answers import Chunks, Ending, to_completion
 from thinwire.rest.parsing import parse_only_json
 from thinwire.rest.routes import describe_json
 from thinwire.rest.waiting import while_connected, within
 
 _RESPONSES: dict[int | str, dict[str, Any]] = {
+    **openai_errors.RESPONSES,
     200: {
         "description": "A chat.completion; or, if asked for, server-sent events with chat.completion.chunk",
         "content": {"application/json": {"schema": {"type": "object"}}, MEDIA_TYPE: {"schema": {"type": "string"}}},
-    }
+    },
 }
 
 
@@ -46,7 +49,7 @@ def add_to(app: FastAPI, is_served: bool) -> None:
         if asked.stream:
             # It counts itself, when it ends.
             events = _events(request, task, asked, clock)
-            return EventStream(await while_connected(request, anext(events)), events)
+            return EventStream(await while_connected(request, anext(events)), events, openai_event)
         with requests.counting():
             answer = await while_connected(request, _answer(task, asked, clock))
             response = respond(secrets.token_hex(16), answer, clock)
@@ -62,19 +65,21 @@ async def _answer(task: Questions, asked: ChatRequest, clock: Clock) -> Answer:
 
 async def _events(request: Request, task: Questions, asked: ChatRequest, clock: Clock) -> AsyncGenerator[str]:
     identity, deadline = secrets.token_hex(16), clock.deadline(asked.parameters.timeout_ms)
-    chunks = Chunks(identity, task.bundle.name, int(time.time()))
+    chunks = Chunks(identity, task.bundle.name, int(time.time()), asked.include_usage)
     with metrics_of(request).requests.counting():
         prefix = await within(view(task, asked.image, deadline), deadline, asked.parameters.timeout_ms)
+        has_started = False
         async for one in streamed(task, prefix, asked.question, asked.parameters, clock):
+            # Not before: what fails until then has a status of its own.
+            if not has_started:
+                yield chunks.start()
+                has_started = True
             if not isinstance(one, Answer):
-                yield event(chunks.piece(one))
+                yield chunks.piece(one)
                 continue
             response = respond(identity, one, clock)
             observe_image(request, response.timings_ms)
-            yield event(chunks.end(_ending(one)))
-            if asked.include_usage:
-                yield event(chunks.usage(_ending(one)))
-            yield event(DONE)
+            yield chunks.end(_ending(one))
 
 
 def _ending(answer: Answer) -> Ending:

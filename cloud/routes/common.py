@@ -74,10 +74,13 @@ def refuse_link_parameters(parameters: LinkParameters) -> None:
         InvalidRequestError: there is such a thing.
     """
     refused = {
-        f"policy {parameters.policy!r}": parameters.policy not in ("auto", "none"),
+        "policy": parameters.policy not in ("auto", "none"),
         "budget": parameters.budget != BudgetBody(),
         "channel": parameters.channel is not None,
     }
     for name, present in refused.items():
         if present:
-            raise InvalidRequestError(f"{name}: the cloud has no link and runs the plain model; send this to the edge")
+            got = f" {parameters.policy!r}" if name == "policy" else ""
+            raise InvalidRequestError(
+                f"{name}{got}: the cloud has no link and runs the plain model; send this to the edge", name
+            )

@@ -8,16 +8,17 @@ from fastapi import FastAPI, Request
 
 from edge.answer import Answer
 from edge.routes.common import FrameId, costs, device_of, service_of
-from thinwire.rest import problems
-from thinwire.rest.events import MEDIA_TYPE, EventStream, event
-from thinwire.rest.openai import DONE, ChatBody, Chunks, Ending, from_chat, to_completion
+from thinwire.rest import openai_errors, problems
+from thinwire.rest.events import MEDIA_TYPE, EventStream, openai_event
+from thinwire.rest.openai import ChatBody, from_chat
+from thinwire.rest.openai_answers import Chunks, Ending, to_completion
 from thinwire.rest.parsing import parse_only_json, parse_vqa
 from thinwire.rest.routes import describe_json, describe_vqa
 from thinwire.rest.schemas import AnswerBody, VqaResponse
 from thinwire.rest.waiting import while_connected
 
 _CHAT: dict[int | str, dict[str, Any]] = {
-    **problems.RESPONSES,
+    **openai_errors.RESPONSES,
     200: {
         "description": "A chat.completion; or, if asked for, server-sent events with chat.completion.chunk",
         "content": {"application/json": {"schema": {"type": "object"}}, MEDIA_TYPE: {"schema": {"type": "string"}}},
@@ -62,7 +63,7 @@ def add_to(app: FastAPI, is_served: bool) -> None:
         if not asked.stream:
             return to_completion(_response(answer), ending, model, int(time.time()))
         events = _events(answer, ending, model, asked.include_usage)
-        return EventStream(await anext(events), events)
+        return EventStream(await anext(events), events, openai_event)
 
 
 def _response(answer: Answer) -> VqaResponse:
@@ -71,9 +72,7 @@ def _response(answer: Answer) -> VqaResponse:
 
 
 async def _events(answer: Answer, ending: Ending, model: str, include_usage: bool) -> AsyncGenerator[str]:
-    chunks = Chunks(answer.frame_id, model, int(time.time()))
-    yield event(chunks.piece(answer.outputs[0][0]))
-    yield event(chunks.end(ending))
-    if include_usage:
-        yield event(chunks.usage(ending))
-    yield event(DONE)
+    chunks = Chunks(answer.frame_id, model, int(time.time()), include_usage)
+    yield chunks.start()
+    yield chunks.piece(answer.outputs[0][0])
+    yield chunks.end(ending)

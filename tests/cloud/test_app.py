@@ -11,6 +11,7 @@ from PIL import Image
 
 from cloud.server import CloudServer, Settings
 from tests.json_logs import json_lines
+from tests.openai import check_openai
 from thinwire.rest.bodies import MAX_BODY_BYTES
 
 # One server for all, since uvicorn takes its time to stop.
@@ -241,24 +242,6 @@ async def test_a_client_that_goes_during_its_upload_is_no_error(client, served, 
     assert (await client.get("/health/ready")).status_code == 200
 
 
-async def test_models(client, bundle):
-    assert (await client.get("/v1/models")).json() == {
-        "models": [
-            {
-                "name": "fake",
-                "digest": bundle.digest,
-                "task": "classify",
-                "labels": list(bundle.labels),
-                "input_size": 8,
-                "split_layer": 2,
-                "depth": 2,
-                "patches": 16,
-                "rates": [2, 4, 8],
-            }
-        ]
-    }
-
-
 async def test_health(client):
     for path in ("/health/live", "/health/ready"):
         response = await client.get(path)
@@ -272,10 +255,16 @@ async def test_routes_that_the_cloud_does_not_have(client, method, path, status)
     check_problem(await client.request(method, path), status, "http_error")
 
 
-@pytest.mark.parametrize("path", ["/v1/vqa", f"/v1/frames/{'0' * 32}/questions", "/v1/chat/completions"])
+@pytest.mark.parametrize("path", ["/v1/vqa", f"/v1/frames/{'0' * 32}/questions"])
 async def test_questions_are_not_of_this_bundles_task(client, path):
     assert "'classify'" in check_problem(await client.post(path, json={}), 404, "unknown_task")
     assert not [known for known in (await client.get("/openapi.json")).json()["paths"] if known.startswith(path[:8])]
+
+
+async def test_chat_is_not_of_this_bundles_task(client):
+    error = check_openai(await client.post("/v1/chat/completions", json={}), 404, "unknown_task")
+    assert "'classify'" in error["message"]
+    assert "/v1/chat/completions" not in (await client.get("/openapi.json")).json()["paths"]
 
 
 async def test_the_openapi_document_describes_the_body(client):

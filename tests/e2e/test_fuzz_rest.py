@@ -111,7 +111,13 @@ def asked_fixture(testbed: LocalTestbed) -> Iterator[LocalTestbed]:
 
 
 # Where any request is as the document wants it, there is nothing to get wrong.
-READS = {"GET /v1/models": 1, "GET /health/live": 1, "GET /health/ready": 1, "GET /metrics": 1}
+READS = {
+    "GET /v1/models": 1,
+    "GET /v1/models/{model}": 20,
+    "GET /health/live": 1,
+    "GET /health/ready": 1,
+    "GET /metrics": 1,
+}
 EDGE_READS = READS | {"GET /v1/policies": 1, "GET /v1/policies/{policy_id}": 50}
 
 

@@ -266,21 +266,6 @@ async def test_the_answer_says_which_front_the_policy_is_from(
     assert await front(policy="none") is None
 
 
-async def test_models_say_what_is_served(http: httpx.AsyncClient, bundle: Bundle) -> None:
-    (model,) = (await http.get("/v1/models")).json()["models"]
-    assert model == {
-        "name": "test",
-        "digest": bundle.digest,
-        "task": "classify",
-        "labels": list(bundle.labels),
-        "input_size": 8,
-        "split_layer": 2,
-        "depth": 2,
-        "patches": 16,
-        "rates": [2, 4],
-    }
-
-
 async def test_ready_follows_the_link_and_live_does_not(
     http: httpx.AsyncClient, cloud: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

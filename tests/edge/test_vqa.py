@@ -13,6 +13,8 @@ from edge.app import create_app
 from edge.service import EdgeService
 from tests.exposition import outcomes
 from tests.json_logs import json_lines
+from tests.openai import check_openai
+from thinwire.errors import UnavailableError
 from thinwire.rest.schemas import VqaResponse
 
 Picture = Callable[..., bytes]
@@ -100,7 +102,9 @@ async def test_a_chat_completion_as_a_stream_comes_in_one_piece(http: httpx.Asyn
     response = await http.post("/v1/chat/completions", json=chat(picture(), **options))
     assert response.headers["content-type"].startswith("text/event-stream")
     *chunks, done = [line.removeprefix("data: ") for line in response.text.strip().split("\n\n")]
-    piece, end, usage = map(json.loads, chunks)
+    start, piece, end, usage = map(json.loads, chunks)
+    assert start["choices"][0]["delta"]["role"] == "assistant"
+    assert "role" not in piece["choices"][0]["delta"]
     assert piece["choices"][0]["delta"]["content"] == "what is it? 16"
     assert end["choices"][0]["finish_reason"] == "stop"
     assert usage["usage"]["total_tokens"] == 9
@@ -139,8 +143,47 @@ async def test_an_image_elsewhere_is_not_fetched(http: httpx.AsyncClient, cloud:
     asked = {"messages": [{"role": "user", "content": [{"type": "text", "text": "?"}, part]}]}
     response = await http.post("/v1/chat/completions", json=asked)
     assert response.status_code == 422
-    assert "nothing is fetched" in response.json()["detail"]
+    assert "nothing is fetched" in response.json()["error"]["message"]
     assert cloud.frames == []
+
+
+async def test_a_limit_above_ours_is_ours(http: httpx.AsyncClient, picture: Picture) -> None:
+    response = await http.post("/v1/chat/completions", json=chat(picture(), max_tokens=300))
+    assert response.json()["choices"][0]["message"]["content"] == "what is it? 256"
+
+
+ERRORS: dict[str, tuple[Callable[[bytes], Any], int, str | None, str]] = {
+    "image": (lambda image: chat(b"no image"), 422, "messages", "invalid_image"),
+    "budget": (lambda image: chat(image, budget={"channel_uses": 1}), 422, "budget", "budget_not_met"),
+    "policy": (lambda image: chat(image, policy="p-none"), 404, "policy", "unknown_policy"),
+    "field": (lambda image: chat(image, stop=["."]), 422, "stop", "invalid_request"),
+    "limit": (lambda image: chat(image, max_tokens=0), 422, "max_tokens", "invalid_request"),
+    "messages": (lambda image: {}, 422, "messages", "invalid_request"),
+    "json": (lambda image: [], 422, None, "invalid_request"),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_errors_of_chat_have_openais_form(
+    http: httpx.AsyncClient, cloud: Any, picture: Picture, name: str, stream: bool
+) -> None:
+    change, status, param, code = ERRORS[name]
+    asked = change(picture())
+    if isinstance(asked, dict):
+        asked["stream"] = stream
+    error = check_openai(await http.post("/v1/chat/completions", json=asked), status, code)
+    assert (error["type"], error["param"]) == ("invalid_request_error", param)
+    assert cloud.frames == []
+    assert outcomes((await http.get("/metrics")).text, "thinwire_requests_total") == {code: 1}
+
+
+async def test_the_link_fails_in_openais_form(http: httpx.AsyncClient, cloud: Any, picture: Picture) -> None:
+    cloud.refusal = lambda _: UnavailableError("no cloud")
+    response = await http.post("/v1/chat/completions", json=chat(picture()))
+    assert check_openai(response, 503, "unavailable")["type"] == "server_error"
+    assert response.headers["retry-after"] == "1"
+    assert "x-should-retry" not in response.headers
 
 
 async def test_only_what_is_served_is_described(http: httpx.AsyncClient, service: EdgeService) -> None:

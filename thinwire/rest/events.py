@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 from starlette.responses import StreamingResponse
@@ -15,6 +15,26 @@ log = logging.getLogger(__name__)
 MEDIA_TYPE = "text/event-stream"
 
 
+def event(content: Any, name: str = "") -> str:
+    """One event; text stands as it is, all else as JSON.
+
+    Args:
+        name: of the event, where it is not a message.
+    """
+    data = content if isinstance(content, str) else json.dumps(content)
+    return f"event: {name}\ndata: {data}\n\n" if name else f"data: {data}\n\n"
+
+
+def problem_event(error: ThinwireError) -> str:
+    """The event of an error."""
+    return event(problems.body(error), "error")
+
+
+def openai_event(error: ThinwireError) -> str:
+    """The event of an error in OpenAI's form, whose clients look for it in a message and not in a name."""
+    return event(problems.openai_body(error))
+
+
 class EventStream(StreamingResponse):
     """A response of events, whose source is closed as soon as the client goes away.
 
@@ -23,14 +43,18 @@ class EventStream(StreamingResponse):
     Args:
         first: the first event.
         events: the others.
+        failure: the event of an error of their source, which is the last.
     """
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, first: str, events: AsyncGenerator[str]) -> None:
+    def __init__(
+        self, first: str, events: AsyncGenerator[str], failure: Callable[[ThinwireError], str] = problem_event
+    ) -> None:
         self._events = events
         # Caches and proxies must pass events on as they come.
-        super().__init__(_told(first, events), headers={"cache-control": "no-store", "x-accel-buffering": "no"})
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        super().__init__(_told(first, events, failure), headers=headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events."""
@@ -40,7 +64,9 @@ class EventStream(StreamingResponse):
             await self._events.aclose()
 
 
-async def _told(first: str, events: AsyncGenerator[str]) -> AsyncGenerator[str]:
+async def _told(
+    first: str, events: AsyncGenerator[str], failure: Callable[[ThinwireError], str]
+) -> AsyncGenerator[str]:
     """The events, the last of them an error if their source fails."""
     yield first
     try:
@@ -49,17 +75,7 @@ async def _told(first: str, events: AsyncGenerator[str]) -> AsyncGenerator[str]:
     except ThinwireError as error:
         if error.http_status >= 500:
             log.warning(str(error), extra={"error": error.code})
-        yield event(problems.body(error), "error")
+        yield failure(error)
     except Exception as error:
         log.error("unexpected error", exc_info=error)
-        yield event(problems.body(ThinwireError("an unexpected error; see the log")), "error")
-
-
-def event(content: Any, name: str = "") -> str:
-    """One event; text stands as it is, all else as JSON.
-
-    Args:
-        name: of the event, where it is not a message.
-    """
-    data = content if isinstance(content, str) else json.dumps(content)
-    return f"event: {name}\ndata: {data}\n\n" if name else f"data: {data}\n\n"
+        yield failure(ThinwireError("an unexpected error; see the log"))

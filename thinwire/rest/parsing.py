@@ -10,7 +10,7 @@ from thinwire.errors import InvalidRequestError
 from thinwire.rest.bodies import decode_text, media_type, pieces, read_body
 from thinwire.rest.data_urls import is_image, read_data_url, read_image
 from thinwire.rest.forms import Part, read_form
-from thinwire.rest.problems import describe_validation
+from thinwire.rest.problems import describe_validation, name_of
 from thinwire.rest.schemas import ClassifyBody, Parameters, QuestionInputs, VqaBody, VqaParameters
 
 B = TypeVar("B", bound=BaseModel)
@@ -99,7 +99,8 @@ def _validated(parse: Callable[[], B], where: str = "") -> B:
     try:
         return parse()
     except ValidationError as error:
-        raise InvalidRequestError(where + describe_validation(error.errors(include_url=False))) from None
+        mistakes = error.errors(include_url=False)
+        raise InvalidRequestError(where + describe_validation(mistakes), name_of(mistakes[0])) from None
 
 
 def _is_json(kind: str) -> bool:

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem+json, from the one table that `thinwire.errors` is."""
+"""Errors as RFC 9457 problem+json, from the one table that `thinwire.errors` is; in OpenAI's form on its routes."""
 
 import logging
 import math
@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect
 
 from thinwire import tracing
 from thinwire.errors import InvalidRequestError, ThinwireError
+from thinwire.rest import openai_errors
 from thinwire.rest.schemas import ProblemBody
 
 log = logging.getLogger(__name__)
@@ -31,12 +32,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 
 def problem(error: ThinwireError) -> JSONResponse:
     """The response for an error of ours."""
-    # HTTP knows whole seconds only, and none would be an invitation to come back at once.
-    after_s = error.retry_after_s
-    headers = dict(error.http_headers)
-    if after_s is not None:
-        headers["Retry-After"] = str(max(1, math.ceil(after_s)))
-    return _response(error.http_status, error.title, str(error), error.code, headers)
+    return JSONResponse(body(error), error.http_status, _headers(error), MEDIA_TYPE)
 
 
 def body(error: ThinwireError) -> dict[str, Any]:
@@ -45,43 +41,72 @@ def body(error: ThinwireError) -> dict[str, Any]:
     return _body(error.http_status, error.title, str(error), error.code)
 
 
-def _response(status: int, title: str, detail: str, code: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    tracing.fail(code, detail)
-    return JSONResponse(_body(status, title, detail, code), status, headers, MEDIA_TYPE)
+def openai(error: ThinwireError) -> JSONResponse:
+    """The response for an error of ours on a route of OpenAI's form."""
+    headers = _headers(error)
+    if error.retry_after_s is None:
+        # Its clients would by themselves repeat what was a conflict or failed here.
+        headers["x-should-retry"] = "false"
+    return JSONResponse(openai_body(error), error.http_status, headers)
+
+
+def openai_body(error: ThinwireError) -> dict[str, Any]:
+    """The JSON for it, where no response can begin any more."""
+    tracing.fail(error.code, str(error))
+    return openai_errors.body(error)
+
+
+def _headers(error: ThinwireError) -> dict[str, str]:
+    headers = dict(error.http_headers)
+    if error.retry_after_s is not None:
+        # HTTP knows whole seconds only, and none would be an invitation to come back at once.
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+    return headers
 
 
 def _body(status: int, title: str, detail: str, code: str) -> dict[str, Any]:
     return ProblemBody(type="about:blank", title=title, status=status, detail=detail, error=code).model_dump()
 
 
+def _answer(request: Request, error: ThinwireError) -> JSONResponse:
+    return openai(error) if openai_errors.is_for(request.url.path) else problem(error)
+
+
 def describe_validation(errors: list[Any]) -> str:
     """One line for pydantic's list of errors: where, and what was expected."""
-    lines = [
-        ": ".join(filter(None, (".".join(str(part)[:MAX_PART_CHARACTERS] for part in error["loc"]), error["msg"])))
-        for error in errors[:MAX_ERRORS]
-    ]
+    lines = [": ".join(filter(None, (name_of(error), error["msg"]))) for error in errors[:MAX_ERRORS]]
     if len(errors) > MAX_ERRORS:
         lines.append(f"and {len(errors) - MAX_ERRORS} more")
     return "; ".join(lines)
 
 
+def name_of(error: Any) -> str | None:
+    """The field that one of pydantic's errors is about, if it is about one."""
+    return ".".join(str(part)[:MAX_PART_CHARACTERS] for part in error["loc"]) or None
+
+
 def install(app: FastAPI) -> None:
-    """Answer every error of an application with problem+json."""
+    """Answer every error of an application with problem+json, or in OpenAI's form where the route is its."""
 
     @app.exception_handler(ThinwireError)
-    async def ours(_: Request, error: ThinwireError) -> JSONResponse:
+    async def ours(request: Request, error: ThinwireError) -> JSONResponse:
         if error.http_status >= 500:
             log.warning(str(error), extra={"error": error.code})
-        return problem(error)
+        return _answer(request, error)
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        return problem(InvalidRequestError(describe_validation(list(error.errors()))))
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        mistakes = list(error.errors())
+        return _answer(request, InvalidRequestError(describe_validation(mistakes), name_of(mistakes[0])))
 
     @app.exception_handler(HTTPException)
-    async def http(_: Request, error: HTTPException) -> JSONResponse:
+    async def http(request: Request, error: HTTPException) -> JSONResponse:
+        status, detail, code = error.status_code, str(error.detail), "http_error"
         headers = dict(error.headers) if error.headers else None
-        return _response(error.status_code, str(error.detail), str(error.detail), "http_error", headers)
+        tracing.fail(code, detail)
+        if openai_errors.is_for(request.url.path):
+            return JSONResponse(openai_errors.of(status, detail, code), status, headers)
+        return JSONResponse(_body(status, detail, detail, code), status, headers, MEDIA_TYPE)
 
     @app.exception_handler(ClientDisconnect)
     async def gone(_: Request, __: ClientDisconnect) -> Response:
@@ -89,6 +114,6 @@ def install(app: FastAPI) -> None:
         return Response(status_code=CLIENT_CLOSED_REQUEST)
 
     @app.exception_handler(Exception)
-    async def unexpected(_: Request, error: Exception) -> JSONResponse:
+    async def unexpected(request: Request, error: Exception) -> JSONResponse:
         log.error("unexpected error", exc_info=error)
-        return _response(500, ThinwireError.title, "an unexpected error; see the log", ThinwireError.code)
+        return _answer(request, ThinwireError("an unexpected error; see the log"))

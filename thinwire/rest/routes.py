@@ -11,13 +11,11 @@ from pydantic import BaseModel
 
 from thinwire import tracing
 from thinwire.bundle import Bundle
-from thinwire.rest import docs, problems
+from thinwire.rest import docs, models, problems
 from thinwire.rest.head import HeadAsGet
 from thinwire.rest.schemas import (
     ClassifyBody,
     HealthResponse,
-    ModelBody,
-    ModelsResponse,
     Parameters,
     QuestionInputs,
     VqaBody,
@@ -46,11 +44,7 @@ def add_common(
     docs.add_to(app)
     # Not in closures: FastAPI's caches keep the endpoints, and would keep what they hold when the application is gone.
     app.state.ready, app.state.registry = ready, registry
-
-    @app.get("/v1/models")
-    async def models() -> ModelsResponse:
-        """The bundles that this process serves."""
-        return ModelsResponse(models=[_described(bundle) for bundle in bundles])
+    models.add_to(app, bundles)
 
     @app.get("/health/live")
     async def live() -> HealthResponse:
@@ -69,20 +63,6 @@ def add_common(
     async def metrics(request: Request) -> Response:
         """Counters, gauges and histograms in Prometheus' text format."""
         return Response(generate_latest(request.app.state.registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
-
-
-def _described(bundle: Bundle) -> ModelBody:
-    return ModelBody(
-        name=bundle.name,
-        digest=bundle.digest,
-        task=bundle.task,
-        labels=list(bundle.labels),
-        input_size=bundle.preprocessing.size,
-        split_layer=bundle.split_layer,
-        depth=bundle.depth,
-        patches=bundle.patches,
-        rates=list(bundle.codec.rates),
-    )
 
 
 def describe_classify() -> dict[str, Any]:

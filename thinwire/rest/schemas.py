@@ -238,12 +238,6 @@ class ModelBody(BaseModel):
     rates: list[int]
 
 
-class ModelsResponse(BaseModel):
-    """All bundles that this process serves."""
-
-    models: list[ModelBody]
-
-
 class HealthResponse(BaseModel):
     """Whether the process lives, or is ready to serve."""
 
