@@ -117,7 +117,7 @@ def test_webp_may_have_fewer_pixels(monkeypatch):
 
 
 # The peak is that of the new process alone, which `getrusage` does not promise.
-_PEAK = """
+PEAK = """
 import sys
 from pathlib import Path
 from thinwire.images import Preprocessing, decode, to_pixels
@@ -138,7 +138,7 @@ print(peak_kib() - before)
 def test_an_image_takes_twice_its_own_memory_at_most(mode):
     side, own_mib = 3000, 3000 * 3000 * 4 / 2**20
     data = encode(Image.new(mode, (side, side)), compress_level=1)
-    done = subprocess.run([sys.executable, "-c", _PEAK], input=data, capture_output=True, check=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", PEAK], input=data, capture_output=True, check=True, timeout=120)
     assert int(done.stdout) / 1024 < {"RGB": 1.6}.get(mode, 2.6) * own_mib
 
 

@@ -88,7 +88,7 @@ def _open_tiff(data: bytes) -> Opened:
     try:
         return Opened(TiffImagePlugin.TiffImageFile(stripped.data), stripped.metadata, stripped.grey)
     except SyntaxError as error:
-        raise InvalidImageError(f"{stripped.description}: {error}") from None
+        raise InvalidImageError(f"{stripped.description}, is not decoded: {error}") from None
 
 
 _OPENERS: dict[tuple[bytes, ...], Callable[[bytes], Opened | None]] = {

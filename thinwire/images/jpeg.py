@@ -8,6 +8,8 @@ import io
 import struct
 from typing import NamedTuple
 
+from thinwire.errors import InvalidImageError
+from thinwire.images.limits import MAX_PARTS
 from thinwire.images.metadata import Metadata, bounded_profile, orientation_of
 
 _EXIF, _XMP, _ICC = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
@@ -24,12 +26,16 @@ class Jpeg(NamedTuple):
 
 
 def strip(data: bytes) -> Jpeg:
-    """Part the pixels from the metadata in front of the first scan."""
+    """Part the pixels from the metadata in front of the first scan.
+
+    Raises:
+        InvalidImageError: it has too many segments.
+    """
     kept = io.BytesIO()
     kept.write(data[:2])
     exif, xmp, profile = io.BytesIO(), io.BytesIO(), {}
     at = 2
-    while True:
+    for _ in range(MAX_PARTS):
         at = data.find(b"\xff", at)
         if at < 0 or at + 4 > len(data):
             at = len(data)
@@ -54,6 +60,8 @@ def strip(data: bytes) -> Jpeg:
         elif _is_needed(marker, body):
             kept.write(data[at:end])
         at = max(end, at + 2)
+    else:
+        raise InvalidImageError(f"JPEG of more than {MAX_PARTS} segments")
     kept.write(data[at:])
     kept.seek(0)
     return Jpeg(kept, Metadata(orientation_of([exif.getvalue()], [xmp.getvalue()]), _joined(profile)))

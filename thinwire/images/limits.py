@@ -12,3 +12,5 @@ BAND_PIXELS = 2**20
 MAX_PROFILE_BYTES = 4 * 2**20
 # Of text that may hold an orientation, uncompressed.
 MAX_TEXT_BYTES = 2**20
+# Chunks or segments of a file: each takes microseconds, and 16 MiB have room for millions that are empty.
+MAX_PARTS = 100_000

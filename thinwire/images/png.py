@@ -8,13 +8,14 @@ import struct
 from typing import NamedTuple
 
 from thinwire.errors import InvalidImageError
-from thinwire.images.limits import MAX_PROFILE_BYTES, MAX_TEXT_BYTES
+from thinwire.images.limits import MAX_PARTS, MAX_PROFILE_BYTES, MAX_TEXT_BYTES
 from thinwire.images.metadata import Metadata, inflate, orientation_of
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _END = bytes.fromhex("0000000049454e44ae426082")
-_RAW_PROFILES = (b"Raw profile type exif", b"Raw profile type APP1")
-_XMP = b"XML:com.adobe.xmp"
+# Text that may hold an orientation: XMP, and EXIF as ImageMagick writes it.
+_RAW_PROFILES = (b"Raw profile type exif\0", b"Raw profile type APP1\0")
+_TEXTS = {b"iTXt": (b"XML:com.adobe.xmp\0",), b"tEXt": _RAW_PROFILES, b"zTXt": _RAW_PROFILES}
 # Samples of a pixel by colour type, for those that may have a clear colour.
 _CLEAR_SAMPLES = {0: 1, 2: 3}
 
@@ -44,13 +45,12 @@ def strip(data: bytes) -> Png:
         InvalidImageError: a chunk is missing that the pixels need, or one is there that nobody knows.
     """
     chunks: dict[bytes, slice] = {}
-    exif: list[bytes] = []
-    raw_exif: list[bytes] = []
-    xmp: list[bytes] = []
-    profile = b""
+    texts: dict[bytes, bytes] = {}
     first = last = 0
     at = len(SIGNATURE)
-    while at + 8 <= len(data):
+    for _ in range(MAX_PARTS):
+        if at + 8 > len(data):
+            break
         length, kind = struct.unpack_from(">I4s", data, at)
         start, end = at + 8, at + 8 + length
         if not kind.isalpha() or kind == b"IEND":
@@ -63,17 +63,14 @@ def strip(data: bytes) -> Png:
             break
         elif kind in (b"IHDR", b"PLTE", b"tRNS"):
             chunks.setdefault(kind, slice(at, end + 4))
-        elif kind == b"eXIf":
-            exif.append(data[start:end])
-        elif kind == b"iCCP":
-            profile = profile or inflate(data[start:end].partition(b"\0")[2][1:], MAX_PROFILE_BYTES)
-        elif kind in (b"tEXt", b"zTXt"):
-            raw_exif.append(_raw_profile(kind, data[start:end]))
-        elif kind == b"iTXt":
-            xmp.append(_xmp(data[start:end]))
+        elif kind in (b"eXIf", b"iCCP") or data.startswith(_TEXTS.get(kind, ()), start):
+            # The first of each: inflating them takes time.
+            texts.setdefault(kind, data[start:end])
         elif kind[:1].isupper():
             raise InvalidImageError(f"PNG with a critical chunk {kind.decode()}, which is not of the standard")
         at = end + 4
+    else:
+        raise InvalidImageError(f"PNG of more than {MAX_PARTS} chunks")
     if b"IHDR" not in chunks or not last:
         raise InvalidImageError("PNG without a header or without pixels")
     bits, colour = struct.unpack_from("BB", data.ljust(34), chunks[b"IHDR"].start + 16)
@@ -89,18 +86,22 @@ def strip(data: bytes) -> Png:
         pieces.append(_END)
     return Png(
         b"".join(pieces),
-        Metadata(orientation_of([*exif, *raw_exif], xmp), profile),
+        _metadata(texts),
         bits,
         colour,
         struct.unpack(f">{samples}H", transparency) if samples and transparency else (),
     )
 
 
+def _metadata(texts: dict[bytes, bytes]) -> Metadata:
+    exif = (texts.get(b"eXIf", b""), *(_raw_profile(kind, texts.get(kind, b"")) for kind in (b"zTXt", b"tEXt")))
+    packed = texts.get(b"iCCP", b"").partition(b"\0")[2][1:]
+    return Metadata(orientation_of(exif, [_xmp(texts.get(b"iTXt", b""))]), inflate(packed, MAX_PROFILE_BYTES))
+
+
 def _raw_profile(kind: bytes, body: bytes) -> bytes:
     """EXIF as ImageMagick writes it into text: three lines of a head, then hexadecimal digits."""
-    key, _, text = body.partition(b"\0")
-    if key not in _RAW_PROFILES:
-        return b""
+    text = body.partition(b"\0")[2]
     if kind == b"zTXt":
         text = inflate(text[1:], MAX_TEXT_BYTES)
     try:
@@ -110,8 +111,6 @@ def _raw_profile(kind: bytes, body: bytes) -> bytes:
 
 
 def _xmp(body: bytes) -> bytes:
-    key, _, rest = body.partition(b"\0")
-    if key != _XMP or len(rest) < 2:
-        return b""
+    rest = body.partition(b"\0")[2]
     text = rest[2:].split(b"\0", 2)[-1]
-    return inflate(text, MAX_TEXT_BYTES) if rest[0] else text
+    return inflate(text, MAX_TEXT_BYTES) if rest[:1] == b"\1" else text

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image
 
 from thinwire.errors import InvalidImageError
 from thinwire.images import limits
+from thinwire.images.colour import Conversion
 
 
 @dataclass(frozen=True)
@@ -41,20 +42,21 @@ def with_clear(grey: Grey, clear: tuple[int, ...]) -> Grey:
     return dataclasses.replace(grey, clear=clear[0]) if clear else grey
 
 
-def to_rgb(image: Image.Image, grey: Grey | None, transform: ImageCms.ImageCmsTransform | None) -> Image.Image:
+def to_rgb(image: Image.Image, grey: Grey | None, conversion: Conversion | None) -> Image.Image:
     """Convert to 8-bit RGB, with transparency over white.
 
     Args:
         image: as Pillow decoded it.
         grey: what its samples mean, if that is not what Pillow takes them for.
-        transform: from its colours (L, RGB, CMYK or LAB) to sRGB, or none.
+        conversion: from its colours, as `colours_of` names them, to sRGB, or none.
 
     Raises:
         InvalidImageError: the samples are out of their range.
     """
-    if image.mode == "RGB" and not image.has_transparency_data and transform is None:
+    if image.mode == "RGB" and not image.has_transparency_data and conversion is None:
         return image
-    rows = max(1, limits.BAND_PIXELS // image.width)
+    # Samples are scaled as numbers of 64 bits.
+    rows = max(1, limits.BAND_PIXELS // (image.width * (4 if grey is not None else 1)))
     whole = Image.new("RGB", image.size)
     outside = 0
     for top in range(0, image.height, rows):
@@ -65,7 +67,7 @@ def to_rgb(image: Image.Image, grey: Grey | None, transform: ImageCms.ImageCmsTr
             outside += beyond
         elif band.has_transparency_data:
             band, alpha = _without_alpha(band)
-        band = transform.apply(band) if transform is not None else band.convert("RGB")
+        band = band.convert("RGB") if conversion is None else conversion(band.convert(colours_of(image)))
         whole.paste(band if alpha is None else _over_white(band, alpha), (0, top))
     if grey is not None and grey.must_fit and 2 * outside > image.width * image.height:
         raise InvalidImageError(
@@ -89,16 +91,16 @@ def _grey_band(band: Image.Image, grey: Grey) -> tuple[Image.Image, Image.Image 
     if grey.is_swapped:
         samples = samples.byteswap()
     values = samples.view(grey.dtype).astype(np.float64)
-    outside = int(np.count_nonzero(~((values >= grey.low) & (values <= grey.high))))
+    inside = np.count_nonzero((values >= grey.low) & (values <= grey.high)) if grey.must_fit else values.size
     alpha = None
     if grey.clear is not None:
         alpha = Image.fromarray(np.where(values == grey.clear, 0, 255).astype(np.uint8))
+    np.clip(values, grey.low, grey.high, out=values)
     # What is no number counts as the low end.
-    values = np.nan_to_num(values, nan=grey.low, posinf=grey.high, neginf=grey.low)
-    shares = np.clip((values - grey.low) / (grey.high - grey.low), 0, 1)
-    if grey.is_inverted:
-        shares = 1 - shares
-    return Image.fromarray(np.rint(shares * 255).astype(np.uint8)), alpha, outside
+    np.nan_to_num(values, copy=False, nan=grey.low)
+    values -= grey.high if grey.is_inverted else grey.low
+    values *= 255 / (grey.low - grey.high if grey.is_inverted else grey.high - grey.low)
+    return Image.fromarray(np.rint(values, out=values).astype(np.uint8)), alpha, values.size - int(inside)
 
 
 def _without_alpha(band: Image.Image) -> tuple[Image.Image, Image.Image]:

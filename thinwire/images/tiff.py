@@ -35,6 +35,7 @@ _SHORT, _LONG = 3, 4
 _ROOM = 4096
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
 _KINDS = {_UNSIGNED: "unsigned", _SIGNED: "signed", _FLOAT: "float"}
+_LETTERS = {_UNSIGNED: "u", _SIGNED: "i", _FLOAT: "f"}
 _PHOTOMETRIC = {0: "WhiteIsZero", 1: "BlackIsZero", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr", 8: "CIELab"}
 
 
@@ -121,20 +122,23 @@ class Directory:
         Raises:
             InvalidImageError: the tags have more values than the file has bytes.
         """
-        tags = {tag: self._packed(tag) for tag in sorted(_KEPT & (self._entries.keys() | self._changed.keys()))}
-        tags = {tag: (kind, raw) for tag, (kind, raw) in tags.items() if raw}
         file = io.BytesIO()
         file.write(self.data)
-        entries, end = [], len(self.data) + len(self.data) % 2
-        if sum(len(raw) for _, raw in tags.values()) > end + _ROOM:
-            raise InvalidImageError("TIFF whose directory is larger than the file")
+        end = len(self.data) + len(self.data) % 2
         file.seek(end)
-        for tag, (kind, raw) in tags.items():
-            count = len(raw) // struct.calcsize("=" + _TYPES[kind])
+        entries = []
+        for tag in sorted(_KEPT & (self._entries.keys() | self._changed.keys())):
+            kind, raw = self._packed(tag)
+            if not raw:
+                continue
             field = raw.ljust(4, b"\0")
             if len(raw) > 4:
                 field = struct.pack(self.order + "I", file.tell())
                 file.write(raw + bytes(len(raw) % 2))
+            # No more than what a file has whose tags have values of their own.
+            if file.tell() > 2 * end + _ROOM:
+                raise InvalidImageError("TIFF whose directory is larger than the file")
+            count = len(raw) // struct.calcsize("=" + _TYPES[kind])
             entries.append(struct.pack(self.order + "HHI4s", tag, kind, count, field))
         start = file.tell()
         file.write(struct.pack(self.order + "H", len(entries)) + b"".join(entries) + bytes(4))
@@ -171,7 +175,7 @@ def strip(data: bytes) -> Tiff:
         f"{_PHOTOMETRIC.get(photometric, f'photometric interpretation {photometric}')}, "
         f"compression {directory.integer(COMPRESSION, 1)}"
     )
-    fault = _missing(directory, samples) or _misread(directory, samples, bits, photometric)
+    fault = _misread(directory, samples, bits, photometric) or _missing(directory, samples, bits)
     if fault:
         raise InvalidImageError(f"{description}: {fault}")
     orientation = directory.integer(ORIENTATION, 0)
@@ -192,11 +196,11 @@ def strip(data: bytes) -> Tiff:
     return Tiff(directory.written(), metadata, grey, description)
 
 
-def _missing(directory: Directory, samples: int) -> str:
-    """What pixels are not in the file: Pillow leaves them black, or takes others for them."""
+def _missing(directory: Directory, samples: int, bits: int) -> str:
+    """What pixels are not in the file: Pillow leaves them black, or takes other bytes for them."""
     width, height = directory.integer(WIDTH, 0), directory.integer(HEIGHT, 0)
     if STRIP_OFFSETS in directory:
-        rows, columns = directory.integer(ROWS_PER_STRIP, height), width
+        rows, columns = min(directory.integer(ROWS_PER_STRIP, height), height), width
         offsets, counts = directory.values(STRIP_OFFSETS), directory.values(STRIP_COUNTS)
     elif TILE_OFFSETS in directory:
         rows, columns = directory.integer(TILE_HEIGHT, 0), directory.integer(TILE_WIDTH, 0)
@@ -205,12 +209,20 @@ def _missing(directory: Directory, samples: int) -> str:
         return ""
     if min(rows, columns, width, height) < 1:
         return "no pixels"
-    parts = -(-height // rows) * -(-width // columns)
-    parts *= samples if directory.integer(PLANES, 1) == 2 else 1
+    planes = samples if directory.integer(PLANES, 1) == 2 else 1
+    parts = -(-height // rows) * -(-width // columns) * planes
     if len(offsets) < parts:
         return f"{len(offsets)} strips or tiles, where the size needs {parts}"
-    if not offsets[:parts].all() or not counts[:parts].all():
+    offsets, counts = offsets[:parts].astype(np.float64), counts[:parts].astype(np.float64)
+    if not offsets.all() or not counts.all():
         return "strips or tiles are left out"
+    if directory.integer(COMPRESSION, 1) == 1:
+        counts = np.full(parts, float(rows * (-(-columns * bits * (samples // planes) // 8))))
+        if STRIP_OFFSETS in directory:
+            # The last strip of each plane has what rows are left.
+            counts[parts // planes - 1 :: parts // planes] *= ((height - 1) % rows + 1) / rows
+    if len(counts) == parts and (offsets + counts).max() > len(directory.data):
+        return "strips or tiles are cut off"
     return ""
 
 
@@ -233,19 +245,19 @@ def _misread(directory: Directory, samples: int, bits: int, photometric: int) ->
 
 def _grey(directory: Directory, bits: int, kind: int, photometric: int) -> Grey | None:
     """What Pillow's samples mean; the directory is changed to one that Pillow decodes without loss."""
-    whole = kind in (_UNSIGNED, _SIGNED) and bits in (8, 16, 32)
-    if (kind == _UNSIGNED and bits <= 8) or not (whole or (kind, bits) in ((_UNSIGNED, 12), (_FLOAT, 32))):
+    known = {_UNSIGNED: (12, 16, 32), _SIGNED: (8, 16, 32), _FLOAT: (16, 32)}
+    if bits not in known.get(kind, ()):
         return None
     # It inverts only some depths of WhiteIsZero, and refuses signs and byte orders with others.
     directory.set(PHOTOMETRIC, [1])
-    directory.set(FORMAT, [_FLOAT if kind == _FLOAT else _SIGNED if bits == 32 else _UNSIGNED])
+    directory.set(FORMAT, [_UNSIGNED if bits < 32 else _FLOAT if kind == _FLOAT else _SIGNED])
     low = -(2.0 ** (bits - 1)) if kind == _SIGNED else 0.0
     high = 1.0 if kind == _FLOAT else low + 2.0**bits - 1
     told = [(*directory.values(tag).tolist(), default)[0] for tag, default in ((LEAST, low), (MOST, high))]
-    is_told = math.isfinite(told[0]) and math.isfinite(told[1]) and told[0] < told[1] and told != [low, high]
+    is_told = 0 < told[1] - told[0] < math.inf and told != [low, high]
     native = "<" if sys.byteorder == "little" else ">"
     return Grey(
-        dtype={_UNSIGNED: "u", _SIGNED: "i", _FLOAT: "f"}[kind] + str(-(-bits // 16) * 2 if bits > 8 else 1),
+        dtype=f"{_LETTERS[kind]}{(bits + 7) // 8}",
         low=told[0] if is_told else low,
         high=told[1] if is_told else high,
         is_inverted=photometric == 0,

@@ -3,6 +3,8 @@
 import struct
 from typing import NamedTuple
 
+from thinwire.errors import InvalidImageError
+from thinwire.images.limits import MAX_PARTS
 from thinwire.images.metadata import Metadata, bounded_profile, orientation_of
 
 # Of the extended header: profile, EXIF and XMP follow.
@@ -17,12 +19,18 @@ class Webp(NamedTuple):
 
 
 def strip(data: bytes) -> Webp:
-    """Part the pixels from the metadata; metadata that a cut file lacks are no loss."""
+    """Part the pixels from the metadata; metadata that a cut file lacks are no loss.
+
+    Raises:
+        InvalidImageError: it has too many chunks.
+    """
     kept = bytearray()
     found: dict[bytes, bytes] = {}
     at = 12
     size = 8 + struct.unpack_from("<I", data, 4)[0]
-    while at + 8 <= min(size, len(data)):
+    for _ in range(MAX_PARTS):
+        if at + 8 > min(size, len(data)):
+            break
         kind, length = struct.unpack_from("<4sI", data, at)
         end = at + 8 + length + length % 2
         if kind in (b"ICCP", b"EXIF", b"XMP "):
@@ -35,6 +43,8 @@ def strip(data: bytes) -> Webp:
             # The length of a chunk that is cut stays, so that the decoder notices.
             kept += data[at:end]
         at = end
+    else:
+        raise InvalidImageError(f"WebP of more than {MAX_PARTS} chunks")
     profile = bounded_profile(found.get(b"ICCP", b""))
     orientation = orientation_of([found.get(b"EXIF", b"")], [found.get(b"XMP ", b"")])
     return Webp(b"RIFF" + struct.pack("<I", 4 + len(kept)) + b"WEBP" + kept, Metadata(orientation, profile))
