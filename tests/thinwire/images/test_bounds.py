@@ -52,13 +52,11 @@ BOMBS = {
     "text of zeros": png(RGB, 2, chunks=[(b"zTXt", b"Comment\0\0" + ZEROS)]),
     "XMP of zeros": png(RGB, 2, chunks=[(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + ZEROS)]),
     "EXIF of zeros": png(RGB, 2, chunks=[(b"zTXt", b"Raw profile type exif\0\0" + ZEROS)]),
-    "a hundred thousand empty chunks": repeated(chunk(b"prVt", b""), 100_001),
-    "a hundred thousand empty segments": JPEG[:2] + segment(0xFE, b"") * 100_001 + JPEG[2:],
     "a hundred profiles": repeated(chunk(b"iCCP", b"p\0\0" + zlib.compress(bytes(4 * MIB))), 100),
-    "empty chunks": repeated(chunk(b"prVt", b""), 50_000),
-    "empty text": repeated(chunk(b"tEXt", b""), 50_000),
-    "empty pixels": repeated(chunk(b"IDAT", b""), 50_000),
-    "empty segments": JPEG[:2] + segment(0xFE, b"") * 50_000 + JPEG[2:],
+    "empty chunks": repeated(chunk(b"prVt", b""), 20_000),
+    "empty text": repeated(chunk(b"tEXt", b""), 20_000),
+    "empty pixels": repeated(chunk(b"IDAT", b""), 20_000),
+    "empty segments": JPEG[:2] + segment(0xFE, b"") * 20_000 + JPEG[2:],
     "segments of profiles": JPEG[:2] + segment(0xE2, b"ICC_PROFILE\0\1\1" + bytes(60_000)) * 50 + JPEG[2:],
     **{f"values that overlap {order} {big}": overlapping(order, big) for order in "<>" for big in (False, True)},
 }
@@ -85,10 +83,13 @@ def test_the_picture_beside_a_bomb_is_answered(bomb):
     np.testing.assert_array_equal(np.asarray(decode(BOMBS[bomb])), np.asarray(decode(plain)))
 
 
-@pytest.mark.parametrize("what", ["chunks", "segments"])
-def test_more_parts_than_a_picture_has_are_refused(what):
-    with pytest.raises(InvalidImageError, match=f"of more than 100000 {what}"):
-        decode(BOMBS[f"a hundred thousand empty {what}"])
+def test_more_parts_than_a_picture_has_are_refused():
+    with pytest.raises(InvalidImageError, match="PNG of more than 100000 chunks"):
+        decode(repeated(chunk(b"prVt", b""), 100_001))
+    with pytest.raises(InvalidImageError, match="JPEG of more than 100000 segments"):
+        decode(JPEG[:2] + segment(0xFE, b"") * 100_001 + JPEG[2:])
+    with pytest.raises(InvalidImageError, match="WebP of more than 100000 chunks"):
+        decode(b"RIFF\xff\xff\xff\0WEBP" + b"prVt\0\0\0\0" * 100_001)
 
 
 def encoded(mode, side):

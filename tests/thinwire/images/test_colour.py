@@ -150,7 +150,7 @@ def test_a_profile_is_obeyed_up_to_its_limit(form, monkeypatch):
     np.testing.assert_array_equal(pixels_of(large), MUTED)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(seed=st.integers(0, 2**63), which=st.sampled_from(["wide", "grey", "inks"]))
 def test_damaged_profiles_never_cost_the_pixels(seed, which):
     source = random.Random(seed)
