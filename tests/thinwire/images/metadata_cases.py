@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 from tests.thinwire.images import profiles
-from tests.thinwire.images.cases import saved, smooth, whole
 from tests.thinwire.images.files import bmp, exif, png, tiff
+from tests.thinwire.images.making import saved, smooth, whole
 
 # A quarter turn clockwise: rows become columns from the right.
 TURNED = 6

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from tests.thinwire.images import profiles
-from tests.thinwire.images.cases import saved, whole
 from tests.thinwire.images.files import chunk, png, tiff
+from tests.thinwire.images.making import saved, whole
 from tests.thinwire.images.metadata_cases import segment
 from tests.thinwire.test_hostile_images import PEAK
 from thinwire.errors import InvalidImageError, ThinwireError

@@ -13,8 +13,8 @@ from PIL import Image, ImageCms
 
 from tests.thinwire.images import profiles
 from tests.thinwire.images import references as ref
-from tests.thinwire.images.cases import saved, smooth, some, whole
 from tests.thinwire.images.files import bmp, png, tiff
+from tests.thinwire.images.making import saved, smooth, some, whole
 from tests.thinwire.test_images import LOSSLESS
 from thinwire.images import decode, limits
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tests.thinwire.images import profiles
-from tests.thinwire.images.cases import some, whole
 from tests.thinwire.images.files import tiff
+from tests.thinwire.images.making import some, whole
 from tests.thinwire.images.metadata_cases import CASES
 from thinwire.images import decode, limits
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.thinwire.images import profiles
 from tests.thinwire.images import references as ref
-from tests.thinwire.images.cases import whole
+from tests.thinwire.images.making import whole
 from thinwire.errors import InvalidImageError
 from thinwire.images import decode
 
