@@ -16,9 +16,10 @@ from edge.service import EdgeService
 from policies.fronts import FrontFile
 from tests.edge.fakes import FakeEngine
 from tests.exposition import outcomes
-from thinwire import images, workers
+from thinwire import workers
 from thinwire.bundle import Bundle
 from thinwire.errors import OverloadedError, ThinwireError
+from thinwire.images import decoding
 from thinwire.rest.schemas import Parameters
 from thinwire.v1 import link_pb2
 
@@ -97,7 +98,7 @@ async def test_what_the_engine_has_no_time_for_is_not_even_decoded(
     async with asyncio.timeout(20):
         while len(engine.calls) < 2:
             await asyncio.sleep(0.01)
-    monkeypatch.setattr(images, "decode", lambda _: pytest.fail("decoded"))
+    monkeypatch.setattr(decoding, "decode", lambda _: pytest.fail("decoded"))
     transport = httpx.ASGITransport(create_app(service.device, [service]))
     async with httpx.AsyncClient(transport=transport, base_url="http://edge") as http:
         refused = await http.post("/v1/classify", content=picture(), headers={"content-type": "image/png"})

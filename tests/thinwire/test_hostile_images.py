@@ -20,9 +20,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from tests.thinwire.test_images import colours, encode, pixels_of, preprocessing
-from thinwire import images
 from thinwire.errors import InvalidImageError, PayloadTooLargeError, ThinwireError
-from thinwire.images import MAX_BYTES, MAX_SIDE, decode, decode_apart, to_pixels
+from thinwire.images import MAX_BYTES, MAX_SIDE, decode, decode_apart, decoding, limits, to_pixels
 
 
 def png(width, height, data=b"", chunks=()):
@@ -68,7 +67,7 @@ def test_an_image_without_pixels_is_refused(width, height):
 
 
 def test_too_many_bytes_are_not_even_looked_at(monkeypatch):
-    monkeypatch.setattr(images.Image, "open", lambda *_, **__: pytest.fail("opened"))
+    monkeypatch.setattr(decoding, "open_image", lambda _: pytest.fail("opened"))
     with pytest.raises(PayloadTooLargeError, match="20000000"):
         decode(b"\0" * 20_000_000)
     with pytest.raises(PayloadTooLargeError):
@@ -101,24 +100,24 @@ def test_a_bomb_is_refused_whatever_happens_to_warnings(action):
 
 @pytest.mark.parametrize(("limit", "enough"), [("MAX_PIXELS", 24 * 16), ("MAX_SIDE", 24)])
 def test_as_many_pixels_as_allowed_are_no_bomb(limit, enough, monkeypatch):
-    monkeypatch.setattr(images, limit, enough)
+    monkeypatch.setattr(limits, limit, enough)
     assert pixels_of(encode(colours())).shape == (16, 24, 3)
-    monkeypatch.setattr(images, limit, enough - 1)
+    monkeypatch.setattr(limits, limit, enough - 1)
     with pytest.raises(PayloadTooLargeError):
         decode(encode(colours()))
 
 
 def test_webp_may_have_fewer_pixels(monkeypatch):
-    monkeypatch.setattr(images, "MAX_WEBP_PIXELS", 24 * 16)
+    monkeypatch.setattr(limits, "MAX_WEBP_PIXELS", 24 * 16)
     assert pixels_of(encode(colours(), "WEBP")).shape == (16, 24, 3)
-    monkeypatch.setattr(images, "MAX_WEBP_PIXELS", 24 * 16 - 1)
+    monkeypatch.setattr(limits, "MAX_WEBP_PIXELS", 24 * 16 - 1)
     with pytest.raises(PayloadTooLargeError, match="the limit is 383, and"):
         decode(encode(colours(), "WEBP"))
     assert pixels_of(encode(colours())).shape == (16, 24, 3)
 
 
 # The peak is that of the new process alone, which `getrusage` does not promise.
-_PEAK = """
+PEAK = """
 import sys
 from pathlib import Path
 from thinwire.images import Preprocessing, decode, to_pixels
@@ -139,7 +138,7 @@ print(peak_kib() - before)
 def test_an_image_takes_twice_its_own_memory_at_most(mode):
     side, own_mib = 3000, 3000 * 3000 * 4 / 2**20
     data = encode(Image.new(mode, (side, side)), compress_level=1)
-    done = subprocess.run([sys.executable, "-c", _PEAK], input=data, capture_output=True, check=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", PEAK], input=data, capture_output=True, check=True, timeout=120)
     assert int(done.stdout) / 1024 < {"RGB": 1.6}.get(mode, 2.6) * own_mib
 
 

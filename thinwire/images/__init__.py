@@ -1,0 +1,20 @@
+"""Decoding of images that may be hostile, and the preprocessing that a bundle asks for. No torch."""
+
+from thinwire.images.decoding import FORMATS, decode, decode_apart
+from thinwire.images.limits import MAX_BYTES, MAX_PIXELS, MAX_SIDE, MAX_WEBP_PIXELS
+from thinwire.images.preprocessing import MAX_ASPECT, RESAMPLING, Preprocessing, normalise, to_pixels
+
+__all__ = [
+    "FORMATS",
+    "MAX_ASPECT",
+    "MAX_BYTES",
+    "MAX_PIXELS",
+    "MAX_SIDE",
+    "MAX_WEBP_PIXELS",
+    "RESAMPLING",
+    "Preprocessing",
+    "decode",
+    "decode_apart",
+    "normalise",
+    "to_pixels",
+]

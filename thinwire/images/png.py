@@ -1,0 +1,116 @@
+"""PNG files: what Pillow needs of them to find the pixels, and what is read of the rest.
+
+Pillow refuses a file whose text or profile is damaged or large; so it gets neither. Source: PNG (third edition),
+sections 5 and 11.
+"""
+
+import struct
+from typing import NamedTuple
+
+from thinwire.errors import InvalidImageError
+from thinwire.images.limits import MAX_PARTS, MAX_PROFILE_BYTES, MAX_TEXT_BYTES
+from thinwire.images.metadata import Metadata, inflate, orientation_of
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_END = bytes.fromhex("0000000049454e44ae426082")
+# Text that may hold an orientation: XMP, and EXIF as ImageMagick writes it.
+_RAW_PROFILES = (b"Raw profile type exif\0", b"Raw profile type APP1\0")
+_TEXTS = {b"iTXt": (b"XML:com.adobe.xmp\0",), b"tEXt": _RAW_PROFILES, b"zTXt": _RAW_PROFILES}
+# Samples of a pixel by colour type, for those that may have a clear colour.
+_CLEAR_SAMPLES = {0: 1, 2: 3}
+
+
+class Png(NamedTuple):
+    """A file without its metadata.
+
+    Attributes:
+        data: its header, palette, transparency and pixels.
+        metadata: what the rest said.
+        bits: of a sample.
+        colour: the colour type, 0 grey, 2 RGB, 3 palette, 4 grey with alpha, 6 RGBA.
+        clear: the samples of the colour that is clear, as the file has them, or nothing.
+    """
+
+    data: bytes
+    metadata: Metadata
+    bits: int
+    colour: int
+    clear: tuple[int, ...]
+
+
+def strip(data: bytes) -> Png:
+    """Part the pixels from the metadata.
+
+    Raises:
+        InvalidImageError: a chunk is missing that the pixels need, or one is there that nobody knows.
+    """
+    chunks: dict[bytes, slice] = {}
+    texts: dict[bytes, bytes] = {}
+    first = last = 0
+    at = len(SIGNATURE)
+    for _ in range(MAX_PARTS):
+        if at + 8 > len(data):
+            break
+        length, kind = struct.unpack_from(">I4s", data, at)
+        start, end = at + 8, at + 8 + length
+        if not kind.isalpha() or kind == b"IEND":
+            break
+        if kind == b"IDAT":
+            # Pixels are in chunks that follow one another; others than the first run of them are none.
+            if last in (0, at):
+                first, last = first or at, end + 4
+        elif end > len(data):
+            break
+        elif kind in (b"IHDR", b"PLTE", b"tRNS"):
+            chunks.setdefault(kind, slice(at, end + 4))
+        elif kind in (b"eXIf", b"iCCP") or data.startswith(_TEXTS.get(kind, ()), start):
+            # The first of each: inflating them takes time.
+            texts.setdefault(kind, data[start:end])
+        elif kind[:1].isupper():
+            raise InvalidImageError(f"PNG with a critical chunk {kind.decode()}, which is not of the standard")
+        at = end + 4
+    else:
+        raise InvalidImageError(f"PNG of more than {MAX_PARTS} chunks")
+    if b"IHDR" not in chunks or not last:
+        raise InvalidImageError("PNG without a header or without pixels")
+    bits, colour = struct.unpack_from("BB", data.ljust(34), chunks[b"IHDR"].start + 16)
+    if colour == 3 and b"PLTE" not in chunks:
+        raise InvalidImageError("PNG of a palette's colours without a palette")
+    transparency = data[chunks[b"tRNS"]][8:-4] if b"tRNS" in chunks else b""
+    samples = _CLEAR_SAMPLES.get(colour, 0)
+    if colour != 3 and len(transparency) != 2 * samples:
+        transparency = b""
+    kept = [b"IHDR", b"PLTE"] if not transparency else [b"IHDR", b"PLTE", b"tRNS"]
+    pieces = [SIGNATURE, *(data[chunks[kind]] for kind in kept if kind in chunks), data[first:last]]
+    if last <= len(data):
+        pieces.append(_END)
+    return Png(
+        b"".join(pieces),
+        _metadata(texts),
+        bits,
+        colour,
+        struct.unpack(f">{samples}H", transparency) if samples and transparency else (),
+    )
+
+
+def _metadata(texts: dict[bytes, bytes]) -> Metadata:
+    exif = (texts.get(b"eXIf", b""), *(_raw_profile(kind, texts.get(kind, b"")) for kind in (b"zTXt", b"tEXt")))
+    packed = texts.get(b"iCCP", b"").partition(b"\0")[2][1:]
+    return Metadata(orientation_of(exif, [_xmp(texts.get(b"iTXt", b""))]), inflate(packed, MAX_PROFILE_BYTES))
+
+
+def _raw_profile(kind: bytes, body: bytes) -> bytes:
+    """EXIF as ImageMagick writes it into text: three lines of a head, then hexadecimal digits."""
+    text = body.partition(b"\0")[2]
+    if kind == b"zTXt":
+        text = inflate(text[1:], MAX_TEXT_BYTES)
+    try:
+        return bytes.fromhex("".join(text[:MAX_TEXT_BYTES].decode("ascii").split("\n")[3:]))
+    except ValueError:
+        return b""
+
+
+def _xmp(body: bytes) -> bytes:
+    rest = body.partition(b"\0")[2]
+    text = rest[2:].split(b"\0", 2)[-1]
+    return inflate(text, MAX_TEXT_BYTES) if rest[:1] == b"\1" else text

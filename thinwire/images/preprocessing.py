@@ -1,0 +1,74 @@
+"""The preprocessing that a bundle asks for."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+# Of a longer image only the middle is resized: the rest would be enlarged only to be cut away, and a JPEG of
+# 1 x 65535 pixels would take gigabytes.
+MAX_ASPECT = 8
+RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an image becomes the model's input.
+
+    Attributes:
+        size: height and width of the square input in pixels.
+        crop: share of the resized image's shorter side that the centre crop keeps, in (0, 1].
+        interpolation: "bilinear" or "bicubic".
+        mean: per-channel mean of values in [0, 1].
+        std: per-channel standard deviation of values in [0, 1].
+    """
+
+    size: int
+    crop: float
+    interpolation: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """Resize the shorter side and crop the centre.
+
+    Returns:
+        a ``size x size x 3`` array of uint8.
+    """
+    image = _trim(image)
+    size = preprocessing.size
+    shorter = math.floor(size / preprocessing.crop)
+    scale = shorter / min(image.size)
+    width, height = (max(size, round(side * scale)) for side in image.size)
+    if (width, height) != image.size:
+        image = image.resize((width, height), RESAMPLING[preprocessing.interpolation])
+    left, top = (width - size) // 2, (height - size) // 2
+    return np.asarray(image.crop((left, top, left + size, top + size)), dtype=np.uint8)
+
+
+def _trim(image: Image.Image) -> Image.Image:
+    """The middle of an image, at most `MAX_ASPECT` times as long as it is wide, with the same centre."""
+    limit = MAX_ASPECT * min(image.size)
+    width, height = (min(side, limit + (side - limit) % 2) for side in image.size)
+    if (width, height) == image.size:
+        return image
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
+
+
+def normalise(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:
+    """Scale to [0, 1], subtract the mean, divide by the standard deviation.
+
+    Args:
+        pixels: a ``... x size x size x 3`` array.
+
+    Returns:
+        a ``... x 3 x size x size`` array of float32.
+    """
+    mean = np.asarray(preprocessing.mean, dtype=np.float32)
+    std = np.asarray(preprocessing.std, dtype=np.float32)
+    scaled = (pixels.astype(np.float32) / np.float32(255.0) - mean) / std
+    return np.ascontiguousarray(np.moveaxis(scaled, -1, -3))
