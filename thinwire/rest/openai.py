@@ -182,7 +182,8 @@ def from_chat(body: ChatBody) -> ChatRequest:
         )
     most = body.max_completion_tokens if body.max_tokens is None else body.max_tokens
     given = {
-        "max_new_tokens": None if most is None else min(most, MAX_NEW_TOKENS),
+        # Who speaks this form and names no limit expects the whole answer.
+        "max_new_tokens": MAX_NEW_TOKENS if most is None else min(most, MAX_NEW_TOKENS),
         **{name: getattr(body, name) for name in ("temperature", "top_p", "seed", "policy", "budget", "channel")},
         "timeout_ms": body.timeout_ms,
     }
