@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edge.engine import Encoded
 from policies.policy import Policy
+from tests.ports import reserved_port
 from thinwire import rpc
 from thinwire.errors import BudgetError, InvalidRequestError, ThinwireError
 from thinwire.frames import check_frame
@@ -45,7 +46,7 @@ class FakeEngine:
         self, pixels: NDArray[np.uint8], policy: Policy, snr_db: float, max_channel_uses: int | None = None
     ) -> Encoded:
         self.calls.append(EngineCall(policy, snr_db, max_channel_uses, threading.current_thread().name))
-        self.open.wait(10)
+        assert self.open.wait(60), "the test left the engine closed"
         rate = policy.symbols_per_token
         wanted = PATCHES if policy.thresholds[0] >= 1 else 8 if policy.thresholds[0] >= 0.8 else 4
         tokens = wanted
@@ -73,6 +74,7 @@ class FakeCloud(link_pb2_grpc.SemanticLinkServicer):
         csi: stamped likewise.
         refusal: the error to answer with, by frame.
         delay_s: how long an answer takes, by frame.
+        held: which frames wait until ``release`` is set.
         remaining_s: what each call had left of its deadline.
         cancelled: set when a call is cancelled while it waits.
         hang_ups: how many streams to end at once, as if nothing were wrong.
@@ -92,20 +94,28 @@ class FakeCloud(link_pb2_grpc.SemanticLinkServicer):
         self.arrived = asyncio.Event()
         self.on_frame: Callable[[link_pb2.Frame], Any] = lambda _: None
         self.hang_ups = 0
-        self.port = 0
+        self.held: Callable[[link_pb2.Frame], bool] = lambda _: False
+        self.release = asyncio.Event()
+        self._stack = ExitStack()
+        self.port = self._stack.enter_context(reserved_port())
         self._server: rpc.Server | None = None
 
     async def start(self) -> None:
-        """Listen: on a free port the first time, on the same one again after `stop`."""
+        """Listen, on the same port again after `stop`."""
         self._server = rpc.Server([SERVICE])
         link_pb2_grpc.add_SemanticLinkServicer_to_server(self, self._server.grpc_server)
-        self.port = await self._server.start(f"127.0.0.1:{self.port}")
+        await self._server.start(f"127.0.0.1:{self.port}")
 
     async def stop(self) -> None:
         """Die, cancelling what runs."""
         if self._server is not None:
             await self._server.stop(0)
         self._server = None
+
+    async def close(self) -> None:
+        """Die for good."""
+        await self.stop()
+        self._stack.close()
 
     async def Infer(  # noqa: N802
         self, frame: link_pb2.Frame, context: "grpc.aio.ServicerContext[Any, Any]"
@@ -160,6 +170,8 @@ class FakeCloud(link_pb2_grpc.SemanticLinkServicer):
         self.on_frame(frame)
         try:
             await asyncio.sleep(self.delay_s(frame))
+            if self.held(frame):
+                await self.release.wait()
         except asyncio.CancelledError:
             self.cancelled.set()
             raise
@@ -209,6 +221,7 @@ class Relay:
         self._target_port = target_port
         self._writers: list[asyncio.StreamWriter] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._accepting: set[asyncio.Task[None] | None] = set()
         self.port = 0
 
     async def start(self) -> None:
@@ -216,8 +229,11 @@ class Relay:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
+        self._accepting.add(asyncio.current_task())
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
-        self._writers += [writer, far_writer]
+        self._accepting.discard(asyncio.current_task())
+        self._writers.append(far_writer)
         for source, sink in ((reader, far_writer), (far_reader, writer)):
             task = asyncio.create_task(self._copy(source, sink))
             self._tasks.add(task)
@@ -242,5 +258,7 @@ class Relay:
 
     async def stop(self) -> None:
         self._server.close()
+        # One that comes just now may still be on its way to the cloud.
+        await asyncio.gather(*filter(None, self._accepting), return_exceptions=True)
         self.cut()
         await asyncio.gather(*self._tasks, return_exceptions=True)
