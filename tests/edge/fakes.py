@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, suppress
@@ -215,50 +216,62 @@ class FakeCloud(link_pb2_grpc.SemanticLinkServicer):
 
 
 class Relay:
-    """Forwards TCP to the fake cloud, and can cut every connection without a word of HTTP/2."""
+    """Forwards TCP to the fake cloud, and can cut every connection without a word of HTTP/2.
+
+    On plain sockets, each of which has one owner: asyncio's streams leave a connection that comes just as their server
+    closes to the garbage collector.
+    """
 
     def __init__(self, target_port: int) -> None:
-        self._target_port = target_port
-        self._writers: list[asyncio.StreamWriter] = []
+        self._target = ("127.0.0.1", target_port)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._accepting: set[asyncio.Task[None] | None] = set()
         self.port = 0
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.setblocking(False)
+        self.port = self._listener.getsockname()[1]
+        asyncio.get_running_loop().add_reader(self._listener, self._accept)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.append(writer)
-        self._accepting.add(asyncio.current_task())
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
-        self._accepting.discard(asyncio.current_task())
-        self._writers.append(far_writer)
-        for source, sink in ((reader, far_writer), (far_reader, writer)):
-            task = asyncio.create_task(self._copy(source, sink))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+    def _accept(self) -> None:
+        near, _ = self._listener.accept()
+        near.setblocking(False)
+        task = asyncio.get_running_loop().create_task(self._forward(near))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        # One that is cancelled before it begins runs none of its code.
+        task.add_done_callback(lambda _: near.close())
 
-    async def _copy(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
-            while data := await source.read(65536):
-                sink.write(data)
-        sink.close()
+    async def _forward(self, near: socket.socket) -> None:
+        with socket.socket() as far, suppress(OSError):
+            far.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(far, self._target)
+            copies = [asyncio.create_task(_copy(near, far)), asyncio.create_task(_copy(far, near))]
+            try:
+                await asyncio.wait(copies, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for copy in copies:
+                    copy.cancel()
+                await asyncio.gather(*copies, return_exceptions=True)
 
     @property
     def connections(self) -> int:
-        """Directions in which connections are open."""
+        """How many connections are open."""
         return len(self._tasks)
 
     def cut(self) -> None:
         """Drop every connection."""
-        for writer in self._writers:
-            writer.transport.abort()
-        self._writers.clear()
+        for task in self._tasks:
+            task.cancel()
 
     async def stop(self) -> None:
-        self._server.close()
-        # One that comes just now may still be on its way to the cloud.
-        await asyncio.gather(*filter(None, self._accepting), return_exceptions=True)
+        asyncio.get_running_loop().remove_reader(self._listener)
+        self._listener.close()
         self.cut()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _copy(source: socket.socket, sink: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    while data := await loop.sock_recv(source, 65536):
+        await loop.sock_sendall(sink, data)
