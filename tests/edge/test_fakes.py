@@ -18,7 +18,8 @@ async def test_a_connection_that_comes_as_the_relay_ends_is_closed(cloud: Any, t
         for _ in range(turns):
             await asyncio.sleep(0)
         await relay.stop()
+        # Whatever was forwarded before, and then the end, however it comes.
         connection.settimeout(60)
-        # Its end, however it comes: what is left open would be found by tests/leaks.py, too.
         with contextlib.suppress(ConnectionResetError):
-            assert await asyncio.to_thread(connection.recv, 1) == b""
+            while await asyncio.to_thread(connection.recv, 65536):
+                pass
