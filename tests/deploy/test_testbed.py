@@ -52,12 +52,6 @@ def test_a_dead_process_is_told_and_the_edge_says_that_it_is_not_ready(tiny_bund
     assert all(json.loads(line)["service"] == "edge" for line in lines)
 
 
-def test_nothing_is_left_behind(tiny_bundle, tmp_path):
-    with LocalTestbed([str(tiny_bundle.folder)], Ports.free(), log_folder=tmp_path) as testbed:
-        processes = list(testbed._processes.values())
-    assert [process.poll() for process in processes] == [0, 0, 0]
-
-
 def test_a_folder_without_images_is_refused(tmp_path, capsys):
     for folder in (tmp_path, tmp_path / "none"):
         with pytest.raises(InvalidRequestError, match="no images in"):
