@@ -72,7 +72,7 @@ def run(bundle: Bundle, images: Sequence[NDArray[np.uint8]], edge_url: str, poli
     """
     bare = _Bare(bundle, policy)
     rows = []
-    with httpx.Client() as client:
+    with httpx.Client(timeout=60) as client:
         for index, pixels in enumerate(images):
             edge, cloud = bare.run(pixels)
             stages = _serve(client, f"{edge_url}/v1/classify", png(pixels), policy)

@@ -11,6 +11,7 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from tests.e2e.loopback import write_tiny_bundle
+from tests.leaks import pytest_collection_finish, pytest_runtest_protocol, pytest_runtest_teardown  # noqa: F401
 from thinwire.bundle import Bundle
 from thinwire.nn.backbone import VisionTransformer, build_backbone
 

@@ -1,6 +1,7 @@
 """A proxy between a real client and a fake cloud, all over gRPC on 127.0.0.1."""
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,6 +15,7 @@ import pytest
 from channel.profiles import Profile
 from channel.server import ChannelServer, Settings
 from channel.trace import Trace
+from tests.ports import reserved_port
 from thinwire.frames import pack_symbols
 from thinwire.rpc import Server, open_channel
 from thinwire.v1 import control_pb2_grpc, link_pb2, link_pb2_grpc
@@ -24,8 +26,8 @@ StartRig: TypeAlias = "Callable[..., Awaitable[Rig]]"
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that happens soon."""
-    async with asyncio.timeout(5):
+    """Wait for something that happens soon, unless it never does."""
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.01)
 
@@ -86,6 +88,7 @@ class Rig:
 async def start_rig() -> AsyncIterator[StartRig]:
     """A function that starts the whole rig with the default profile that it is given."""
     rigs: list[Rig] = []
+    held = contextlib.ExitStack()
 
     async def start(
         profile: Profile | None = None,
@@ -95,7 +98,9 @@ async def start_rig() -> AsyncIterator[StartRig]:
     ) -> Rig:
         cloud, cloud_server = FakeCloud(), Server(["thinwire.v1.SemanticLink"])
         link_pb2_grpc.add_SemanticLinkServicer_to_server(cloud, cloud_server.grpc_server)
-        cloud_address = f"127.0.0.1:{await cloud_server.start('127.0.0.1:0')}"
+        # Held while the cloud is away, for it may come back.
+        cloud_address = f"127.0.0.1:{held.enter_context(reserved_port())}"
+        await cloud_server.start(cloud_address)
         settings = Settings(cloud_address, "127.0.0.1:0", profile or Profile(), default_timeout_s, trace)
         proxy = ChannelServer(settings, clock)
         address = f"127.0.0.1:{await proxy.start()}"
@@ -107,6 +112,7 @@ async def start_rig() -> AsyncIterator[StartRig]:
         await rig.channel.close()
         await rig.proxy.stop(0)
         await rig.cloud_server.stop(0)
+    held.close()
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from channel.profiles import Profile
 from channel.server import ChannelServer, Settings
 from tests.channel.conftest import MakeFrame, Rig, StartRig, until
 from tests.exposition import outcomes, samples
+from tests.ports import reserved_port
 from thinwire.errors import BundleMismatchError, UnavailableError
 from thinwire.rpc import abort
 from thinwire.v1 import link_pb2
@@ -108,7 +109,7 @@ async def test_the_time_on_the_air_and_the_time_of_the_cloud_are_told_apart(
     rig = await start_rig(Profile(symbol_rate_hz=320.0, inject_airtime=True))
 
     async def think(frame: link_pb2.Frame, context: Any) -> None:
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(1.5)
 
     rig.cloud.behave = think
     await rig.link.Infer(make_frame())
@@ -116,7 +117,7 @@ async def test_the_time_on_the_air_and_the_time_of_the_cloud_are_told_apart(
     channel, upstream = (
         seen[f"thinwire_stage_seconds_sum{{service=channel,stage={stage}}}"] for stage in ("channel", "upstream")
     )
-    assert 0.1 <= channel < 0.3 <= upstream
+    assert 0.1 <= channel < 1.5 <= upstream
 
 
 async def test_no_label_takes_a_word_from_a_client(rig: Rig, make_frame: MakeFrame) -> None:
@@ -129,11 +130,11 @@ async def test_the_port_shows_them_until_the_proxy_is_drained(rig: Rig, make_fra
     server = ChannelServer(Settings(rig.cloud_address, "127.0.0.1:0", metrics_port=0))
     await server.start()
     url = f"http://127.0.0.1:{server.metrics_port}/metrics"
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         response = await client.get(url)
         assert response.headers["content-type"].startswith("text/plain")
         assert samples(response.text)["thinwire_frames_in_flight"] == 0
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await server.stop()
         with pytest.raises(httpx.ConnectError):
             await client.get(url)
@@ -165,22 +166,27 @@ async def test_without_a_port_there_is_none(rig: Rig) -> None:
 
 @pytest.mark.parametrize("port", [-1, 2**16])
 async def test_a_port_that_is_none_is_refused(port: int) -> None:
+    server = ChannelServer(Settings("127.0.0.1:1", "127.0.0.1:0", metrics_port=port))
     with pytest.raises(UnavailableError, match="cannot listen"):
-        await ChannelServer(Settings("127.0.0.1:1", "127.0.0.1:0", metrics_port=port)).start()
+        await server.start()
+    await server.stop()
 
 
 async def test_a_taken_port_is_told_and_nothing_is_left_listening(rig: Rig) -> None:
-    exposition = Exposition(CollectorRegistry(), "127.0.0.1", 0)
-    with pytest.raises(UnavailableError, match="cannot listen"):
-        await ChannelServer(Settings("127.0.0.1:1", "127.0.0.1:0", metrics_port=exposition.port)).start()
-    await exposition.stop()
-    # The other way about: the link's address is taken, and the port of the metrics is given back.
-    server = ChannelServer(Settings("127.0.0.1:1", rig.address, metrics_port=exposition.port))
-    with pytest.raises(UnavailableError, match="cannot listen"):
-        await server.start()
-    again = Exposition(CollectorRegistry(), "127.0.0.1", exposition.port)
-    await again.stop()
-    await server.stop()
+    with reserved_port() as port:
+        exposition = Exposition(CollectorRegistry(), "127.0.0.1", port)
+        taken = ChannelServer(Settings("127.0.0.1:1", "127.0.0.1:0", metrics_port=port))
+        with pytest.raises(UnavailableError, match="cannot listen"):
+            await taken.start()
+        await taken.stop()
+        await exposition.stop()
+        # The other way about: the link's address is taken, and the port of the metrics is given back.
+        server = ChannelServer(Settings("127.0.0.1:1", rig.address, metrics_port=port))
+        with pytest.raises(UnavailableError, match="cannot listen"):
+            await server.start()
+        again = Exposition(CollectorRegistry(), "127.0.0.1", port)
+        await again.stop()
+        await server.stop()
 
 
 def test_the_channels_image_needs_neither_rest_nor_opentelemetry() -> None:

@@ -132,13 +132,13 @@ async def test_an_error_of_the_cloud_keeps_its_status_detail_and_word(rig: Rig, 
 
 
 async def test_a_deadline_crosses_the_hop(start_rig: StartRig, make_frame: MakeFrame) -> None:
-    rig = await start_rig(default_timeout_s=20.0)
-    await rig.link.Infer(make_frame(), timeout=9.0)
+    rig = await start_rig(default_timeout_s=200.0)
+    await rig.link.Infer(make_frame(), timeout=90.0)
     await rig.link.Infer(make_frame())
     with_deadline, without = rig.cloud.remaining_s
     # gRPC rounds what it sends up.
-    assert 5.0 < with_deadline < 9.5
-    assert 15.0 < without < 20.5
+    assert 45.0 < with_deadline < 91.0
+    assert 100.0 < without < 201.0
 
 
 async def test_a_deadline_that_passes_cancels_the_cloud(rig: Rig, make_frame: MakeFrame) -> None:
@@ -146,7 +146,7 @@ async def test_a_deadline_that_passes_cancels_the_cloud(rig: Rig, make_frame: Ma
 
     async def sleep(frame: link_pb2.Frame, context: Any) -> None:
         try:
-            await asyncio.sleep(60)
+            await asyncio.sleep(600)
         except asyncio.CancelledError:
             cancelled.set()
             raise
@@ -154,7 +154,7 @@ async def test_a_deadline_that_passes_cancels_the_cloud(rig: Rig, make_frame: Ma
     rig.cloud.behave = sleep
     status, _, _ = await refused(rig.link.Infer(make_frame(), timeout=0.3))
     assert status is grpc.StatusCode.DEADLINE_EXCEEDED
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await cancelled.wait()
 
 
@@ -164,7 +164,7 @@ async def test_the_cloud_has_the_default_time_when_there_is_no_deadline(
     rig = await start_rig(default_timeout_s=0.2)
 
     async def sleep(frame: link_pb2.Frame, context: Any) -> None:
-        await asyncio.sleep(60)
+        await asyncio.sleep(600)
 
     rig.cloud.behave = sleep
     status, word, _ = await refused(rig.link.Infer(make_frame()))
@@ -176,7 +176,7 @@ async def test_a_client_that_goes_away_cancels_the_cloud(rig: Rig, make_frame: M
 
     async def sleep(frame: link_pb2.Frame, context: Any) -> None:
         try:
-            await asyncio.sleep(60)
+            await asyncio.sleep(600)
         except asyncio.CancelledError:
             cancelled.set()
             raise
@@ -185,7 +185,7 @@ async def test_a_client_that_goes_away_cancels_the_cloud(rig: Rig, make_frame: M
     call = rig.link.Infer(make_frame())
     await until(lambda: bool(rig.cloud.frames))
     call.cancel()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await cancelled.wait()
 
 
@@ -222,9 +222,9 @@ async def test_injected_airtime_holds_the_frame(start_rig: StartRig, make_frame:
 
 async def test_accounted_airtime_does_not(start_rig: StartRig, make_frame: MakeFrame) -> None:
     rig = await start_rig(Profile(symbol_rate_hz=1.0, inject_airtime=False))
-    result = await rig.link.Infer(make_frame(4, 8), timeout=10.0)
+    result = await rig.link.Infer(make_frame(4, 8), timeout=30.0)
     assert result.channel.airtime_ms == pytest.approx(32_000.0)
-    assert result.channel_ms < 10_000.0
+    assert result.channel_ms < 30_000.0
 
 
 async def test_a_frame_whose_deadline_passes_in_the_air_never_arrives(
@@ -239,8 +239,8 @@ async def test_a_frame_whose_deadline_passes_in_the_air_never_arrives(
 
 async def test_waiting_for_the_cloud_is_not_the_channels_time(rig: Rig, make_frame: MakeFrame) -> None:
     async def sleep(frame: link_pb2.Frame, context: Any) -> None:
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(1.5)
 
     rig.cloud.behave = sleep
     result = await rig.link.Infer(make_frame())
-    assert 0 < result.channel_ms < 400
+    assert 0 < result.channel_ms < 1500

@@ -41,7 +41,7 @@ async def test_what_is_no_frame_ends_its_stream_once_the_others_are_answered(rig
     answered = []
 
     async def read() -> None:
-        async for result in stream(iter([*sent, b"\xff"]), timeout=5):
+        async for result in stream(iter([*sent, b"\xff"]), timeout=60):
             answered.append(result.sequence_number)
 
     with pytest.raises(grpc.aio.AioRpcError) as raised:
@@ -52,9 +52,9 @@ async def test_what_is_no_frame_ends_its_stream_once_the_others_are_answered(rig
 
 
 async def test_the_time_that_a_frame_has_is_the_deadline_of_its_call(rig: Rig, make_frame: MakeFrame) -> None:
-    results = [result async for result in rig.link.Stream(iter([make_frame(timeout_ms=1500)]))]
+    results = [result async for result in rig.link.Stream(iter([make_frame(timeout_ms=60_000)]))]
     assert len(results) == 1
-    assert 0.5 < rig.cloud.remaining_s[0] <= 1.6
+    assert 30.0 < rig.cloud.remaining_s[0] <= 61.0
     # It is the call's now.
     assert rig.cloud.frames[0].timeout_ms == 0
 
@@ -108,7 +108,7 @@ async def test_a_stream_whose_client_goes_away_cancels_what_is_in_flight(rig: Ri
 
     async def sleep(frame: link_pb2.Frame, context: Any) -> None:
         try:
-            await asyncio.sleep(60)
+            await asyncio.sleep(600)
         except asyncio.CancelledError:
             cancelled.append(frame.sequence_number)
             raise

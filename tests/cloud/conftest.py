@@ -39,7 +39,7 @@ class FakeClassifier:
         assert self._inside.acquire(blocking=False), "the model was entered twice"
         self.runs += 1
         self.threads.add(threading.current_thread())
-        assert self.gate.wait(10), "the test left the gate closed"
+        assert self.gate.wait(60), "the test left the gate closed"
 
     def classify_frames(self, frames):
         self._enter()
@@ -124,7 +124,7 @@ def make_frame(bundle):
 @pytest.fixture(scope="session")
 def until():
     async def wait(condition):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not condition():
                 await asyncio.sleep(0.002)
 
@@ -217,7 +217,7 @@ class FakeAnswerer:
         words = [question.prefix.name, question.text.upper(), f"t{asked.temperature:g}", f"p{asked.top_p:g}"]
         words = (words + ["more"] * asked.max_new_tokens)[: asked.max_new_tokens]
         for count in range(len(words)):
-            assert self.gate.wait(10), "the test left the gate closed"
+            assert self.gate.wait(60), "the test left the gate closed"
             if question.given_up.is_set():
                 return UnavailableError("nobody waits")
             self.steps += 1
@@ -255,7 +255,7 @@ class Doubler:
 
     def __call__(self, items):
         self.started += 1
-        assert self.gate.wait(10)
+        assert self.gate.wait(60)
         self.batches.append(list(items))
         for item in items:
             if isinstance(item, BaseException):

@@ -10,6 +10,7 @@ import pytest_asyncio
 from PIL import Image
 
 from cloud.server import CloudServer, Settings
+from tests.exposition import outcomes
 from tests.json_logs import json_lines
 from tests.openai import check_openai
 from thinwire.rest.bodies import MAX_BODY_BYTES
@@ -231,13 +232,15 @@ async def test_an_unexpected_error_tells_the_client_nothing(client, model, monke
 
 
 async def test_a_client_that_goes_during_its_upload_is_no_error(client, served, caplog):
+    before = outcomes((await client.get("/metrics")).text, "thinwire_requests_total").get("cancelled", 0)
     _, writer = await asyncio.open_connection("127.0.0.1", served[2].rest_port)
     writer.write(b"POST /v1/classify HTTP/1.1\r\nhost: x\r\ncontent-type: image/png\r\ncontent-length: 99\r\n\r\nabc")
     await writer.drain()
-    await asyncio.sleep(0.05)
     writer.close()
     await writer.wait_closed()
-    await asyncio.sleep(0.1)
+    async with asyncio.timeout(60):
+        while outcomes((await client.get("/metrics")).text, "thinwire_requests_total").get("cancelled", 0) == before:
+            await asyncio.sleep(0.01)
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
     assert (await client.get("/health/ready")).status_code == 200
 

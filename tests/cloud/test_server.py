@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from PIL import Image
 
 from cloud.server import CloudServer, Settings, serve
+from tests.ports import reserved_port
 from thinwire.errors import InvalidRequestError, UnavailableError
 from thinwire.rpc import open_channel
 from thinwire.v1 import link_pb2_grpc
@@ -124,11 +125,11 @@ async def test_an_occupied_port_of_rest(bundle, classifier, occupied):
 
 
 async def test_an_occupied_port_of_the_link_leaves_nothing_behind(bundle, classifier, occupied):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        rest_port = free.getsockname()[1]
-    with pytest.raises(UnavailableError, match=f"cannot listen on 127.0.0.1:{occupied}"):
-        await CloudServer([(bundle, classifier)], Settings(f"127.0.0.1:{occupied}", rest_port=rest_port)).start()
-    socket.create_server(("127.0.0.1", rest_port)).close()
+    with reserved_port() as rest_port:
+        server = CloudServer([(bundle, classifier)], Settings(f"127.0.0.1:{occupied}", rest_port=rest_port))
+        with pytest.raises(UnavailableError, match=f"cannot listen on 127.0.0.1:{occupied}"):
+            await server.start()
+        socket.create_server(("127.0.0.1", rest_port)).close()
 
 
 @pytest.mark.parametrize("port", [70000, -1])
@@ -147,15 +148,25 @@ def test_what_is_no_address_is_refused_at_the_start(text):
 async def test_serve_drains_on_a_signal(bundle, classifier, make_frame, until, caplog, number):
     caplog.set_level("INFO", logger="cloud")
     serving = asyncio.create_task(serve([(bundle, classifier)], FREE))
-    await until(lambda: caplog.records)
-    async with open_channel(f"127.0.0.1:{caplog.records[0].grpc_port}") as channel:
+    told = []
+
+    def is_told():
+        # Whatever else writes to the log meanwhile.
+        told.extend(record.grpc_port for record in caplog.records if record.message == "serving")
+        return told
+
+    await until(is_told)
+    async with open_channel(f"127.0.0.1:{told[0]}") as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
         classifier.gate.clear()
         call = asyncio.ensure_future(link_pb2_grpc.SemanticLinkStub(channel).Infer(make_frame(5)))
         await until(lambda: classifier.runs)
         os.kill(os.getpid(), number)
-        await asyncio.sleep(0.05)
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        watch.cancel()
         assert not serving.done()
         classifier.gate.set()
         assert (await call).logits[0] == 5
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await serving

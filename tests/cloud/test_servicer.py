@@ -27,7 +27,7 @@ async def test_infer_answers_with_ids_labels_and_logits(stub, make_frame):
     assert [output.label for output in result.outputs] == ["wide", "tall"]
     exponentials = np.exp([2.0, -1, 0, 3, 4, 0, -1])
     assert result.outputs[0].score == pytest.approx(exponentials[4] / exponentials.sum(), rel=1e-6)
-    assert 0 < result.cloud_ms < 5000
+    assert 0 < result.cloud_ms < 60_000
     assert not result.HasField("problem")
     assert not result.HasField("channel")
 
@@ -258,11 +258,11 @@ async def test_a_frame_leaves_one_line_in_the_log(stub, make_frame, caplog):
     await stub.Infer(frame)
     with pytest.raises(grpc.aio.AioRpcError):
         await stub.Infer(make_frame(tokens=18, policy_id="p" * 500))
-    good, bad = caplog.records
+    good, bad = [record for record in caplog.records if record.name == "cloud.servicer"]
     assert (good.request_id, good.link_id, good.tokens, good.channel_uses, good.policy) == (
         frame.request_id, "test", 3, 12, "p1",
     )  # fmt: skip
-    assert 0 < good.ms < 5000
+    assert 0 < good.ms < 60_000
     assert not hasattr(good, "error")
     assert (bad.error, len(bad.policy)) == ("invalid_frame", 128)
 

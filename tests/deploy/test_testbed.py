@@ -33,26 +33,23 @@ def test_the_demo_classifies_under_every_budget(tiny_bundle, tmp_path):
 def test_a_dead_process_is_told_and_the_edge_says_that_it_is_not_ready(tiny_bundle, tmp_path):
     with LocalTestbed([str(tiny_bundle.folder)], Ports.free(), log_folder=tmp_path) as testbed:
         body = {"inputs": "aGVsbG8="}
-        assert httpx.post(f"{testbed.edge_url}/v1/classify", json=body).status_code == 422
-        assert httpx.get(f"{testbed.cloud_url}/v1/models").json()["models"][0]["name"] == "tiny"
+        assert httpx.post(f"{testbed.edge_url}/v1/classify", json=body, timeout=60).status_code == 422
+        assert httpx.get(f"{testbed.cloud_url}/v1/models", timeout=60).json()["models"][0]["name"] == "tiny"
         channel = testbed._processes["channel"]
         channel.kill()
         channel.wait()
         with pytest.raises(UnavailableError, match="channel process ended"):
             testbed.check()
         answer = httpx.post(
-            f"{testbed.edge_url}/v1/classify", content=png(random_pixels(1)[0]), headers={"content-type": "image/png"}
+            f"{testbed.edge_url}/v1/classify",
+            content=png(random_pixels(1)[0]),
+            headers={"content-type": "image/png"},
+            timeout=60,
         )
         assert (answer.status_code, answer.json()["error"]) == (503, "unavailable")
         assert "retry-after" in answer.headers
     lines = (tmp_path / "edge.log").read_text().splitlines()
     assert all(json.loads(line)["service"] == "edge" for line in lines)
-
-
-def test_nothing_is_left_behind(tiny_bundle, tmp_path):
-    with LocalTestbed([str(tiny_bundle.folder)], Ports.free(), log_folder=tmp_path) as testbed:
-        processes = list(testbed._processes.values())
-    assert [process.poll() for process in processes] == [0, 0, 0]
 
 
 def test_a_folder_without_images_is_refused(tmp_path, capsys):

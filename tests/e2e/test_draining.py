@@ -9,14 +9,14 @@ import grpc
 import httpx
 import pytest
 
-from deploy.testbed import HOST, STOP_TIMEOUT_S, LocalTestbed
+from deploy.testbed import HOST, LocalTestbed
 from edge.answer import Answer
 from edge.device import Device
 from edge.link_client import LinkClient
 from edge.service import EdgeService
 from edge.torch_engine.engine import TorchEngine
 from policies.fronts import FrontFile
-from tests.e2e.peers import PICTURE, PNG, classify, health, is_problem, send, until
+from tests.e2e.peers import PATIENCE_S, PICTURE, PNG, classify, health, is_problem, send, until
 from thinwire.bundle import FRONT
 from thinwire.errors import DeadlineError, UnavailableError
 from thinwire.rest.schemas import Parameters
@@ -44,7 +44,7 @@ def _caught_in_the_air(testbed: LocalTestbed, pool: ThreadPoolExecutor) -> list[
 
 
 def _ended(testbed: LocalTestbed, name: str) -> int:
-    return testbed._processes[name].wait(STOP_TIMEOUT_S)
+    return testbed._processes[name].wait(PATIENCE_S)
 
 
 def test_the_edge_drains(slow_testbed):
@@ -79,7 +79,7 @@ async def test_the_cloud_drains(slow_testbed, tiny_bundle):
         yield PICTURE
 
     # Under way at REST: an upload that has come by half. Under way on the link: a stream that has not ended.
-    upload = http.client.HTTPConnection(HOST, ports.cloud_rest, timeout=30)
+    upload = http.client.HTTPConnection(HOST, ports.cloud_rest, timeout=PATIENCE_S)
     upload.putrequest("POST", "/v1/classify")
     for name, value in (PNG | {"content-length": str(len(PICTURE))}).items():
         upload.putheader(name, value)

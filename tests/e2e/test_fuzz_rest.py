@@ -80,7 +80,7 @@ def fuzz(url: str, mode: GenerationMode, examples: dict[str, int]) -> dict[int, 
     Returns:
         how many answers had each status.
     """
-    document = httpx.get(f"{url}/openapi.json").json()
+    document = httpx.get(f"{url}/openapi.json", timeout=ANSWER_WITHIN_S).json()
     schema = schemathesis.openapi.from_dict(document)
     schema.config.update(base_url=url)
     operations = {operation.ok().label: operation.ok() for operation in schema.get_all_operations()}

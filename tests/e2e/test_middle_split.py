@@ -31,7 +31,7 @@ async def test_frames_get_what_the_evaluator_says():
     assert await check_agreement(BUNDLE, pictures(12), most_merging.policy.id, "rayleigh") <= 3
 
 
-def test_three_processes_serve_it(tmp_path):
+def test_three_processes_serve_it_and_nothing_is_left_behind(tmp_path):
     inputs = base64.b64encode(png(pictures(1).pixels[0])).decode()
     with LocalTestbed([BUNDLE.name], Ports.free(), log_folder=tmp_path) as testbed:
 
@@ -40,9 +40,11 @@ def test_three_processes_serve_it(tmp_path):
             assert answer.status_code == 200, answer.text
             return answer.json()
 
+        processes = list(testbed._processes.values())
         plain = ask(testbed.cloud_url)
         unmerged = ask(testbed.edge_url, policy="none")
         within = ask(testbed.edge_url, budget={"channel_uses": BUNDLE.reference.channel_uses // 5})
+    assert [process.poll() for process in processes] == [0, 0, 0]
     assert plain["outputs"][0]["label"] in BUNDLE.labels
     assert unmerged["link"]["channel_uses"] == BUNDLE.reference.channel_uses
     assert 0 < within["link"]["channel_uses"] <= BUNDLE.reference.channel_uses // 5

@@ -1,16 +1,14 @@
 """The benchmark of a request's parts on a tiny bundle."""
 
 from benchmarks import request
-from deploy.testbed import LocalTestbed, Ports
 from tests.parts import random_pixels
 
 MEASURED = 5
 
 
-def test_it_measures_every_part_of_what_is_served(tiny_bundle, tmp_path):
+def test_it_measures_every_part_of_what_is_served(tiny_bundle, testbed):
     images = list(random_pixels(request.WARM_UP + MEASURED))
-    with LocalTestbed([str(tiny_bundle.folder)], Ports.free(), log_folder=tmp_path) as testbed:
-        results = [request.run(tiny_bundle, images, testbed.edge_url, policy) for policy in request.POLICIES]
+    results = [request.run(tiny_bundle, images, testbed.edge_url, policy) for policy in request.POLICIES]
     for result in results:
         assert result["images"] == MEASURED
         assert set(result["parts"]) == set(request.PARTS)

@@ -93,7 +93,7 @@ async def cloud() -> AsyncIterator[FakeCloud]:
     cloud = FakeCloud()
     await cloud.start()
     yield cloud
-    await cloud.stop()
+    await cloud.close()
 
 
 @pytest.fixture

@@ -2,9 +2,10 @@
 
 import asyncio
 import hashlib
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from edge.engine import Encoded
 from policies.policy import Policy
+from tests.ports import reserved_port
 from thinwire import rpc
 from thinwire.errors import BudgetError, InvalidRequestError, ThinwireError
 from thinwire.frames import check_frame
@@ -45,7 +47,7 @@ class FakeEngine:
         self, pixels: NDArray[np.uint8], policy: Policy, snr_db: float, max_channel_uses: int | None = None
     ) -> Encoded:
         self.calls.append(EngineCall(policy, snr_db, max_channel_uses, threading.current_thread().name))
-        self.open.wait(10)
+        assert self.open.wait(60), "the test left the engine closed"
         rate = policy.symbols_per_token
         wanted = PATCHES if policy.thresholds[0] >= 1 else 8 if policy.thresholds[0] >= 0.8 else 4
         tokens = wanted
@@ -73,6 +75,7 @@ class FakeCloud(link_pb2_grpc.SemanticLinkServicer):
         csi: stamped likewise.
         refusal: the error to answer with, by frame.
         delay_s: how long an answer takes, by frame.
+        held: which frames wait until ``release`` is set.
         remaining_s: what each call had left of its deadline.
         cancelled: set when a call is cancelled while it waits.
         hang_ups: how many streams to end at once, as if nothing were wrong.
@@ -92,20 +95,28 @@ class FakeCloud(link_pb2_grpc.SemanticLinkServicer):
         self.arrived = asyncio.Event()
         self.on_frame: Callable[[link_pb2.Frame], Any] = lambda _: None
         self.hang_ups = 0
-        self.port = 0
+        self.held: Callable[[link_pb2.Frame], bool] = lambda _: False
+        self.release = asyncio.Event()
+        self._stack = ExitStack()
+        self.port = self._stack.enter_context(reserved_port())
         self._server: rpc.Server | None = None
 
     async def start(self) -> None:
-        """Listen: on a free port the first time, on the same one again after `stop`."""
+        """Listen, on the same port again after `stop`."""
         self._server = rpc.Server([SERVICE])
         link_pb2_grpc.add_SemanticLinkServicer_to_server(self, self._server.grpc_server)
-        self.port = await self._server.start(f"127.0.0.1:{self.port}")
+        await self._server.start(f"127.0.0.1:{self.port}")
 
     async def stop(self) -> None:
         """Die, cancelling what runs."""
         if self._server is not None:
             await self._server.stop(0)
         self._server = None
+
+    async def close(self) -> None:
+        """Die for good."""
+        await self.stop()
+        self._stack.close()
 
     async def Infer(  # noqa: N802
         self, frame: link_pb2.Frame, context: "grpc.aio.ServicerContext[Any, Any]"
@@ -160,6 +171,8 @@ class FakeCloud(link_pb2_grpc.SemanticLinkServicer):
         self.on_frame(frame)
         try:
             await asyncio.sleep(self.delay_s(frame))
+            if self.held(frame):
+                await self.release.wait()
         except asyncio.CancelledError:
             self.cancelled.set()
             raise
@@ -203,44 +216,62 @@ class FakeCloud(link_pb2_grpc.SemanticLinkServicer):
 
 
 class Relay:
-    """Forwards TCP to the fake cloud, and can cut every connection without a word of HTTP/2."""
+    """Forwards TCP to the fake cloud, and can cut every connection without a word of HTTP/2.
+
+    On plain sockets, each of which has one owner: asyncio's streams leave a connection that comes just as their server
+    closes to the garbage collector.
+    """
 
     def __init__(self, target_port: int) -> None:
-        self._target_port = target_port
-        self._writers: list[asyncio.StreamWriter] = []
+        self._target = ("127.0.0.1", target_port)
         self._tasks: set[asyncio.Task[None]] = set()
         self.port = 0
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.setblocking(False)
+        self.port = self._listener.getsockname()[1]
+        asyncio.get_running_loop().add_reader(self._listener, self._accept)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
-        self._writers += [writer, far_writer]
-        for source, sink in ((reader, far_writer), (far_reader, writer)):
-            task = asyncio.create_task(self._copy(source, sink))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+    def _accept(self) -> None:
+        near, _ = self._listener.accept()
+        near.setblocking(False)
+        task = asyncio.get_running_loop().create_task(self._forward(near))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        # One that is cancelled before it begins runs none of its code.
+        task.add_done_callback(lambda _: near.close())
 
-    async def _copy(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
-            while data := await source.read(65536):
-                sink.write(data)
-        sink.close()
+    async def _forward(self, near: socket.socket) -> None:
+        with socket.socket() as far, suppress(OSError):
+            far.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(far, self._target)
+            copies = [asyncio.create_task(_copy(near, far)), asyncio.create_task(_copy(far, near))]
+            try:
+                await asyncio.wait(copies, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for copy in copies:
+                    copy.cancel()
+                await asyncio.gather(*copies, return_exceptions=True)
 
     @property
     def connections(self) -> int:
-        """Directions in which connections are open."""
+        """How many connections are open."""
         return len(self._tasks)
 
     def cut(self) -> None:
         """Drop every connection."""
-        for writer in self._writers:
-            writer.transport.abort()
-        self._writers.clear()
+        for task in self._tasks:
+            task.cancel()
 
     async def stop(self) -> None:
-        self._server.close()
+        asyncio.get_running_loop().remove_reader(self._listener)
+        self._listener.close()
         self.cut()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _copy(source: socket.socket, sink: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    while data := await loop.sock_recv(source, 65536):
+        await loop.sock_sendall(sink, data)

@@ -95,7 +95,7 @@ async def test_what_the_engine_has_no_time_for_is_not_even_decoded(
     await service.classify(picture(), Parameters())
     engine.open.clear()
     running = asyncio.create_task(service.classify(picture(), Parameters()))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(engine.calls) < 2:
             await asyncio.sleep(0.01)
     monkeypatch.setattr(decoding, "decode", lambda _: pytest.fail("decoded"))

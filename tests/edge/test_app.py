@@ -198,7 +198,7 @@ async def test_a_link_that_is_down_is_503_until_it_is_back(
     assert is_problem(response, 503, "unavailable")
     assert response.headers["retry-after"] == "1"
     await cloud.start()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (response := await http.post("/v1/classify", json=body(picture()))).status_code == 503:
             await asyncio.sleep(0.1)
     assert response.status_code == 200
@@ -207,10 +207,10 @@ async def test_a_link_that_is_down_is_503_until_it_is_back(
 async def test_a_deadline_is_504_and_cancels_in_the_cloud(
     http: httpx.AsyncClient, cloud: Any, picture: Picture
 ) -> None:
-    cloud.delay_s = lambda _: 10.0
+    cloud.delay_s = lambda _: 600.0
     response = await http.post("/v1/classify", json=body(picture(), timeout_ms=200))
     assert is_problem(response, 504, "deadline_exceeded")
-    await asyncio.wait_for(cloud.cancelled.wait(), 2)
+    await asyncio.wait_for(cloud.cancelled.wait(), 60)
 
 
 async def test_policies_are_listed_and_shown(
@@ -277,7 +277,7 @@ async def test_ready_follows_the_link_and_live_does_not(
     assert (unready.status_code, unready.json()) == (503, {"status": "unavailable"})
     assert (await http.get("/health/live")).json() == {"status": "ok"}
     await cloud.start()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (await http.get("/health/ready")).status_code == 503:
             await asyncio.sleep(0.1)
 

@@ -1,5 +1,4 @@
 import asyncio
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
@@ -29,11 +28,11 @@ async def _all(*frames: link_pb2.Frame) -> AsyncIterator[link_pb2.Frame]:
 
 
 async def test_a_result_comes_back_and_the_deadline_goes_out(client: LinkClient, cloud: Any, frame: MakeFrame) -> None:
-    result = await client.infer(frame(5), 3.0)
+    result = await client.infer(frame(5), 60.0)
     assert (result.link_id, result.request_id, result.sequence_number) == ("camera", "0123456789abcdef" * 2, 5)
     assert cloud.frames == [frame(5)]
     # The peer counts from the arrival, and the deadline is rounded on its way.
-    assert 1.0 < cloud.remaining_s[0] < 3.5
+    assert 30.0 < cloud.remaining_s[0] < 61.0
 
 
 async def test_the_peers_error_comes_back_as_itself_and_is_not_retried(
@@ -41,7 +40,7 @@ async def test_the_peers_error_comes_back_as_itself_and_is_not_retried(
 ) -> None:
     cloud.refusal = lambda _: BudgetError("too dear")
     with pytest.raises(BudgetError, match="too dear"):
-        await client.infer(frame(), 3.0)
+        await client.infer(frame(), 60.0)
     assert len(cloud.frames) == 1
 
 
@@ -50,19 +49,18 @@ async def test_a_peer_that_says_unavailable_has_tried_again_itself(
 ) -> None:
     cloud.refusal = lambda _: UnavailableError("no cloud")
     with pytest.raises(UnavailableError, match="no cloud"):
-        await client.infer(frame(), 3.0)
+        await client.infer(frame(), 60.0)
     assert len(cloud.frames) == 1
 
 
 async def test_time_that_runs_out_is_an_error_here_and_a_cancellation_there(
     client: LinkClient, cloud: Any, frame: MakeFrame
 ) -> None:
-    cloud.delay_s = lambda _: 10.0
-    started = time.monotonic()
-    with pytest.raises(DeadlineError):
-        await client.infer(frame(), 0.2)
-    assert time.monotonic() - started < 1.0
-    await asyncio.wait_for(cloud.cancelled.wait(), 2)
+    cloud.delay_s = lambda _: 600.0
+    async with asyncio.timeout(60):
+        with pytest.raises(DeadlineError):
+            await client.infer(frame(), 0.5)
+        await cloud.cancelled.wait()
     assert len(cloud.frames) == 1
 
 
@@ -70,10 +68,9 @@ async def test_a_link_that_is_down_is_unavailable_before_the_deadline(
     client: LinkClient, cloud: Any, frame: MakeFrame
 ) -> None:
     await cloud.stop()
-    started = time.monotonic()
-    with pytest.raises(UnavailableError):
-        await client.infer(frame(), 20.0)
-    assert time.monotonic() - started < 5.0
+    async with asyncio.timeout(60):
+        with pytest.raises(UnavailableError):
+            await client.infer(frame(), 600.0)
 
 
 async def test_a_frame_whose_connection_dies_is_sent_again_under_the_same_name(
@@ -84,8 +81,8 @@ async def test_a_frame_whose_connection_dies_is_sent_again_under_the_same_name(
             asyncio.get_running_loop().call_later(0.05, relay.cut)
 
     cloud.on_frame = die_once
-    cloud.delay_s = lambda _: 0.3 if len(cloud.frames) == 1 else 0.0
-    result = await relayed.infer(frame(9), 5.0)
+    cloud.delay_s = lambda _: 600.0 if len(cloud.frames) == 1 else 0.0
+    result = await relayed.infer(frame(9), 60.0)
     assert result.sequence_number == 9
     assert cloud.frames == [frame(9), frame(9)]
     # The second attempt has what the first one left.
@@ -94,20 +91,20 @@ async def test_a_frame_whose_connection_dies_is_sent_again_under_the_same_name(
 
 async def test_retries_are_bounded(relayed: LinkClient, relay: Any, cloud: Any, frame: MakeFrame) -> None:
     cloud.on_frame = lambda _: asyncio.get_running_loop().call_later(0.05, relay.cut)
-    cloud.delay_s = lambda _: 0.3
+    cloud.delay_s = lambda _: 600.0
     with pytest.raises(UnavailableError):
-        await relayed.infer(frame(), 10.0)
+        await relayed.infer(frame(), 60.0)
     assert len(cloud.frames) == ATTEMPTS
 
 
 async def test_cancelling_reaches_the_peer(client: LinkClient, cloud: Any, frame: MakeFrame) -> None:
-    cloud.delay_s = lambda _: 10.0
-    task = asyncio.create_task(client.infer(frame(), 20.0))
-    await asyncio.wait_for(cloud.arrived.wait(), 2)
+    cloud.delay_s = lambda _: 600.0
+    task = asyncio.create_task(client.infer(frame(), 600.0))
+    await asyncio.wait_for(cloud.arrived.wait(), 60)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await asyncio.wait_for(cloud.cancelled.wait(), 2)
+    await asyncio.wait_for(cloud.cancelled.wait(), 60)
 
 
 async def test_a_stream_gives_one_item_per_frame_and_outlives_a_problem(
@@ -127,8 +124,11 @@ async def test_a_stream_gives_one_item_per_frame_and_outlives_a_problem(
 
 
 async def test_a_stream_gives_results_as_they_are_ready(client: LinkClient, cloud: Any, frame: MakeFrame) -> None:
-    cloud.delay_s = lambda sent: 0.3 if sent.sequence_number == 0 else 0.0
-    order = [item.sequence_number async for item in client.stream(_all(frame(0), frame(1)))]  # type: ignore[union-attr]
+    cloud.held = lambda sent: sent.sequence_number == 0
+    order = []
+    async for item in client.stream(_all(frame(0), frame(1))):
+        order.append(item.sequence_number)  # type: ignore[union-attr]
+        cloud.release.set()
     assert order == [1, 0]
 
 
@@ -148,7 +148,7 @@ async def test_a_stream_whose_connection_dies_sends_again_what_is_unanswered(
             asyncio.get_running_loop().call_later(0.05, relay.cut)
 
     cloud.on_frame = die_once
-    cloud.delay_s = lambda sent: 0.3 if sent.sequence_number and len(cloud.frames) <= 3 else 0.0
+    cloud.delay_s = lambda sent: 600.0 if sent.sequence_number and len(cloud.frames) <= 3 else 0.0
     seen = []
     async for item in relayed.stream(frames()):
         seen.append(item.sequence_number)  # type: ignore[union-attr]
@@ -256,19 +256,19 @@ async def test_a_stream_passes_on_what_ended_its_frames(client: LinkClient, fram
 async def test_leaving_a_stream_cancels_the_call(client: LinkClient, cloud: Any, frame: MakeFrame) -> None:
     async def frames() -> AsyncIterator[link_pb2.Frame]:
         yield frame(0)
-        await asyncio.sleep(30)
+        await asyncio.sleep(600)
 
     async with aclosing(client.stream(frames())) as items:
         async for _ in items:
             break
-    await asyncio.wait_for(cloud.cancelled.wait(), 2)
+    await asyncio.wait_for(cloud.cancelled.wait(), 60)
 
 
 async def test_senders_share_a_stream_and_each_gets_its_own(client: LinkClient, cloud: Any, frame: MakeFrame) -> None:
     cloud.delay_s = lambda sent: 0.1 * (3 - sent.sequence_number)
     cloud.refusal = lambda sent: BudgetError("no") if sent.sequence_number == 1 else None
     link = LinkStream(client)
-    results = await asyncio.gather(*(link.send(frame(n), 5.0) for n in range(3)), return_exceptions=True)
+    results = await asyncio.gather(*(link.send(frame(n), 60.0) for n in range(3)), return_exceptions=True)
     assert results[0].sequence_number == 0  # type: ignore[union-attr]
     assert isinstance(results[1], BudgetError)
     assert results[2].sequence_number == 2  # type: ignore[union-attr]
@@ -276,23 +276,26 @@ async def test_senders_share_a_stream_and_each_gets_its_own(client: LinkClient, 
 
 
 async def test_a_shared_stream_has_deadlines_and_an_end(client: LinkClient, cloud: Any, frame: MakeFrame) -> None:
-    cloud.delay_s = lambda sent: (0.4, 0.0, 10.0)[sent.sequence_number]
+    cloud.held = lambda sent: sent.sequence_number == 0
+    cloud.delay_s = lambda sent: 600.0 if sent.sequence_number == 2 else 0.0
     link = LinkStream(client)
     with pytest.raises(DeadlineError):
-        await link.send(frame(0), 0.2)
-    # Its result still comes, and nobody waits for it.
-    await asyncio.sleep(0.4)
-    assert (await link.send(frame(1), 5.0)).sequence_number == 1
-    waiting = asyncio.create_task(link.send(frame(2), 20.0))
-    await asyncio.sleep(0.05)
-    await link.close()
-    with pytest.raises(UnavailableError):
-        await asyncio.wait_for(waiting, 1)
-    with pytest.raises(UnavailableError):
-        await link.send(frame(1), 20.0)
+        await link.send(frame(0), 0.5)
+    # Its result still comes, before the next one's, and nobody waits for it.
+    cloud.release.set()
+    assert (await link.send(frame(1), 60.0)).sequence_number == 1
+    waiting = asyncio.create_task(link.send(frame(2), 600.0))
+    async with asyncio.timeout(60):
+        while len(cloud.frames) < 3:
+            await asyncio.sleep(0.01)
+        await link.close()
+        with pytest.raises(UnavailableError):
+            await waiting
+        with pytest.raises(UnavailableError):
+            await link.send(frame(1), 600.0)
 
 
 async def test_health_is_the_peers(client: LinkClient, cloud: Any) -> None:
-    assert await client.is_healthy(2.0)
+    assert await client.is_healthy(60.0)
     await cloud.stop()
     assert not await client.is_healthy(0.5)

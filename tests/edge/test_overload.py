@@ -37,7 +37,7 @@ async def test_a_refused_frame_comes_again_after_the_time_asked_for(
 ) -> None:
     refuse(cloud, OFFERS - 1)
     started = time.monotonic()
-    assert (await client.infer(frame(4), 10.0)).sequence_number == 4
+    assert (await client.infer(frame(4), 60.0)).sequence_number == 4
     # Twice as long the second time.
     assert time.monotonic() - started >= 0.02 + 0.04
     assert cloud.frames == [frame(4)] * OFFERS
@@ -46,17 +46,16 @@ async def test_a_refused_frame_comes_again_after_the_time_asked_for(
 async def test_one_that_is_always_refused_is_told_so(client: LinkClient, cloud: Any, frame: MakeFrame) -> None:
     refuse(cloud, 1000)
     with pytest.raises(OverloadedError, match="full") as raised:
-        await client.infer(frame(), 10.0)
+        await client.infer(frame(), 60.0)
     assert raised.value.retry_after_s == 0.02
     assert len(cloud.frames) == OFFERS
 
 
 async def test_no_time_to_come_again_is_told_at_once(client: LinkClient, cloud: Any, frame: MakeFrame) -> None:
-    refuse(cloud, 1000, retry_after_s=30.0)
-    started = time.monotonic()
-    with pytest.raises(OverloadedError):
-        await client.infer(frame(), 10.0)
-    assert time.monotonic() - started < 5.0
+    refuse(cloud, 1000, retry_after_s=300.0)
+    async with asyncio.timeout(60):
+        with pytest.raises(OverloadedError):
+            await client.infer(frame(), 200.0)
     assert len(cloud.frames) == 1
 
 

@@ -169,7 +169,7 @@ async def test_repeats_that_come_together_wait_for_one_frame(
 ) -> None:
     engine.open.clear()
     requests = [asyncio.create_task(service.classify(picture(), asking(), ID)) for _ in range(3)]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not engine.calls:
             await asyncio.sleep(0.01)
     with pytest.raises(IdTakenError):
@@ -186,7 +186,7 @@ async def test_a_repeat_goes_on_where_the_first_was_given_up(
 ) -> None:
     engine.open.clear()
     first, second = (asyncio.create_task(service.classify(picture(), asking(), ID)) for _ in range(2))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not engine.calls:
             await asyncio.sleep(0.01)
     first.cancel()

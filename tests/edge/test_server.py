@@ -12,6 +12,8 @@ import pytest
 
 from edge.server import EdgeServer, Settings, serve
 from policies.fronts import FrontFile
+from tests.exposition import outcomes
+from tests.ports import reserved_port
 from thinwire import rpc
 from thinwire.bundle import FRONT, Bundle
 from thinwire.errors import BundleError, InvalidFrameError, InvalidRequestError, UnavailableError
@@ -38,7 +40,7 @@ def occupied() -> socket.socket:
 
 
 async def test_an_image_goes_over_http_and_the_link(server: EdgeServer, cloud: Any, picture: Picture) -> None:
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.rest_port}") as http:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.rest_port}", timeout=60) as http:
         assert (await http.get("/health/ready")).status_code == 200
         response = await http.post("/v1/classify", content=picture(), headers=PNG)
     assert response.status_code == 200
@@ -50,12 +52,12 @@ async def test_grpc_health_ends_with_the_server(bundle: Bundle, engine: Any, set
     server = EdgeServer([(bundle, engine)], settings)
     await server.start()
     probe = rpc.open_channel(f"127.0.0.1:{server.grpc_port}")
-    assert await rpc.is_serving(probe, "", 2.0)
+    assert await rpc.is_serving(probe, "", 60.0)
     await server.stop()
     assert not await rpc.is_serving(probe, "", 0.5)
     await probe.close()
     with pytest.raises(httpx.ConnectError):
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(timeout=60) as http:
             await http.get(f"http://127.0.0.1:{server.rest_port}/health/live")
 
 
@@ -65,27 +67,27 @@ async def test_stopping_lets_go_of_engine_link_and_signals(
     handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     server = EdgeServer([(bundle, engine)], replace(settings, link_target=f"127.0.0.1:{relay.port}"))
     await server.start()
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=60) as http:
         await http.post(f"http://127.0.0.1:{server.rest_port}/v1/classify", content=picture(), headers=PNG)
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == handlers
     assert "edge-engine_0" in (thread.name for thread in threading.enumerate())
     assert relay.connections > 0
     await server.stop()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while relay.connections or "edge-engine_0" in (thread.name for thread in threading.enumerate()):
             await asyncio.sleep(0.05)
 
 
 async def test_a_client_that_goes_away_cancels_its_work(server: EdgeServer, cloud: Any, picture: Picture) -> None:
-    cloud.delay_s = lambda _: 10.0
-    async with httpx.AsyncClient() as http:
+    cloud.delay_s = lambda _: 600.0
+    async with httpx.AsyncClient(timeout=60) as http:
         request = asyncio.create_task(
             http.post(f"http://127.0.0.1:{server.rest_port}/v1/classify", content=picture(), headers=PNG)
         )
-        await asyncio.wait_for(cloud.arrived.wait(), 5)
+        await asyncio.wait_for(cloud.arrived.wait(), 60)
         request.cancel()
         await asyncio.gather(request, return_exceptions=True)
-    await asyncio.wait_for(cloud.cancelled.wait(), 3)
+    await asyncio.wait_for(cloud.cancelled.wait(), 60)
 
 
 async def test_a_client_that_goes_away_while_sending_is_no_error(
@@ -96,9 +98,12 @@ async def test_a_client_that_goes_away_while_sending_is_no_error(
         b"POST /v1/classify HTTP/1.1\r\nhost: edge\r\ncontent-type: image/png\r\ncontent-length: 99\r\n\r\nabc"
     )
     await writer.drain()
-    await asyncio.sleep(0.1)
     writer.close()
-    await asyncio.sleep(0.1)
+    await writer.wait_closed()
+    async with asyncio.timeout(60), httpx.AsyncClient(timeout=60) as http:
+        metrics = f"http://127.0.0.1:{server.rest_port}/metrics"
+        while outcomes((await http.get(metrics)).text, "thinwire_requests_total") != {"cancelled": 1}:
+            await asyncio.sleep(0.01)
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
     assert cloud.frames == []
 
@@ -111,13 +116,11 @@ async def test_an_occupied_rest_port_is_a_clear_error(bundle: Bundle, engine: An
 
 
 async def test_an_occupied_grpc_port_leaves_nothing_behind(bundle: Bundle, engine: Any, settings: Settings) -> None:
-    with occupied() as free:
-        rest_port = free.getsockname()[1]
-    with occupied() as holder:
+    with reserved_port() as rest_port, occupied() as holder:
         address = f"127.0.0.1:{holder.getsockname()[1]}"
         with pytest.raises(UnavailableError, match=f"cannot listen on {address}"):
             await EdgeServer([(bundle, engine)], replace(settings, rest_port=rest_port, grpc_address=address)).start()
-    socket.create_server(("127.0.0.1", rest_port)).close()
+        socket.create_server(("127.0.0.1", rest_port)).close()
 
 
 async def test_a_bundle_without_a_front_does_not_start(bundle: Bundle, engine: Any, settings: Settings) -> None:
@@ -128,25 +131,33 @@ async def test_a_bundle_without_a_front_does_not_start(bundle: Bundle, engine: A
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_drains(
-    bundle: Bundle, engine: Any, settings: Settings, cloud: Any, picture: Picture, number: signal.Signals
+    bundle: Bundle,
+    engine: Any,
+    settings: Settings,
+    cloud: Any,
+    picture: Picture,
+    number: signal.Signals,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with occupied() as free:
-        settings = replace(settings, rest_port=free.getsockname()[1])
+    caplog.set_level("INFO", "edge.server")
     serving = asyncio.create_task(serve([(bundle, engine)], settings))
-    cloud.delay_s = lambda _: 0.5
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{settings.rest_port}") as http:
-        async with asyncio.timeout(5):
-            while True:
-                try:
-                    await http.get("/health/live")
-                    break
-                except httpx.ConnectError:
-                    await asyncio.sleep(0.05)
+    cloud.held = lambda _: True
+    async with asyncio.timeout(60):
+        # Whatever else writes to the log meanwhile.
+        while not (told := [record for record in caplog.records if record.message == "edge serves"]):
+            await asyncio.sleep(0.01)
+    async with (
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{told[0].rest_port}", timeout=60) as http,
+        rpc.open_channel(f"127.0.0.1:{told[0].grpc_port}") as channel,
+    ):
         request = asyncio.create_task(http.post("/v1/classify", content=picture(), headers=PNG))
-        await asyncio.wait_for(cloud.arrived.wait(), 5)
+        await asyncio.wait_for(cloud.arrived.wait(), 60)
         os.kill(os.getpid(), number)
+        while await rpc.is_serving(channel, "", 60.0):
+            await asyncio.sleep(0.01)
+        cloud.release.set()
         assert (await request).status_code == 200
-    await asyncio.wait_for(serving, 5)
+    await asyncio.wait_for(serving, 60)
 
 
 @pytest.mark.parametrize("link_id", ["", "a" * 65, "two words", "caf\u00e9"])

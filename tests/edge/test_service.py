@@ -1,7 +1,6 @@
 import asyncio
 import math
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -36,7 +35,7 @@ def asking(**parameters: Any) -> Parameters:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.01)
 
@@ -278,22 +277,21 @@ async def test_a_deadline_frees_the_engine_for_the_next(
     service: EdgeService, cloud: Any, engine: Any, picture: Picture
 ) -> None:
     engine.open.clear()
-    started = time.monotonic()
+    # Not when the engine is done, which stands still.
     with pytest.raises(DeadlineError, match="100 ms"):
         await service.classify(picture(), asking(timeout_ms=100))
-    assert time.monotonic() - started < 1.0
     engine.open.set()
-    await service.classify(picture(), asking(timeout_ms=5000))
+    await service.classify(picture(), asking(timeout_ms=60_000))
     assert len(cloud.frames) == 1
 
 
 async def test_the_link_gets_what_is_left_of_the_time(service: EdgeService, cloud: Any, picture: Picture) -> None:
-    await service.classify(picture(), asking(timeout_ms=5000))
-    assert 3.0 < cloud.remaining_s[0] < 5.0
-    cloud.delay_s = lambda _: 10.0
+    await service.classify(picture(), asking(timeout_ms=60_000))
+    assert 30.0 < cloud.remaining_s[0] < 60.0
+    cloud.delay_s = lambda _: 600.0
     with pytest.raises(DeadlineError):
-        await service.classify(picture(), asking(timeout_ms=200))
-    await asyncio.wait_for(cloud.cancelled.wait(), 2)
+        await service.classify(picture(), asking(timeout_ms=1000))
+    await asyncio.wait_for(cloud.cancelled.wait(), 60)
 
 
 async def test_a_cancelled_request_leaves_the_queue(
@@ -303,7 +301,7 @@ async def test_a_cancelled_request_leaves_the_queue(
     running = asyncio.create_task(service.classify(picture(0), asking()))
     await until(lambda: len(engine.calls) == 1)
     queued, last = (asyncio.create_task(service.classify(picture(n), asking())) for n in (1, 2))
-    await asyncio.sleep(0.1)
+    await until(lambda: service.device.engines.waiting == 2)
     running.cancel()
     queued.cancel()
     await asyncio.gather(running, queued, return_exceptions=True)

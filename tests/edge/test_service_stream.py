@@ -29,7 +29,7 @@ async def all_of(*images: bytes) -> AsyncIterator[bytes]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.01)
 
@@ -60,7 +60,7 @@ async def test_a_stream_answers_an_image_before_the_next_one_comes(service: Edge
             answered.clear()
 
     count = 0
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         async for _ in service.classify_stream(images(), asking()):
             count += 1
             answered.set()
@@ -71,9 +71,9 @@ async def test_a_stream_goes_on_after_a_refusal_and_a_deadline(
     service: EdgeService, cloud: Any, picture: Picture
 ) -> None:
     cloud.refusal = lambda frame: BudgetError("no") if frame.sequence_number == 0 else None
-    cloud.delay_s = lambda frame: 10.0 if frame.sequence_number == 1 else 0.0
+    cloud.delay_s = lambda frame: 600.0 if frame.sequence_number == 1 else 0.0
     images = all_of(*map(picture, range(3)))
-    kinds = [type(answer) async for answer in service.classify_stream(images, asking(timeout_ms=1000))]
+    kinds = [type(answer) async for answer in service.classify_stream(images, asking(timeout_ms=3000))]
     assert kinds == [BudgetError, DeadlineError, Answer]
 
 
@@ -81,9 +81,9 @@ async def test_images_are_encoded_while_frames_before_them_are_sent_and_answered
     service: EdgeService, engine: Any, cloud: Any, picture: Picture
 ) -> None:
     # Nothing is answered yet; the first frames are on the link, and the engine is at work on the third image.
-    cloud.delay_s = lambda _: 20.0
+    cloud.delay_s = lambda _: 600.0
     async with (
-        asyncio.timeout(10),
+        asyncio.timeout(60),
         aclosing(service.classify_stream(all_of(*map(picture, range(3))), asking())) as all_,
     ):
         first = asyncio.create_task(anext(all_))
@@ -127,11 +127,11 @@ async def test_a_stream_passes_on_what_ended_its_images(service: EdgeService, pi
 
 
 async def test_leaving_a_stream_cancels_its_work(service: EdgeService, cloud: Any, picture: Picture) -> None:
-    cloud.delay_s = lambda frame: 20.0 if frame.sequence_number else 0.0
+    cloud.delay_s = lambda frame: 600.0 if frame.sequence_number else 0.0
     async with (
-        asyncio.timeout(10),
+        asyncio.timeout(60),
         aclosing(service.classify_stream(all_of(picture(), picture()), asking())) as answers,
     ):
         await anext(answers)
         await until(lambda: len(cloud.frames) > 1)
-    await asyncio.wait_for(cloud.cancelled.wait(), 2)
+    await asyncio.wait_for(cloud.cancelled.wait(), 60)

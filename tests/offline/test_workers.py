@@ -55,7 +55,7 @@ def begin(tiny_bundle, tmp_path, data):
     )  # fmt: skip
 
 
-def wait_for(condition, process, seconds=30):
+def wait_for(condition, process, seconds=120):
     end = time.monotonic() + seconds
     while not condition():
         assert process.poll() in (None, -signal.SIGKILL, 130)
@@ -100,7 +100,7 @@ def test_no_process_outlives_a_search_that_is_killed(tiny_bundle, tmp_path, data
         while "hypervolume" not in process.stderr.readline():
             assert process.poll() is None
         process.kill()
-        process.wait(10)
+        process.wait(60)
         wait_for(lambda: not members(process.pid), process)
     finally:
         process.communicate()
@@ -120,7 +120,7 @@ def test_what_is_in_flight_when_it_ends_is_kept_and_nothing_more_is_begun():
     def measure(policy):
         begun.append(policy)
         if len(begun) > 1:
-            assert free.wait(10)
+            assert free.wait(60)
         return policy
 
     with ThreadPoolExecutor(2) as threads:

@@ -41,7 +41,7 @@ def test_a_search_that_stands_still_explores_for_a_few_trials(caplog):
     explored = ["explore"] * EXPLORATIONS + ["stuck"] * (WINDOW - EXPLORATIONS)
     assert sources == ["stuck"] * START + explored + explored
     assert "the search stands still after 20 trials: 10 of the last 10 trials lie next to earlier ones" in caplog.text
-    assert len(caplog.records) == 2
+    assert len([one for one in caplog.records if one.name.startswith("policies.")]) == 2
     points = np.stack([SPACE.point(one.policy) for one in observed])
     for index in range(START, START + EXPLORATIONS):
         nearest = np.abs(points[:index] - points[index]).max(axis=1).min()

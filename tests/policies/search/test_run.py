@@ -170,7 +170,7 @@ def test_sources_and_times_are_kept(store, study, pool, monkeypatch):
 
     search(store, study, pool, slow, Twice()).run(2)
     assert [one["source"] for one in kept] == ["sobol", "sobol"]
-    assert all(0.05 <= one["seconds"] < 5 and 0 < one["suggesting_seconds"] < 5 for one in kept)
+    assert all(0.05 <= one["seconds"] < 60 and 0 < one["suggesting_seconds"] < 60 for one in kept)
 
 
 def test_two_processes_at_once(store, study):
@@ -270,7 +270,7 @@ def test_ctrl_c_waits_for_what_has_begun_and_keeps_it(store, study, pool, caplog
     def measure(policy):
         begun.append(policy)
         if len(begun) > 1:
-            assert interrupted.wait(10)
+            assert interrupted.wait(60)
             time.sleep(0.1)
         return toy.measure(policy)
 
@@ -299,7 +299,7 @@ def test_it_ends_when_there_is_nothing_new(store, study, pool, caplog):
     space = SearchSpace.box([0.5], [0.5], [8])
     trials = search(store, study, pool, strategy=SobolSearch(space, 0), parallel=2).run(100)
     assert len(trials) == 2
-    assert [one.getMessage() for one in caplog.records] == [
+    assert [one.getMessage() for one in caplog.records if one.name.startswith("policies.")] == [
         "stopped after 2 of 100 trials: there is nothing new to try"
     ]
 
