@@ -65,7 +65,10 @@ def build_vqa(
             trained.
     """
     check_search(recipe.search)
+    placement.check()
     check_folders(recipe.name, work, output)
+    if model is None and revision is not None:
+        raise InvalidRequestError(f"revision: expected a model that it is of, got {revision!r} alone")
     if recipe.llava is None and model is None:
         raise InvalidRequestError(f"the recipe {recipe.name} trains no model: name one")
     if model is not None:

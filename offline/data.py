@@ -4,13 +4,14 @@ import hashlib
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from timm.data.readers import create_reader
 
-from thinwire.errors import InvalidImageError, InvalidRequestError, PayloadTooLargeError
+from thinwire.errors import InvalidImageError, InvalidRequestError, PayloadTooLargeError, UnavailableError
 from thinwire.images import Preprocessing, decode, to_pixels
 
 SELECT_SHARE = 0.1
@@ -83,8 +84,11 @@ def load(
     Raises:
         InvalidRequestError: there is nothing at ``source``, or no images, or a class that ``classes`` does not name, or
             a class without images.
+        UnavailableError: the package that reads the hub's data sets is not installed.
         InvalidImageError: an image cannot be decoded.
     """
+    if source.startswith("hfds/") and find_spec("datasets") is None:
+        raise UnavailableError(f"{source}: this needs the package datasets (pip install datasets)")
     if not source.startswith("hfds/") and not Path(source).exists():
         raise InvalidRequestError(f"no data at {source}: expected a tar or a folder of class/image")
     try:

@@ -63,8 +63,9 @@ def _places(placement: Placement) -> dict[str, Any]:
             load_in_8bit=placement.bits == 8,
             bnb_4bit_compute_dtype=torch.float16,
         )
-    if placement.device.startswith("cuda") and not torch.cuda.is_available():
-        raise UnavailableError(f"there is no device {placement.device!r} for this torch")
+    # What accelerate spreads may end on the CPU.
+    if placement.device.startswith("cuda"):
+        placement.check()
     if not quantised and (placement.device == "cpu" or _is_one_gpu(placement)):
         return {}
     _need("accelerate", f"the device {placement.device!r}" if not quantised else "quantised weights")

@@ -61,7 +61,7 @@ def _build(options: argparse.Namespace) -> None:
         work, data = options.work or Path("runs") / asked.name, options.data or asked.data
         placement = placement_of(options)
         bundle = build_vqa(asked, data, work, options.output, options.seed, options.model, options.revision, placement)
-    elif options.model:
+    elif options.model or options.revision:
         raise InvalidRequestError(f"the recipe {name} trains its own model; --model is for one that answers questions")
     else:
         from offline.build import build

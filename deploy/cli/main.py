@@ -1,6 +1,7 @@
 """The entry point ``thinwire``."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -8,6 +9,9 @@ from importlib.util import find_spec
 
 from deploy.cli import bench, bundle, classify, evaluate, policies, reproduce, serve, stream, testbed, vqa
 from thinwire.errors import ThinwireError
+
+# The disk, its quota, or what a file may hold.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -31,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.run(options)
     except ThinwireError as error:
-        print(f"thinwire: {error.code}: {error}", file=sys.stderr)
+        # What a library says may take several lines.
+        print(f"thinwire: {error.code}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
         # Extras leave packages out; one of our own that is missing is a fault to be seen whole.
@@ -42,6 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        print(
+            f"thinwire: there is no room left to write {error.filename or 'what was computed'}: {error}",
+            file=sys.stderr,
+        )
+        return 1
     except BrokenPipeError:
         # The reader left, as `head` does. Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
