@@ -41,7 +41,7 @@ def load_checkpoint(checkpoint: str, revision: str | None, placement: Placement)
         )
         # Random numbers would take their place.
         if missing := sorted(read["missing_keys"]):
-            raise ValueError(f"its weights lack {missing[0]} and {len(missing) - 1} more")
+            raise ValueError(f"its weights lack {', '.join(missing[:3])}")
     except UnavailableError:
         raise
     # The files decide what is built, so anything that transformers and torch raise on odd ones comes here.

@@ -7,11 +7,17 @@ import torch
 from torch import nn
 from transformers import MistralConfig, SiglipVisionConfig
 
+from cloud.language.load import load_checkpoint
+from cloud.language.placement import CPU
+from offline.build import check_model
+from offline.build_vqa import check_recipe_llava
 from offline.own_output import check_codec, check_split_classifier, check_split_llava, perturbed
-from offline.vision_tower import cut_tower
+from offline.recipe import load_recipe
+from offline.vision_tower import cut_tower, read_tower
+from offline.vqa_recipe import load_vqa_recipe
 from tests.llava import PROMPT, SIZE, make_llava, make_tokenizer
 from tests.parts import OPTIONS, make_bundle, make_model
-from thinwire.bundle import Codec, Merging
+from thinwire.bundle import Codec, Merging, load_bundle
 from thinwire.errors import BundleError
 from thinwire.images import Preprocessing
 from thinwire.nn.backbone import build_backbone, check_classifier
@@ -188,3 +194,17 @@ def test_a_codec_that_cannot_be_built(options):
     codec = {"hidden": 32, "max_symbols_per_token": 8, "rates": (1,), "snr_db": (-5.0, 20.0)}
     with pytest.raises(BundleError):
         check_codec(Codec(**codec | options), 24)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar10-middle"])
+def test_the_shipped_recipes_split_what_they_train(name):
+    model, classes = check_model(load_recipe(name))
+    assert (model.num_classes, classes) == (10, None if name == "cifar10" else load_bundle("cifar10").labels)
+
+
+def test_the_shipped_llava_is_the_same_function():
+    check_recipe_llava(load_vqa_recipe("easy-vqa"))
+    bundle = load_bundle("easy-vqa")
+    folder = bundle.path("llava")
+    model, tokenizer = load_checkpoint(str(folder), None, CPU)
+    check_split_llava(model, tokenizer, read_tower(folder), bundle.language.prompt, bundle.preprocessing)
