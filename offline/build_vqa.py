@@ -2,26 +2,31 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from cloud.decoder import JsccDecoder
 from cloud.language.load import load_checkpoint
 from cloud.language.placement import CPU, Placement
 from edge.torch_engine.encoder import JsccEncoder
-from offline.checkpoints import fetch_checkpoint, preprocessing_of
+from offline.checkpoints import check_configuration, fetch_configuration, fetch_weights
+from offline.drawings import SIZE
 from offline.drawn_data import drawn_images, joined, scenes
-from offline.fronts import with_policies
+from offline.folders import check_folders
+from offline.fronts import check_search, check_work, with_policies
+from offline.llava import build_llava, build_tokenizer, patch_size
 from offline.onnx_export.bundle import export_bundle
+from offline.own_output import check_codec, check_split_llava, perturbed
 from offline.packing import Segments
-from offline.search import Plan
+from offline.questions import words
 from offline.teachers import AnswerTeacher
 from offline.train_codec import CodecTrainer, token_features
 from offline.train_llava import train_llava
-from offline.vision_tower import VisionTower, read_tower
+from offline.vision_tower import VisionTower, check_weights, cut_tower, read_tower
 from offline.vqa_bundles import INSIDE, write_vqa_bundle
 from offline.vqa_data import QuestionedImages, load_vqa, split_select
 from offline.vqa_recipe import VqaRecipe
 from thinwire.bundle import Bundle, Language, checkpoint_digest
-from thinwire.errors import InvalidRequestError
+from thinwire.errors import BundleError, InvalidRequestError
 from thinwire.images import Preprocessing
 
 log = logging.getLogger(__name__)
@@ -53,40 +58,51 @@ def build_vqa(
         placement: of the model while it teaches and answers; a LLaVA that is trained uses a GPU where there is one.
 
     Raises:
-        InvalidRequestError: neither the recipe nor ``model`` says which LLaVA.
-        BundleError: the model is none that can be split.
-        UnavailableError: the library that searches policies is not installed.
+        InvalidRequestError: neither the recipe nor ``model`` says which LLaVA, or recipe, data and folders do not
+            fit each other.
+        BundleError: the model is none that can be split, or the split is another function than the model's own.
+        UnavailableError: the library that searches policies is not installed. All of this is told before anything is
+            trained.
     """
-    Plan(max_loss=recipe.search.max_loss).check()
-    if model is None and (work / INSIDE).resolve() == (output / INSIDE).resolve():
-        raise InvalidRequestError(f"work and output are one folder, {output}: the bundle would overwrite its model")
-    work.mkdir(parents=True, exist_ok=True)
-    if model is not None:
-        folder, commit = fetch_checkpoint(model, revision)
-        # A commit, or what pins a folder.
-        language = (
-            Language(str(folder), checkpoint_digest(folder), recipe.prompt)
-            if commit is None
-            else Language(model, commit, recipe.prompt)
-        )
-        preprocessing = preprocessing_of(folder)
-    elif recipe.llava is not None:
-        preprocessing = recipe.llava.preprocessing
-        folder, language = train_llava(recipe.llava, data, work, seed), Language(INSIDE, None, recipe.prompt)
-    else:
+    check_search(recipe.search)
+    placement.check()
+    check_folders(recipe.name, work, output)
+    if model is None and revision is not None:
+        raise InvalidRequestError(f"revision: expected a model that it is of, got {revision!r} alone")
+    if recipe.llava is None and model is None:
         raise InvalidRequestError(f"the recipe {recipe.name} trains no model: name one")
+    if model is not None:
+        folder, language, preprocessing = _given(recipe, model, revision)
+    else:
+        assert recipe.llava is not None
+        preprocessing = recipe.llava.preprocessing
+        check_recipe_llava(recipe)
     train, select = split_select(load_vqa(data, preprocessing, "train"))
+    _check_enough(recipe, train, select)
+    work.mkdir(parents=True, exist_ok=True)
+    check_work(work)
     wanted = recipe.select_pictures
     select = select.fewer_questions(wanted.questions)
     if wanted.scenes:
         # Questions about one shape alone would find policies that send one token, whatever else a picture shows.
         select = joined(select, scenes(wanted.scenes, FIRST_SELECTED, seed, preprocessing, wanted.questions))
     log.info("%d images to train on, %d to select on", len(train), len(select))
+    if model is None:
+        assert recipe.llava is not None
+        assert recipe.prompt is not None
+        folder, language = train_llava(recipe.llava, data, work, seed), Language(INSIDE, None, recipe.prompt)
     tower = read_tower(folder)
+    teaching, tokenizer = load_checkpoint(str(folder), None, placement)
+    check_codec(recipe.codec, tower.tower.width)
+    check_split_llava(teaching, tokenizer, tower, language.prompt, preprocessing)
+    segments = Segments(tokenizer, language.prompt)
+    _check_questions(segments, train, select)
     pictures, drawn = train, recipe.codec_pictures.drawn
     if drawn:
         pictures = joined(train, drawn_images(drawn, FIRST_DRAWN, seed, preprocessing))
-    encoder, decoder = _train_codec(recipe, folder, tower, pictures, preprocessing, language, work, seed, placement)
+    encoder, decoder = _train_codec(recipe, teaching, segments, tower, pictures, preprocessing, work, seed, placement)
+    # The measurements read it anew, and two of them may be more than there is room for.
+    del teaching
     bundle = write_vqa_bundle(
         recipe.name, tower, language, preprocessing, recipe.merging, recipe.codec, encoder, decoder, output,
         checkpoint=None if model is not None else folder,
@@ -94,24 +110,87 @@ def build_vqa(
     return export_bundle(with_policies(bundle, select, recipe.search, work, seed, placement))
 
 
+def _given(recipe: VqaRecipe, model: str, revision: str | None) -> tuple[Path, Language, Preprocessing]:
+    """Folder, name and preprocessing of a checkpoint, of which the weights are fetched last."""
+    folder, commit = fetch_configuration(model, revision)
+    prompt, preprocessing = check_configuration(folder, recipe.prompt)
+    if commit is not None:
+        fetch_weights(model, commit)
+    check_weights(folder)
+    # A commit, or what pins a folder.
+    if commit is None:
+        return folder, Language(str(folder), checkpoint_digest(folder), prompt), preprocessing
+    return folder, Language(model, commit, prompt), preprocessing
+
+
+def check_recipe_llava(recipe: VqaRecipe) -> None:
+    """Check that the LLaVA that a recipe trains can be split, and that the split is the model's own function.
+
+    Raises:
+        BundleError: it cannot be built, or cannot be split, or is another function then.
+        InvalidRequestError: recipe and model do not fit each other.
+    """
+    assert recipe.llava is not None
+    assert recipe.prompt is not None
+    size, vision = recipe.llava.preprocessing.size, recipe.llava.model["vision"]
+    tokenizer = build_tokenizer(words())
+    try:
+        model = perturbed(build_llava(recipe.llava.model, tokenizer))
+    # The recipe decides what is built, so anything that transformers and torch raise on odd values comes here.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise BundleError(f"llava: no model can be built: {type(error).__name__}: {reason}") from None
+    tower = cut_tower(model)
+    if size != tower.tower.image_size:
+        raise InvalidRequestError(f"preprocessing.size: expected the model's {tower.tower.image_size}, got {size}")
+    # The pictures that are drawn for its training have one size.
+    if size != SIZE or size % patch_size(model):
+        raise InvalidRequestError(
+            f"llava.vision: expected an image_size of {SIZE} and a patch_size that divides it, got {size} and "
+            f"{vision.get('patch_size')}"
+        )
+    check_codec(recipe.codec, tower.tower.width)
+    check_split_llava(model, tokenizer, tower, recipe.prompt, recipe.llava.preprocessing)
+
+
+def _check_enough(recipe: VqaRecipe, train: QuestionedImages, select: QuestionedImages) -> None:
+    pictures, size = len(train) + recipe.codec_pictures.drawn, recipe.codec_training.batch_size
+    if not len(train) or pictures < size:
+        raise InvalidRequestError(
+            f"codec_training.batch_size: expected at most the {pictures} images to train on, got {size}"
+        )
+    if not len(select) + recipe.select_pictures.scenes:
+        raise InvalidRequestError(f"data: expected more images, got {len(train)}, none of which is of the select split")
+
+
+def _check_questions(segments: Segments, *sets: QuestionedImages) -> None:
+    for images in sets:
+        for question in dict.fromkeys(images.questions):
+            try:
+                segments.question(question)
+            except InvalidRequestError as error:
+                raise InvalidRequestError(
+                    f"data: expected questions in plain text, got {question[:80]!r}: {error}"
+                ) from None
+
+
 def _train_codec(
     recipe: VqaRecipe,
-    folder: Path,
+    model: Any,
+    segments: Segments,
     tower: VisionTower,
     pictures: QuestionedImages,
     preprocessing: Preprocessing,
-    language: Language,
     work: Path,
     seed: int,
     placement: Placement,
 ) -> tuple[JsccEncoder, JsccDecoder]:
-    model, tokenizer = load_checkpoint(str(folder), None, placement)
     tower.tower.module.to(placement.main_device)
     features = token_features(tower.tower, tower.tower.depth, pictures.pixels, preprocessing, tower.prefix_tokens)
     tower.tower.module.cpu()
     teacher = AnswerTeacher(
         model,
-        Segments(tokenizer, language.prompt),
+        segments,
         pictures.rows,
         recipe.codec_pictures.questions,
         tower.prefix_tokens,

@@ -2,14 +2,16 @@
 
 import hashlib
 import tarfile
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from timm.data.readers import create_reader
 
-from thinwire.errors import InvalidRequestError
+from thinwire.errors import InvalidImageError, InvalidRequestError, PayloadTooLargeError, UnavailableError
 from thinwire.images import Preprocessing, decode, to_pixels
 
 SELECT_SHARE = 0.1
@@ -61,7 +63,11 @@ def _rank_within_class(labels: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def load(
-    source: str, preprocessing: Preprocessing, classes: tuple[str, ...] | None = None, split: str = "train"
+    source: str,
+    preprocessing: Preprocessing,
+    classes: tuple[str, ...] | None = None,
+    split: str = "train",
+    check: Callable[[tuple[str, ...]], None] = lambda classes: None,
 ) -> LabelledImages:
     """Read every image of a source.
 
@@ -72,32 +78,53 @@ def load(
         classes: names in the order of their indices, which the source's folders are matched to; by default the
             source's own names, sorted.
         split: which split of a hub data set; a tar or a folder is read whole.
+        check: is given the source's classes before an image is decoded, which may take minutes, and raises what it has
+            against them.
 
     Raises:
-        InvalidRequestError: there is nothing at ``source``, or no images, or a class that ``classes`` does not name.
+        InvalidRequestError: there is nothing at ``source``, or no images, or a class that ``classes`` does not name, or
+            a class without images.
+        UnavailableError: the package that reads the hub's data sets is not installed.
         InvalidImageError: an image cannot be decoded.
     """
+    if source.startswith("hfds/") and find_spec("datasets") is None:
+        raise UnavailableError(f"{source}: this needs the package datasets (pip install datasets)")
     if not source.startswith("hfds/") and not Path(source).exists():
         raise InvalidRequestError(f"no data at {source}: expected a tar or a folder of class/image")
     try:
         reader = create_reader(source, split=split) if source.startswith("hfds/") else create_reader("", root=source)
-    # What timm's readers end in where there are no images, or no tar.
-    except (RuntimeError, ValueError, AssertionError, tarfile.TarError) as error:
-        raise InvalidRequestError(f"no labelled images in {source}: {error}") from None
-    names, pixels, labels = [], [], []
-    for index, (stream, label) in enumerate(reader):
-        # Hub data sets hand over encoded bytes as a stream too, so all sources take one path.
-        with stream:
-            pixels.append(to_pixels(decode(stream.read()), preprocessing))
-        names.append(str(reader.filename(index)))
-        labels.append(int(label))
+    # What timm's readers end in where there are no images, or no tar; for the hub, without a network.
+    except (RuntimeError, ValueError, AssertionError, OSError, tarfile.TarError) as error:
+        raise InvalidRequestError(f"no labelled images in {source}: {' '.join(str(error).split())[:300]}") from None
     class_to_index: dict[str, int] = getattr(reader, "class_to_idx", None) or reader.class_name_to_idx
     found = sorted(class_to_index, key=lambda name: class_to_index[name])
     order = tuple(found) if classes is None else classes
     if unknown := set(found) - set(order):
         raise InvalidRequestError(f"the data has classes that the model does not know: {', '.join(sorted(unknown))}")
+    if strays := ["the folder itself"] * ("" in found) + _without_images(source, found):
+        raise InvalidRequestError(f"data: expected class/image in {source}, got {strays[0]} as a class")
+    check(tuple(found))
+    names, pixels, labels = [], [], []
+    for index, (stream, label) in enumerate(reader):
+        name = str(reader.filename(index))
+        # Hub data sets hand over encoded bytes as a stream too, so all sources take one path.
+        with stream:
+            try:
+                pixels.append(to_pixels(decode(stream.read()), preprocessing))
+            except (InvalidImageError, PayloadTooLargeError) as error:
+                raise type(error)(f"{name}: {error}") from None
+        names.append(name)
+        labels.append(int(label))
     to_index = np.array([order.index(name) for name in found], dtype=np.int64)
     return LabelledImages(tuple(names), np.stack(pixels), to_index[np.array(labels)], order)
+
+
+def _without_images(source: str, found: list[str]) -> list[str]:
+    """Folders of a folder that hold no image, or further folders: timm's reader passes over them, or merges those."""
+    if not Path(source).is_dir():
+        return []
+    folders = (path.name for path in Path(source).iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted(f"{name!r}, which holds no images," for name in folders if name not in found)
 
 
 def in_select(name: str) -> bool:

@@ -154,6 +154,7 @@ class Evaluator:
             InvalidRequestError: the images are of another task.
             UnavailableError: a package or a device that the placement needs is not there.
         """
+        placement.check()
         judge = load_judge(bundle, images, placement)
         engine = TorchEngine.load(bundle, placement.main_device)
         return cls(bundle, engine, judge, images, csi, equaliser, snr_error_db)

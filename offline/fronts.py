@@ -10,6 +10,7 @@ from offline.bundles import measure_reference, with_reference
 from offline.evaluate import Evaluator
 from offline.judges import Images
 from offline.recipe import SearchRecipe
+from offline.resuming import load_state
 from offline.search import Plan, channel_of, front_policies, profile_study, search, sweep
 from offline.workers import Task
 from policies.fronts import Fronts
@@ -19,6 +20,35 @@ from policies.study import Study
 from thinwire.bundle import FRONT, Bundle
 
 log = logging.getLogger(__name__)
+
+
+def check_search(recipe: SearchRecipe) -> None:
+    """Check that a search can be carried out, before hours of training rather than after them.
+
+    Raises:
+        InvalidRequestError: there is no such channel.
+        UnavailableError: the library that searches is not installed.
+    """
+    Plan(max_loss=recipe.max_loss).check()
+    for channel in recipe.channels:
+        channel_of(channel)
+
+
+def check_work(work: Path) -> None:
+    """Check that what an earlier run left in a build's folder can be read.
+
+    Raises:
+        StoreError: the policy store cannot.
+        InvalidRequestError: a checkpoint cannot.
+    """
+    for checkpoint in sorted(work.glob("*.ckpt")):
+        load_state(checkpoint, "cpu", None)
+    with Store(_store(work)):
+        pass
+
+
+def _store(work: Path) -> str:
+    return f"sqlite:///{work / 'policies.sqlite'}"
 
 
 def with_policies(
@@ -38,7 +68,7 @@ def with_policies(
     for rate, one in measured.items():
         log.info("unmerged, %d symbols per token: accuracy %.4f", rate, one.accuracy)
     bundle = with_reference(bundle, reference)
-    with Store(f"sqlite:///{work / 'policies.sqlite'}") as store:
+    with Store(_store(work)) as store:
         find_fronts(store, bundle, select, recipe, seed, placement=placement).save(bundle.path(FRONT))
     return bundle
 

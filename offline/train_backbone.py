@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from offline.data import LabelledImages
+from offline.resuming import digest_of, load_state
 from thinwire.images import Preprocessing, normalise
 from thinwire.nn.backbone import VisionTransformer, build_backbone
 
@@ -102,6 +103,9 @@ def train_backbone(
 
     Returns:
         the model after the last epoch, on the CPU, in evaluation mode.
+
+    Raises:
+        InvalidRequestError: the checkpoint is of another training, or none.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(seed)
@@ -119,8 +123,9 @@ def train_backbone(
         optimiser, recipe.learning_rate, total_steps=steps * recipe.epochs + 1, pct_start=0.15
     )
     first = 0
+    asked = digest_of(spec, recipe, preprocessing, seed, len(train), train.classes)
     if checkpoint.exists():
-        state = torch.load(checkpoint, map_location=device, weights_only=True)
+        state = load_state(checkpoint, device, asked)
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
         schedule.load_state_dict(state["schedule"])
@@ -163,6 +168,7 @@ def train_backbone(
             "optimiser": optimiser.state_dict(),
             "schedule": schedule.state_dict(),
             "epoch": epoch + 1,
+            "asked": asked,
         }
         partial = checkpoint.with_suffix(".partial")
         torch.save(state, partial)

@@ -23,6 +23,7 @@ from cloud.decoder import JsccDecoder
 from edge.torch_engine.encoder import JsccEncoder
 from edge.torch_engine.encoders import build_encoder
 from edge.torch_engine.vit import embed, run_layers
+from offline.resuming import load_state
 from offline.teachers import Teacher, weights_digest
 from offline.training_channels import draw_channels, equalise
 from thinwire.bundle import MLP, Codec, Merging
@@ -210,11 +211,7 @@ class CodecTrainer:
         """Train, or go on from the checkpoint."""
         first = 0
         if self.checkpoint.exists():
-            state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
-            if state.get("asked") != self._asked:
-                raise InvalidRequestError(
-                    f"{self.checkpoint} is of another training (model, recipe, seed or data); choose another folder"
-                )
+            state = load_state(self.checkpoint, self.device, self._asked)
             for name, part in self._parts().items():
                 part.load_state_dict(state[name])
             first = state["epoch"]

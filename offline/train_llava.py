@@ -26,7 +26,9 @@ from offline.llava_batches import Batch, Mixture, make_batch
 from offline.llava_report import report, right_answers, tower_tokens, visual_tokens
 from offline.packing import IGNORED, Segments, answer_logits
 from offline.questions import words
-from offline.recipe import recipe_path
+from offline.recipe import preprocessing_from, read_recipe
+from offline.recipe_checks import LLAVA_RECIPE, check_fields
+from offline.resuming import digest_of, load_state
 from offline.vqa_data import QuestionedImages, load_vqa, split_select
 from thinwire.errors import InvalidRequestError
 from thinwire.images import Preprocessing, normalise
@@ -64,19 +66,25 @@ def load_llava_recipe(name_or_path: str) -> LlavaRecipe:
     """Read a recipe: a file, or the name of one that comes with the package. Other stages' fields are left alone.
 
     Raises:
-        InvalidRequestError: there is none, or it lacks a field.
+        InvalidRequestError: there is none, or one of its own fields is missing, unknown or no such value.
     """
+    content = read_recipe(name_or_path)
     try:
-        content = json.loads(recipe_path(name_or_path).read_text())
-        prepared, training = content["preprocessing"], content["llava_training"]
-        return LlavaRecipe(
-            name=content["name"],
-            model=content["llava"],
-            preprocessing=Preprocessing(**prepared | {key: tuple(prepared[key]) for key in ("mean", "std")}),
-            training=LlavaTraining(**training | {"mixture": Mixture(**training["mixture"])}),
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        own = ("preprocessing", "llava", "llava_training")
+        check_fields({name: content[name] for name in ("name", *own) if name in content}, LLAVA_RECIPE)
+        training = content["llava_training"]
+        if training["warm_up"] > training["steps"]:
+            raise InvalidRequestError(
+                f"llava_training.warm_up: expected at most the {training['steps']} steps, got {training['warm_up']}"
+            )
+    except InvalidRequestError as error:
         raise InvalidRequestError(f"no readable recipe {name_or_path}: {error}") from None
+    return LlavaRecipe(
+        name=content["name"],
+        model=content["llava"],
+        preprocessing=preprocessing_from(content["preprocessing"]),
+        training=LlavaTraining(**training | {"mixture": Mixture(**training["mixture"])}),
+    )
 
 
 class LlavaTrainer:
@@ -98,6 +106,7 @@ class LlavaTrainer:
         self.select = select
         self.checkpoint = checkpoint
         self.seed = seed
+        self._asked = digest_of(recipe, seed, len(train))
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.tokenizer = build_tokenizer(words())
         self.segments = Segments(self.tokenizer)
@@ -182,14 +191,17 @@ class LlavaTrainer:
     def _resume(self) -> int:
         if not self.checkpoint.exists():
             return 0
-        state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+        state = load_state(self.checkpoint, self.device, self._asked)
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         return int(state["step"])
 
     def _save(self, step: int) -> None:
         partial = self.checkpoint.with_suffix(".partial")
-        torch.save({name: part.state_dict() for name, part in self._parts().items()} | {"step": step}, partial)
+        torch.save(
+            {name: part.state_dict() for name, part in self._parts().items()} | {"step": step, "asked": self._asked},
+            partial,
+        )
         partial.replace(self.checkpoint)
 
     def _parts(self) -> dict[str, Any]:

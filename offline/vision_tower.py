@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import AutoConfig
@@ -23,6 +24,7 @@ from thinwire.nn.towers.registry import build_tower
 from thinwire.nn.towers.siglip_tower import SiglipTower
 
 TOWERS: dict[str, type[EncoderTower]] = {kind.config_class.model_type: kind for kind in (ClipTower, SiglipTower)}
+LLAVA = "llava"
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 # Older checkpoints have the model inside the tower, newer ones the tower inside the model.
 PREFIX = re.compile(r"^(model\.)?(vision_tower\.)?(vision_model\.)?")
@@ -71,17 +73,53 @@ def read_tower(folder: Path, feature_layer: int | None = None) -> VisionTower:
     Raises:
         BundleError: the folder holds no such model, or the weights are not all there.
     """
+    return _cut(read_config(folder), feature_layer, lambda names: _read(folder, names))
+
+
+def read_config(folder: Path) -> Any:
+    """A checkpoint's configuration; no code of the checkpoint is run.
+
+    Raises:
+        BundleError: there is none that transformers can read.
+    """
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     # transformers raises whatever a broken configuration meets.
     except Exception as error:
         raise BundleError(f"no model's configuration in {folder}: {' '.join(str(error).split())[:300]}") from None
-    return _cut(config, feature_layer, lambda names: _read(folder, names))
+
+
+def plan_tower(config: Any, feature_layer: int | None = None) -> VisionTower:
+    """What `read_tower` gives, but without weights: what can be told from a configuration alone.
+
+    Raises:
+        BundleError: as for `read_tower`.
+    """
+    with torch.device("meta"):
+        return _build(config, feature_layer)
 
 
 def _cut(
     config: Any, feature_layer: int | None, weights_of: Callable[[Iterable[str]], dict[str, Tensor]]
 ) -> VisionTower:
+    cut = _build(config, feature_layer)
+    module = cut.tower.module
+    expected = module.state_dict()
+    weights = weights_of(expected)
+    for name, tensor in expected.items():
+        if name not in weights:
+            raise BundleError(f"the vision tower's weights lack {name}")
+        if weights[name].shape != tensor.shape:
+            raise BundleError(f"expected {name} of {tuple(tensor.shape)}, got {tuple(weights[name].shape)}")
+    module.load_state_dict(weights)
+    module.eval()
+    return cut
+
+
+def _build(config: Any, feature_layer: int | None) -> VisionTower:
+    # Others choose, tile or pool what their towers give: LLaVA-NeXT's tiles would be lost without a word.
+    if hasattr(config, "vision_config") and config.model_type != LLAVA:
+        raise BundleError(f"model_type: expected {LLAVA}, got {config.model_type}, which sees images in another way")
     vision = getattr(config, "vision_config", config)
     kind = TOWERS.get(vision.model_type)
     if kind is None:
@@ -94,15 +132,8 @@ def _cut(
         "feature_layer": feature_layer,
     }
     tower = build_tower(spec)
-    expected = tower.module.state_dict()
-    weights = weights_of(expected)
-    for name, tensor in expected.items():
-        if name not in weights:
-            raise BundleError(f"the vision tower's weights lack {name}")
-        if weights[name].shape != tensor.shape:
-            raise BundleError(f"expected {name} of {tuple(tensor.shape)}, got {tuple(weights[name].shape)}")
-    tower.module.load_state_dict(weights)
-    tower.module.eval()
+    if tower.channels != 3:
+        raise BundleError(f"num_channels: expected the 3 of RGB, got {tower.channels}")
     return VisionTower(spec, tower, _sent_prefix(config, tower))
 
 
@@ -129,6 +160,22 @@ def _read(folder: Path, names: Iterable[str]) -> dict[str, Tensor]:
     except (OSError, ValueError, TypeError, AttributeError, KeyError, SafetensorError) as error:
         raise BundleError(f"cannot read the weights in {folder}: {type(error).__name__}: {error}") from None
     return weights
+
+
+def check_weights(folder: Path) -> None:
+    """Check that all files of a checkpoint's weights are there; reads none but the index.
+
+    Raises:
+        BundleError: one is missing, or there are none but pickles, which are never read.
+    """
+    try:
+        files = sorted(_stored(folder))
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, SafetensorError) as error:
+        pickles = sorted(path.name for ending in ("*.bin", "*.pt", "*.pth", "*.ckpt") for path in folder.glob(ending))
+        got = f"{pickles[0]}, a pickle, which is never read" if pickles else f"{type(error).__name__}: {error}"
+        raise BundleError(f"weights: expected {SINGLE} or {INDEX} in {folder}, got {got}") from None
+    if missing := [file for file in files if not (folder / file).is_file()]:
+        raise BundleError(f"weights: expected {len(files)} files in {folder}, got all but {', '.join(missing[:3])}")
 
 
 def _stored(folder: Path) -> dict[str, list[str]]:

@@ -1,10 +1,10 @@
 """Recipes of bundles that answer questions."""
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 
-from offline.recipe import SearchRecipe, recipe_path
+from offline.llava import PROMPT
+from offline.recipe import SearchRecipe, read_recipe, stages_from
+from offline.recipe_checks import VQA_RECIPE, check_codec_values, check_fields
 from offline.train_codec import CodecRecipe
 from offline.train_llava import LlavaRecipe, load_llava_recipe
 from thinwire.bundle import Codec, Merging
@@ -40,12 +40,12 @@ class VqaRecipe:
 
     Attributes:
         llava: how its model is trained; None where one is given.
-        prompt: see `thinwire.bundle.Language`.
+        prompt: see `thinwire.bundle.Language`; None for the chat template of the checkpoint that is given.
     """
 
     name: str
     data: str
-    prompt: str
+    prompt: str | None
     llava: LlavaRecipe | None
     merging: Merging
     codec: Codec
@@ -61,33 +61,32 @@ def is_vqa(name_or_path: str) -> bool:
     Raises:
         InvalidRequestError: there is none.
     """
-    try:
-        return bool(json.loads(recipe_path(name_or_path).read_text()).get("task") == "vqa")
-    except (OSError, ValueError, AttributeError) as error:
-        raise InvalidRequestError(f"no readable recipe {name_or_path}: {error}") from None
+    return bool(read_recipe(name_or_path).get("task") == "vqa")
 
 
 def load_vqa_recipe(name_or_path: str) -> VqaRecipe:
     """Read a recipe: a file, or the name of one that comes with the package.
 
     Raises:
-        InvalidRequestError: there is none, or it lacks a field.
+        InvalidRequestError: there is none, or a field is missing, unknown or no such value.
     """
-    path: Path = recipe_path(name_or_path)
+    content = read_recipe(name_or_path)
     try:
-        content = json.loads(path.read_text())
-        search = content["search"]
+        check_fields(content, VQA_RECIPE)
+        check_codec_values(content["codec"])
+        trained = "llava" in content
+        if trained and content.get("prompt") != PROMPT:
+            raise InvalidRequestError(
+                f"prompt: expected {PROMPT!r}, which models are trained with, got {content.get('prompt')!r}"
+            )
         return VqaRecipe(
             name=content["name"],
             data=content["data"],
-            prompt=content["prompt"],
-            llava=load_llava_recipe(name_or_path) if "llava" in content else None,
-            merging=Merging(**content["merging"]),
-            codec=Codec.from_json(content["codec"]),
-            codec_training=CodecRecipe(**content["codec_training"]),
+            prompt=content.get("prompt"),
+            llava=load_llava_recipe(name_or_path) if trained else None,
             codec_pictures=CodecPictures(**content["codec_pictures"]),
             select_pictures=SelectPictures(**content["select_pictures"]),
-            search=SearchRecipe(**search | {key: tuple(search[key]) for key in ("channels", "front_snrs_db")}),
+            **stages_from(content),
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except InvalidRequestError as error:
         raise InvalidRequestError(f"no readable recipe {name_or_path}: {error}") from None

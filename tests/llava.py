@@ -72,8 +72,8 @@ def make_llava(tokenizer: Any, seed: int = 0, **options: Any) -> Any:
     text = LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=CONTEXT, **sizes, **ids)
     vision = CLIPVisionConfig(image_size=SIZE, patch_size=8, **sizes)
     image = tokenizer.convert_tokens_to_ids("<image>")
-    known = {"image_token_index": image, "image_seq_length": PATCHES}
-    config = LlavaConfig(vision_config=vision, text_config=text, **known | options)
+    known = {"image_token_index": image, "image_seq_length": PATCHES, "vision_config": vision, "text_config": text}
+    config = LlavaConfig(**known | options)
     model = LlavaForConditionalGeneration(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():

@@ -4,7 +4,7 @@ import importlib.util
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, BitsAndBytesConfig, LlavaForConditionalGeneration
+from transformers import AutoConfig, AutoTokenizer, BitsAndBytesConfig, LlavaForConditionalGeneration
 
 from cloud.language.placement import Placement
 from thinwire.errors import BundleError, UnavailableError
@@ -25,10 +25,23 @@ def load_checkpoint(checkpoint: str, revision: str | None, placement: Placement)
     """
     options: dict[str, Any] = {"trust_remote_code": False, "revision": revision or "main"}
     try:
+        config = AutoConfig.from_pretrained(checkpoint, **options)
+        if config.model_type != "llava":
+            # transformers would read it as far as the weights' names go, and answer something else.
+            raise ValueError(f"model_type: expected llava, got {config.model_type}")
         tokenizer = AutoTokenizer.from_pretrained(checkpoint, **options)
-        model: Any = LlavaForConditionalGeneration.from_pretrained(
-            checkpoint, use_safetensors=True, dtype=placement.dtype, **_places(placement), **options
+        model: Any
+        model, read = LlavaForConditionalGeneration.from_pretrained(
+            checkpoint,
+            use_safetensors=True,
+            dtype=placement.dtype,
+            output_loading_info=True,
+            **_places(placement),
+            **options,
         )
+        # Random numbers would take their place.
+        if missing := sorted(read["missing_keys"]):
+            raise ValueError(f"its weights lack {', '.join(missing[:3])}")
     except UnavailableError:
         raise
     # The files decide what is built, so anything that transformers and torch raise on odd ones comes here.
@@ -50,8 +63,9 @@ def _places(placement: Placement) -> dict[str, Any]:
             load_in_8bit=placement.bits == 8,
             bnb_4bit_compute_dtype=torch.float16,
         )
-    if placement.device.startswith("cuda") and not torch.cuda.is_available():
-        raise UnavailableError(f"there is no device {placement.device!r} for this torch")
+    # What accelerate spreads may end on the CPU.
+    if placement.device.startswith("cuda"):
+        placement.check()
     if not quantised and (placement.device == "cpu" or _is_one_gpu(placement)):
         return {}
     _need("accelerate", f"the device {placement.device!r}" if not quantised else "quantised weights")

@@ -1,11 +1,13 @@
 """Where a language model lies, and in which numbers."""
 
+import re
 from dataclasses import dataclass
 
-from thinwire.errors import InvalidRequestError
+from thinwire.errors import InvalidRequestError, UnavailableError
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 BITS = (4, 8)
+DEVICES = r"cpu|cuda(:\d{1,3})?|auto|balanced|sequential"
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Placement:
         bits: 4 or 8 quantise the weights, and need accelerate and bitsandbytes; None leaves them.
 
     Raises:
-        InvalidRequestError: there is no such dtype or number of bits.
+        InvalidRequestError: there is no such dtype, number of bits or name of a device.
     """
 
     dtype: str = "auto"
@@ -31,7 +33,24 @@ class Placement:
         """Where what is not spread goes: "cpu", or a device of CUDA."""
         return self.device if self.device == "cpu" or self.device.startswith("cuda") else "cuda"
 
+    def check(self) -> None:
+        """Check that the device is there, before anything is read that is to lie on it.
+
+        Raises:
+            UnavailableError: it is not.
+        """
+        if self.main_device == "cpu":
+            return
+        # A cloud that only classifies may have no torch.
+        import torch
+
+        index = int(self.main_device.partition(":")[2] or 0)
+        if index >= torch.cuda.device_count():
+            raise UnavailableError(f"there is no device {self.device!r} for this torch")
+
     def __post_init__(self) -> None:
+        if not re.fullmatch(DEVICES, self.device):
+            raise InvalidRequestError(f"device must be cpu, cuda, cuda:1 or auto, got {self.device!r}")
         if self.dtype not in DTYPES:
             raise InvalidRequestError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
         if self.bits is not None and self.bits not in BITS:

@@ -50,13 +50,18 @@ def _build(options: argparse.Namespace) -> None:
     logging.getLogger("timm").setLevel(logging.WARNING)
     name = options.recipe or ("llava" if options.model else "cifar10")
     if is_vqa(name):
+        from transformers.utils.logging import disable_progress_bar, set_verbosity_error
+
         from offline.build_vqa import build_vqa
 
+        # Its tables of what a checkpoint lacks and its progress bars: what is wrong is told in one line.
+        disable_progress_bar()
+        set_verbosity_error()
         asked = load_vqa_recipe(name)
         work, data = options.work or Path("runs") / asked.name, options.data or asked.data
         placement = placement_of(options)
         bundle = build_vqa(asked, data, work, options.output, options.seed, options.model, options.revision, placement)
-    elif options.model:
+    elif options.model or options.revision:
         raise InvalidRequestError(f"the recipe {name} trains its own model; --model is for one that answers questions")
     else:
         from offline.build import build

@@ -62,6 +62,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         what ``--json`` prints.
     """
     from channel.models import registry
+    from channel.profiles import MAX_SNR_DB, MIN_SNR_DB
+    from edge.limits import check_policy
     from offline.evaluate import Evaluator
     from offline.sources import load_images
     from policies.budget import Budget
@@ -72,14 +74,13 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     from thinwire.bundle import FRONT, load_bundle
     from thinwire.csi import Csi
     from thinwire.errors import InvalidRequestError
+    from thinwire.spec import within
 
     model = None if options.channel == "none" else registry.canonical(options.channel)
     csi = Csi.parse(options.csi)
     bundle = load_bundle(options.bundle)
-    images = load_images(bundle, options.data, options.split)
-    if options.limit:
-        images = images.even_sample(options.limit)
-    print(f"{len(images)} images", file=sys.stderr)
+    for snr in (options.snr, options.snr + options.snr_error):
+        within("snr", snr, MIN_SNR_DB, MAX_SNR_DB)
     channel = None if model is None else ChannelProfile(model, options.snr)
     budget = Budget(channel_uses=options.budget_channel_uses)
     if options.thresholds:
@@ -94,7 +95,14 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         name, policy = choice.id, choice.policy
         rate = options.symbols_per_token or policy.symbols_per_token
         policy = Policy.create(policy.thresholds, rate, options.max_tokens or policy.max_tokens)
-    evaluator = Evaluator.load(bundle, images, placement_of(options), csi, options.equaliser, options.snr_error)
+    check_policy(policy, bundle)
+    placement = placement_of(options)
+    placement.check()
+    images = load_images(bundle, options.data, options.split)
+    if options.limit:
+        images = images.even_sample(options.limit)
+    print(f"{len(images)} images", file=sys.stderr)
+    evaluator = Evaluator.load(bundle, images, placement, csi, options.equaliser, options.snr_error)
     cap = None if channel is None else budget.cap
     measured = evaluator.measure_policy(policy, channel, options.seed, cap, _reporter(len(images)))
     side = bundle.preprocessing.size

@@ -1,6 +1,7 @@
 """The entry point ``thinwire``."""
 
 import argparse
+import errno
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -8,6 +9,9 @@ from importlib.util import find_spec
 from deploy.cli import bench, bundle, classify, evaluate, policies, reproduce, serve, stream, testbed, vqa
 from deploy.cli.common import discard_output
 from thinwire.errors import ThinwireError
+
+# The disk, its quota, or what a file may hold.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -31,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.run(options)
     except ThinwireError as error:
-        print(f"thinwire: {error.code}: {error}", file=sys.stderr)
+        # What a library says may take several lines.
+        print(f"thinwire: {error.code}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
         # Extras leave packages out; one of our own that is missing is a fault to be seen whole.
@@ -46,6 +51,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader left, as `head` does.
         discard_output()
         return 0
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        print(
+            f"thinwire: there is no room left to write {error.filename or 'what was computed'}: {error}",
+            file=sys.stderr,
+        )
+        return 1
     return 0
 
 

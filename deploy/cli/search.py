@@ -106,11 +106,12 @@ def _task(options: argparse.Namespace, channels: list[str], snrs_db: tuple[float
     for snr_db in snrs_db:
         Profile(snr_db=snr_db)
     bundle = load_bundle(options.bundle)
+    placement = placement_of(options)
+    placement.check()
     images = load_images(bundle, options.data, options.split)
     if options.images:
         images = images.even_sample(options.images)
     print(f"{len(images)} images", file=sys.stderr)
-    placement = placement_of(options)
     return Task(Path(bundle.folder), images, options.split, profiles, options.seed, snrs_db, placement=placement)
 
 

@@ -1,5 +1,6 @@
 """Commands on bundles and stores that are not as they should be: one line of error, status 1, and nothing else."""
 
+import errno
 import json
 import shutil
 import sqlite3
@@ -119,3 +120,60 @@ def test_a_store_that_is_locked_for_a_while_is_waited_for(folder, tiny_bundle):
         again = type(first)(Policy.create([0.11, 0.12, 0.13], 4), first.bundle_digest, first.channel, first.objectives)
         assert store.add_trial(study, again)
         release.join()
+
+
+OPTIONS = [
+    (("--device", "nonsense"), "device must be cpu, cuda, cuda:1 or auto, got 'nonsense'"),
+    (("--device", "cuda:999"), "there is no device 'cuda:999'"),
+    (("--snr", "-9999"), "snr must be from -30 to 60, got -9999"),
+    (("--snr-error", "99999"), "snr must be from -30 to 60"),
+    (
+        ("--thresholds", "0.5", "--symbols-per-token", "2"),
+        "expected 3 thresholds, one per layer before the split, got 1",
+    ),
+    (("--symbols-per-token", "99"), "symbols_per_token is at most 8, got 99"),
+    (("--policy", "p-nope"), "has a policy 'p-nope'"),
+    (("--budget-channel-uses", "1", "--policy", "p-nope"), "has a policy 'p-nope'"),
+]
+
+
+@pytest.mark.parametrize(("options", "says"), OPTIONS, ids=[options[0] + options[1] for options, _ in OPTIONS])
+def test_evaluate_refuses_what_cannot_be_before_it_reads_images(capsys, folder, monkeypatch, options, says):
+    monkeypatch.setattr("offline.sources.load_images", lambda *_: pytest.fail("images were read"))
+    assert says in refused(capsys, "evaluate", "--bundle", str(folder), "--data", "images.tar", *options)
+
+
+DATA = ["nowhere", "bad.tar", "empty"]
+
+
+@pytest.mark.parametrize("command", ["evaluate", "search", "baselines"])
+@pytest.mark.parametrize("data", DATA)
+@pytest.mark.parametrize("bundle", ["tiny", "easy-vqa"])
+def test_data_that_is_none(capsys, folder, tmp_path, command, data, bundle):
+    (tmp_path / "bad.tar").write_text("no tar")
+    (tmp_path / "empty").mkdir()
+    name = str(folder) if bundle == "tiny" else bundle
+    more = [] if command == "evaluate" else ["study", "--store", f"sqlite:///{tmp_path / 'new.sqlite'}"]
+    start = ["evaluate"] if command == "evaluate" else ["policies", command]
+    assert data in refused(capsys, *start, *more, "--bundle", name, "--data", str(tmp_path / data))
+
+
+def test_a_data_set_of_the_hub_without_the_package_that_reads_it(capsys, folder, monkeypatch):
+    monkeypatch.setattr("offline.data.find_spec", lambda name: None)
+    line = refused(capsys, "evaluate", "--bundle", str(folder), "--data", "hfds/nobody/nothing")
+    assert "hfds/nobody/nothing: this needs the package datasets (pip install datasets)" in line
+
+
+@pytest.mark.parametrize("recipe", [("--recipe", "cifar10"), ("--recipe", "easy-vqa"), ()])
+def test_a_revision_of_no_model(capsys, tmp_path, recipe):
+    line = refused(capsys, "bundle", "build", *recipe, "--revision", "main", "--output", str(tmp_path / "out"))
+    assert "--model is for one that answers" in line or "revision: expected a model that it is of" in line
+
+
+def test_a_disk_that_fills_up_is_told_in_one_line(capsys, folder, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "front.json")
+
+    monkeypatch.setattr("policies.fronts.Fronts.save", full)
+    line = refused(capsys, *export(folder, "tiny", "--output", str(folder / "front.json")))
+    assert "no room left to write front.json" in line

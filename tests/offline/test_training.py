@@ -69,6 +69,17 @@ def test_a_run_that_was_cut_off_ends_with_the_weights_of_one_that_was_not(tmp_pa
         torch.testing.assert_close(resumed.state_dict()[name], value, rtol=0, atol=1e-6)
 
 
+def test_a_checkpoint_of_another_training_or_of_none_is_refused(tmp_path):
+    short = replace(RECIPE, epochs_dropped=0, epochs_whole=1)
+    train(tmp_path / "one.ckpt", short)
+    with pytest.raises(InvalidRequestError, match="is of another training"):
+        train(tmp_path / "one.ckpt", replace(short, learning_rate=1e-3))
+    whole = (tmp_path / "one.ckpt").read_bytes()
+    (tmp_path / "one.ckpt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InvalidRequestError, match="no checkpoint that can be read"):
+        train(tmp_path / "one.ckpt", short)
+
+
 def test_augmentation_keeps_shape_range_and_draws_per_image():
     images = torch.randint(0, 256, (8, 3, 20, 20), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     images[1] = images[0]

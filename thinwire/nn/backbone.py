@@ -6,12 +6,16 @@ from typing import Any
 
 import timm
 import torch
+from timm.layers import PatchEmbed
 from timm.models.resnet import BasicBlock
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 # Others take timm's classes from here: timm is importable only once this package is.
-__all__ = ["Block", "ConvStem", "VisionTransformer", "build_backbone"]
+__all__ = ["Block", "ConvStem", "VisionTransformer", "build_backbone", "check_classifier"]
+
+# What would read the hub or a file, and with it weights that the bundle does not hold, wherever the model is built.
+ELSEWHERE = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir")
 
 
 class ConvStem(nn.Module):
@@ -46,6 +50,7 @@ class ConvStem(nn.Module):
         if 2 ** (len(stages) - 1) != patch_size or any(blocks < 1 for _, blocks in stages[1:]):
             raise ValueError(f"expected the stages of patches of {patch_size}, each with a block, got {list(stages)}")
         height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
+        self.img_size = (height, width)
         self.grid_size = (height // patch_size, width // patch_size)
         self.num_patches = self.grid_size[0] * self.grid_size[1]
         self.patch_size = (patch_size, patch_size)
@@ -90,12 +95,49 @@ def build_backbone(spec: dict[str, Any], **overrides: Any) -> VisionTransformer:
         overrides: further keyword arguments of the model.
 
     Raises:
-        ValueError: the model that the specification names is no ``VisionTransformer``.
+        ValueError: the model that the specification names is no ``VisionTransformer``, or its weights are elsewhere.
     """
     kwargs = dict(spec.get("kwargs", {})) | overrides
+    if elsewhere := [name for name in ELSEWHERE if kwargs.get(name)]:
+        raise ValueError(f"model.kwargs: expected what shapes the model alone, got {', '.join(elsewhere)}")
     if "stem" in spec:
         kwargs["embed_layer"] = partial(ConvStem, spec["stem"])
-    model = timm.create_model(spec["timm"], **kwargs) if "timm" in spec else VisionTransformer(**kwargs)
+    if "timm" in spec:
+        if not timm.is_model(spec["timm"]):
+            raise ValueError(f"model.timm: expected a name of timm.list_models(), got {spec['timm']!r}")
+        model = timm.create_model(spec["timm"], **kwargs)
+    else:
+        model = VisionTransformer(**kwargs)
     if not isinstance(model, VisionTransformer):
         raise ValueError(f"expected a timm VisionTransformer, got {type(model).__name__}")
     return model
+
+
+def check_classifier(model: VisionTransformer) -> None:
+    """Check that a model classifies as device and cloud do together, and that images of ours are what it takes.
+
+    Raises:
+        ValueError: it does not; names the field, what it has and what it should have.
+    """
+    # A subclass computes something else, or it would be none: a distilled DeiT answers by the mean of two heads.
+    if type(model) is not VisionTransformer:
+        heads = ", which has two heads" if hasattr(model, "head_dist") else ""
+        raise ValueError(f"model: expected timm's VisionTransformer itself, got {type(model).__name__}{heads}")
+    embedding = model.patch_embed
+    if not isinstance(embedding, PatchEmbed | ConvStem):
+        raise ValueError(f"model.embed_layer: expected PatchEmbed or a stem, got {type(embedding).__name__}")
+    size, patch = tuple(embedding.img_size or ()), tuple(embedding.patch_size)
+    if len(set(size)) != 1:
+        raise ValueError(f"model.img_size: expected a square, got {' x '.join(map(str, size)) or None}")
+    if len(set(patch)) != 1:
+        raise ValueError(f"model.patch_size: expected a square, got {' x '.join(map(str, patch))}")
+    if size[0] % patch[0]:
+        raise ValueError(f"model.img_size: expected a multiple of the patch size {patch[0]}, got {size[0]}")
+    if model.in_chans != 3:
+        raise ValueError(f"model.in_chans: expected the 3 of RGB, got {model.in_chans}")
+    if model.global_pool not in ("avg", "token"):
+        raise ValueError(f"model.global_pool: expected 'avg' or 'token', got {model.global_pool!r}")
+    if model.pool_include_prefix and model.num_prefix_tokens and model.global_pool == "avg":
+        raise ValueError("model.pool_include_prefix: expected False, got True: only patch tokens are averaged")
+    if model.num_classes < 1:
+        raise ValueError(f"model.num_classes: expected a class at least, got {model.num_classes}")

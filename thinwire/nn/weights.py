@@ -9,7 +9,7 @@ from torch import nn
 from thinwire.bundle import Bundle
 from thinwire.errors import BundleError
 from thinwire.nn.attention import check_block
-from thinwire.nn.backbone import VisionTransformer, build_backbone
+from thinwire.nn.backbone import VisionTransformer, build_backbone, check_classifier
 from thinwire.nn.towers.interface import Tower
 from thinwire.nn.towers.registry import build_tower
 from thinwire.nn.towers.timm_tower import TimmTower
@@ -68,6 +68,7 @@ def _differs(bundle: Bundle, name: str, stated: int, found: int) -> BundleError:
 
 
 def _plain(model: VisionTransformer) -> VisionTransformer:
+    check_classifier(model)
     for block in model.blocks:
         check_block(block)
     return model

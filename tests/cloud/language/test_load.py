@@ -1,7 +1,10 @@
 import importlib.util
+import json
+import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from cloud.language.load import load_checkpoint
 from cloud.language.placement import Placement
@@ -65,3 +68,29 @@ def test_nothing_of_a_checkpoint_is_run_and_no_pickle_is_read(folder, tmp_path):
     torch.save(make_llava(make_tokenizer()).state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(BundleError, match="safetensors"):
         load_checkpoint(str(tmp_path), None, Placement())
+
+
+def test_a_model_of_another_kind_is_not_read_as_far_as_its_names_go(folder, tmp_path):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "llava_next"}))
+    with pytest.raises(BundleError, match="model_type: expected llava, got llava_next"):
+        load_checkpoint(str(tmp_path), None, Placement())
+
+
+def test_weights_that_are_missing_are_not_made_up(folder, tmp_path):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    weights = load_file(tmp_path / "model.safetensors")
+    save_file(
+        {name: value for name, value in weights.items() if "lm_head" not in name},
+        tmp_path / "model.safetensors",
+        {"format": "pt"},
+    )
+    with pytest.raises(BundleError, match=r"its weights lack lm_head\.weight"):
+        load_checkpoint(str(tmp_path), None, Placement())
+
+
+@pytest.mark.parametrize("device", ["", "gpu", "cuda:x", "cpu:0", "disk"])
+def test_devices_that_there_are_not(device):
+    with pytest.raises(InvalidRequestError, match="device must be"):
+        Placement(device=device)

@@ -8,10 +8,12 @@ from safetensors.torch import load_file, save_file
 
 from cloud.torch_classifier import TorchClassifier
 from edge.torch_engine.engine import TorchEngine
+from offline.bundles import write_weights
+from tests.parts import make_bundle, make_model
 from tests.towers import make_vqa_bundle
 from thinwire.bundle import file_sha256
 from thinwire.errors import BundleError
-from thinwire.nn.weights import load_tower
+from thinwire.nn.weights import load_backbone, load_tower
 
 CHANGES = {
     "another width": lambda bundle: {"width": 32},
@@ -104,3 +106,19 @@ def test_a_tower_comes_back_with_its_weights(tmp_path, name, prefix_tokens):
         # Stored as float16.
         torch.testing.assert_close(loaded.embed(x), tower.embed(x), rtol=1e-2, atol=1e-2)
     assert next(loaded.module.parameters()).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"global_pool": "avg", "pool_include_prefix": True}, "model.pool_include_prefix: expected False, got True"),
+        ({"global_pool": "max"}, "model.global_pool: expected 'avg' or 'token', got 'max'"),
+        ({"num_classes": 0}, "model.num_classes: expected a class at least, got 0"),
+    ],
+    ids=["prefix", "max", "no class"],
+)
+def test_a_classifier_that_would_be_another_function_is_not_served(tmp_path, options, says):
+    bundle = make_bundle(folder=tmp_path, **options)
+    files = write_weights({"backbone": make_model(bundle)}, tmp_path)
+    with pytest.raises(BundleError, match=says):
+        load_backbone(replace(bundle, files=files))

@@ -1,0 +1,253 @@
+"""``thinwire bundle build`` on what cannot become a bundle: one line of error, status 1, before anything is trained."""
+
+import json
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import offline.build
+from deploy.cli.main import main
+from offline.folders import check_space
+from offline.recipe import recipe_path
+from tests.parts import random_pixels
+from thinwire.errors import InvalidRequestError
+
+KWARGS = {"img_size": 20, "patch_size": 4, "num_classes": 7, "embed_dim": 24, "depth": 2, "num_heads": 3}
+MODEL = {"kwargs": KWARGS}
+DISTILLED = {"timm": "deit_tiny_distilled_patch16_224", "kwargs": {"img_size": 32, "depth": 1, "num_classes": 7}}
+
+
+def write_recipe(folder: Path, **changes) -> str:
+    """A recipe that would train a tiny model; dotted names reach inside, and what is None is left out."""
+    content = json.loads(recipe_path("cifar10").read_text()) | {"name": "tiny", "model": MODEL, "split_layer": 2}
+    content["preprocessing"] |= {"size": 20}
+    content["backbone_training"] |= {"batch_size": 16}
+    content["codec_training"] |= {"batch_size": 16}
+    for name, value in changes.items():
+        *path, last = name.split("__")
+        inside = content
+        for step in path:
+            inside = inside[step]
+        if value is None:
+            del inside[last]
+        else:
+            inside[last] = value
+    path = folder / "recipe.json"
+    path.write_text(json.dumps(content))
+    return str(path)
+
+
+@pytest.fixture(name="data", scope="module")
+def data_fixture(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    for index, pixels in enumerate(random_pixels(70, seed=3)):
+        (folder / "abcdefg"[index % 7]).mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(folder / "abcdefg"[index % 7] / f"{index}.png")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_trained(monkeypatch):
+    for name in ("train_backbone", "token_features", "CodecTrainer"):
+        monkeypatch.setattr(offline.build, name, lambda *_: pytest.fail("something was trained"))
+
+
+def refused(capsys, folder, *arguments):
+    """The line that a build ends with; it makes neither of its folders."""
+    work, output = folder / "work", folder / "bundle"
+    assert main(["bundle", "build", "--work", str(work), "--output", str(output), *arguments]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    (line,) = told.err.strip().splitlines()
+    assert not work.exists()
+    assert not output.exists()
+    return line
+
+
+CHANGES = [
+    (DISTILLED, "model: expected timm's VisionTransformer itself, got VisionTransformerDistilled, which has two heads"),
+    ({"timm": "vit_nonsense"}, "model.timm: expected a name of timm.list_models(), got 'vit_nonsense'"),
+    ({"timm": "hf-hub:nobody/nothing"}, "model.timm: expected a name of timm.list_models()"),
+    ({"timm": "resnet18"}, "expected a timm VisionTransformer, got ResNet"),
+    ({"timm": "vit_tiny_patch16_224.nonsense"}, "Invalid pretrained tag"),
+    ({"timm": "vit_small_patch16_18x2_224", "kwargs": {"depth": 1}}, "Block with Attention, got ParallelThingsBlock"),
+    ({"kwargs": KWARGS | {"pretrained": True}}, "model.kwargs: expected what shapes the model alone, got pretrained"),
+    ({"kwargs": KWARGS | {"nonsense": 1}}, "nonsense"),
+    ({"kwargs": KWARGS | {"num_heads": 5}}, "dim should be divisible by num_heads"),
+    ({"kwargs": KWARGS, "stem": [[8, 1], [8, 1]]}, "expected the stages of patches of 4"),
+    ({"kwargs": KWARGS | {"img_size": [20, 24]}}, "model.img_size: expected a square, got 20 x 24"),
+    ({"kwargs": KWARGS | {"patch_size": [4, 5]}}, "model.patch_size: expected a square, got 4 x 5"),
+    ({"kwargs": KWARGS | {"img_size": 22}}, "model.img_size: expected a multiple of the patch size 4, got 22"),
+    ({"kwargs": KWARGS | {"in_chans": 1}}, "model.in_chans: expected the 3 of RGB, got 1"),
+    ({"kwargs": KWARGS | {"num_classes": 0}}, "model.num_classes: expected a class at least, got 0"),
+    ({"kwargs": KWARGS | {"num_classes": 10}}, "model.num_classes: expected the 7 classes of "),
+    ({"kwargs": KWARGS | {"global_pool": "map"}}, "model.global_pool: expected 'avg' or 'token', got 'map'"),
+    ({"kwargs": KWARGS | {"global_pool": "max"}}, "model.global_pool: expected 'avg' or 'token', got 'max'"),
+    ({"kwargs": KWARGS | {"global_pool": "prr"}}, "model.global_pool: expected 'avg' or 'token', got 'prr'"),
+    (
+        {"kwargs": KWARGS | {"global_pool": "avg", "pool_include_prefix": True}},
+        "model.pool_include_prefix: expected False, got True",
+    ),
+    (
+        {"kwargs": KWARGS | {"img_size": 24, "dynamic_img_size": True}},
+        "preprocessing.size: expected the model's 24, got 20",
+    ),
+]
+
+
+@pytest.mark.parametrize(("spec", "says"), CHANGES, ids=[says[:40] for _, says in CHANGES])
+def test_a_model_that_cannot_be_split(capsys, tmp_path, data, spec, says):
+    line = refused(capsys, tmp_path, "--recipe", write_recipe(tmp_path, model=spec), "--data", str(data))
+    assert says in line
+
+
+FIELDS = [
+    ({"split_layer": 3}, "split_layer: expected at most the 2 layers of the model, got 3"),
+    ({"split_layer": -1}, "split_layer: expected a whole number of at least 0, got -1"),
+    ({"surprise": 1}, "surprise: expected one of name, task, data, model"),
+    ({"codec": None}, "codec: expected an object, got none"),
+    ({"codec__hidden": "128"}, "codec.hidden: expected a whole number of at least 1, got '128'"),
+    ({"codec__rates": [1, 99]}, "codec.rates: expected different ones up to 16, got [1, 99]"),
+    ({"codec__rates": []}, "codec.rates: expected a list of one or more, each a whole number"),
+    ({"codec__snr_db": [20, -5]}, "codec.snr_db: expected the lower first, got [20, -5]"),
+    ({"codec__snr_db": [-500, 20]}, "codec.snr_db: expected a list of 2, each a number of at least -30, at most 60"),
+    ({"codec__encoder": "nonsense"}, "no encoder 'nonsense' is installed"),
+    ({"codec__encoder": "attention", "codec__hidden": 33}, "the codec cannot be computed"),
+    ({"preprocessing__std": [1, 0, 1]}, "preprocessing.std: expected a list of 3, each a number above 0"),
+    ({"preprocessing__interpolation": "nearest"}, "preprocessing.interpolation: expected one of 'bilinear', 'bicubic'"),
+    ({"merging__metric": "query"}, "merging.metric: expected one of 'value', 'value_head', 'key', 'key_mean'"),
+    ({"merging__proportional_attention": 1}, "merging.proportional_attention: expected one of True, False, got 1"),
+    (
+        {"backbone_training__batch_size": 0},
+        "backbone_training.batch_size: expected a whole number of at least 1, got 0",
+    ),
+    ({"backbone_training__batch_size": 5000}, "backbone_training.batch_size: expected at most the"),
+    ({"codec_training__batch_size": 5000}, "codec_training.batch_size: expected at most the"),
+    ({"codec_training__learning_rate": 0}, "codec_training.learning_rate: expected a number above 0, got 0"),
+    ({"codec_training__channels": ["fog"]}, "got 'fog'"),
+    ({"search__channels": ["fog:10"]}, "got 'fog'"),
+    ({"search__channels": ["awgn"]}, "expected a channel such as awgn:10, got 'awgn'"),
+    ({"search__max_loss": 0}, "search.max_loss: expected a number above 0, got 0"),
+    ({"search__evaluations": 1.5}, "search.evaluations: expected a whole number of at least 1, got 1.5"),
+    ({"name": "../up"}, "name: expected letters, digits"),
+    ({"model": None}, "model: expected an object, got none"),
+    ({"backbone": "cifar10"}, "either train a backbone or name the bundle"),
+    ({"backbone": "cifar10", "backbone_training": None}, "model: expected none beside backbone"),
+    (
+        {"backbone": "easy-vqa", "backbone_training": None, "model": None, "preprocessing": None},
+        "backbone: expected a bundle that classifies, got easy-vqa (vqa)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "says"), FIELDS, ids=[says[:40] for _, says in FIELDS])
+def test_a_recipe_with_a_wrong_field(capsys, tmp_path, data, changes, says):
+    line = refused(capsys, tmp_path, "--recipe", write_recipe(tmp_path, **changes), "--data", str(data))
+    assert says in line
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "3", "[" * 100_000], ids=["empty", "cut", "list", "number", "deep"])
+def test_what_is_no_recipe(capsys, tmp_path, content):
+    path = tmp_path / "recipe.json"
+    path.write_text(content)
+    for name in (str(path), "nonsense"):
+        assert "no readable recipe" in refused(capsys, tmp_path, "--recipe", name)
+
+
+def spoil(data, folder, how):
+    copied = shutil.copytree(data, folder / "data")
+    how(copied)
+    return str(copied)
+
+
+DATA = {
+    "an empty class": (lambda data: (data / "h").mkdir(), "expected class/image in {}, got 'h', which holds no images"),
+    "one class": (
+        lambda data: [shutil.rmtree(data / name) for name in "abcdef"],
+        "data: expected two classes or more in {}, got g",
+    ),
+    "no image": (lambda data: [shutil.rmtree(data / name) for name in "abcdefg"], "no labelled images in {}"),
+    "no folder": (shutil.rmtree, "no data at {}"),
+    "an image beside the classes": (
+        lambda data: shutil.copy(data / "a" / "0.png", data / "0.png"),
+        "got the folder itself as a class",
+    ),
+    "splits in folders": (
+        lambda data: [(data / "train").mkdir(), shutil.move(data / "a", data / "train" / "a")],
+        "got 'train', which holds no images",
+    ),
+    "a broken image": (lambda data: (data / "a" / "0.png").write_bytes(b"broken"), "a/0.png: 6 bytes that are not"),
+    "too few": (
+        lambda data: [path.unlink() for path in data.glob("*/*.png") if int(path.stem) > 13],
+        "batch_size: expected at most the ",
+    ),
+}
+
+
+@pytest.mark.parametrize(("how", "says"), DATA.values(), ids=DATA)
+def test_data_that_cannot_be_learnt_from(capsys, tmp_path, data, how, says):
+    spoilt = spoil(data, tmp_path, how)
+    line = refused(capsys, tmp_path, "--recipe", write_recipe(tmp_path), "--data", spoilt)
+    assert says.format(spoilt) in line
+
+
+def test_a_tar_that_was_cut_off(capsys, tmp_path, data):
+    with tarfile.open(tmp_path / "data.tar", "w") as archive:
+        archive.add(data, ".")
+    whole = (tmp_path / "data.tar").read_bytes()
+    (tmp_path / "data.tar").write_bytes(whole[: len(whole) // 2])
+    refused(capsys, tmp_path, "--recipe", write_recipe(tmp_path), "--data", str(tmp_path / "data.tar"))
+
+
+def build(folder, data, work, output):
+    recipe = write_recipe(folder)
+    return main(
+        ["bundle", "build", "--recipe", recipe, "--data", str(data), "--work", str(work), "--output", str(output)]
+    )
+
+
+def test_folders_that_cannot_be_written(capsys, tmp_path, data, tiny_bundle):
+    (tmp_path / "file").write_text("")
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "letter.txt").write_text("mine")
+    other = shutil.copytree(tiny_bundle.folder, tmp_path / "other")
+    manifest = json.loads((other / "bundle.json").read_text())
+    (other / "bundle.json").write_text(json.dumps(manifest | {"name": "another"}))
+    cases = [
+        (tmp_path / "file", tmp_path / "bundle", "work: expected a folder that can be written"),
+        (tmp_path / "work", tmp_path / "file" / "below", "output: expected a folder that can be written"),
+        (tmp_path / "work", full, "output: expected an empty folder or the bundle's own"),
+        (tmp_path / "work", other, "output: expected a folder for the bundle tiny"),
+        (tmp_path / "work", tmp_path / "work", "work and output are one folder"),
+    ]
+    for work, output, says in cases:
+        assert build(tmp_path, data, work, output) == 1
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert says in line
+    assert (full / "letter.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["backbone.ckpt", "codec.ckpt", "policies.sqlite"])
+def test_what_an_earlier_run_left_cannot_be_read(capsys, tmp_path, data, name):
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / name).write_bytes(b"PK\x03\x04 cut off, or of another program")
+    assert build(tmp_path, data, work, tmp_path / "bundle") == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert name in line or "store" in line
+    assert (work / name).read_bytes().startswith(b"PK")
+
+
+def test_a_disk_that_is_full(tmp_path):
+    with pytest.raises(InvalidRequestError, match="MiB free"):
+        check_space(tmp_path / "not" / "there", 2**62)
+    check_space(tmp_path, 0)
+
+
+def test_all_that_is_right_is_trained(tmp_path, data):
+    with pytest.raises(pytest.fail.Exception, match="something was trained"):
+        build(tmp_path, data, tmp_path / "work", tmp_path / "bundle")
