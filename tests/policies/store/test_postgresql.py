@@ -43,9 +43,11 @@ def test_a_server_that_is_not_there_is_told_at_once():
 
 def test_a_server_that_says_nothing_is_given_up(monkeypatch):
     monkeypatch.setattr(database, "CONNECT_TIMEOUT_S", 2)
-    with socket.create_server(("127.0.0.1", 0)) as mute:
-        with pytest.raises(StoreError, match=r"cannot open it: .*timeout") as caught:
-            Store(f"postgresql+psycopg://user:{SECRET}@127.0.0.1:{mute.getsockname()[1]}/db")
+    with (
+        socket.create_server(("127.0.0.1", 0)) as mute,
+        pytest.raises(StoreError, match=r"cannot open it: .*timeout") as caught,
+    ):
+        Store(f"postgresql+psycopg://user:{SECRET}@127.0.0.1:{mute.getsockname()[1]}/db")
     assert_secret(caught, SECRET)
 
 
