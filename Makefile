@@ -10,7 +10,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints
 demo: $(VENV)/.demo $(if $(EXTRAS),$(VENV)/.extra-$(EXTRAS))
 	$(BIN)/thinwire demo $(if $(IMAGES),--images "$(IMAGES)")
 
-# ARGS=--random-order shuffles files and the tests in each; --random-order-seed=N, which a run prints, repeats an order.
+# ARGS="--random-order -v" shuffles files and the tests in each, and says the N with which --random-order-seed=N does again.
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not clients and not data and not docker and not postgresql" $(ARGS)
 

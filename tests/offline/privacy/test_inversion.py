@@ -68,6 +68,7 @@ def test_a_search_that_trusts_its_start_stays_there(engine: TorchEngine) -> None
 
 
 @pytest.mark.parametrize("policy", POLICIES)
+@torch.no_grad()
 def test_the_image_itself_has_no_mismatch_and_silence_has_all(engine: TorchEngine, policy: Policy) -> None:
     pixels = random_pixels(2)
     received = transmit(engine, pixels, {"a": policy}, 10.0)["a"]
