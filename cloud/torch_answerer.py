@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 
 from cloud.answerer import Answer, Question, ReceivedTokens
-from cloud.decoder import JsccDecoder, decode_frames
 from cloud.language.load import load_checkpoint
 from cloud.language.model import LanguageModel
 from cloud.language.placement import CPU, Placement
@@ -17,6 +16,7 @@ from cloud.language.prefix import VisualPrefix
 from thinwire.bundle import Bundle, Language, checkpoint_digest
 from thinwire.errors import BundleError, ThinwireError
 from thinwire.images import normalise
+from thinwire.nn.codec.decoder import JsccDecoder, decode_frames
 from thinwire.nn.weights import load_part
 
 

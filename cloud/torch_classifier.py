@@ -7,11 +7,11 @@ import torch
 from numpy.typing import NDArray
 
 from cloud.answerer import ReceivedTokens
-from cloud.decoder import JsccDecoder, decode_frames
 from cloud.head import classify_packed
 from thinwire.bundle import Bundle
 from thinwire.images import normalise
 from thinwire.nn.backbone import VisionTransformer
+from thinwire.nn.codec.decoder import JsccDecoder, decode_frames
 from thinwire.nn.weights import load_backbone, load_part
 
 

@@ -58,7 +58,7 @@ def drawing() -> bytes:
 
     from PIL import Image
 
-    from offline.drawings import draw
+    from offline.data.drawings import draw
 
     stream = io.BytesIO()
     Image.fromarray(draw(SEED, DRAWING, plain=True).pixels).save(stream, "PNG")

@@ -17,19 +17,19 @@ from transformers import (
 )
 
 from cloud.answerer import ReceivedTokens
-from cloud.decoder import JsccDecoder
 from cloud.language.model import LanguageModel
 from cloud.torch_answerer import TorchAnswerer
-from edge.torch_engine.mlp_encoder import MlpEncoder
-from offline.bundles import with_reference
-from offline.vision_tower import read_tower
-from offline.vqa_bundles import write_vqa_bundle as write_trained
+from offline.bundles.vision_tower import read_tower
+from offline.bundles.write import with_reference
+from offline.bundles.write_vqa import write_vqa_bundle as write_trained
 from policies.front import Front
 from policies.fronts import Fronts
 from policies.policy import Policy
 from policies.record import AccuracyAt, ChannelProfile, MeasuredPolicy, Objectives
 from thinwire.bundle import FRONT, Bundle, Codec, Language, Merging, Reference, file_sha256
 from thinwire.images import Preprocessing
+from thinwire.nn.codec.decoder import JsccDecoder
+from thinwire.nn.codec.mlp import MlpEncoder
 
 PROMPT = "USER: <image>\n{question} ASSISTANT:"
 SIZE, PATCHES, WIDTH, CONTEXT = 32, 16, 32, 160

@@ -6,13 +6,13 @@ from functools import cache
 import torch
 
 from edge.onnx_engine.engine import OnnxEngine
-from edge.torch_engine.encoders import build_encoder
 from edge.torch_engine.engine import TorchEngine
-from offline.onnx_export.edge import export_edge
+from offline.export.edge import export_edge
 from tests.parts import make_engine
 from tests.towers import make_vqa_engine
 from thinwire.bundle import Merging
 from thinwire.exports import EDGE
+from thinwire.nn.codec.registry import build_encoder
 from thinwire.onnx_session import OnnxSession
 
 AVERAGE = {"class_token": False, "global_pool": "avg"}

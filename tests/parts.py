@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cloud.decoder import JsccDecoder
 from cloud.torch_classifier import TorchClassifier
 from edge.torch_engine.engine import TorchEngine
-from edge.torch_engine.mlp_encoder import MlpEncoder
 from thinwire.bundle import Bundle, Codec, Merging
 from thinwire.images import Preprocessing
 from thinwire.nn.backbone import VisionTransformer, build_backbone
+from thinwire.nn.codec.decoder import JsccDecoder
+from thinwire.nn.codec.mlp import MlpEncoder
 from thinwire.nn.towers.timm_tower import TimmTower
 
 SIZE = 20

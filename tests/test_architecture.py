@@ -18,20 +18,20 @@ RANKS = {"thinwire": 0, "policies": 1, "channel": 2, "edge": 2, "cloud": 2, "off
 TORCH = ("torch", "timm", "torchvision", "transformers", "safetensors.torch")
 # What the rooms with torch must run without.
 WITHOUT_TORCH = ("cloud/onnx_classifier.py",)
-TORCH_HOMES = ("edge/torch_engine/", "cloud/", "offline/", "benchmarks/", "thinwire/nn/", "policies/search/")
+TORCH_HOMES = ("edge/torch_engine/", "cloud/", "offline/", "experiments/speed/", "thinwire/nn/", "policies/search/")
 # The command line imports torch when a command needs it.
 TORCH_WHEN_CALLED = ("deploy/cli/",)
 ONLY_HOMES = {
     "av": ("deploy/pictures.py",),
     "botorch": ("policies/search/",),
     "gpytorch": ("policies/search/",),
-    "matplotlib": ("policies/plot/", "offline/experiments/plots.py"),
-    "onnx": ("offline/onnx_export/",),
+    "matplotlib": ("policies/plot/", "experiments/harness/plots.py"),
+    "onnx": ("offline/export/",),
     "onnxruntime": ("thinwire/onnx_session.py",),
-    "onnxscript": ("offline/onnx_export/",),
+    "onnxscript": ("offline/export/",),
     "plotly": ("policies/plot/",),
     "pymoo": ("policies/search/",),
-    "sionna": ("offline/digital/ldpc.py",),
+    "sionna": ("experiments/digital/ldpc.py",),
     "sqlalchemy": ("policies/store/",),
 }
 GENERATED = "thinwire/v1/"
@@ -143,7 +143,7 @@ def test_imports_keep_the_rules(path: Path) -> None:
         ("offline/a.py", "import botorch"),
         ("policies/front.py", "from sqlalchemy import select"),
         ("policies/search/a.py", "import sqlalchemy"),
-        ("benchmarks/a.py", "from matplotlib import figure"),
+        ("experiments/speed/a.py", "from matplotlib import figure"),
         ("deploy/cli/a.py", "def f():\n    import plotly.graph_objects as go"),
         ("policies/store.py", "import sqlalchemy"),
         ("thinwire/a.py", "from proto.thinwire.v1 import link_pb2"),
@@ -168,7 +168,7 @@ def test_the_rules_see_what_breaks_them(path: str, source: str) -> None:
         ("cloud/a.py", "import torch, timm"),
         ("offline/a.py", "import torch, edge, channel, cloud, policies, thinwire, torchaudio"),
         ("deploy/cli/a.py", "import offline\ndef f():\n    import torch\nasync def g():\n    import timm"),
-        ("benchmarks/a.py", "import torch, deploy"),
+        ("experiments/speed/a.py", "import torch, deploy"),
     ],
 )
 def test_the_rules_let_pass_what_keeps_them(path: str, source: str) -> None:

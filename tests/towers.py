@@ -7,12 +7,12 @@ import torch
 from transformers import CLIPVisionConfig, CLIPVisionModel, SiglipVisionConfig, SiglipVisionModel
 
 from edge.torch_engine.engine import TorchEngine
-from edge.torch_engine.mlp_encoder import MlpEncoder
-from offline.bundles import write_weights
-from offline.vision_tower import cut_tower
+from offline.bundles.vision_tower import cut_tower
+from offline.bundles.write import write_weights
 from tests.parts import SIZE
 from thinwire.bundle import Bundle, Codec, Language, Merging
 from thinwire.images import Preprocessing
+from thinwire.nn.codec.mlp import MlpEncoder
 from thinwire.nn.towers.interface import Tower
 
 CONFIG = {

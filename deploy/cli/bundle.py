@@ -42,8 +42,8 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 def _build(options: argparse.Namespace) -> None:
     import logging
 
-    from offline.recipe import load_recipe
-    from offline.vqa_recipe import is_vqa, load_vqa_recipe
+    from offline.recipes.recipe import load_recipe
+    from offline.recipes.vqa_recipe import is_vqa, load_vqa_recipe
     from thinwire.errors import InvalidRequestError
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -52,7 +52,7 @@ def _build(options: argparse.Namespace) -> None:
     if is_vqa(name):
         from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
-        from offline.build_vqa import build_vqa
+        from offline.bundles.build_vqa import build_vqa
 
         # Its tables of what a checkpoint lacks and its progress bars: what is wrong is told in one line.
         disable_progress_bar()
@@ -64,7 +64,7 @@ def _build(options: argparse.Namespace) -> None:
     elif options.model or options.revision:
         raise InvalidRequestError(f"the recipe {name} trains its own model; --model is for one that answers questions")
     else:
-        from offline.build import build
+        from offline.bundles.build import build
 
         recipe = load_recipe(name)
         work = options.work or Path("runs") / recipe.name
@@ -73,7 +73,7 @@ def _build(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from offline.onnx_export.bundle import export_bundle
+    from offline.export.bundle import export_bundle
     from thinwire.bundle import load_bundle
 
     bundle = export_bundle(load_bundle(options.bundle))

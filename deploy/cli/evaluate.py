@@ -64,8 +64,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     from channel.models import registry
     from channel.profiles import MAX_SNR_DB, MIN_SNR_DB
     from edge.limits import check_policy
-    from offline.evaluate import Evaluator
-    from offline.sources import load_images
+    from offline.data.sources import load_images
+    from offline.measure.evaluator import Evaluator
     from policies.budget import Budget
     from policies.choice import AUTO, UNMERGED, choose_for
     from policies.fronts import Fronts

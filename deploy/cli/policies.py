@@ -1,10 +1,11 @@
-"""``thinwire policies``: list, show, export, and the actions of `deploy.cli.search` and `deploy.cli.plot`."""
+"""``thinwire policies``: list, show, export, and the actions of `deploy.cli.find_policies` and `deploy.cli.plot`."""
 
 import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deploy.cli import plot, search
+from deploy.cli import find_policies as search
+from deploy.cli import plot
 from deploy.cli.common import add_bundle, add_json, print_json, table
 
 if TYPE_CHECKING:

@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING
 from deploy.cli.common import seed
 
 if TYPE_CHECKING:
-    from offline.experiments.experiment import Experiment
+    from experiments.harness.experiment import Experiment
 
 # In the order in which they run and are listed; each module has an EXPERIMENT.
 MODULES = {
-    "profile": "offline.experiments.profile",
-    "tradeoff": "offline.experiments.tradeoff",
-    "search": "offline.experiments.search",
-    "snr": "offline.experiments.snr",
-    "split": "offline.experiments.split",
-    "robustness": "offline.experiments.robustness",
-    "codecs": "offline.experiments.codecs",
-    "questions": "offline.experiments.questions",
-    "video": "deploy.video_experiment",
-    "privacy": "offline.experiments.privacy",
-    "digital": "offline.experiments.digital",
+    "profile": "experiments.profile",
+    "tradeoff": "experiments.tradeoff",
+    "search": "experiments.strategies",
+    "snr": "experiments.snr",
+    "split": "experiments.split",
+    "robustness": "experiments.robustness",
+    "codecs": "experiments.codecs",
+    "questions": "experiments.visual_questions",
+    "video": "experiments.video",
+    "privacy": "experiments.privacy.page",
+    "digital": "experiments.digital.page",
 }
 
 
@@ -67,7 +67,7 @@ def load(name: str) -> "Experiment":
 
 
 def _run(options: argparse.Namespace) -> None:
-    from offline.experiments import pages
+    from experiments.harness import pages
     from thinwire.errors import InvalidRequestError, UnavailableError
 
     output = options.output or options.work / ("quick" if options.quick else "results")

@@ -11,14 +11,14 @@ from torch import Tensor
 from edge.engine import Encoded
 from edge.limits import check_finite, check_policy, token_limits
 from edge.torch_engine.cost import count_edge
-from edge.torch_engine.encoder import JsccEncoder
-from edge.torch_engine.encoders import build_encoder
-from edge.torch_engine.matching import Rule, merge_down_to
-from edge.torch_engine.tokens import Tokens
-from edge.torch_engine.vit import embed, rules_for, run_layers
 from policies.policy import Policy
 from thinwire.bundle import Bundle
 from thinwire.images import normalise
+from thinwire.nn.codec.encoder import JsccEncoder
+from thinwire.nn.codec.registry import build_encoder
+from thinwire.nn.merging.matching import Rule, merge_down_to
+from thinwire.nn.merging.tokens import Tokens
+from thinwire.nn.merging.transformer import embed, rules_for, run_layers
 from thinwire.nn.towers.interface import Tower
 from thinwire.nn.weights import load_part, load_tower
 

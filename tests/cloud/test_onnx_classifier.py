@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cloud.onnx_classifier import RUN_TOKENS, OnnxClassifier, group_by_length
 from cloud.torch_classifier import TorchClassifier
-from offline.onnx_export.cloud import export_cloud, export_plain
+from offline.export.cloud import export_cloud, export_plain
 from tests.llava import random_frames
 from tests.parts import make_classifier, random_pixels
 from thinwire.bundle import Merging

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from cloud.answerer import Question, ReceivedTokens
-from cloud.decoder import JsccDecoder
 from cloud.server import CloudServer, Settings
 from cloud.torch_answerer import TorchAnswerer, find_checkpoint
 from tests.llava import (
@@ -27,6 +26,7 @@ from thinwire.bundle import Language, load_bundle
 from thinwire.errors import BundleError, InvalidFrameError
 from thinwire.frames import pack_symbols
 from thinwire.generation import Generation
+from thinwire.nn.codec.decoder import JsccDecoder
 from thinwire.rpc import open_channel
 from thinwire.v1 import link_pb2, link_pb2_grpc
 

@@ -10,10 +10,10 @@ from cloud.answerer import ReceivedTokens
 from cloud.head import classify_tokens
 from cloud.torch_classifier import TorchClassifier
 from edge.torch_engine.engine import TorchEngine
-from edge.torch_engine.vit import rules_for
 from tests.parts import make_classifier, make_engine, random_pixels
 from thinwire.bundle import Merging
 from thinwire.errors import BundleError
+from thinwire.nn.merging.transformer import rules_for
 
 
 def frames(count=6):

@@ -139,7 +139,7 @@ OPTIONS = [
 
 @pytest.mark.parametrize(("options", "says"), OPTIONS, ids=[options[0] + options[1] for options, _ in OPTIONS])
 def test_evaluate_refuses_what_cannot_be_before_it_reads_images(capsys, folder, monkeypatch, options, says):
-    monkeypatch.setattr("offline.sources.load_images", lambda *_: pytest.fail("images were read"))
+    monkeypatch.setattr("offline.data.sources.load_images", lambda *_: pytest.fail("images were read"))
     assert says in refused(capsys, "evaluate", "--bundle", str(folder), "--data", "images.tar", *options)
 
 
@@ -159,7 +159,7 @@ def test_data_that_is_none(capsys, folder, tmp_path, command, data, bundle):
 
 
 def test_a_data_set_of_the_hub_without_the_package_that_reads_it(capsys, folder, monkeypatch):
-    monkeypatch.setattr("offline.data.find_spec", lambda name: None)
+    monkeypatch.setattr("offline.data.images.find_spec", lambda name: None)
     line = refused(capsys, "evaluate", "--bundle", str(folder), "--data", "hfds/nobody/nothing")
     assert "hfds/nobody/nothing: this needs the package datasets (pip install datasets)" in line
 

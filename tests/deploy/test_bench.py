@@ -10,7 +10,9 @@ from deploy.cli.bench import SAME, TABLES
 from deploy.cli.main import main
 
 
-@pytest.mark.parametrize(("table", "module"), [("vqa", "benchmarks.vqa"), ("efficiency", "benchmarks.edge")])
+@pytest.mark.parametrize(
+    ("table", "module"), [("vqa", "experiments.speed.vqa"), ("efficiency", "experiments.speed.edge")]
+)
 def test_options_reach_the_benchmark(monkeypatch, table, module):
     given = []
     fake = ModuleType(module)

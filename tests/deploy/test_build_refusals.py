@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-import offline.build
+import offline.bundles.build
 from deploy.cli.main import main
-from offline.folders import check_space
-from offline.recipe import recipe_path
+from offline.bundles.folders import check_space
+from offline.recipes.recipe import recipe_path
 from tests.parts import random_pixels
 from thinwire.errors import InvalidRequestError
 
@@ -52,7 +52,7 @@ def data_fixture(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def nothing_is_trained(monkeypatch):
     for name in ("train_backbone", "token_features", "CodecTrainer"):
-        monkeypatch.setattr(offline.build, name, lambda *_: pytest.fail("something was trained"))
+        monkeypatch.setattr(offline.bundles.build, name, lambda *_: pytest.fail("something was trained"))
 
 
 def refused(capsys, folder, *arguments):

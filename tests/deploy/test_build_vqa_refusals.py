@@ -8,13 +8,13 @@ import pytest
 from safetensors.torch import load_file, save_file
 from transformers import LlavaNextConfig, SiglipVisionConfig
 
-import offline.build_vqa
-import offline.checkpoints
+import offline.bundles.build_vqa
+import offline.bundles.checkpoints
 from deploy.cli.main import main
-from offline.recipe import recipe_path
-from offline.vision_tower import INDEX, SINGLE
+from offline.bundles.vision_tower import INDEX, SINGLE
+from offline.recipes.recipe import recipe_path
 from tests.llava import PROMPT, make_llava, make_tokenizer
-from tests.offline.test_build_vqa import save_checkpoint, save_pictures
+from tests.offline.bundles.test_build_vqa import save_checkpoint, save_pictures
 from tests.towers import make_vision_model
 
 # As that of llava-1.5 reads.
@@ -48,7 +48,7 @@ def data_fixture(tmp_path_factory):
 def nothing_is_trained(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for name in ("train_llava", "token_features", "CodecTrainer"):
-        monkeypatch.setattr(offline.build_vqa, name, lambda *_: pytest.fail("something was trained"))
+        monkeypatch.setattr(offline.bundles.build_vqa, name, lambda *_: pytest.fail("something was trained"))
 
 
 def build(folder, data, *arguments):
@@ -191,7 +191,7 @@ def test_a_model_on_the_hub_is_looked_at_before_its_weights_are_fetched(
         fetched.append((name, revision, tuple(allow_patterns)))
         return str(checkpoint)
 
-    monkeypatch.setattr(offline.checkpoints, "snapshot_download", download)
+    monkeypatch.setattr(offline.bundles.checkpoints, "snapshot_download", download)
     with pytest.raises(pytest.fail.Exception, match="something was trained"):
         build(tmp_path, data, "--model", "somebody/llava", "--revision", "main")
     assert [(name, revision) for name, revision, _ in fetched] == [
@@ -208,12 +208,12 @@ def test_a_model_on_the_hub_is_looked_at_before_its_weights_are_fetched(
 
 
 def test_a_checkpoint_is_asked_by_its_own_chat_template(checkpoint):
-    assert offline.checkpoints.check_configuration(checkpoint, None)[0] == PROMPT
+    assert offline.bundles.checkpoints.check_configuration(checkpoint, None)[0] == PROMPT
     other = "<image> {question}"
-    assert offline.checkpoints.check_configuration(checkpoint, other)[0] == other
+    assert offline.bundles.checkpoints.check_configuration(checkpoint, other)[0] == other
     # What the tokenizer puts in front is not asked for twice.
     (checkpoint / "chat_template.jinja").write_text("{{ bos_token }}" + TEMPLATE)
-    assert offline.checkpoints.check_configuration(checkpoint, None)[0] == PROMPT
+    assert offline.bundles.checkpoints.check_configuration(checkpoint, None)[0] == PROMPT
 
 
 def test_names_that_lead_nowhere(capsys, tmp_path, data, checkpoint):

@@ -58,7 +58,7 @@ def test_evaluate_a_policy_by_id_and_by_its_thresholds_is_the_same(capsys, tiny_
 
 
 def test_evaluate_tells_how_far_it_is(capsys, tiny_bundle, data, monkeypatch):
-    monkeypatch.setattr("offline.prepared.GROUP", 4)
+    monkeypatch.setattr("offline.measure.prepared.GROUP", 4)
     arguments = ["evaluate", "--bundle", str(tiny_bundle.folder), "--data", data, "--policy", "none"]
     assert main(arguments) == 0
     assert capsys.readouterr().err.splitlines() == ["14 images"]

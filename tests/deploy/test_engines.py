@@ -14,7 +14,7 @@ from deploy.cli.engines import cloud_classifier, edge_engine
 from deploy.cli.main import main
 from edge.onnx_engine.engine import OnnxEngine
 from edge.torch_engine.engine import TorchEngine
-from offline.onnx_export import bundle as exporting
+from offline.export import bundle as exporting
 from policies.policy import Policy
 from thinwire.bundle import load_bundle
 from thinwire.errors import BundleError, UnavailableError

@@ -9,9 +9,9 @@ import pytest
 
 from deploy.cli import reproduce
 from deploy.cli.main import main
-from offline.experiments.experiment import Experiment
-from offline.experiments.report import Report, Table
-from offline.experiments.setting import Setting
+from experiments.harness.experiment import Experiment
+from experiments.harness.report import Report, Table
+from experiments.harness.setting import Setting
 
 
 class Sample:

@@ -8,9 +8,9 @@ import sys
 import httpx
 import pytest
 
-from benchmarks.budgets import png
 from deploy.demo import as_text, photographs, run_demo
 from deploy.testbed import LocalTestbed, Ports
+from experiments.speed.budgets import png
 from tests.parts import random_pixels
 from thinwire.errors import InvalidRequestError, UnavailableError
 from thinwire.images import MAX_BYTES

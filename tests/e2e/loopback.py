@@ -93,12 +93,12 @@ def write_tiny_bundle(folder: Path) -> Bundle:
     """A whole bundle with random weights, a reference and a front of three policies, in ``folder``."""
     from dataclasses import replace
 
-    from offline.bundles import measure_reference, with_reference, write_weights
-    from offline.data import LabelledImages
-    from offline.evaluate import Evaluator
-    from offline.meter import PolicyMeter
-    from offline.search import open_study
-    from offline.workers import Task
+    from offline.bundles.write import measure_reference, with_reference, write_weights
+    from offline.data.images import LabelledImages
+    from offline.measure.evaluator import Evaluator
+    from offline.measure.meter import PolicyMeter
+    from offline.measure.studies import open_study
+    from offline.measure.workers import Task
     from policies.record import ChannelProfile
     from policies.store import Store
     from tests.parts import make_bundle, make_classifier, make_engine, random_pixels

@@ -9,8 +9,8 @@ from typing import Any
 
 import httpx
 
-from benchmarks.budgets import png
 from deploy.testbed import LocalTestbed
+from experiments.speed.budgets import png
 from tests.parts import random_pixels
 
 PICTURE = png(random_pixels(1)[0])

@@ -6,7 +6,6 @@ import contextlib
 import httpx
 import pytest
 
-from benchmarks.budgets import png
 from channel.server import ChannelServer
 from channel.server import Settings as ChannelSettings
 from cloud.server import CloudServer
@@ -16,6 +15,7 @@ from deploy import healthcheck
 from edge.server import EdgeServer
 from edge.server import Settings as EdgeSettings
 from edge.torch_engine.engine import TorchEngine
+from experiments.speed.budgets import png
 from tests.network import needs_both, needs_ipv6
 from tests.parts import random_pixels
 

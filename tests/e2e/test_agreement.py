@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 
-from benchmarks.budgets import png
 from channel.keys import keyed_generator
 from channel.models.registry import get
 from channel.passage import carry
 from channel.profiles import Profile
-from edge.torch_engine.vit import rules_for
-from offline.data import LabelledImages, load
-from offline.evaluate import LINK_ID, Evaluator, request_id_of
+from experiments.speed.budgets import png
+from offline.data.images import LabelledImages, load
+from offline.measure.evaluator import LINK_ID, Evaluator, request_id_of
 from policies.fronts import Fronts
 from policies.record import ChannelProfile
 from tests.e2e.loopback import loopback
@@ -18,6 +17,7 @@ from tests.parts import random_pixels
 from thinwire.bundle import FRONT, Bundle, load_bundle
 from thinwire.csi import Csi
 from thinwire.frames import unpack_symbols
+from thinwire.nn.merging.transformer import rules_for
 from thinwire.rest.schemas import Parameters
 
 SEED = 7

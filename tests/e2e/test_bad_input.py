@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.budgets import png
 from deploy.testbed import LocalTestbed, Ports
+from experiments.speed.budgets import png
 from policies.front import Front
 from policies.fronts import Fronts
 from tests.e2e.processes import unharmed

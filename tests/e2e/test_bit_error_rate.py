@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from channel.profiles import Profile
 from channel.server import ChannelServer, Settings
-from offline.evaluate import request_id_of
+from offline.measure.evaluator import request_id_of
 from thinwire.equalise import zero_forcing
 from thinwire.frames import pack_symbols, read_reception, unpack_symbols
 from thinwire.rpc import Server, open_channel

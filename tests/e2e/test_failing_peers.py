@@ -6,13 +6,13 @@ import signal
 
 import pytest
 
-from benchmarks.budgets import png
 from deploy.testbed import HOST, LocalTestbed, Ports
 from edge.answer import Answer
 from edge.device import Device
 from edge.link_client import LinkClient
 from edge.service import EdgeService
 from edge.torch_engine.engine import TorchEngine
+from experiments.speed.budgets import png
 from policies.fronts import FrontFile
 from tests.parts import random_pixels
 from thinwire.bundle import FRONT

@@ -5,10 +5,10 @@ import math
 
 import pytest
 
-from benchmarks.budgets import png
 from channel.profiles import Profile
 from edge.answer import Answer
-from offline.evaluate import request_id_of
+from experiments.speed.budgets import png
+from offline.measure.evaluator import request_id_of
 from tests.e2e.loopback import loopback
 from tests.parts import random_pixels
 from thinwire.rest.schemas import Parameters

@@ -22,9 +22,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from benchmarks.budgets import png
 from cloud.server import CloudServer, Settings
 from deploy.testbed import LocalTestbed
+from experiments.speed.budgets import png
 from tests.e2e.processes import unharmed
 from tests.llava import make_answerer, make_vqa_bundle
 from tests.parts import random_pixels

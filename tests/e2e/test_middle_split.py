@@ -6,9 +6,9 @@ import httpx
 import numpy as np
 import pytest
 
-from benchmarks.budgets import png
 from deploy.testbed import LocalTestbed, Ports
-from offline.data import LabelledImages
+from experiments.speed.budgets import png
+from offline.data.images import LabelledImages
 from policies.fronts import Fronts
 from tests.e2e.test_agreement import check_agreement
 from thinwire.bundle import FRONT, check_tasks, load_bundle

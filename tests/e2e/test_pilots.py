@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from benchmarks.budgets import png
 from channel.profiles import Profile
+from experiments.speed.budgets import png
 from tests.e2e.loopback import loopback
 from tests.parts import random_pixels
 from thinwire import rpc

@@ -6,9 +6,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from benchmarks.budgets import png
 from deploy.cli.main import main
 from deploy.testbed import LocalTestbed, Ports
+from experiments.speed.budgets import png
 from tests.exposition import outcomes, samples
 from tests.llava import write_whole_vqa_bundle
 from tests.parts import random_pixels

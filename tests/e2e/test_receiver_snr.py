@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from benchmarks.budgets import png
 from channel.profiles import Profile
-from offline.evaluate import request_id_of
+from experiments.speed.budgets import png
+from offline.measure.evaluator import request_id_of
 from tests.e2e.loopback import loopback
 from tests.parts import random_pixels
 from thinwire.frames import unpack_symbols

@@ -1,6 +1,6 @@
 """The benchmark of a request's parts on a tiny bundle."""
 
-from benchmarks import request
+from experiments.speed import request
 from tests.parts import random_pixels
 
 MEASURED = 5

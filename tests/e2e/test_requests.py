@@ -5,12 +5,12 @@ import asyncio
 import numpy as np
 import pytest
 
-from benchmarks import budgets
-from benchmarks.budgets import png
 from channel.profiles import Profile
 from deploy.testbed import HOST, LocalTestbed, Ports
-from offline.data import load
-from offline.evaluate import request_id_of
+from experiments.speed import budgets
+from experiments.speed.budgets import png
+from offline.data.images import load
+from offline.measure.evaluator import request_id_of
 from policies.fronts import Fronts
 from tests.e2e.loopback import loopback
 from tests.parts import random_pixels

@@ -6,7 +6,7 @@ import pytest
 
 from deploy.cli.main import main
 from deploy.pictures import pictures_of
-from deploy.watching import counted_by_proxy, frame_id_of, watch
+from experiments.watching import counted_by_proxy, frame_id_of, watch
 from policies.budget import Budget
 from policies.choice import choose_for
 from policies.fronts import Fronts

@@ -17,9 +17,9 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from benchmarks.budgets import png
 from channel.profiles import Profile
 from deploy.testbed import HOST, LocalTestbed, Ports
+from experiments.speed.budgets import png
 from tests.e2e.loopback import loopback
 from tests.e2e.peers import until
 from tests.e2e.test_fuzz_frames import valid_frame

@@ -8,10 +8,10 @@ from cloud.onnx_classifier import OnnxClassifier
 from cloud.torch_classifier import TorchClassifier
 from edge.onnx_engine.engine import OnnxEngine
 from edge.torch_engine.engine import TorchEngine
-from edge.torch_engine.vit import rules_for
-from offline.data import load
+from offline.data.images import load
 from policies.fronts import Fronts
 from thinwire.bundle import FRONT, load_bundle
+from thinwire.nn.merging.transformer import rules_for
 
 NEAR, BATCH, NOISE = 1e-4, 100, 0.1
 

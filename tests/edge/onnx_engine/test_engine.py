@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edge.torch_engine.vit import rules_for
 from policies.policy import Policy
 from tests.onnx import KINDS, engines
 from tests.parts import random_pixels
 from thinwire.errors import BudgetError, EngineError, InvalidRequestError
+from thinwire.nn.merging.transformer import rules_for
 
 NEAR = 1e-4
 LEVELS = ((0.95, 0.9, 0.85), (0.5, 0.4, 0.3), (1.0, 0.3, 1.0), (0.6, 1.0, 0.2), (1.0, 1.0, 1.0), (-1.0, -1.0, -1.0))

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from edge.torch_engine.attention_encoder import AttentionEncoder
 from edge.torch_engine.cost import count_edge
-from edge.torch_engine.mlp_encoder import MlpEncoder
 from thinwire.bundle import Merging
 from thinwire.nn.backbone import build_backbone
+from thinwire.nn.codec.attention import AttentionEncoder
+from thinwire.nn.codec.mlp import MlpEncoder
 from thinwire.nn.macs import count_macs
 from thinwire.nn.towers.registry import build_tower
 from thinwire.nn.towers.timm_tower import TimmTower

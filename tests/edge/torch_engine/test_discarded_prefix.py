@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from edge.torch_engine.vit import embed, rules_for, run_layers
-from offline.prepared import PreparedImages
+from offline.measure.prepared import PreparedImages
 from policies.policy import Policy
-from tests.offline.test_prepared import check_alone
+from tests.offline.measure.test_prepared import check_alone
 from tests.parts import random_pixels
 from tests.towers import make_vqa_engine
 from thinwire.errors import BudgetError, InvalidRequestError
+from thinwire.nn.merging.transformer import embed, rules_for, run_layers
 
 MERGING = Policy.create([0.9, 0.85, 0.8], 4)
 
@@ -83,8 +83,8 @@ def test_less_than_one_patch_is_refused():
 
 @pytest.mark.parametrize("name", ["clip", "siglip"])
 def test_every_prepared_image_gets_what_it_gets_alone(name, monkeypatch):
-    monkeypatch.setattr("offline.prepared.CHUNK", 10)
-    monkeypatch.setattr("offline.prepared.GROUP", 4)
+    monkeypatch.setattr("offline.measure.prepared.CHUNK", 10)
+    monkeypatch.setattr("offline.measure.prepared.GROUP", 4)
     engine = make_vqa_engine(name)
     prepared = PreparedImages(engine, random_pixels(23))
     for thresholds in [(0.9, 0.85, 0.8), (1.0, 1.0, 1.0), (1.0, 0.85, 1.0), (1.0, 1.0, 0.8)] * 2:

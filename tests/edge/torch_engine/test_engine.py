@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edge.torch_engine.vit import rules_for
 from policies.policy import Policy
 from tests.parts import make_engine, random_pixels
 from thinwire.errors import BudgetError, InvalidRequestError
+from thinwire.nn.merging.transformer import rules_for
 
 MERGING = Policy.create([0.5, 0.4, 0.3], 4)
 

@@ -1,0 +1,79 @@
+"""Which modulation and code a source takes on a channel, chosen on *select*, and what comes of it on test images."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.digital.features import Images
+from experiments.digital.link import send
+from experiments.digital.mcs import Scheme
+from experiments.digital.source import Source
+from policies.record import ChannelProfile
+
+ErrorRate = Callable[[Scheme, ChannelProfile], float]
+
+
+def choose(
+    source: Source, schemes: Sequence[Scheme], channel: ChannelProfile, error_rate: ErrorRate, guess: float
+) -> Scheme:
+    """The scheme under which a source is right most often, not the one of a given error rate.
+
+    Args:
+        source: knows how right it is with so many bits.
+        schemes: by their payload.
+        channel: model and average SNR.
+        error_rate: of frames, which must not fall with the payload.
+        guess: share of right answers where nothing arrives.
+    """
+    scores = [source.score(scheme.payload) for scheme in schemes]
+    best, best_accuracy = schemes[0], 0.0
+    for number, (scheme, score) in enumerate(zip(schemes, scores, strict=True)):
+        # More bits that are no more often right are never better, and need not be tried.
+        if number and score <= max(scores[:number]):
+            continue
+        lost = error_rate(scheme, channel)
+        accuracy = (1 - lost) * score + lost * guess
+        if accuracy > best_accuracy:
+            best, best_accuracy = scheme, accuracy
+        if (1 - lost) * max(scores) + lost * guess <= best_accuracy:
+            break
+    return best
+
+
+class Outcome(NamedTuple):
+    """What became of the test images.
+
+    Attributes:
+        right: whether each was answered rightly.
+        fit: share that fitted the frame.
+        lost: share of frames that did not arrive as they were sent.
+    """
+
+    right: NDArray[np.bool_]
+    fit: float
+    lost: float
+
+
+def measure(source: Source, scheme: Scheme, channel: ChannelProfile, test: Images, guess: int, seed: int) -> Outcome:
+    """Send the test images.
+
+    Where nothing arrives, or nothing was sent, the cloud says the class that is most frequent on *select*.
+
+    Args:
+        source: whose test images these are.
+        scheme: how they are sent.
+        channel: model and average SNR.
+        test: names and labels.
+        guess: that class.
+        seed: of the keyed noise.
+    """
+    coded = source.encode(scheme.payload)
+    received = send(coded.bits, scheme, channel, test.names, seed)
+    same = (received.bits == coded.bits).all(axis=1)
+    answers = np.where(coded.sent & received.accepted, coded.answers, guess)
+    broken = coded.sent & received.accepted & ~same
+    if broken.any():
+        answers[broken] = source.answers(scheme.payload, received.bits[broken])
+    return Outcome(answers == test.labels, float(coded.sent.mean()), float(1 - (received.accepted & same).mean()))

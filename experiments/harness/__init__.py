@@ -1,0 +1,1 @@
+"""What all experiments share: settings, repetitions in turn, reports, pages."""

@@ -1,0 +1,124 @@
+"""Where compute and tokens go, layer by layer: the unmodified model, ToMe with a fixed number, and ours."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from edge.cost import EdgeCost
+from edge.torch_engine.engine import TorchEngine, Transformed
+from experiments.harness.experiment import Experiment
+from experiments.harness.report import Curve, Estimate, Plot, Report, Table
+from experiments.harness.setting import Setting, three_policies
+from offline.measure.box import QUANTILES, similarity_quantiles
+from offline.measure.evaluator import Evaluator
+from policies.policy import Policy
+from policies.record import ChannelProfile
+from thinwire.nn.merging.tome import TOME, fixed_rules
+from thinwire.nn.merging.transformer import rules_for
+
+CHANNEL = ChannelProfile("awgn", 10.0)
+TOME_R = (4, 8, 12, 16)
+SHOWN = (0.05, 0.25, 0.5, 0.75, 0.95)
+SAMPLE = 1000
+
+
+def parts_of(cost: EdgeCost, counts: list[int], merged: tuple[bool, ...], final: int) -> dict[str, float]:
+    """MACs of one image by what they are spent on, in 10^9; the arguments are those of `EdgeCost.macs`."""
+    whole = cost.macs(counts, merged, final)
+    unsent = replace(cost, encoder=0, encoder_attention=0)
+    layers = replace(unsent, embedding=0).macs(counts, [False] * len(merged), counts[-1])
+    encoder = whole - unsent.macs(counts, merged, final)
+    matching = whole - cost.embedding - layers - encoder
+    found = {"embedding": cost.embedding, "layers": layers, "matching": matching, "encoder": encoder}
+    return {name: macs / 1e9 for name, macs in found.items()}
+
+
+def _rows(
+    label: str, evaluator: Evaluator, engine: TorchEngine, policy: Policy, rules: Any, seed: int
+) -> tuple[dict[str, Any], dict[str, Any], list[float]]:
+    parts: list[tuple[Any, Transformed]] = evaluator.transform(rules)
+    measured = evaluator.measure(parts, policy.symbols_per_token, CHANNEL, seed, max_tokens=policy.max_tokens)
+    counts = np.zeros((len(evaluator.images), len(rules) + 1), dtype=np.int64)
+    for images, part in parts:
+        counts[images] = part.counts.cpu().numpy()
+    merged = parts[0][1].merged
+    each = [
+        parts_of(engine.cost, row, merged, final)
+        for row, final in zip(counts.tolist(), measured.tokens.tolist(), strict=True)
+    ]
+    gmacs = {f"{name}, GMACs": float(np.mean([one[name] for one in each])) for name in each[0]}
+    tokens = counts.mean(0).tolist()
+    row = {
+        "merging": label,
+        "accuracy, %": Estimate(100 * measured.accuracy, 100 * measured.accuracy_se),
+        "tokens sent": float(measured.tokens.mean()),
+        "their deviation": float(measured.tokens.std()),
+        "uses": float(measured.uses.mean()),
+        "edge GMACs": float(measured.edge_gmacs.mean()),
+        **gmacs,
+    }
+    by_layer = {"merging": label, **{f"after layer {layer}": count for layer, count in enumerate(tokens[1:], 1)}}
+    return row, by_layer, tokens
+
+
+def run(setting: Setting) -> Report:
+    """Measure; see `EXPERIMENT`."""
+    evaluator = setting.evaluator()
+    bundle, engine = evaluator.bundle, evaluator.engine
+    choices = three_policies(bundle)
+    reference = choices["unmerged"].policy
+    found = [
+        _rows(label, evaluator, engine, choice.policy, rules_for(choice.policy.thresholds), setting.seed)
+        for label, choice in choices.items()
+    ]
+    merging = replace(bundle.merging, metric=TOME.metric, weight=TOME.weight, place=TOME.place,
+                      proportional_attention=TOME.proportional_attention)  # fmt: skip
+    tome = TorchEngine(replace(bundle, merging=merging), engine.tower, engine.encoder)
+    with_tome = Evaluator(tome.bundle, tome, evaluator.judge, evaluator.images)
+    found += [
+        _rows(f"ToMe, r = {r}", with_tome, tome, reference, fixed_rules(bundle.split_layer, r), setting.seed)
+        for r in TOME_R
+    ]
+    sample = evaluator.images.even_sample(SAMPLE)
+    quantiles = similarity_quantiles(engine, sample)
+    similar = [
+        {"layer": layer, **{f"{share:.0%}": float(np.interp(share, QUANTILES, row)) for share in SHOWN}}
+        for layer, row in enumerate(quantiles, 1)
+    ]
+    rows, by_layer, counts = zip(*found, strict=True)
+    gmacs = ("edge GMACs", *(name for name in rows[0] if name.endswith(", GMACs")))
+    layers = list(range(bundle.split_layer + 1))
+    return Report(
+        tables=[
+            Table("What it costs, and what it gives", rows, digits=dict.fromkeys(gmacs, 4)),
+            Table("Tokens that leave each layer, mean", by_layer),
+            Table(
+                f"Unmerged: each source's best similarity, quantiles over {len(sample)} images",
+                similar,
+                digits={f"{share:.0%}": 2 for share in SHOWN},
+            ),
+        ],
+        plots=[
+            Plot(
+                "tokens",
+                "layer",
+                "tokens, mean",
+                {"": [Curve(row["merging"], layers, tokens) for row, tokens in zip(rows, counts, strict=True)]},
+            )
+        ],
+    )
+
+
+EXPERIMENT = Experiment(
+    name="profile",
+    title="Where compute and tokens go",
+    about="""
+The bundle `cifar10` on its test images, AWGN at 10 dB: the unmodified model at the reference rate, the policies that
+budgets of 50%, 20% and 5% of the reference's uses choose, and ToMe with a fixed number r of tokens per layer (our
+engine under the rule of its paper), at the reference rate. The device's whole count: embedding, layers, the matching
+itself and the JSCC encoder. The paper's ViT-B spends nearly all of it in its layers; here the convolutional stem is a
+third, which no policy touches.
+""",
+    run=run,
+)

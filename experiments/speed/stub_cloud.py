@@ -1,0 +1,43 @@
+"""The cloud with a model that does nothing: all that is left is the service.
+
+``python -m experiments.speed.stub_cloud BUNDLE HOST:PORT`` serves until it is terminated.
+"""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cloud.answerer import ReceivedTokens
+from cloud.server import Settings, serve
+from thinwire import logs
+from thinwire.bundle import load_bundle
+
+
+class NoModel:
+    """The first class, whatever comes; see `cloud.answerer.Classifier`."""
+
+    def __init__(self, classes: int) -> None:
+        self._logits = np.eye(1, classes, dtype=np.float32)
+
+    def classify_frames(self, frames: Sequence[ReceivedTokens]) -> NDArray[np.float32]:
+        """See `cloud.answerer.Classifier`."""
+        return self._logits.repeat(len(frames), axis=0)
+
+    def classify_images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See `cloud.answerer.Classifier`."""
+        return self._logits.repeat(len(pixels), axis=0)
+
+
+def main(name: str, address: str) -> None:
+    """Serve."""
+    logs.configure("cloud")
+    bundle = load_bundle(name)
+    settings = Settings(grpc_address=address, rest_port=0)
+    asyncio.run(serve([(bundle, NoModel(len(bundle.labels)))], settings))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,1 @@
+"""From trained parts to a bundle with its fronts."""

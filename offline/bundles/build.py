@@ -1,0 +1,150 @@
+"""From data to a bundle: backbone, codec, reference, fronts. Every stage goes on where it was stopped."""
+
+import logging
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from offline.bundles.folders import BYTES_PER_TRAINED_WEIGHT, check_folders, check_space
+from offline.bundles.own_output import check_codec, check_split_classifier, perturbed
+from offline.bundles.policies import check_search, check_work, with_policies
+from offline.bundles.write import load_pair, write_bundle
+from offline.data.images import LabelledImages, load, split_select
+from offline.export.bundle import export_bundle
+from offline.recipes.recipe import Recipe
+from offline.train.classifier import train_backbone
+from offline.train.jscc import CodecTrainer, token_features
+from offline.train.teachers import LabelTeacher
+from thinwire.bundle import Bundle, load_bundle
+from thinwire.errors import BundleError, InvalidRequestError
+from thinwire.nn.backbone import VisionTransformer, build_backbone, check_classifier
+from thinwire.nn.codec.decoder import JsccDecoder
+from thinwire.nn.codec.encoder import JsccEncoder
+from thinwire.nn.towers.timm_tower import TimmTower
+from thinwire.nn.weights import load_backbone
+
+log = logging.getLogger(__name__)
+
+
+def build(recipe: Recipe, data: str, work: Path, output: Path, seed: int = 0) -> Bundle:
+    """Train, measure and write a bundle.
+
+    A recipe that names another bundle takes the backbone from there, and begins with its JSCC pair if that is of the
+    same `Codec`.
+
+    Args:
+        recipe: what to make.
+        data: a tar or folder of ``class/image``, or a hub data set; see `offline.data.images.load`.
+        work: folder of checkpoints and of the policy store; a second call with the same folder resumes.
+        output: folder of the bundle.
+        seed: of weights, augmentation, searches and noise.
+
+    Raises:
+        UnavailableError: the library that searches policies is not installed.
+        BundleError: the model is none that can be split, or the split is another function than the model's own.
+        InvalidRequestError: recipe, data and folders do not fit each other. All of this is told before anything is
+            trained.
+    """
+    check_search(recipe.search)
+    check_folders(recipe.name, work, output)
+    model, classes = check_model(recipe)
+    if recipe.backbone_training is not None:
+        check_space(work, BYTES_PER_TRAINED_WEIGHT * sum(one.numel() for one in model.parameters()))
+    images = load(data, recipe.preprocessing, classes, check=partial(_check_classes, model, classes, data))
+    train, select = split_select(images)
+    _check_enough(recipe, train, select)
+    work.mkdir(parents=True, exist_ok=True)
+    check_work(work)
+    log.info("%d images to train on, %d to select on", len(train), len(select))
+    if recipe.backbone_training is not None:
+        model = train_backbone(
+            recipe.model, recipe.backbone_training, train, select, recipe.preprocessing, work / "backbone.ckpt", seed
+        )
+    encoder, decoder = _train_codec(recipe, model, train, work, seed)
+    bundle = write_bundle(recipe, train.classes, model, encoder, decoder, output)
+    bundle = with_policies(bundle, select, recipe.search, work, seed)
+    return export_bundle(bundle) if recipe.export else bundle
+
+
+def check_model(recipe: Recipe) -> tuple[VisionTransformer, tuple[str, ...] | None]:
+    """Check that a recipe's model can be split as it says, and that the split is the model's own function.
+
+    Returns:
+        the model, untrained or borrowed; and its classes, where it is borrowed.
+
+    Raises:
+        BundleError: it cannot be built, or cannot be split, or is another function then.
+        InvalidRequestError: recipe and model do not fit each other.
+    """
+    if recipe.backbone is not None:
+        lender = load_bundle(recipe.backbone)
+        model: VisionTransformer = load_backbone(lender).eval()
+        classes: tuple[str, ...] | None = lender.labels
+        compared = model
+    else:
+        try:
+            model = build_backbone(recipe.model).eval()
+            check_classifier(model)
+            TimmTower(model)
+        # The recipe decides what is built, so anything that timm and torch raise on odd arguments comes here.
+        except Exception as error:
+            reason = " ".join(str(error).split())[:300]
+            raise BundleError(f"no model of the recipe {recipe.name} can be split: {reason}") from None
+        classes, compared = None, perturbed(model)
+    size, taken = recipe.preprocessing.size, model.patch_embed.img_size[0]
+    if size != taken:
+        raise InvalidRequestError(f"preprocessing.size: expected the model's {taken}, got {size}")
+    if recipe.split_layer > len(model.blocks):
+        raise InvalidRequestError(
+            f"split_layer: expected at most the {len(model.blocks)} layers of the model, got {recipe.split_layer}"
+        )
+    check_codec(recipe.codec, model.embed_dim)
+    check_split_classifier(compared, recipe.split_layer, recipe.merging, recipe.preprocessing)
+    return model, classes
+
+
+def _check_classes(model: VisionTransformer, known: tuple[str, ...] | None, data: str, found: tuple[str, ...]) -> None:
+    if len(found) < 2:
+        raise InvalidRequestError(f"data: expected two classes or more in {data}, got {', '.join(found)}")
+    if known is not None and set(known) - set(found):
+        missing = ", ".join(sorted(set(known) - set(found)))
+        raise InvalidRequestError(
+            f"data: expected the classes of the borrowed backbone in {data}, got none of {missing}"
+        )
+    if len(found) != model.num_classes:
+        raise InvalidRequestError(
+            f"model.num_classes: expected the {len(found)} classes of {data}, got {model.num_classes}"
+        )
+
+
+def _check_enough(recipe: Recipe, train: LabelledImages, select: LabelledImages) -> None:
+    batches = {"codec_training": recipe.codec_training.batch_size}
+    if recipe.backbone_training is not None:
+        batches["backbone_training"] = recipe.backbone_training.batch_size
+    for name, size in batches.items():
+        if len(train) < size:
+            raise InvalidRequestError(
+                f"{name}.batch_size: expected at most the {len(train)} images to train on, got {size}"
+            )
+    if not len(select):
+        raise InvalidRequestError(f"data: expected more images, got {len(train)}, none of which is of the select split")
+
+
+def _train_codec(
+    recipe: Recipe, model: VisionTransformer, train: LabelledImages, work: Path, seed: int
+) -> tuple[JsccEncoder, JsccDecoder]:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(device)
+    prefix = model.num_prefix_tokens
+    features = token_features(TimmTower(model), recipe.split_layer, train.pixels, recipe.preprocessing, prefix)
+    teacher = LabelTeacher(model, recipe.split_layer, recipe.merging.proportional_attention)
+    lender = None if recipe.backbone is None else load_bundle(recipe.backbone)
+    # What it knows of noise, rates and sizes holds for tokens of another layer as well.
+    begin_with = load_pair(lender) if lender is not None and lender.codec == recipe.codec else None
+    trainer = CodecTrainer(
+        teacher, recipe.codec, recipe.codec_training, features, work / "codec.ckpt", seed, begin_with
+    )
+    trainer.run()
+    model.cpu()
+    return trainer.encoder, trainer.decoder

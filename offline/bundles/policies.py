@@ -1,0 +1,122 @@
+"""What a bundle ships beside its weights: the unmerged reference, and the fronts of policies, a search per channel."""
+
+import hashlib
+import logging
+from functools import partial
+from pathlib import Path
+
+from cloud.language.placement import CPU, Placement
+from offline.bundles.write import measure_reference, with_reference
+from offline.measure.evaluator import Evaluator
+from offline.measure.judges import Images
+from offline.measure.studies import Plan, channel_of, front_policies, profile_study, search, sweep
+from offline.measure.workers import Task
+from offline.recipes.recipe import SearchRecipe
+from offline.train.resuming import load_state
+from policies.fronts import Fronts
+from policies.search.run import Progress
+from policies.store import Store
+from policies.study import Study
+from thinwire.bundle import FRONT, Bundle
+
+log = logging.getLogger(__name__)
+
+
+def check_search(recipe: SearchRecipe) -> None:
+    """Check that a search can be carried out, before hours of training rather than after them.
+
+    Raises:
+        InvalidRequestError: there is no such channel.
+        UnavailableError: the library that searches is not installed.
+    """
+    Plan(max_loss=recipe.max_loss).check()
+    for channel in recipe.channels:
+        channel_of(channel)
+
+
+def check_work(work: Path) -> None:
+    """Check that what an earlier run left in a build's folder can be read.
+
+    Raises:
+        StoreError: the policy store cannot.
+        InvalidRequestError: a checkpoint cannot.
+    """
+    for checkpoint in sorted(work.glob("*.ckpt")):
+        load_state(checkpoint, "cpu", None)
+    with Store(_store(work)):
+        pass
+
+
+def _store(work: Path) -> str:
+    return f"sqlite:///{work / 'policies.sqlite'}"
+
+
+def with_policies(
+    bundle: Bundle, select: Images, recipe: SearchRecipe, work: Path, seed: int, placement: Placement = CPU
+) -> Bundle:
+    """The bundle with its unmerged reference measured and its fronts found, both saved.
+
+    Args:
+        bundle: its weights are on disk.
+        select: images that nothing was trained on.
+        recipe: how to search.
+        work: folder of the policy store; what is there goes on where it stopped.
+        seed: of the searches and the noise.
+        placement: where the weights lie while they are measured; on the CPU by default.
+    """
+    reference, measured = measure_reference(Evaluator.load(bundle, select, placement), seed)
+    for rate, one in measured.items():
+        log.info("unmerged, %d symbols per token: accuracy %.4f", rate, one.accuracy)
+    bundle = with_reference(bundle, reference)
+    with Store(_store(work)) as store:
+        find_fronts(store, bundle, select, recipe, seed, placement=placement).save(bundle.path(FRONT))
+    return bundle
+
+
+def find_fronts(
+    store: Store,
+    bundle: Bundle,
+    select: Images,
+    recipe: SearchRecipe,
+    seed: int,
+    processes: int = 1,
+    placement: Placement = CPU,
+) -> Fronts:
+    """Search on a sample of *select* for each channel, then measure all that was found on the whole of it.
+
+    The second pass thins out the luck that got a policy onto the first front. It does not remove it: the sample is part
+    of *select*, and its images meet the same noise again. Only a split that chose nothing gives an unbiased figure.
+
+    Args:
+        store: where the studies are; what is there goes on where it stopped.
+        bundle: whose policies to find.
+        select: images that nothing was trained on.
+        recipe: how long to search, and on which channels.
+        seed: of the searches and the noise.
+        processes: that measure at once.
+        placement: where the weights lie.
+    """
+    channels = tuple(map(channel_of, recipe.channels))
+    # Another bundle of this name, or another recipe, has other studies.
+    asked = hashlib.sha256(repr(recipe).encode()).hexdigest()
+    name = f"{bundle.name}-{bundle.digest[:10]}-{asked[:6]}"
+    plan = Plan(max_loss=recipe.max_loss)
+    sample = select.even_sample(recipe.images)
+    searched = []
+    for channel in channels:
+        task = Task(bundle.folder, sample, "select", (channel,), seed, placement=placement)
+        study = profile_study(f"{name}-search", channel)
+        searched.append(search(store, study, task, plan, recipe.evaluations, processes, partial(_log, study)))
+    policies = front_policies(store, searched)
+    task = Task(bundle.folder, select, "select", channels, seed, recipe.front_snrs_db, placement=placement)
+    studies: tuple[Study, ...] = ()
+    for done, wanted, studies in sweep(store, f"{name}-front", task, policies, processes):  # noqa: B007
+        log.info("measured anew: %d of %d", done, wanted)
+    return Fronts(tuple(store.export_front(study) for study in studies))
+
+
+def _log(study: str, progress: Progress) -> None:
+    log.info(
+        "%s %d/%d: hypervolume %.4f, %.0f s left",
+        study, progress.evaluations, progress.wanted, progress.hypervolume, progress.seconds_left,
+    )  # fmt: skip

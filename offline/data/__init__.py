@@ -1,0 +1,1 @@
+"""Images and questions to train and measure on, each with its splits."""

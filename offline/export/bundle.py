@@ -1,0 +1,58 @@
+"""Exports into a bundle's folder."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+import onnx
+
+from cloud.torch_classifier import TorchClassifier
+from edge.torch_engine.engine import TorchEngine
+from offline.export.cloud import export_cloud, export_plain
+from offline.export.edge import export_edge
+from thinwire.bundle import Bundle, file_sha256
+from thinwire.errors import BundleError
+from thinwire.exports import CLOUD, EDGE, PLAIN
+
+log = logging.getLogger(__name__)
+# What one file of protobuf holds.
+MOST_BYTES = 2**31 - 1
+
+
+def export_bundle(bundle: Bundle) -> Bundle:
+    """Write the graphs of what a bundle runs, and list them in its manifest; its digest stays.
+
+    The device's side of every bundle, and the cloud's of one that classifies.
+
+    Raises:
+        BundleError: the weights are not those that the manifest describes, or torch cannot export them.
+    """
+    engine = TorchEngine.load(bundle)
+    models: dict[str, Callable[[], onnx.ModelProto]] = {EDGE: lambda: export_edge(engine)}
+    if bundle.task == "classify":
+        classifier = TorchClassifier.load(bundle)
+        models |= {CLOUD: lambda: export_cloud(classifier), PLAIN: lambda: export_plain(classifier)}
+    exports = {}
+    for name, make in models.items():
+        log.info("exporting %s", name)
+        content = _content(bundle, name, make)
+        bundle.path(name).write_bytes(content)
+        exports[name] = file_sha256(bundle.path(name))
+    bundle = replace(bundle, exports=exports)
+    bundle.save()
+    return bundle
+
+
+def _content(bundle: Bundle, name: str, make: Callable[[], onnx.ModelProto]) -> bytes:
+    try:
+        model = make()
+    # A tower may be anybody's, and torch raises many kinds of exception on what it cannot export.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise BundleError(
+            f"bundle {bundle.name}: no {name} can be exported: {type(error).__name__}: {reason}"
+        ) from None
+    if model.ByteSize() > MOST_BYTES:
+        raise BundleError(f"bundle {bundle.name}: {name} would take {model.ByteSize()} bytes; one file holds 2 GiB")
+    content: bytes = model.SerializeToString()
+    return content

@@ -1,0 +1,1 @@
+"""What a policy is worth: accuracy, compute and channel uses, one policy or a whole search."""

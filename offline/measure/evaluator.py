@@ -1,0 +1,263 @@
+"""Measuring a policy on images, through the engine, the channel and the cloud's side that serve."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from channel.keys import keyed_generator
+from channel.models.registry import get
+from channel.passage import carry
+from cloud.answerer import ReceivedTokens
+from cloud.language.placement import CPU, Placement
+from cloud.reception import Equaliser, receive
+from edge.engine import Encoded
+from edge.torch_engine.engine import TorchEngine, Transformed
+from offline.measure.judges import Images, Judge, load_judge
+from offline.measure.prepared import PreparedImages
+from policies.policy import Policy
+from policies.record import ChannelProfile, Objectives
+from thinwire.bundle import Bundle
+from thinwire.csi import PERFECT, Csi
+from thinwire.errors import BundleError, InvalidRequestError
+from thinwire.frames import count_uses
+from thinwire.nn.merging.matching import Rule
+from thinwire.nn.merging.transformer import rules_for
+
+LINK_ID = "evaluate"
+
+
+def request_id_of(name: str) -> str:
+    """The frame id of an evaluated image: 128 bits of a hash of its path, so that its noise is its own everywhere."""
+    return hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What each of ``n`` images gave; all arrays have the length ``n``, ``logits`` is ``n x classes`` (0 for texts).
+
+    An image may be ``asked`` for several answers, ``right`` of which were; their errors are not independent, so that
+    standard errors are clustered by image (Cochran, 1977, Sampling Techniques, eq. 6.9, of a ratio).
+    """
+
+    logits: NDArray[np.float32]
+    right: NDArray[np.int64]
+    asked: NDArray[np.int64]
+    tokens: NDArray[np.int64]
+    uses: NDArray[np.int64]
+    capped: NDArray[np.bool_]
+    edge_gmacs: NDArray[np.float64]
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers."""
+        return float(self.right.sum() / self.asked.sum())
+
+    @property
+    def accuracy_se(self) -> float:
+        """Standard error of the accuracy."""
+        return self._ratio(self.right)[1]
+
+    @property
+    def uses_p95(self) -> int:
+        """The 95% quantile of the channel uses: the smallest count that 95% of the frames keep within."""
+        return int(np.quantile(self.uses, 0.95, method="inverted_cdf"))
+
+    def change_from(self, unmerged: "Measurement") -> tuple[float, float]:
+        """Accuracy less the unmerged model's on the same images and noise, and that difference's standard error."""
+        return self._ratio(self.right - unmerged.right)
+
+    def _ratio(self, totals: NDArray[np.int64]) -> tuple[float, float]:
+        """Sum of each image's total over what was asked, and its standard error."""
+        ratio = totals.sum() / self.asked.sum()
+        return float(ratio), float(np.sqrt(np.square(totals - ratio * self.asked).sum()) / self.asked.sum())
+
+    def objectives(self, unmerged: "Measurement") -> Objectives:
+        """The figures that the store keeps; measure with the cap at the uncapped `uses_p95` first.
+
+        Args:
+            unmerged: what the unmerged reference gave on the same images, channel and noise.
+        """
+        change, change_se = self.change_from(unmerged)
+        return Objectives(
+            accuracy=self.accuracy,
+            accuracy_se=self.accuracy_se,
+            n=len(self.right),
+            edge_gmacs=float(self.edge_gmacs.mean()),
+            channel_uses=float(self.uses.mean()),
+            channel_uses_p95=self.uses_p95,
+            tokens=float(self.tokens.mean()),
+            tokens_sd=float(self.tokens.std()),
+            capped_share=float(self.capped.mean()),
+            accuracy_change=change,
+            accuracy_change_se=change_se,
+        )
+
+
+class Evaluator:
+    """Measures policies of one bundle on one set of images.
+
+    Every policy meets the same images, and every image the same keyed noise. What does not depend on the policy is
+    computed once; see `offline.measure.prepared`.
+
+    Args:
+        bundle: whose engine and classifier these are.
+        engine: the device's side.
+        judge: the cloud's side, and the right answers.
+        images: what to measure on.
+        csi: what the receiver knows of the channel.
+        equaliser: how it equalises.
+        snr_error_db: by how much the encoder takes the SNR for higher than it is; the receiver is not misled.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: TorchEngine,
+        judge: Judge,
+        images: Images,
+        csi: Csi = PERFECT,
+        equaliser: Equaliser = "mmse",
+        snr_error_db: float = 0.0,
+    ) -> None:
+        self.bundle = bundle
+        self.engine = engine
+        self.judge = judge
+        self.images = images
+        self.csi = csi
+        self.equaliser: Equaliser = equaliser
+        self.snr_error_db = snr_error_db
+        self._prepared = PreparedImages(engine, images.pixels)
+        self._unmerged: dict[tuple[ChannelProfile, int], Measurement] = {}
+
+    @classmethod
+    def load(
+        cls,
+        bundle: Bundle,
+        images: Images,
+        placement: Placement = CPU,
+        csi: Csi = PERFECT,
+        equaliser: Equaliser = "mmse",
+        snr_error_db: float = 0.0,
+    ) -> "Evaluator":
+        """An evaluator of a bundle's own weights.
+
+        Args:
+            placement: where they lie; on the CPU, as they are, by default.
+            csi: as for `Evaluator`.
+            equaliser: as for `Evaluator`.
+            snr_error_db: as for `Evaluator`.
+
+        Raises:
+            InvalidRequestError: the images are of another task.
+            UnavailableError: a package or a device that the placement needs is not there.
+        """
+        placement.check()
+        judge = load_judge(bundle, images, placement)
+        engine = TorchEngine.load(bundle, placement.main_device)
+        return cls(bundle, engine, judge, images, csi, equaliser, snr_error_db)
+
+    def transform(self, rules: Sequence[Rule | None]) -> list[tuple[NDArray[np.int64], Transformed]]:
+        """The images after the device's blocks, in parts with their indices; rates, SNRs and caps can share it."""
+        return list(self._prepared.transform(rules))
+
+    def measure_policy(
+        self,
+        policy: Policy,
+        channel: ChannelProfile | None,
+        seed: int,
+        max_channel_uses: int | None = None,
+        report: Callable[[int], None] = lambda done: None,
+    ) -> Measurement:
+        """Measure one policy; see `measure`."""
+        self.engine.check(policy)
+        parts = self._prepared.transform(rules_for(policy.thresholds))
+        return self.measure(parts, policy.symbols_per_token, channel, seed, max_channel_uses, policy.max_tokens, report)
+
+    def unmerged(self, channel: ChannelProfile, seed: int) -> Measurement:
+        """What the bundle's unmerged reference gives; measured once.
+
+        Raises:
+            BundleError: the bundle has no reference.
+        """
+        if (channel, seed) not in self._unmerged:
+            reference = self.bundle.reference
+            if reference is None:
+                raise BundleError(f"bundle {self.bundle.name} has no unmerged reference to compare with")
+            policy = Policy.unmerged(self.bundle.split_layer, reference.symbols_per_token)
+            self._unmerged[channel, seed] = self.measure_policy(policy, channel, seed)
+        return self._unmerged[channel, seed]
+
+    def measure(
+        self,
+        parts: Iterable[tuple[NDArray[np.int64], Transformed]],
+        symbols_per_token: int,
+        channel: ChannelProfile | None,
+        seed: int,
+        max_channel_uses: int | None = None,
+        max_tokens: int | None = None,
+        report: Callable[[int], None] = lambda done: None,
+    ) -> Measurement:
+        """Encode, send, decode and answer.
+
+        Args:
+            parts: what `transform` gave.
+            symbols_per_token: the rate.
+            channel: model and SNR, or None to bypass codec and channel (uses are counted all the same).
+            seed: of the keyed noise.
+            max_channel_uses: the cap, pilots included.
+            max_tokens: the policy's own limit.
+            report: is told, again and again, how many images are done.
+        """
+        logits = np.zeros((len(self.images), self.judge.classes), dtype=np.float32)
+        right = np.zeros(len(self.images), dtype=np.int64)
+        encoded: dict[int, Encoded] = {}
+        cap = None if max_channel_uses is None else self.csi.payload_within(max_channel_uses)
+        for images, part in parts:
+            snr_db = self.bundle.codec.snr_db[1] if channel is None else channel.snr_db + self.snr_error_db
+            frames = self.engine.transmit(part, symbols_per_token, snr_db, cap, max_tokens)
+            if channel is None:
+                _check_bypass(part, frames)
+                right[images], logits[images] = self.judge.tokens(part.tokens, images)
+            else:
+                received = [
+                    self._send(frame, self.images.names[image], channel, seed)
+                    for image, frame in zip(images, frames, strict=True)
+                ]
+                right[images], logits[images] = self.judge.frames(received, images)
+            encoded.update(zip(images.tolist(), frames, strict=True))
+            report(len(encoded))
+        frames = [encoded[image] for image in range(len(self.images))]
+        tokens = np.array([len(frame.symbols) for frame in frames])
+        return Measurement(
+            logits=logits,
+            right=right,
+            asked=self.judge.asked,
+            tokens=tokens,
+            uses=np.array([self._uses(int(count), symbols_per_token) for count in tokens]),
+            capped=np.array([frame.capped for frame in frames]),
+            edge_gmacs=np.array([frame.edge_gmacs for frame in frames]),
+        )
+
+    def _send(self, frame: Encoded, name: str, channel: ChannelProfile, seed: int) -> ReceivedTokens:
+        generator = keyed_generator(seed, LINK_ID, request_id_of(name), 0)
+        arrival = carry(frame.symbols, get(channel.model), channel.snr_db, self.csi, generator)
+        return receive(arrival.symbols, arrival.gain, arrival.noise_variance, self.equaliser)
+
+    def _uses(self, tokens: int, symbols_per_token: int) -> int:
+        pilots = self.csi.pilot_uses(tokens * symbols_per_token)
+        return count_uses(tokens, symbols_per_token, pilots=pilots).total
+
+    def unmerged_gmacs(self) -> float:
+        """What the device computes for one image when nothing merges, in 10^9 MACs."""
+        bundle = self.bundle
+        counts = np.full((1, bundle.split_layer + 1), bundle.patches)
+        return float(self.engine.cost.gmacs(counts, [False] * bundle.split_layer, counts[:, -1])[0])
+
+
+def _check_bypass(batch: Transformed, frames: Sequence[Encoded]) -> None:
+    tokens = batch.tokens
+    if [len(frame.symbols) for frame in frames] != (tokens.counts + tokens.prefix.shape[1]).tolist():
+        raise InvalidRequestError("neither a cap nor a limit on the tokens has a meaning without a channel")

@@ -1,0 +1,124 @@
+"""Measuring policies as the store keeps them: objectives under the policy's own cap, and accuracy over SNR."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.torch_engine.engine import Transformed
+from offline.measure.evaluator import Evaluator, Measurement
+from offline.measure.latency import PairedLatency
+from policies.policy import Policy
+from policies.record import AccuracyAt, ChannelProfile, MeasuredPolicy, Objectives
+from policies.sensitivity import sensitive_below
+from thinwire.nn.merging.transformer import rules_for
+
+VERSIONS = {name: metadata.version(name) for name in ("torch", "timm", "transformers", "numpy")}
+
+
+class PolicyMeter:
+    """Measures one policy after another, on one or several channels.
+
+    Args:
+        evaluator: over the images to measure on.
+        channels: what the objectives are measured on; policies are compared on each by itself.
+        seed: of the keyed noise.
+        split: name of the part of the data, for the provenance.
+        snrs_db: where to measure accuracy beside the channels' own SNRs.
+        latency: measures the latency too, where that is an objective.
+
+    Attributes:
+        provenance: what every measurement states.
+    """
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        channels: Sequence[ChannelProfile],
+        seed: int,
+        split: str = "select",
+        snrs_db: Sequence[float] = (),
+        latency: PairedLatency | None = None,
+    ) -> None:
+        self.evaluator = evaluator
+        self.channels = tuple(channels)
+        self.provenance: dict[str, Any] = {
+            "split": split,
+            "data_digest": evaluator.images.digest(),
+            "seed": seed,
+            "versions": VERSIONS,
+        }
+        self.seed = seed
+        self._snrs_db = tuple(sorted(set(snrs_db)))
+        self._latency = latency
+        # Policies that differ only in rate and limit share the work of the blocks when they come one after another.
+        self._latest: tuple[tuple[float, ...], list[tuple[NDArray[np.int64], Transformed]]] = ((), [])
+
+    def measure(self, policy: Policy) -> tuple[MeasuredPolicy, ...]:
+        """Measure one policy on every channel, with its frames capped at the 95% quantile of its own uses.
+
+        Raises:
+            InvalidRequestError: it does not fit the bundle.
+            BundleError: the bundle has no unmerged reference to compare with.
+        """
+        self.evaluator.engine.check(policy)
+        parts = self._transform(policy.thresholds)
+        cap = self._p95_tokens(parts, policy) * policy.symbols_per_token
+        wanted = {
+            replace(channel, snr_db=snr_db) for channel in self.channels for snr_db in (channel.snr_db, *self._snrs_db)
+        }
+        found = {
+            one: self.evaluator.measure(parts, policy.symbols_per_token, one, self.seed, cap, policy.max_tokens)
+            for one in sorted(wanted, key=lambda channel: (channel.model, channel.snr_db))
+        }
+        timed = None if self._latency is None else self._latency.measure(policy)
+        return tuple(self._record(policy, channel, found, timed) for channel in self.channels)
+
+    def unmerged(self) -> Objectives:
+        """The objectives of the unmerged reference on the first channel."""
+        measured = self.evaluator.unmerged(self.channels[0], self.seed)
+        objectives = measured.objectives(measured)
+        if self._latency is None:
+            return objectives
+        return replace(objectives, latency_ms=self._latency.reference_ms, latency_ms_se=0.0)
+
+    def _transform(self, thresholds: tuple[float, ...]) -> list[tuple[NDArray[np.int64], Transformed]]:
+        if self._latest[0] != thresholds:
+            self._latest = thresholds, self.evaluator.transform(rules_for(thresholds))
+        return self._latest[1]
+
+    def _p95_tokens(self, parts: Sequence[tuple[NDArray[np.int64], Transformed]], policy: Policy) -> int:
+        counts = np.concatenate([part.tokens.counts.cpu().numpy() for _, part in parts])
+        tokens = int(np.quantile(counts, 0.95, method="inverted_cdf")) + self.evaluator.bundle.prefix_tokens
+        return tokens if policy.max_tokens is None else min(tokens, policy.max_tokens)
+
+    def _record(
+        self,
+        policy: Policy,
+        channel: ChannelProfile,
+        found: Mapping[ChannelProfile, Measurement],
+        timed: tuple[float, float] | None,
+    ) -> MeasuredPolicy:
+        objectives = found[channel].objectives(self.evaluator.unmerged(channel, self.seed))
+        if timed is not None:
+            objectives = replace(objectives, latency_ms=timed[0], latency_ms_se=timed[1])
+        curve = [
+            self._accuracy(one, found[one])
+            for one in (replace(channel, snr_db=snr_db) for snr_db in {*self._snrs_db, channel.snr_db})
+        ]
+        return MeasuredPolicy(
+            policy=policy,
+            bundle_digest=self.evaluator.bundle.digest,
+            channel=channel,
+            objectives=objectives,
+            accuracy_by_snr=tuple(curve) if self._snrs_db else (),
+            sensitive_below_db=sensitive_below(curve, channel.snr_db),
+            provenance=self.provenance,
+        )
+
+    def _accuracy(self, channel: ChannelProfile, measured: Measurement) -> AccuracyAt:
+        change, change_se = measured.change_from(self.evaluator.unmerged(channel, self.seed))
+        return AccuracyAt(channel.snr_db, measured.accuracy, measured.accuracy_se, change, change_se)

@@ -1,0 +1,1 @@
+"""Recipes: everything that makes a bundle from data, in one JSON file each."""

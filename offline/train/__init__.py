@@ -1,0 +1,1 @@
+"""Training of reference models and of JSCC pairs."""

@@ -1,0 +1,249 @@
+"""Training of the JSCC pair with the backbone frozen and nothing merged.
+
+Each step draws a random subset of every image's tokens and gives its members random sizes, sends it through a channel
+of the recipe at a random SNR and rate, and asks the receiver for what the rest of the model would have said of the very
+same subset without a channel. So the pair never meets a merging policy, and works for all of them.
+"""
+
+import hashlib
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from channel.models.registry import canonical, get
+from channel.realisation import apply
+from offline.train.channels import draw_channels, equalise
+from offline.train.resuming import load_state
+from offline.train.teachers import Teacher, weights_digest
+from thinwire.bundle import MLP, Codec, Merging
+from thinwire.errors import InvalidRequestError
+from thinwire.images import Preprocessing, normalise
+from thinwire.nn.codec.decoder import JsccDecoder
+from thinwire.nn.codec.encoder import JsccEncoder
+from thinwire.nn.codec.registry import build_encoder
+from thinwire.nn.codec.snr_gate import rate_mask
+from thinwire.nn.merging.transformer import embed, run_layers
+from thinwire.nn.towers.interface import Tower
+
+log = logging.getLogger(__name__)
+CHANNELS = ("awgn", "rayleigh")
+
+
+@dataclass(frozen=True)
+class CodecRecipe:
+    """Hyperparameters of one run.
+
+    Attributes:
+        epochs: passes over the training images.
+        batch_size: images of a step.
+        learning_rate: the highest of the cycle.
+        token_loss: weight of the error of the tokens.
+        size_loss: weight of the error of their sizes.
+        channels: models, one of which is drawn for each frame; one that stands twice is drawn twice as often.
+
+    Raises:
+        InvalidRequestError: there is no channel, or no such one.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    token_loss: float
+    size_loss: float
+    channels: tuple[str, ...] = CHANNELS
+
+    def __post_init__(self) -> None:
+        if not self.channels:
+            raise InvalidRequestError("a codec trains over one channel at least")
+        object.__setattr__(self, "channels", tuple(canonical(name) for name in self.channels))
+
+
+@torch.inference_mode()
+def token_features(
+    tower: Tower,
+    layers: int,
+    pixels: NDArray[np.uint8],
+    preprocessing: Preprocessing,
+    prefix_tokens: int,
+    batch: int = 256,
+) -> Tensor:
+    """The tokens that a device sends when nothing merges.
+
+    Args:
+        tower: on any device.
+        layers: how many of its layers run.
+        pixels: ``n x size x size x 3``.
+        preprocessing: of the tower's input.
+        prefix_tokens: class tokens that are sent.
+
+    Returns:
+        an ``n x tokens x D`` tensor of float16 on the CPU.
+    """
+    device = next(tower.module.parameters()).device
+    features = []
+    for start in range(0, len(pixels), batch):
+        inputs = torch.from_numpy(normalise(pixels[start : start + batch], preprocessing)).to(device)
+        tokens, _ = run_layers(tower, embed(tower, inputs), [None] * layers, Merging())
+        sent = tokens.with_prefix(prefix_tokens)
+        features.append(torch.cat((sent.prefix, sent.x), dim=1).half().cpu())
+    return torch.cat(features)
+
+
+def random_sizes(batch: int, tokens: int, patches: int, generator: np.random.Generator) -> Tensor:
+    """Sizes of at least 1 that sum to ``patches``, from even to very uneven: a ``batch x tokens`` tensor of float32."""
+    concentration = np.exp(generator.uniform(np.log(0.3), np.log(10.0), size=(batch, 1)))
+    shares = generator.gamma(np.broadcast_to(concentration, (batch, tokens))) + 1e-9
+    shares /= shares.sum(1, keepdims=True)
+    return torch.from_numpy(1 + generator.multinomial(patches - tokens, shares)).float()
+
+
+def _batches(count: int, size: int, generator: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+    order = generator.permutation(count)
+    for start in range(0, count - size + 1, size):
+        yield order[start : start + size]
+
+
+class CodecTrainer:
+    """One pair in training.
+
+    Args:
+        teacher: what reads the tokens.
+        codec: shape of the pair, its SNR range.
+        recipe: hyperparameters.
+        features: tokens that are sent of each training image, ``n x tokens x D``.
+        checkpoint: written after every epoch; training goes on from it where it exists.
+        seed: of weights, subsets and channels.
+        begin_with: a pair of the same shape, trained on other tokens, to begin with instead of random weights.
+
+    Raises:
+        InvalidRequestError: the checkpoint is of another training (by `run`).
+    """
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        codec: Codec,
+        recipe: CodecRecipe,
+        features: Tensor,
+        checkpoint: Path,
+        seed: int = 0,
+        begin_with: tuple[JsccEncoder, JsccDecoder] | None = None,
+    ) -> None:
+        torch.manual_seed(seed)
+        self.device = teacher.device
+        self.teacher = teacher
+        self.codec = codec
+        self.recipe = recipe
+        self.features = features
+        self.checkpoint = checkpoint
+        self.seed = seed
+        self._channels = [get(name) for name in recipe.channels]
+        asked = repr((teacher.digest, codec, recipe, seed, tuple(features.shape)))
+        # The two fields came later: where they have their defaults, older checkpoints go on.
+        for default in (f", encoder={MLP!r}", f", channels={CHANNELS!r}"):
+            asked = asked.replace(default, "")
+        if begin_with is not None:
+            asked += "".join(map(weights_digest, begin_with))
+        self._asked = hashlib.sha256(asked.encode()).hexdigest()
+        self.prefix = teacher.prefix
+        width = teacher.width
+        self.encoder = build_encoder(codec, width).to(self.device)
+        self.decoder = JsccDecoder(width, codec.hidden, codec.max_symbols_per_token).to(self.device)
+        if begin_with is not None:
+            for ours, given in zip((self.encoder, self.decoder), begin_with, strict=True):
+                ours.load_state_dict(given.state_dict())
+        sample = features[:2000].flatten(0, 1).float()
+        self.decoder.mean.copy_(sample.mean(0))
+        self.decoder.std.copy_(sample.std(0))
+        parameters = [*self.encoder.parameters(), *self.decoder.parameters()]
+        self.optimiser = torch.optim.AdamW(parameters, recipe.learning_rate, weight_decay=0.01)
+        self.steps = len(features) // recipe.batch_size
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimiser, recipe.learning_rate, total_steps=self.steps * recipe.epochs + 1, pct_start=0.1
+        )
+
+    def _loss(self, x: Tensor, images: NDArray[np.int64], generator: np.random.Generator) -> Tensor:
+        batch, patches = len(x), x.shape[1] - self.prefix
+        # Half of the steps on few tokens, where merging leads.
+        count = (
+            int(np.exp(generator.uniform(0, np.log(patches + 0.999))))
+            if generator.random() < 0.5
+            else int(generator.integers(1, patches + 1))
+        )
+        chosen = np.argsort(generator.random((batch, patches)), axis=1)[:, :count]
+        index = torch.from_numpy(np.sort(chosen, axis=1)).to(self.device)[..., None].expand(-1, -1, x.shape[-1])
+        sizes = random_sizes(batch, count, patches, generator).to(self.device)
+        x = torch.cat((x[:, : self.prefix], x[:, self.prefix :].gather(1, index)), dim=1)
+        sizes = torch.cat((sizes.new_ones(batch, self.prefix), sizes), dim=1)
+        valid = torch.ones(x.shape[:2], dtype=torch.bool, device=self.device)
+
+        snr = torch.from_numpy(generator.uniform(*self.codec.snr_db, size=batch)).float()
+        symbols = self.codec.max_symbols_per_token
+        # Half of the frames at the low rates, which are the hard ones.
+        uniform = generator.integers(1, symbols + 1, size=batch)
+        low = np.exp2(generator.uniform(0, np.log2(symbols + 0.999), size=batch)).astype(np.int64)
+        rates = np.where(generator.random(batch) < 0.5, uniform, low)
+        shape = (batch, x.shape[1], symbols)
+        realisation = draw_channels(self._channels, shape, rates, snr.tolist(), generator, self.device)
+        rate = torch.from_numpy(rates).to(self.device)
+
+        sent = self.encoder(x, sizes, valid, snr.to(self.device), rate)
+        received = apply(sent, realisation)
+        equalised, variance = equalise(received, realisation, rate_mask(rate, symbols).expand(shape))
+        decoded, weights = self.decoder(equalised, variance, valid, rate)
+
+        divergence = self.teacher.divergence(x, sizes, decoded, weights, images, generator)
+        shares = sizes / sizes.sum(1, keepdim=True)
+        error = ((decoded - x) / self.decoder.std).square().mean(-1)
+        size_error = -(shares * weights.clamp_min(1e-9).log()).sum(1) + (shares * shares.log()).sum(1)
+        token_error = (error * shares).sum(1).mean()
+        loss: Tensor = divergence + self.recipe.token_loss * token_error + self.recipe.size_loss * size_error.mean()
+        return loss
+
+    def run(self) -> None:
+        """Train, or go on from the checkpoint."""
+        first = 0
+        if self.checkpoint.exists():
+            state = load_state(self.checkpoint, self.device, self._asked)
+            for name, part in self._parts().items():
+                part.load_state_dict(state[name])
+            first = state["epoch"]
+        for epoch in range(first, self.recipe.epochs):
+            # Seeded by the epoch, so that a resumed run meets what an unbroken one would.
+            generator = np.random.default_rng((self.seed, epoch))
+            started, total = time.monotonic(), 0.0
+            for chosen in _batches(len(self.features), self.recipe.batch_size, generator):
+                x = self.features[torch.from_numpy(chosen)].to(self.device).float()
+                loss = self._loss(x, chosen, generator)
+                self.optimiser.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                torch.nn.utils.clip_grad_norm_([*self.encoder.parameters(), *self.decoder.parameters()], 1.0)
+                self.optimiser.step()
+                self.schedule.step()
+                total += loss.item()
+            log.info("codec epoch %d/%d: loss %.4f, %.0f s", epoch + 1, self.recipe.epochs,
+                     total / self.steps, time.monotonic() - started)  # fmt: skip
+            partial = self.checkpoint.with_suffix(".partial")
+            torch.save(
+                {name: part.state_dict() for name, part in self._parts().items()}
+                | {"epoch": epoch + 1, "asked": self._asked},
+                partial,
+            )
+            partial.replace(self.checkpoint)
+        self.encoder.cpu().eval()
+        self.decoder.cpu().eval()
+
+    def _parts(self) -> dict[str, torch.nn.Module | torch.optim.Optimizer | torch.optim.lr_scheduler.LRScheduler]:
+        return {
+            "encoder": self.encoder,
+            "decoder": self.decoder,
+            "optimiser": self.optimiser,
+            "schedule": self.schedule,
+        }

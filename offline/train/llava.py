@@ -1,0 +1,263 @@
+"""Training of a small LLaVA from scratch, on drawn pictures and easy-VQA's: the tower runs once per image.
+
+The language model meets random subsets of the visual tokens on some of the batches, so it does not depend on their
+number; the tower never meets merging. What is in each patch is asked of the tower's tokens too, by a linear head that
+is not part of the model: that teaches a transformer without a prior of images in thousands of steps what answers alone
+teach in many more. A checkpoint a minute makes the run resumable to the same weights.
+"""
+
+import argparse
+import json
+import logging
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from transformers import LlavaForConditionalGeneration
+
+from offline.data.drawings import COLOURS, KINDS
+from offline.data.question_texts import words
+from offline.data.questioned import QuestionedImages, load_vqa, split_select
+from offline.measure.llava_report import report, right_answers, tower_tokens, visual_tokens
+from offline.recipes.checks import LLAVA_RECIPE, check_fields
+from offline.recipes.recipe import preprocessing_from, read_recipe
+from offline.train.llava_batches import Batch, Mixture, make_batch
+from offline.train.llava_model import build_llava, build_tokenizer, patch_size, save_llava
+from offline.train.packing import IGNORED, Segments, answer_logits
+from offline.train.resuming import digest_of, load_state
+from thinwire.errors import InvalidRequestError
+from thinwire.images import Preprocessing, normalise
+
+log = logging.getLogger(__name__)
+SECONDS_BETWEEN_CHECKPOINTS = 60
+STEPS_BETWEEN_LOGS = 100
+# Nine patches of ten show nothing but the ground.
+GROUND_WEIGHT = 0.1
+
+
+@dataclass(frozen=True)
+class LlavaTraining:
+    """Hyperparameters of one run; the learning rate rises over ``warm_up`` steps and falls as a cosine."""
+
+    steps: int
+    warm_up: int
+    learning_rate: float
+    weight_decay: float
+    patch_loss: float
+    mixture: Mixture
+
+
+@dataclass(frozen=True)
+class LlavaRecipe:
+    """How a small LLaVA is made; ``model`` as in `build_llava`."""
+
+    name: str
+    model: dict[str, Any]
+    preprocessing: Preprocessing
+    training: LlavaTraining
+
+
+def load_llava_recipe(name_or_path: str) -> LlavaRecipe:
+    """Read a recipe: a file, or the name of one that comes with the package. Other stages' fields are left alone.
+
+    Raises:
+        InvalidRequestError: there is none, or one of its own fields is missing, unknown or no such value.
+    """
+    content = read_recipe(name_or_path)
+    try:
+        own = ("preprocessing", "llava", "llava_training")
+        check_fields({name: content[name] for name in ("name", *own) if name in content}, LLAVA_RECIPE)
+        training = content["llava_training"]
+        if training["warm_up"] > training["steps"]:
+            raise InvalidRequestError(
+                f"llava_training.warm_up: expected at most the {training['steps']} steps, got {training['warm_up']}"
+            )
+    except InvalidRequestError as error:
+        raise InvalidRequestError(f"no readable recipe {name_or_path}: {error}") from None
+    return LlavaRecipe(
+        name=content["name"],
+        model=content["llava"],
+        preprocessing=preprocessing_from(content["preprocessing"]),
+        training=LlavaTraining(**training | {"mixture": Mixture(**training["mixture"])}),
+    )
+
+
+class LlavaTrainer:
+    """One model in training; uses a GPU where there is one.
+
+    Args:
+        recipe: model and hyperparameters.
+        train: the data set's train split.
+        select: what checkpoints are measured on.
+        checkpoint: written once a minute; training goes on from it where it exists.
+        seed: of weights, pictures and batches.
+    """
+
+    def __init__(
+        self, recipe: LlavaRecipe, train: QuestionedImages, select: QuestionedImages, checkpoint: Path, seed: int = 0
+    ) -> None:
+        self.recipe = recipe
+        self.train = train
+        self.select = select
+        self.checkpoint = checkpoint
+        self.seed = seed
+        self._asked = digest_of(recipe, seed, len(train))
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.tokenizer = build_tokenizer(words())
+        self.segments = Segments(self.tokenizer)
+        torch.manual_seed(seed)
+        self.model: LlavaForConditionalGeneration = build_llava(recipe.model, self.tokenizer).to(self.device)
+        width = self.model.model.vision_tower.config.hidden_size
+        self.patch_head = nn.Linear(width, 2 + len(KINDS) + len(COLOURS)).to(self.device)
+        parameters = [*self.model.parameters(), *self.patch_head.parameters()]
+        training = recipe.training
+        self.optimiser = torch.optim.AdamW(
+            [
+                {"params": [one for one in parameters if one.ndim > 1], "weight_decay": training.weight_decay},
+                {"params": [one for one in parameters if one.ndim <= 1], "weight_decay": 0.0},
+            ],
+            lr=training.learning_rate,
+            betas=(0.9, 0.98),
+        )
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimiser,
+            training.learning_rate,
+            total_steps=training.steps + 1,
+            pct_start=training.warm_up / (training.steps + 1),
+            cycle_momentum=False,
+        )
+        # The fused backward pass on a CPU takes several times as long as the plain products at these sizes.
+        self.attention = [SDPBackend.MATH] + ([] if self.device.type == "cpu" else [SDPBackend.EFFICIENT_ATTENTION])
+
+    def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Cross-entropy of the answers' tokens, and of what is in each patch."""
+        images = torch.from_numpy(normalise(batch.pixels, self.recipe.preprocessing)).to(self.device)
+        with sdpa_kernel(self.attention), torch.autocast(self.device.type, torch.bfloat16):
+            tokens = tower_tokens(self.model, images)
+            said = self.patch_head(tokens).float()
+            if batch.kept is not None:
+                index = batch.kept.to(self.device)[..., None].expand(-1, -1, tokens.shape[-1])
+                tokens = tokens.gather(1, index)
+            visual = self.model.model.multi_modal_projector(tokens)
+            logits, targets = answer_logits(self.model, visual, self.segments.before, batch.packed)
+        kinds, colours = said.split((1 + len(KINDS), 1 + len(COLOURS)), dim=-1)
+        patches = _cross_entropy(kinds, batch.kinds) + _cross_entropy(colours, batch.colours)
+        return F.cross_entropy(logits.float(), targets), patches
+
+    def run(self) -> None:
+        """Train, or go on from the checkpoint."""
+        first = self._resume()
+        training = self.recipe.training
+        patch = patch_size(self.model)
+        parameters = [*self.model.parameters(), *self.patch_head.parameters()]
+        saved = logged = time.monotonic()
+        self.model.train()
+        totals, summed = torch.zeros(2), 0
+        for step in range(first, training.steps):
+            batch = make_batch(training.mixture, self.train, self.segments, patch, self.seed, step)
+            answers, patches = self.losses(batch)
+            self.optimiser.zero_grad(set_to_none=True)
+            (answers + training.patch_loss * patches).backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            self.optimiser.step()
+            self.schedule.step()
+            totals += torch.stack((answers, patches)).detach().cpu()
+            summed += 1
+            if (step + 1) % STEPS_BETWEEN_LOGS == 0:
+                mean, now = totals / summed, time.monotonic()
+                log.info("step %d/%d: loss %.4f, of patches %.4f, select accuracy %.4f, %.0f s", step + 1,
+                         training.steps, mean[0], mean[1], self.accuracy(), now - logged)  # fmt: skip
+                totals, summed, logged = torch.zeros(2), 0, time.monotonic()
+            if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+                self._save(step + 1)
+                saved = time.monotonic()
+        self._save(training.steps)
+        self.model.eval()
+
+    def accuracy(self, limit: int = 100) -> float:
+        """Share of exact answers on a sample of the select split."""
+        self.model.eval()
+        asked = self.select.even_sample(limit)
+        tokens = visual_tokens(self.model, asked.pixels, self.recipe.preprocessing)
+        right = right_answers(self.model, self.segments, tokens, asked.rows)
+        self.model.train()
+        return float(right.mean())
+
+    def _resume(self) -> int:
+        if not self.checkpoint.exists():
+            return 0
+        state = load_state(self.checkpoint, self.device, self._asked)
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        return int(state["step"])
+
+    def _save(self, step: int) -> None:
+        partial = self.checkpoint.with_suffix(".partial")
+        torch.save(
+            {name: part.state_dict() for name, part in self._parts().items()} | {"step": step, "asked": self._asked},
+            partial,
+        )
+        partial.replace(self.checkpoint)
+
+    def _parts(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "patch_head": self.patch_head,
+            "optimiser": self.optimiser,
+            "schedule": self.schedule,
+        }
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean over the patches that are known, weighted by `GROUND_WEIGHT`; 0 where none is."""
+    flat = labels.to(logits.device).flatten()
+    losses = F.cross_entropy(logits.flatten(0, 1), flat, ignore_index=IGNORED, reduction="none")
+    weights = torch.where(flat == 0, GROUND_WEIGHT, 1.0) * (flat != IGNORED)
+    return (losses * weights).sum() / weights.sum().clamp_min(1)
+
+
+def train_llava(recipe: LlavaRecipe, data: str, work: Path, seed: int = 0) -> Path:
+    """Train and export.
+
+    Args:
+        recipe: what to make.
+        data: a tar or a folder; see `load_vqa`.
+        work: folder of the checkpoint, the report and the result; a second call with the same folder resumes.
+        seed: of weights, pictures and batches.
+
+    Returns:
+        the folder of the result, in the hub's layout.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    train, select = split_select(load_vqa(data, recipe.preprocessing, "train"))
+    log.info("%d images to train on, %d to select on", len(train), len(select))
+    trainer = LlavaTrainer(recipe, train, select, work / "llava.ckpt", seed)
+    trainer.run()
+    model = trainer.model.cpu()
+    folder = work / "llava"
+    save_llava(model, trainer.tokenizer, recipe.preprocessing, folder)
+    measured = report(model, trainer.tokenizer, recipe.preprocessing, train, select)
+    (work / "report-select.json").write_text(json.dumps(asdict(measured), indent=2) + "\n")
+    log.info("select: %s", measured)
+    return folder
+
+
+def main() -> None:
+    """``python -m offline.train.llava --recipe easy-vqa --data TAR --work DIR``."""
+    parser = argparse.ArgumentParser(description="Train a small LLaVA; a second call goes on where the first stopped.")
+    parser.add_argument("--recipe", default="easy-vqa", help="name or file of a recipe")
+    parser.add_argument("--data", required=True, help="tar or folder in easy-VQA's layout")
+    parser.add_argument("--work", required=True, type=Path, help="folder of the checkpoint and the result")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    train_llava(load_llava_recipe(arguments.recipe), arguments.data, arguments.work, arguments.seed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""Reading labelled images, splitting them, sampling them."""
+
+import io
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from offline.data.images import in_select, load, split_select
+from thinwire.errors import InvalidImageError, InvalidRequestError
+from thinwire.images import Preprocessing
+
+PREPROCESSING = Preprocessing(8, 1.0, "bicubic", (0.5,) * 3, (0.5,) * 3)
+CLASSES = ("cat", "dog", "eel")
+
+
+def png(value: int) -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (8, 8), (value, value, value)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+@pytest.fixture(name="folder")
+def folder_fixture(tmp_path: Path) -> Path:
+    for label, name in enumerate(CLASSES):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for index in range(10 * (label + 1)):
+            (tmp_path / "data" / name / f"{index:04}.png").write_bytes(png(50 * label + index))
+    return tmp_path / "data"
+
+
+def test_a_folder_and_its_tar_are_the_same(folder, tmp_path):
+    with tarfile.open(tmp_path / "data.tar", "w") as tar:
+        for name in CLASSES:
+            tar.add(folder / name, arcname=name)
+    from_folder, from_tar = load(str(folder), PREPROCESSING), load(str(tmp_path / "data.tar"), PREPROCESSING)
+    assert from_folder.classes == from_tar.classes == CLASSES
+    assert len(from_folder) == len(from_tar) == 60
+    assert sorted(Path(name).parts[-2:] for name in from_tar.names) == sorted(
+        Path(name).parts[-2:] for name in from_folder.names
+    )
+    for images in (from_folder, from_tar):
+        for name, pixels, label in zip(images.names, images.pixels, images.labels, strict=True):
+            assert CLASSES[label] == Path(name).parent.name
+            assert (pixels == 50 * label + int(Path(name).stem)).all()
+
+
+def test_labels_follow_the_models_classes(folder):
+    images = load(str(folder), PREPROCESSING, ("eel", "ape", "dog", "cat"))
+    assert images.classes == ("eel", "ape", "dog", "cat")
+    assert {Path(name).parent.name: int(label) for name, label in zip(images.names, images.labels, strict=True)} == {
+        "cat": 3,
+        "dog": 2,
+        "eel": 0,
+    }
+
+
+def test_a_class_that_the_model_does_not_know_is_refused(folder):
+    with pytest.raises(InvalidRequestError, match="does not know: eel"):
+        load(str(folder), PREPROCESSING, ("cat", "dog"))
+
+
+def test_no_data_is_refused(tmp_path):
+    with pytest.raises(InvalidRequestError, match="no data at"):
+        load(str(tmp_path / "nothing.tar"), PREPROCESSING)
+
+
+def test_a_broken_image_is_named_an_error(folder):
+    (folder / "cat" / "0003.png").write_bytes(b"broken")
+    with pytest.raises(InvalidImageError):
+        load(str(folder), PREPROCESSING)
+
+
+@pytest.mark.parametrize("name", ["empty", "file.txt", "file.tar", "empty.tar"])
+def test_a_source_without_images_is_refused(tmp_path, name):
+    if name == "empty":
+        (tmp_path / name).mkdir()
+    elif name == "empty.tar":
+        tarfile.open(tmp_path / name, "w").close()
+    else:
+        (tmp_path / name).write_text("no images")
+    with pytest.raises(InvalidRequestError, match="no labelled images"):
+        load(str(tmp_path / name), PREPROCESSING)
+
+
+def test_the_sample_is_even_over_the_classes_and_nested(folder):
+    images = load(str(folder), PREPROCESSING)
+    assert np.bincount(images.even_sample(15).labels).tolist() == [5, 5, 5]
+    assert np.bincount(images.even_sample(35).labels).tolist() == [10, 13, 12]
+    assert set(images.even_sample(7).names) <= set(images.even_sample(20).names)
+    assert images.even_sample(1000).names == images.names
+
+
+def test_train_and_select_part_the_images_by_name_alone(folder):
+    images = load(str(folder), PREPROCESSING)
+    train, select = split_select(images)
+    assert sorted(train.names + select.names) == sorted(images.names)
+    backwards = images.take(np.arange(len(images))[::-1])
+    assert set(split_select(backwards)[1].names) == set(select.names)
+    assert 0.08 < np.mean([in_select(f"class/{index}") for index in range(20_000)]) < 0.12
+
+
+def test_the_digest_sees_every_part(folder):
+    images = load(str(folder), PREPROCESSING)
+    digests = {images.digest(), images.take(np.arange(59)).digest()}
+    images.pixels[0, 0, 0, 0] ^= 1
+    digests.add(images.digest())
+    images.labels[0] ^= 1
+    digests.add(images.digest())
+    assert len(digests) == 4

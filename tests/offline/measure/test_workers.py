@@ -1,0 +1,138 @@
+"""Processes that measure: none outlives a search, and what they have begun is not lost."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from offline.measure.workers import pool, run_all
+from policies.policy import Policy
+from tests.parts import random_pixels
+from thinwire.errors import EvaluationError
+
+ROOT = Path(__file__).parents[2]
+POLICIES = [Policy.create([0.1 * number], 1) for number in range(5)]
+
+
+class Idle:
+    """A task that measures nothing."""
+
+    def meter(self):
+        return None
+
+
+def _die(policy):
+    os._exit(9)
+
+
+def _by_run_all(processes):
+    list(run_all(processes, _die, POLICIES, 1, print))
+
+
+def _by_map(processes):
+    list(processes.map(_die, POLICIES))
+
+
+def members(session):
+    """The command lines of a session's processes that still run."""
+    listed = subprocess.run(["ps", "-ww", "-o", "stat=,args=", "-g", str(session)], capture_output=True, text=True)
+    return [line for line in listed.stdout.splitlines() if line.strip() and not line.startswith("Z")]
+
+
+def begin(tiny_bundle, tmp_path, data):
+    command = ["policies", "search", "s", "--bundle", str(tiny_bundle.folder), "--data", str(data), "--split", "test"]
+    options = ["--strategy", "sobol", "--evaluations", "100000", "--store", f"sqlite:///{tmp_path / 's.sqlite'}"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "deploy.cli.main", *command, *options],
+        cwd=ROOT, start_new_session=True, text=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def wait_for(condition, process, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() in (None, -signal.SIGKILL, 130)
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.fixture(name="data")
+def data_fixture(tiny_bundle, tmp_path):
+    for number, pixels in enumerate(random_pixels(14)):
+        folder = tmp_path / "data" / tiny_bundle.labels[number % 7]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return tmp_path / "data"
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["while its process starts", "while it measures"])
+def test_ctrl_c_ends_a_search_and_its_processes_without_a_word_of_python(tiny_bundle, tmp_path, data, begun):
+    process = begin(tiny_bundle, tmp_path, data)
+    try:
+        wait_for(lambda: any("spawn_main" in one for one in members(process.pid)), process)
+        if begun:
+            while "hypervolume" not in process.stderr.readline():
+                assert process.poll() is None
+        else:
+            time.sleep(0.3)
+        os.killpg(process.pid, signal.SIGINT)
+        _, told = process.communicate(timeout=90)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 130
+    assert "Traceback" not in told
+    assert "KeyboardInterrupt" not in told
+    # Python's own resource tracker ends when nobody holds its pipe any more, a moment later.
+    wait_for(lambda: not members(process.pid), process)
+
+
+def test_no_process_outlives_a_search_that_is_killed(tiny_bundle, tmp_path, data):
+    process = begin(tiny_bundle, tmp_path, data)
+    try:
+        while "hypervolume" not in process.stderr.readline():
+            assert process.poll() is None
+        process.kill()
+        process.wait(60)
+        wait_for(lambda: not members(process.pid), process)
+    finally:
+        process.communicate()
+
+
+def test_every_answer_is_kept_as_it_comes():
+    kept = []
+    with ThreadPoolExecutor(2) as threads:
+        steps = [len(kept) for _ in run_all(threads, lambda policy: policy.id, POLICIES, 2, kept.append)]
+    assert steps == [1, 2, 3, 4, 5]
+    assert sorted(kept) == sorted(policy.id for policy in POLICIES)
+
+
+def test_what_is_in_flight_when_it_ends_is_kept_and_nothing_more_is_begun():
+    kept, begun, free = [], [], threading.Event()
+
+    def measure(policy):
+        begun.append(policy)
+        if len(begun) > 1:
+            assert free.wait(60)
+        return policy
+
+    with ThreadPoolExecutor(2) as threads:
+        answers = run_all(threads, measure, POLICIES, 2, kept.append)
+        next(answers)
+        threading.Timer(0.1, free.set).start()
+        with pytest.raises(KeyboardInterrupt):
+            answers.throw(KeyboardInterrupt)
+    assert kept == begun == POLICIES[:2]
+
+
+@pytest.mark.parametrize("call", [_by_run_all, _by_map])
+def test_a_process_that_dies_is_told(call):
+    with pytest.raises(EvaluationError, match="a process of the pool died"), pool(Idle(), 1) as processes:
+        call(processes)

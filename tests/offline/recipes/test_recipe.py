@@ -1,0 +1,75 @@
+"""Recipes, and a build that takes the backbone of another bundle."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import offline.bundles.build
+from cloud.torch_classifier import TorchClassifier
+from edge.torch_engine.engine import TorchEngine
+from offline.recipes.recipe import load_recipe, recipe_path
+from tests.parts import random_pixels
+from thinwire.bundle import load_bundle
+from thinwire.errors import InvalidRequestError
+
+
+def borrowing(folder: Path, **changes) -> str:
+    """A recipe of tokens that leave the second of three layers; what is None is left out."""
+    content = json.loads(recipe_path("cifar10-middle").read_text()) | {"name": "tiny-middle", "split_layer": 2}
+    content["codec"] |= {"hidden": 16, "max_symbols_per_token": 4, "rates": [2, 4]}
+    content["codec_training"] |= {"epochs": 1, "batch_size": 16}
+    path = folder / "recipe.json"
+    path.write_text(json.dumps({key: value for key, value in (content | changes).items() if value is not None}))
+    return str(path)
+
+
+def save_images(folder: Path, classes: str) -> str:
+    for index, pixels in enumerate(random_pixels(60, seed=3)):
+        name = classes[index % len(classes)]
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / name / f"{index}.png")
+    return str(folder)
+
+
+@pytest.fixture(autouse=True)
+def _no_search(monkeypatch):
+    monkeypatch.setattr(offline.bundles.build, "with_policies", lambda bundle, *_: bundle)
+
+
+def test_a_backbone_is_taken_byte_for_byte(tiny_bundle, tmp_path):
+    recipe = load_recipe(borrowing(tmp_path, backbone=str(tiny_bundle.folder)))
+    assert (recipe.model, recipe.preprocessing) == (tiny_bundle.model, tiny_bundle.preprocessing)
+    data = save_images(tmp_path / "data", "abcdefg")
+    built = load_bundle(offline.bundles.build.build(recipe, data, tmp_path / "work", tmp_path / "bundle").folder)
+    assert built.files["backbone.safetensors"] == tiny_bundle.files["backbone.safetensors"]
+    assert (built.split_layer, built.depth, built.labels) == (2, 3, tiny_bundle.labels)
+    assert not built.exports
+    assert TorchEngine.load(built).tower.depth == len(TorchClassifier.load(built).model.blocks) == 3
+
+
+def test_data_of_other_classes_is_refused(tiny_bundle, tmp_path):
+    recipe = load_recipe(borrowing(tmp_path, backbone=str(tiny_bundle.folder)))
+    data = save_images(tmp_path / "data", "xyz")
+    with pytest.raises(InvalidRequestError, match="classes"):
+        offline.bundles.build.build(recipe, data, tmp_path / "work", tmp_path / "bundle")
+
+
+@pytest.mark.parametrize("changes", [{"backbone": None}, {"backbone_training": {}}], ids=["neither", "both"])
+def test_a_recipe_trains_its_backbone_or_borrows_one(tmp_path, changes):
+    with pytest.raises(InvalidRequestError, match="either train a backbone or name the bundle"):
+        load_recipe(borrowing(tmp_path, **changes))
+
+
+def test_a_bundle_that_is_not_there_lends_nothing(tmp_path):
+    with pytest.raises(InvalidRequestError, match=r"no readable recipe .*no readable bundle nothing"):
+        load_recipe(borrowing(tmp_path, backbone="nothing"))
+
+
+def test_the_two_recipes_for_cifar10_differ_in_the_split_only():
+    last, middle = load_recipe("cifar10"), load_recipe("cifar10-middle")
+    assert (last.split_layer, middle.split_layer) == (6, 3)
+    assert (last.model, last.preprocessing, last.merging, last.codec) == (
+        middle.model, middle.preprocessing, middle.merging, middle.codec,
+    )  # fmt: skip

@@ -1,0 +1,239 @@
+"""Training on a tiny model: it learns, it resumes to the same weights, and the codec beats chance by far."""
+
+import hashlib
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from offline.data.images import LabelledImages
+from offline.recipes.recipe import load_recipe, recipe_path
+from offline.train.classifier import BackboneRecipe, accuracy, augment, train_backbone
+from offline.train.jscc import CodecRecipe, CodecTrainer, random_sizes, token_features
+from offline.train.teachers import LabelTeacher, weights_digest
+from tests.parts import make_bundle, make_model
+from thinwire.errors import InvalidRequestError
+from thinwire.nn.towers.timm_tower import TimmTower
+
+BUNDLE = make_bundle(class_token=False, global_pool="avg")
+RECIPE = BackboneRecipe(
+    epochs_dropped=2,
+    epochs_whole=1,
+    patch_drop_rate=0.5,
+    batch_size=16,
+    learning_rate=3e-3,
+    weight_decay=0.01,
+    label_smoothing=0.1,
+)
+
+
+def coloured_images(count: int, seed: int) -> LabelledImages:
+    """Seven classes, each a colour under noise."""
+    generator = np.random.default_rng(seed)
+    colours = np.random.default_rng(99).integers(40, 216, (7, 1, 1, 3))
+    labels = generator.integers(0, 7, count)
+    pixels = np.clip(colours[labels] + generator.normal(0, 20, (count, 20, 20, 3)), 0, 255).astype(np.uint8)
+    return LabelledImages(tuple(f"{seed}/{i}" for i in range(count)), pixels, labels, BUNDLE.labels)
+
+
+def train(checkpoint, recipe=RECIPE):
+    images = coloured_images(320, 0), coloured_images(70, 1)
+    return train_backbone(BUNDLE.model, recipe, *images, BUNDLE.preprocessing, checkpoint, seed=3)
+
+
+def test_a_run_that_was_cut_off_ends_with_the_weights_of_one_that_was_not(tmp_path, monkeypatch):
+    whole = train(tmp_path / "whole.ckpt")
+    assert accuracy(whole, coloured_images(70, 2), BUNDLE.preprocessing) > 0.6
+
+    class CutOff(Exception):  # noqa: N818
+        """Stands for a kill during the second epoch."""
+
+    saves = 0
+    save = torch.save
+
+    def save_and_die(*arguments):
+        nonlocal saves
+        saves += 1
+        save(*arguments)
+        if saves == 2:
+            raise CutOff
+
+    monkeypatch.setattr(torch, "save", save_and_die)
+    with pytest.raises(CutOff):
+        train(tmp_path / "cut.ckpt")
+    monkeypatch.setattr(torch, "save", save)
+    resumed = train(tmp_path / "cut.ckpt")
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], value, rtol=0, atol=1e-6)
+
+
+def test_a_checkpoint_of_another_training_or_of_none_is_refused(tmp_path):
+    short = replace(RECIPE, epochs_dropped=0, epochs_whole=1)
+    train(tmp_path / "one.ckpt", short)
+    with pytest.raises(InvalidRequestError, match="is of another training"):
+        train(tmp_path / "one.ckpt", replace(short, learning_rate=1e-3))
+    whole = (tmp_path / "one.ckpt").read_bytes()
+    (tmp_path / "one.ckpt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InvalidRequestError, match="no checkpoint that can be read"):
+        train(tmp_path / "one.ckpt", short)
+
+
+def test_augmentation_keeps_shape_range_and_draws_per_image():
+    images = torch.randint(0, 256, (8, 3, 20, 20), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images[1] = images[0]
+    changed = augment(images, torch.Generator().manual_seed(5))
+    assert changed.shape == images.shape
+    assert changed.dtype == torch.float32
+    assert changed.min() >= 0
+    assert changed.max() <= 255
+    assert not torch.equal(changed[0], changed[1])
+    assert torch.equal(changed, augment(images, torch.Generator().manual_seed(5)))
+
+
+def test_augmentation_cuts_a_square_out_of_each_image():
+    images = torch.zeros(400, 3, 20, 20, dtype=torch.uint8)
+    images[:, :, ::2] = 200
+    changed = augment(images, torch.Generator().manual_seed(5))
+    cut = (changed - changed.mean((1, 2, 3), keepdim=True)).abs().amax(1) < 12
+    area = cut.sum((1, 2))
+    assert area.max() == 25
+    # Partly outside near the border, never wholly.
+    assert area.min() >= 9
+    # Everywhere alike: each pixel within a few standard errors of the mean away from the border.
+    share = cut.float().mean(0)[3:-3, 3:-3]
+    assert ((share > 0.01) & (share < 0.15)).all()
+
+
+def test_random_sizes_share_out_all_patches():
+    sizes = random_sizes(50, 6, 25, np.random.default_rng(0))
+    assert (sizes.sum(1) == 25).all()
+    assert sizes.min() >= 1
+    # From even to very uneven.
+    assert sizes.max(1).values.min() < 8
+    assert sizes.max() > 12
+
+
+def test_the_codec_learns_and_resumes(tmp_path):
+    model = make_model(BUNDLE)
+    features = token_features(TimmTower(model), 3, coloured_images(256, 0).pixels, BUNDLE.preprocessing, 0)
+    assert features.shape == (256, 25, 24)
+    recipe = CodecRecipe(epochs=3, batch_size=32, learning_rate=3e-3, token_loss=0.1, size_loss=0.1)
+
+    def trainer(name, epochs):
+        return CodecTrainer(
+            LabelTeacher(model, 3, False),
+            BUNDLE.codec,
+            replace(recipe, epochs=epochs),
+            features,
+            tmp_path / name,
+            seed=1,
+        )
+
+    def loss_of(pair):
+        with torch.no_grad():
+            return np.mean(
+                [float(pair._loss(features[:64].float(), np.arange(64), np.random.default_rng(i))) for i in range(20)]
+            )
+
+    whole = trainer("whole", 3)
+    before = loss_of(whole)
+    whole.run()
+    assert loss_of(whole) < 0.7 * before
+
+    first = trainer("cut", 3)
+    first.recipe = replace(recipe, epochs=1)
+    first.run()
+    resumed = trainer("cut", 3)
+    resumed.run()
+    for part in ("encoder", "decoder"):
+        for name, value in getattr(whole, part).state_dict().items():
+            torch.testing.assert_close(getattr(resumed, part).state_dict()[name], value, rtol=0, atol=1e-6)
+
+    stranger = CodecTrainer(
+        LabelTeacher(make_model(BUNDLE, seed=5), 3, False), BUNDLE.codec, recipe, features, whole.checkpoint
+    )
+    with pytest.raises(InvalidRequestError, match="is of another training"):
+        stranger.run()
+
+
+MIX = ("awgn", "rayleigh", "rician:coherence=16", "gilbert_elliott", "erasure:share=0.2", "phase_noise", "clipping")
+
+
+@pytest.mark.parametrize("encoder", ["mlp", "attention"])
+def test_either_encoder_learns_over_a_mix_of_channels(tmp_path, encoder):
+    model = make_model(BUNDLE)
+    features = token_features(TimmTower(model), 3, coloured_images(256, 0).pixels, BUNDLE.preprocessing, 0)
+    recipe = CodecRecipe(4, 32, 3e-3, 0.1, 0.1, MIX)
+    codec = replace(BUNDLE.codec, encoder=encoder)
+    trainer = CodecTrainer(LabelTeacher(model, 3, False), codec, recipe, features, tmp_path / "mix", seed=1)
+
+    def loss():
+        with torch.no_grad():
+            x = features[:64].float()
+            return np.mean([float(trainer._loss(x, np.arange(64), np.random.default_rng(i))) for i in range(20)])
+
+    before = loss()
+    trainer.run()
+    assert loss() < 0.7 * before
+
+
+def test_what_came_later_leaves_older_checkpoints_theirs(tmp_path):
+    model = make_model(BUNDLE)
+    features = torch.randn(8, 25, 24)
+    recipe = CodecRecipe(1, 4, 1e-3, 0.1, 0.1)
+
+    def asked(codec=BUNDLE.codec, recipe=recipe):
+        return CodecTrainer(LabelTeacher(model, 3, False), codec, recipe, features, tmp_path / "c")._asked
+
+    # As the first version spelt it.
+    text = (
+        f"({weights_digest(model)!r}, "
+        "Codec(hidden=32, max_symbols_per_token=8, rates=(1, 2, 4, 8), snr_db=(-5.0, 20.0)), "
+        "CodecRecipe(epochs=1, batch_size=4, learning_rate=0.001, token_loss=0.1, size_loss=0.1), 0, (8, 25, 24))"
+    )
+    assert asked() == hashlib.sha256(text.encode()).hexdigest()
+    others = {
+        asked(recipe=replace(recipe, channels=("awgn",))),
+        asked(replace(BUNDLE.codec, encoder="attention")),
+        asked(),
+    }
+    assert len(others) == 3
+
+
+def test_a_recipe_may_name_its_encoder_and_its_channels(tmp_path):
+    content = json.loads(recipe_path("cifar10").read_text())
+    assert load_recipe("cifar10").codec.encoder == "mlp"
+    content["codec"]["encoder"] = "attention"
+    content["codec_training"]["channels"] = ["erasure:share=0.2", "awgn"]
+    path = tmp_path / "recipe.json"
+    path.write_text(json.dumps(content))
+    recipe = load_recipe(str(path))
+    assert (recipe.codec.encoder, recipe.codec_training.channels) == ("attention", ("erasure:share=0.2", "awgn"))
+
+
+def test_channels_of_a_recipe_are_spelt_one_way_and_must_be_there():
+    recipe = CodecRecipe(1, 4, 1e-3, 0.1, 0.1, ["rician:coherence=16,k_db=6", "awgn"])
+    assert recipe.channels == ("rician:coherence=16", "awgn")
+    assert CodecRecipe(1, 4, 1e-3, 0.1, 0.1).channels == ("awgn", "rayleigh")
+    for channels, says in (((), "one channel at least"), (("awgn", "fog"), "must be one of .*got 'fog'")):
+        with pytest.raises(InvalidRequestError, match=says):
+            CodecRecipe(1, 4, 1e-3, 0.1, 0.1, channels)
+
+
+def test_training_begins_with_the_pair_that_is_given(tmp_path):
+    teacher = LabelTeacher(make_model(BUNDLE), 3, False)
+    recipe = CodecRecipe(epochs=1, batch_size=32, learning_rate=3e-3, token_loss=0.1, size_loss=0.1)
+    features = [torch.randn(32, 25, 24, generator=torch.Generator().manual_seed(seed)).half() for seed in (0, 1)]
+    first = CodecTrainer(teacher, BUNDLE.codec, recipe, features[0], tmp_path / "pair.ckpt", seed=1)
+    first.run()
+    pair = first.encoder, first.decoder
+    second = CodecTrainer(teacher, BUNDLE.codec, recipe, features[1], tmp_path / "pair.ckpt", 1, pair)
+    for given, ours in zip(pair, (second.encoder, second.decoder), strict=True):
+        for name, value in given.named_parameters():
+            assert torch.equal(ours.get_parameter(name), value)
+    torch.testing.assert_close(second.decoder.mean, features[1].float().mean((0, 1)))
+    # What the first left is of another beginning.
+    with pytest.raises(InvalidRequestError, match="is of another training"):
+        second.run()

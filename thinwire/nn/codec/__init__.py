@@ -1,0 +1,1 @@
+"""The JSCC pairs: encoder and decoder side by side, the SNR gate, rates and power."""

@@ -1,0 +1,1 @@
+"""Token merging: which tokens merge, merging them, and the transformer pass that does it."""

@@ -1,0 +1,89 @@
+"""A vision tower whose layers merge tokens, with unchanged weights."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from thinwire.bundle import Merging
+from thinwire.nn.attention import Attended, key_bias
+from thinwire.nn.merging.matching import Rule, above, merge_by, with_margin
+from thinwire.nn.merging.tokens import Tokens
+from thinwire.nn.towers.interface import Tower
+
+
+def embed(tower: Tower, images: Tensor) -> Tokens:
+    """Patch embedding with positions and prefix tokens.
+
+    Args:
+        images: ``batch x 3 x height x width``, normalised.
+    """
+    return Tokens.from_embedding(tower.embed(images), tower.prefix_tokens)
+
+
+def rules_for(thresholds: Sequence[float]) -> list[Rule | None]:
+    """One rule per layer; None, which costs nothing, for a threshold of 1 or more."""
+    return [above(threshold) if threshold < 1 else None for threshold in thresholds]
+
+
+def run_layers(
+    tower: Tower,
+    tokens: Tokens,
+    rules: Sequence[Rule | None],
+    merging: Merging,
+    thresholds: Sequence[float] | None = None,
+    first: int = 0,
+) -> tuple[Tokens, Tensor]:
+    """Run layers, as many as there are rules, each merging by its own.
+
+    Args:
+        tower: whose layers run.
+        tokens: what enters the first of them.
+        rules: one per layer.
+        merging: metric, weight, place and bias.
+        thresholds: where given, the tokens' margin is followed; for checks, since it costs a second matching.
+        first: index of the first layer to run.
+
+    Returns:
+        the tokens that leave the last layer, and ``batch x (rules + 1)`` counts of patch tokens: those that enter the
+        first layer and those that leave each.
+
+    Raises:
+        ValueError: there are fewer layers than rules.
+    """
+    if first + len(rules) > tower.depth:
+        raise ValueError(f"expected at most {tower.depth - first} rules, got {len(rules)}")
+    counts = [tokens.counts]
+    for index, rule in enumerate(rules):
+        layer = first + index
+        sizes = tokens.all_sizes if merging.proportional_attention else None
+        x = torch.cat((tokens.prefix, tokens.x), dim=1)
+        attended = tower.attend(layer, x, key_bias(tokens.padding_mask(), sizes, x.dtype))
+        tokens = _split(tokens, attended.output)
+        if merging.place == "layer":
+            tokens = _mlp(tower, layer, tokens)
+        if rule is not None:
+            metric = _metric(attended, tokens.prefix.shape[1], merging.metric)
+            if thresholds is not None:
+                tokens = with_margin(tokens, metric, thresholds[index])
+            tokens = merge_by(tokens, metric, rule, merging.weight)
+        if merging.place == "attention":
+            tokens = _mlp(tower, layer, tokens)
+        counts.append(tokens.counts)
+    return tokens, torch.stack(counts, dim=1)
+
+
+def _metric(attended: Attended, prefix_tokens: int, name: str) -> Tensor:
+    heads = attended.values if name.startswith("value") else attended.keys
+    heads = heads[:, :1, prefix_tokens:] if name == "value_head" else heads[:, :, prefix_tokens:]
+    return heads.mean(1) if name == "key_mean" else heads.transpose(1, 2).flatten(2)
+
+
+def _mlp(tower: Tower, layer: int, tokens: Tokens) -> Tokens:
+    return _split(tokens, tower.mlp(layer, torch.cat((tokens.prefix, tokens.x), dim=1)))
+
+
+def _split(tokens: Tokens, x: Tensor) -> Tokens:
+    prefix_tokens = tokens.prefix.shape[1]
+    return replace(tokens, prefix=x[:, :prefix_tokens], x=x[:, prefix_tokens:])
