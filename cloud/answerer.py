@@ -1,7 +1,5 @@
 """What the cloud's model does, whatever it runs on: one protocol for each task."""
 
-import hashlib
-import struct
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,29 +8,9 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from thinwire.equalise import ReceivedTokens
 from thinwire.errors import ThinwireError
 from thinwire.generation import Generation
-
-
-@dataclass(frozen=True)
-class ReceivedTokens:
-    """One frame after equalisation.
-
-    Attributes:
-        symbols: ``N x S`` complex64.
-        noise_variance: variance of the noise per complex symbol after equalisation; 0 for a link without noise.
-    """
-
-    symbols: NDArray[np.complex64]
-    noise_variance: float
-
-    @property
-    def digest(self) -> bytes:
-        """Of all that reaches the model: a reception has no part of its own in this."""
-        head = struct.pack("<QQd", *self.symbols.shape, self.noise_variance)
-        digest = hashlib.blake2b(head, digest_size=16)
-        digest.update(np.ascontiguousarray(self.symbols).data)
-        return digest.digest()
 
 
 class Classifier(Protocol):

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud.answerer import Classifier, ReceivedTokens
+from cloud.answerer import Classifier
 from cloud.batcher import Batcher
 from cloud.deduplication import Deduplicator
 from cloud.held_frames import HeldFrames
 from cloud.task import Batching
 from thinwire.bundle import Bundle
+from thinwire.equalise import ReceivedTokens
 from thinwire.errors import InvalidFrameError, InvalidRequestError, ThinwireError
 from thinwire.frames import all_finite, frame_key
 from thinwire.v1 import link_pb2

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud.answerer import ReceivedTokens
 from thinwire.bundle import Bundle
+from thinwire.equalise import ReceivedTokens
 from thinwire.exports import CLOUD, CLOUD_INPUTS, LOGITS, PLAIN, PLAIN_INPUTS
 from thinwire.onnx_session import OnnxSession
 

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud.answerer import Answer, Answerer, Prefix, Question, ReceivedTokens
+from cloud.answerer import Answer, Answerer, Prefix, Question
 from cloud.batcher import Batcher
 from cloud.deduplication import Deduplicator
 from cloud.held_frames import HeldFrames
 from cloud.task import Batching
 from thinwire.bundle import Bundle
+from thinwire.equalise import ReceivedTokens
 from thinwire.errors import InvalidRequestError, ThinwireError, UnknownFrameError
 from thinwire.frames import frame_key
 from thinwire.generation import Generation, check_question

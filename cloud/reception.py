@@ -5,8 +5,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud.answerer import ReceivedTokens
-from thinwire.equalise import MIN_GAIN_POWER, weigh, zero_forcing
+from thinwire.equalise import MIN_GAIN_POWER, ReceivedTokens, weigh, zero_forcing
 from thinwire.errors import InvalidFrameError
 from thinwire.frames import all_finite
 

@@ -13,12 +13,12 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from cloud.answerer import ReceivedTokens
 from cloud.metrics import CloudMetrics
 from cloud.reception import Equaliser, receive
 from cloud.task import Task
 from thinwire import rpc, tracing
 from thinwire.bundle import Bundle
+from thinwire.equalise import ReceivedTokens
 from thinwire.errors import BundleMismatchError, InvalidFrameError, ThinwireError, UnknownTaskError
 from thinwire.frames import check_frame, count_uses, read_reception
 from thinwire.outcomes import CANCELLED, OK

@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from cloud.answerer import ReceivedTokens
 from cloud.batcher import Batcher
 from cloud.metrics import CloudMetrics
 from cloud.model_thread import ModelThread
 from thinwire.bundle import Bundle
+from thinwire.equalise import ReceivedTokens
 from thinwire.errors import ThinwireError
 from thinwire.v1 import link_pb2
 

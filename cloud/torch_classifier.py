@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cloud.answerer import ReceivedTokens
 from cloud.head import classify_packed
 from thinwire.bundle import Bundle
+from thinwire.equalise import ReceivedTokens
 from thinwire.images import normalise
 from thinwire.nn.backbone import VisionTransformer
 from thinwire.nn.codec.decoder import JsccDecoder, decode_frames

@@ -16,7 +16,6 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from cloud.answerer import ReceivedTokens
 from cloud.language.model import LanguageModel
 from cloud.torch_answerer import TorchAnswerer
 from offline.bundles.vision_tower import read_tower
@@ -27,6 +26,7 @@ from policies.fronts import Fronts
 from policies.policy import Policy
 from policies.record import AccuracyAt, ChannelProfile, MeasuredPolicy, Objectives
 from thinwire.bundle import FRONT, Bundle, Codec, Language, Merging, Reference, file_sha256
+from thinwire.equalise import ReceivedTokens
 from thinwire.images import Preprocessing
 from thinwire.nn.codec.decoder import JsccDecoder
 from thinwire.nn.codec.mlp import MlpEncoder

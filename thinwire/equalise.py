@@ -1,10 +1,37 @@
 """Equalisation of a received frame, for numpy arrays and torch tensors alike."""
 
+import hashlib
+import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 # Under this gain the division loses all float32 precision; such a frame is noise either way.
 MIN_GAIN_POWER = 1e-12
+
+
+@dataclass(frozen=True)
+class ReceivedTokens:
+    """One frame after equalisation.
+
+    Attributes:
+        symbols: ``N x S`` complex64.
+        noise_variance: variance of the noise per complex symbol after equalisation; 0 for a link without noise.
+    """
+
+    symbols: NDArray[np.complex64]
+    noise_variance: float
+
+    @property
+    def digest(self) -> bytes:
+        """Of all that reaches the model: a reception has no part of its own in this."""
+        head = struct.pack("<QQd", *self.symbols.shape, self.noise_variance)
+        digest = hashlib.blake2b(head, digest_size=16)
+        digest.update(np.ascontiguousarray(self.symbols).data)
+        return digest.digest()
 
 
 def zero_forcing(received: Any, gain: Any, noise_variance: Any) -> tuple[Any, Any]:

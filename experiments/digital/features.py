@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cloud.answerer import ReceivedTokens
 from cloud.head import classify_packed
 from edge.torch_engine.engine import Transformed
 from experiments.digital.quantiser import Vectors
@@ -16,6 +15,7 @@ from offline.data.images import LabelledImages
 from offline.measure.evaluator import Evaluator
 from offline.measure.judges import LabelJudge
 from policies.policy import Policy
+from thinwire.equalise import ReceivedTokens
 from thinwire.nn.merging.matching import merge_down_to
 from thinwire.nn.merging.transformer import rules_for
 from thinwire.nn.packed import Packing

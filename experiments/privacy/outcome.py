@@ -8,7 +8,6 @@ import torch
 from numpy.typing import NDArray
 
 from channel.models.noise import noise_variance
-from cloud.answerer import ReceivedTokens
 from cloud.torch_classifier import TorchClassifier
 from experiments.harness.report import Cell, Curve, Estimate, Plot, Table
 from experiments.harness.setting import three_policies
@@ -17,6 +16,7 @@ from experiments.privacy.metrics import estimate, psnr, ssim
 from offline.data.images import LabelledImages
 from policies.policy import Policy
 from thinwire.bundle import Bundle
+from thinwire.equalise import ReceivedTokens
 
 SNR_DB = 10.0
 # What the eavesdropper hears: every symbol as it is sent, or what the cloud hears.

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cloud.answerer import Classifier, ReceivedTokens
+from cloud.answerer import Classifier
 from deploy.cli.common import add_bundle, positive_int, seed, table
 from deploy.cli.engines import cloud_classifier, edge_engine
 from edge.engine import Engine
@@ -39,6 +39,7 @@ from policies.policy import Policy
 from policies.record import ChannelProfile
 from thinwire.bundle import FRONT, Bundle, load_bundle
 from thinwire.cores import usable_cores
+from thinwire.equalise import ReceivedTokens
 
 SNR_DB = 10.0
 QUALITIES = (95, 90, 85, 80, 75, 70, 60, 50, 40, 30, 20, 10, 5)

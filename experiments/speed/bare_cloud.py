@@ -15,12 +15,12 @@ import grpc.aio
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud.answerer import ReceivedTokens
 from cloud.model_thread import ModelThread
 from deploy.cli.engines import cloud_classifier
 from experiments.speed.load import INFER, to_received
 from thinwire.bundle import Bundle, load_bundle
 from thinwire.cores import model_threads
+from thinwire.equalise import ReceivedTokens
 from thinwire.v1 import link_pb2
 
 MODULE = "experiments.speed.bare_cloud"

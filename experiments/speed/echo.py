@@ -18,7 +18,7 @@ import grpc.aio
 from deploy.testbed import HOST, Ports
 
 MODULE = "experiments.speed.echo"
-METHOD = "/benchmarks.Echo/Echo"
+METHOD = "/experiments.Echo/Echo"
 START_TIMEOUT_S = 30.0
 
 
@@ -31,7 +31,7 @@ async def serve(address: str, upstream: str | None = None) -> None:
         return answer
 
     handlers = grpc.method_handlers_generic_handler(
-        "benchmarks.Echo", {"Echo": grpc.unary_unary_rpc_method_handler(echo)}
+        "experiments.Echo", {"Echo": grpc.unary_unary_rpc_method_handler(echo)}
     )
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((handlers,))

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cloud.answerer import ReceivedTokens
 from thinwire import rpc
 from thinwire.bundle import Bundle
+from thinwire.equalise import ReceivedTokens
 from thinwire.frames import pack_symbols
 from thinwire.v1 import link_pb2
 

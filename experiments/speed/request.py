@@ -16,7 +16,6 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud.answerer import ReceivedTokens
 from deploy.cli.common import table
 from deploy.cli.engines import cloud_classifier, edge_engine
 from deploy.testbed import LocalTestbed, Ports
@@ -26,6 +25,7 @@ from policies.budget import Budget
 from policies.choice import choose_for
 from policies.fronts import Fronts
 from thinwire.bundle import FRONT, Bundle
+from thinwire.equalise import ReceivedTokens
 
 SNR_DB = 10.0
 POLICIES = ("none", "auto")

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud.answerer import ReceivedTokens
 from cloud.server import Settings, serve
 from thinwire import logs
 from thinwire.bundle import load_bundle
+from thinwire.equalise import ReceivedTokens
 
 
 class NoModel:

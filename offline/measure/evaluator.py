@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from channel.keys import keyed_generator
 from channel.models.registry import get
 from channel.passage import carry
-from cloud.answerer import ReceivedTokens
 from cloud.language.placement import CPU, Placement
 from cloud.reception import Equaliser, receive
 from edge.engine import Encoded
@@ -21,6 +20,7 @@ from policies.policy import Policy
 from policies.record import ChannelProfile, Objectives
 from thinwire.bundle import Bundle
 from thinwire.csi import PERFECT, Csi
+from thinwire.equalise import ReceivedTokens
 from thinwire.errors import BundleError, InvalidRequestError
 from thinwire.frames import count_uses
 from thinwire.nn.merging.matching import Rule

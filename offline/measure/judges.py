@@ -7,13 +7,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cloud.answerer import Prefix, Question, ReceivedTokens
+from cloud.answerer import Prefix, Question
 from cloud.head import classify_tokens
 from cloud.language.placement import Placement
 from cloud.torch_classifier import TorchClassifier
 from offline.data.images import LabelledImages
 from offline.data.questioned import QuestionedImages
 from thinwire.bundle import Bundle
+from thinwire.equalise import ReceivedTokens
 from thinwire.errors import InvalidRequestError, ThinwireError
 from thinwire.nn.merging.tokens import Tokens
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from cloud.answerer import Question, ReceivedTokens
+from cloud.answerer import Question
 from cloud.server import CloudServer, Settings
 from cloud.torch_answerer import TorchAnswerer, find_checkpoint
 from tests.llava import (
@@ -23,6 +23,7 @@ from tests.llava import (
     write_vqa_bundle,
 )
 from thinwire.bundle import Language, load_bundle
+from thinwire.equalise import ReceivedTokens
 from thinwire.errors import BundleError, InvalidFrameError
 from thinwire.frames import pack_symbols
 from thinwire.generation import Generation

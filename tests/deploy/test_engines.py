@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cloud.answerer import ReceivedTokens
 from cloud.onnx_classifier import OnnxClassifier
 from cloud.torch_classifier import TorchClassifier
 from deploy.cli.engines import cloud_classifier, edge_engine
@@ -17,6 +16,7 @@ from edge.torch_engine.engine import TorchEngine
 from offline.export import bundle as exporting
 from policies.policy import Policy
 from thinwire.bundle import load_bundle
+from thinwire.equalise import ReceivedTokens
 from thinwire.errors import BundleError, UnavailableError
 
 

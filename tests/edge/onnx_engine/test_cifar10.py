@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from cloud.answerer import ReceivedTokens
 from cloud.onnx_classifier import OnnxClassifier
 from cloud.torch_classifier import TorchClassifier
 from edge.onnx_engine.engine import OnnxEngine
@@ -11,6 +10,7 @@ from edge.torch_engine.engine import TorchEngine
 from offline.data.images import load
 from policies.fronts import Fronts
 from thinwire.bundle import FRONT, load_bundle
+from thinwire.equalise import ReceivedTokens
 from thinwire.nn.merging.transformer import rules_for
 
 NEAR, BATCH, NOISE = 1e-4, 100, 0.1

@@ -6,11 +6,12 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from cloud.answerer import Question, ReceivedTokens
+from cloud.answerer import Question
 from cloud.language.model import LanguageModel
 from cloud.language.prefix import compute_prefixes
 from offline.measure.language_cost import LanguageCost, decoder_gmacs
 from tests.llava import PROMPT, WIDTH, make_decoder, make_llava, make_tokenizer
+from thinwire.equalise import ReceivedTokens
 from thinwire.generation import Generation
 from thinwire.nn.codec.decoder import decode_frames
 

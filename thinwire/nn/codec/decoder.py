@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cloud.answerer import ReceivedTokens
+from thinwire.equalise import ReceivedTokens
 from thinwire.nn.attention import key_bias, run_block
 from thinwire.nn.backbone import Block
 from thinwire.nn.codec.snr_gate import SnrGate, rate_mask
