@@ -2,14 +2,14 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, field
 from typing import Any
 
-from policies.checks import json_object, members, text
 from policies.record import Objectives
+from thinwire.records import JsonObject, Text, record
 
 
-@dataclass(frozen=True)
+@record("baseline")
 class Baseline:
     """What policies are compared with, measured as they are.
 
@@ -22,13 +22,9 @@ class Baseline:
         InvalidRequestError: the family is empty or the parameters are no JSON.
     """
 
-    family: str
-    parameters: dict[str, Any] = field(hash=False)
+    family: Text
+    parameters: JsonObject = field(hash=False)
     objectives: Objectives
-
-    def __post_init__(self) -> None:
-        text("baseline.family", self.family)
-        object.__setattr__(self, "parameters", json_object("baseline.parameters", self.parameters))
 
     @property
     def parameters_digest(self) -> str:
@@ -36,16 +32,5 @@ class Baseline:
         return hashlib.sha256(json.dumps(self.parameters, sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON form, which `from_json` reads."""
-        return {"family": self.family, "parameters": self.parameters, "objectives": asdict(self.objectives)}
-
-    @classmethod
-    def from_json(cls, content: object) -> "Baseline":
-        """Read the JSON form.
-
-        Raises:
-            InvalidRequestError: a field is missing, unknown or wrong.
-        """
-        record = members("baseline", content, ["family", "parameters", "objectives"])
-        figures = members("objectives", record["objectives"], [one.name for one in fields(Objectives)])
-        return cls(record["family"], record["parameters"], Objectives(**figures))
+        """The JSON form."""
+        return asdict(self)

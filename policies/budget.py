@@ -1,15 +1,15 @@
 """What one request may cost, and the least that it must achieve."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
-from policies.checks import positive, real, whole
 from thinwire.csi import Csi
 from thinwire.errors import BudgetError, InvalidRequestError
+from thinwire.records import Count, Positive, Share, record
 
 
-@dataclass(frozen=True)
+@record("budget")
 class Budget:
     """Limits on one request; what is None is not limited, and a budget without any limit is valid.
 
@@ -26,20 +26,13 @@ class Budget:
         InvalidRequestError: a limit is out of range, or the two forms are mixed or incomplete.
     """
 
-    channel_uses: int | None = None
-    bandwidth_hz: float | None = None
-    airtime_ms: float | None = None
-    edge_gmacs: float | None = None
-    min_accuracy: float | None = None
+    channel_uses: Count | None = None
+    bandwidth_hz: Positive | None = None
+    airtime_ms: Positive | None = None
+    edge_gmacs: Positive | None = None
+    min_accuracy: Share | None = None
 
     def __post_init__(self) -> None:
-        if self.channel_uses is not None:
-            object.__setattr__(self, "channel_uses", whole("budget.channel_uses", self.channel_uses, 1))
-        for name in ("bandwidth_hz", "airtime_ms", "edge_gmacs"):
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, positive(f"budget.{name}", getattr(self, name)))
-        if self.min_accuracy is not None:
-            object.__setattr__(self, "min_accuracy", real("budget.min_accuracy", self.min_accuracy, 0, 1))
         if self.channel_uses is not None and (self.bandwidth_hz is not None or self.airtime_ms is not None):
             raise InvalidRequestError(
                 "a budget has either channel_uses or bandwidth_hz with airtime_ms, got both: "

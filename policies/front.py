@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-from policies.checks import members
 from policies.record import ChannelProfile, MeasuredPolicy
 from thinwire.errors import BundleError, BundleMismatchError, InvalidRequestError
+from thinwire.records import read, record
 
 
 @dataclass(frozen=True)
@@ -69,14 +69,19 @@ class Front:
                 front says.
             BundleError, BundleMismatchError: as for `Front`.
         """
-        record = members("front", content, ["channel", "policies"])
-        if not isinstance(record["policies"], list):
-            raise InvalidRequestError(f"policies must be a list, got {type(record['policies']).__name__}")
-        channel = ChannelProfile.from_json(record["channel"])
-        front = cls(bundle_name, bundle_digest, tuple(map(MeasuredPolicy.from_json, record["policies"])))
-        if front.channel != channel:
-            raise InvalidRequestError(f"a front of {channel} holds policies of {front.channel}")
+        form = read(_Form, content, "front")
+        front = cls(bundle_name, bundle_digest, tuple(map(MeasuredPolicy.from_json, form.policies)))
+        if front.channel != form.channel:
+            raise InvalidRequestError(f"a front of {form.channel} holds policies of {front.channel}")
         return front
+
+
+@record()
+class _Form:
+    """What stands in a file."""
+
+    channel: ChannelProfile
+    policies: tuple[Any, ...]
 
 
 def digest_of(content: dict[str, Any]) -> str:

@@ -8,11 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from policies.checks import members, real, text
 from policies.files import write_whole
 from policies.front import Front, digest_of
 from policies.record import MeasuredPolicy
 from thinwire.errors import BundleError, BundleMismatchError, InvalidRequestError, UnknownPolicyError
+from thinwire.records import Text, finite, read, read_file, record
 
 SCHEMA_VERSION = 2
 # The model whose fronts serve channels that nothing was measured on.
@@ -99,8 +99,7 @@ class Fronts:
         Raises:
             InvalidRequestError: the SNR is not finite.
         """
-        real("snr_db", snr_db)
-
+        finite("snr_db", snr_db)
         name = model and model.partition(":")[0]
 
         def distance(front: Front) -> tuple[bool, bool, bool, float, float]:
@@ -150,8 +149,8 @@ class Fronts:
             BundleMismatchError: it belongs to another bundle.
         """
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
+            content = read_file(path)
+        except (OSError, ValueError) as error:
             raise BundleError(f"no readable policy fronts {path}: {error}") from None
         version = content.get("schema_version") if isinstance(content, dict) else None
         if version != SCHEMA_VERSION:
@@ -171,12 +170,24 @@ class Fronts:
 
     @classmethod
     def _from_json(cls, content: dict[str, Any]) -> "Fronts":
-        record = members("policies", content, ["schema_version", "bundle", "fronts", "digest"])
-        bundle = members("bundle", record["bundle"], ["name", "digest"])
-        name, digest = text("bundle.name", bundle["name"]), text("bundle.digest", bundle["digest"])
-        if not isinstance(record["fronts"], list):
-            raise InvalidRequestError(f"fronts must be a list, got {type(record['fronts']).__name__}")
-        return cls(tuple(Front.from_json(name, digest, front) for front in record["fronts"]))
+        form = read(_Form, content)
+        return cls(tuple(Front.from_json(form.bundle.name, form.bundle.digest, front) for front in form.fronts))
+
+
+@record()
+class _Owner:
+    name: Text
+    digest: Text
+
+
+@record()
+class _Form:
+    """What stands in a file."""
+
+    schema_version: int
+    bundle: _Owner
+    fronts: tuple[Any, ...]
+    digest: str
 
 
 class FrontFile:

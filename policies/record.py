@@ -2,15 +2,19 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from dataclasses import asdict, field
+from typing import Annotated, Any
 
-from policies.checks import json_object, members, positive, real, text, whole
+from pydantic import Field
+
 from policies.policy import Policy
 from thinwire.errors import InvalidRequestError
+from thinwire.records import Count, JsonObject, NotNegative, Positive, Real, Share, Text, finite, read, record
+
+Change = Annotated[Real, Field(ge=-1, le=1)]
 
 
-@dataclass(frozen=True)
+@record("channel")
 class ChannelProfile:
     """The channel that a policy was measured on.
 
@@ -20,31 +24,17 @@ class ChannelProfile:
         control_rate: bits of side information per channel use.
     """
 
-    model: str
-    snr_db: float
-    control_rate: float = 1.0
-
-    def __post_init__(self) -> None:
-        text("channel.model", self.model)
-        object.__setattr__(self, "snr_db", real("channel.snr_db", self.snr_db))
-        object.__setattr__(self, "control_rate", positive("channel.control_rate", self.control_rate))
+    model: Text
+    snr_db: Real
+    control_rate: Positive = 1.0
 
     @property
     def name(self) -> str:
         """Model and SNR for people, as "awgn at 10 dB"."""
         return f"{self.model} at {self.snr_db:g} dB"
 
-    @classmethod
-    def from_json(cls, content: object) -> "ChannelProfile":
-        """Read what `dataclasses.asdict` makes.
 
-        Raises:
-            InvalidRequestError: a field is missing, unknown or wrong.
-        """
-        return cls(**members("channel", content, [one.name for one in fields(cls)]))
-
-
-@dataclass(frozen=True)
+@record("objectives")
 class Objectives:
     """What was measured, over ``n`` images.
 
@@ -64,35 +54,22 @@ class Objectives:
         latency_ms_se: its standard error.
     """
 
-    accuracy: float
-    accuracy_se: float
-    n: int
-    edge_gmacs: float
-    channel_uses: float
-    channel_uses_p95: int
-    tokens: float
-    tokens_sd: float
-    capped_share: float
-    accuracy_change: float
-    accuracy_change_se: float
-    latency_ms: float | None = None
-    latency_ms_se: float | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("accuracy", "capped_share"):
-            object.__setattr__(self, name, real(f"objectives.{name}", getattr(self, name), 0, 1))
-        change = real("objectives.accuracy_change", self.accuracy_change, -1, 1)
-        object.__setattr__(self, "accuracy_change", change)
-        for name in ("accuracy_se", "edge_gmacs", "channel_uses", "tokens", "tokens_sd", "accuracy_change_se"):
-            object.__setattr__(self, name, real(f"objectives.{name}", getattr(self, name), 0))
-        for name in ("latency_ms", "latency_ms_se"):
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, real(f"objectives.{name}", getattr(self, name), 0))
-        for name in ("n", "channel_uses_p95"):
-            object.__setattr__(self, name, whole(f"objectives.{name}", getattr(self, name), 1))
+    accuracy: Share
+    accuracy_se: NotNegative
+    n: Count
+    edge_gmacs: NotNegative
+    channel_uses: NotNegative
+    channel_uses_p95: Count
+    tokens: NotNegative
+    tokens_sd: NotNegative
+    capped_share: Share
+    accuracy_change: Change
+    accuracy_change_se: NotNegative
+    latency_ms: NotNegative | None = None
+    latency_ms_se: NotNegative | None = None
 
 
-@dataclass(frozen=True)
+@record("accuracy_by_snr")
 class AccuracyAt:
     """What a policy achieves at one SNR, and by how much that differs from the unmerged reference at the same SNR.
 
@@ -104,20 +81,14 @@ class AccuracyAt:
         change_se: standard error of that paired difference.
     """
 
-    snr_db: float
-    accuracy: float
-    accuracy_se: float
-    change: float
-    change_se: float
-
-    def __post_init__(self) -> None:
-        bounds = {"accuracy": (0, 1), "accuracy_se": (0, 1), "change": (-1, 1), "change_se": (0, 1)}
-        for name, (low, high) in bounds.items():
-            object.__setattr__(self, name, real(f"accuracy_by_snr.{name}", getattr(self, name), low, high))
-        object.__setattr__(self, "snr_db", real("accuracy_by_snr.snr_db", self.snr_db))
+    snr_db: Real
+    accuracy: Share
+    accuracy_se: Share
+    change: Change
+    change_se: Share
 
 
-@dataclass(frozen=True)
+@record()
 class MeasuredPolicy:
     """A policy, what it was found for, what was measured of it, and where the figures come from.
 
@@ -137,23 +108,19 @@ class MeasuredPolicy:
     """
 
     policy: Policy
-    bundle_digest: str
+    bundle_digest: Text
     channel: ChannelProfile
     objectives: Objectives
     accuracy_by_snr: tuple[AccuracyAt, ...] = ()
-    sensitive_below_db: float | None = None
-    provenance: dict[str, Any] = field(default_factory=dict, hash=False)
+    sensitive_below_db: Real | None = None
+    provenance: JsonObject = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        text("bundle_digest", self.bundle_digest)
         policy = self.policy
         if Policy.create(policy.thresholds, policy.symbols_per_token, policy.max_tokens).digest != policy.digest:
             # Otherwise one behaviour would have two names, and a digest would not survive JSON (1 against 1.0).
             raise InvalidRequestError(f"{self.policy} is not in canonical form: make it with Policy.create")
         object.__setattr__(self, "accuracy_by_snr", _curve(self.accuracy_by_snr))
-        if self.sensitive_below_db is not None:
-            object.__setattr__(self, "sensitive_below_db", real("sensitive_below_db", self.sensitive_below_db))
-        object.__setattr__(self, "provenance", json_object("provenance", self.provenance))
 
     def accuracy_at(self, snr_db: float) -> float:
         """Accuracy at an SNR, interpolated linearly in dB over ``accuracy_by_snr`` and constant beyond its ends.
@@ -181,7 +148,7 @@ class MeasuredPolicy:
         return self.sensitive_below_db is not None and snr_db < self.sensitive_below_db
 
     def _at(self, snr_db: float, name: str, without_curve: float) -> float:
-        real("snr_db", snr_db)
+        finite("snr_db", snr_db)
         points = self.accuracy_by_snr
         if not points:
             return without_curve
@@ -218,39 +185,32 @@ class MeasuredPolicy:
             InvalidRequestError: a field is missing, unknown or wrong, or the id or the digest is not that of the
                 thresholds and the rate.
         """
-        names = ["id", "digest", "thresholds", "symbols_per_token", "max_tokens", "objectives", "accuracy_by_snr"]
-        record = members("policy", content, [*names, "sensitive_below_db", "channel", "bundle_digest", "provenance"])
-        for name in ("thresholds", "accuracy_by_snr"):
-            if not isinstance(record[name], list):
-                raise InvalidRequestError(f"{name} must be a list, got {record[name]!r}")
-        thresholds = tuple(real(f"thresholds[{i}]", value) for i, value in enumerate(record["thresholds"]))
-        limit = record["max_tokens"]
-        policy = Policy(
-            thresholds,
-            whole("symbols_per_token", record["symbols_per_token"], 1),
-            None if limit is None else whole("max_tokens", limit, 1),
-        )
-        if (record["id"], record["digest"]) != (policy.id, policy.digest):
+        form = read(_Form, content, "policy")
+        policy = Policy(tuple(map(float, form.thresholds)), form.symbols_per_token, form.max_tokens)
+        if (form.id, form.digest) != (policy.id, policy.digest):
             raise InvalidRequestError(
-                f"policy {record['id']!r} with digest {record['digest']!r} was altered: "
+                f"policy {form.id!r} with digest {form.digest!r} was altered: "
                 f"its thresholds, rate and limit are those of {policy.id}, digest {policy.digest}"
             )
-        return cls(
-            policy=policy,
-            bundle_digest=record["bundle_digest"],
-            channel=ChannelProfile.from_json(record["channel"]),
-            objectives=Objectives(**members("objectives", record["objectives"], _names(Objectives))),
-            accuracy_by_snr=tuple(
-                AccuracyAt(**members("accuracy_by_snr", point, _names(AccuracyAt)))
-                for point in record["accuracy_by_snr"]
-            ),
-            sensitive_below_db=record["sensitive_below_db"],
-            provenance=record["provenance"],
-        )
+        kept = ("bundle_digest", "channel", "objectives", "accuracy_by_snr", "sensitive_below_db", "provenance")
+        return cls(policy, **{name: getattr(form, name) for name in kept})
 
 
-def _names(record: type[Objectives | AccuracyAt]) -> list[str]:
-    return [one.name for one in fields(record)]
+@record()
+class _Form:
+    """What stands in a file."""
+
+    id: str
+    digest: str
+    thresholds: tuple[Real, ...]
+    symbols_per_token: Count
+    max_tokens: Count | None
+    objectives: Objectives
+    accuracy_by_snr: tuple[AccuracyAt, ...]
+    sensitive_below_db: Real | None
+    channel: ChannelProfile
+    bundle_digest: Text
+    provenance: JsonObject
 
 
 def _curve(points: Iterable[AccuracyAt]) -> tuple[AccuracyAt, ...]:

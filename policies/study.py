@@ -1,15 +1,16 @@
 """A study: the identity of one search, so that it resumes as what it began as."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated
 
-from policies.checks import json_object, text, whole
+from pydantic import Field
+
 from policies.record import ChannelProfile
-from thinwire.errors import InvalidRequestError
+from thinwire.records import JsonObject, Text, Whole, record
 
 
-@dataclass(frozen=True)
+@record("study")
 class Study:
     """What the policies of one search are measured with and on; ``id`` and ``created`` are no part of its identity.
 
@@ -30,28 +31,18 @@ class Study:
         InvalidRequestError: a text is empty, the seed is out of range, or the settings are no JSON.
     """
 
-    name: str
-    bundle_name: str
-    bundle_digest: str
+    name: Text
+    bundle_name: Text
+    bundle_digest: Text
     channel: ChannelProfile
-    split: str
-    data_digest: str
-    seed: int
-    versions: dict[str, str] = field(hash=False)
-    settings: dict[str, Any] = field(default_factory=dict, hash=False)
+    split: Text
+    data_digest: Text
+    # The widest integer of a database is signed.
+    seed: Annotated[Whole, Field(lt=2**63)]
+    versions: dict[str, Text] = field(hash=False)
+    settings: JsonObject = field(default_factory=dict, hash=False)
     id: int = field(default=0, compare=False)
     created: datetime = field(default_factory=lambda: datetime.now(UTC), compare=False)
-
-    def __post_init__(self) -> None:
-        for name in ("name", "bundle_name", "bundle_digest", "split", "data_digest"):
-            text(f"study.{name}", getattr(self, name))
-        for name, version in self.versions.items():
-            text(f"study.versions.{name}", version)
-        object.__setattr__(self, "settings", json_object("study.settings", self.settings))
-        object.__setattr__(self, "seed", whole("study.seed", self.seed, 0))
-        if self.seed >= 2**63:
-            # The widest integer of a database is signed.
-            raise InvalidRequestError(f"study.seed must be below 2^63, got {self.seed}")
 
     def differences(self, other: "Study") -> list[str]:
         """Where the identities of two studies differ: one text for each field or member, "name is this, got that"."""

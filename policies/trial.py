@@ -1,14 +1,12 @@
 """A trial: a measured policy, with what suggested it and what it took."""
 
-from dataclasses import dataclass
 from datetime import datetime
 
-from policies.checks import real
 from policies.record import MeasuredPolicy
-from thinwire.errors import InvalidRequestError
+from thinwire.records import NotNegative, record
 
 
-@dataclass(frozen=True)
+@record("trial")
 class Trial:
     """One entry of a study's log.
 
@@ -25,13 +23,6 @@ class Trial:
 
     measured: MeasuredPolicy
     source: str
-    seconds: float | None
-    suggesting_seconds: float | None
+    seconds: NotNegative | None
+    suggesting_seconds: NotNegative | None
     created: datetime
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.source, str):
-            raise InvalidRequestError(f"trial.source must be a text, got {self.source!r}")
-        for name in ("seconds", "suggesting_seconds"):
-            if (value := getattr(self, name)) is not None:
-                object.__setattr__(self, name, real(f"trial.{name}", value, 0))

@@ -12,6 +12,7 @@ from offline.train.jscc import CodecRecipe
 from thinwire.bundle import Codec, Merging, load_bundle
 from thinwire.errors import BundleError, InvalidRequestError
 from thinwire.images import Preprocessing
+from thinwire.records import read
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def stages_from(content: dict[str, Any]) -> dict[str, Any]:
         training = training | {"channels": tuple(training["channels"])}
     return {
         "merging": Merging(**content["merging"]),
-        "codec": Codec.from_json(content["codec"]),
+        "codec": read(Codec, content["codec"], "codec"),
         "codec_training": CodecRecipe(**training),
         "search": SearchRecipe(**search | {key: tuple(search[key]) for key in ("channels", "front_snrs_db")}),
     }

@@ -9,6 +9,7 @@ from offline.train.llava import LlavaRecipe, load_llava_recipe
 from offline.train.llava_model import PROMPT
 from thinwire.bundle import Codec, Merging
 from thinwire.errors import InvalidRequestError
+from thinwire.records import read
 
 
 @dataclass(frozen=True)

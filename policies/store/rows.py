@@ -10,6 +10,7 @@ from policies.baseline import Baseline
 from policies.record import ChannelProfile, MeasuredPolicy
 from policies.study import Study
 from policies.trial import Trial
+from thinwire.records import read
 
 # What a trial's row holds under the names of `MeasuredPolicy.to_json`.
 _MEASURED = (
@@ -87,7 +88,7 @@ def read_baseline(row: sa.RowMapping) -> Baseline:
     Raises:
         InvalidRequestError: the row was altered.
     """
-    return Baseline.from_json({name: row[name] for name in ("family", "parameters", "objectives")})
+    return read(Baseline, {name: row[name] for name in ("family", "parameters", "objectives")}, "baseline")
 
 
 def _utc(moment: datetime) -> datetime:

@@ -65,10 +65,9 @@ def test_a_front_is_neither_empty_nor_repeats_nor_mixes_depths(front, measured):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c.update(policies={}), "policies must be a list, got dict"),
-        (lambda c: c.pop("channel"), r"missing \['channel'\]"),
-        (lambda c: c.update(extra=1), r"unknown \['extra'\]"),
-        (lambda c: c["channel"].pop("control_rate"), r"channel: missing \['control_rate'\]"),
+        (lambda c: c.update(policies={}), r"policies must be a list, got \{\}"),
+        (lambda c: c.pop("channel"), "channel is missing"),
+        (lambda c: c.update(extra=1), "extra is unknown"),
         (lambda c: c["channel"].update(snr_db=None), r"channel\.snr_db must be a number"),
         (lambda c: c["channel"].update(snr_db=0.0), "a front of .*snr_db=0.0.* holds policies of .*snr_db=10.0"),
     ],

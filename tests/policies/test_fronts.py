@@ -210,11 +210,11 @@ def _resigned(change):
         (_resigned(lambda c: c.update(fronts=[])), "at least one front"),
         (_resigned(lambda c: c["fronts"][0]["channel"].update(model="rayleigh")), "a front of .* holds policies of"),
         (_resigned(lambda c: c["bundle"].update(name=3)), r"bundle\.name must be a text"),
-        (lambda c: c.pop("digest"), r"missing \['digest'\]"),
-        (lambda c: c.update(fronts={}), "fronts must be a list, got dict"),
+        (lambda c: c.pop("digest"), "digest is missing"),
+        (lambda c: c.update(fronts={}), r"fronts must be a list, got \{\}"),
         (lambda c: c.update(fronts=[3]), "front must be an object"),
-        (lambda c: c["fronts"][0].update(policies={}), "policies must be a list, got dict"),
-        (lambda c: c.update(extra=1), r"unknown \['extra'\]"),
+        (lambda c: c["fronts"][0].update(policies={}), r"policies must be a list, got \{\}"),
+        (lambda c: c.update(extra=1), "extra is unknown"),
     ],
 )
 def test_an_altered_file_is_refused(fronts, tmp_path, change, message):
@@ -307,7 +307,7 @@ def test_there_must_be_a_front_to_start_with(tmp_path):
 
 
 def test_serving_needs_neither_sqlalchemy_nor_torch():
-    blocked = "import sys; sys.modules |= dict.fromkeys(['sqlalchemy', 'torch', 'botorch', 'pydantic']); "
+    blocked = "import sys; sys.modules |= dict.fromkeys(['sqlalchemy', 'torch', 'botorch']); "
     code = blocked + "import policies.budget, policies.choice, policies.fronts, policies.pareto, policies.record"
     subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=ROOT, check=True, timeout=60)
 

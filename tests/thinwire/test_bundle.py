@@ -4,12 +4,12 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
+from pathlib import Path
 
 import pytest
 
+import thinwire
 from tests.thinwire.conftest import WEIGHTS
-from thinwire import bundle as bundle_module
 from thinwire.bundle import (
     MANIFEST,
     SCHEMA_VERSION,
@@ -20,6 +20,7 @@ from thinwire.bundle import (
     load_bundle,
     shipped,
 )
+from thinwire.bundle import load as loading
 from thinwire.errors import BundleError
 
 
@@ -212,20 +213,20 @@ def test_a_manifest_that_is_no_json(saved, text):
 
 
 def test_a_missing_manifest_names_what_there_is(saved, tmp_path, monkeypatch):
-    monkeypatch.setattr(bundle_module, "shipped", lambda: tmp_path)
+    monkeypatch.setattr(loading, "shipped", lambda: tmp_path)
     for name in ("nothing", str(tmp_path / "nothing"), tmp_path):
         with pytest.raises(BundleError, match=r"no readable bundle .*shipped: tiny"):
             load_bundle(name)
 
 
 def test_a_shipped_bundle_is_found_by_name(saved, monkeypatch, tmp_path_factory):
-    monkeypatch.setattr(bundle_module, "shipped", lambda: saved.folder.parent)
+    monkeypatch.setattr(loading, "shipped", lambda: saved.folder.parent)
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
     assert load_bundle("tiny") == saved
 
 
 def test_shipped_bundles_lie_beside_the_code():
-    assert shipped() == bundle_module.Path(os.path.dirname(bundle_module.__file__)) / "bundles"
+    assert shipped() == Path(thinwire.__file__).parent / "bundles"
 
 
 @pytest.mark.parametrize(
@@ -233,7 +234,7 @@ def test_shipped_bundles_lie_beside_the_code():
     [("metric", "query"), ("metric", ""), ("weight", "mean"), ("weight", None), ("place", "mlp"), ("place", "Layer")],
 )
 def test_merging_refuses_what_no_engine_knows(field, value):
-    with pytest.raises(BundleError, match=rf"merging\.{field} must be one of .*, got {value!r}"):
+    with pytest.raises(BundleError, match=rf"merging\.{field} must be '.*, got {value!r}"):
         Merging(**{field: value})
 
 

@@ -1,19 +1,27 @@
 """The preprocessing that a bundle asks for."""
 
 import math
-from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import Field
+
+from thinwire.errors import BundleError
+from thinwire.records import Count, Number, record
 
 # Of a longer image only the middle is resized: the rest would be enlarged only to be cut away, and a JPEG of
 # 1 x 65535 pixels would take gigabytes.
 MAX_ASPECT = 8
-RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+Interpolation = Literal["bilinear", "bicubic"]
+RESAMPLING: dict[Interpolation, Image.Resampling] = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
-@dataclass(frozen=True)
+Spread = Annotated[Number, Field(gt=0)]
+
+
+@record("preprocessing", BundleError)
 class Preprocessing:
     """How an image becomes the model's input.
 
@@ -25,11 +33,11 @@ class Preprocessing:
         std: per-channel standard deviation of values in [0, 1].
     """
 
-    size: int
-    crop: float
-    interpolation: str
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    size: Count
+    crop: Annotated[Number, Field(gt=0, le=1)]
+    interpolation: Interpolation
+    mean: tuple[Number, Number, Number]
+    std: tuple[Spread, Spread, Spread]
 
 
 def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:

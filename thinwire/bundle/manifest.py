@@ -2,108 +2,22 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from functools import cached_property
-from importlib import resources
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, Self
+from typing import Any, Literal
 
-from thinwire.bundle_checks import check_values
-from thinwire.errors import BundleError, InvalidRequestError
+from thinwire.bundle.parts import MLP, Codec, Language, Merging, Reference
+from thinwire.errors import BundleError
 from thinwire.images import Preprocessing
+from thinwire.records import Count, Whole, record
 
 SCHEMA_VERSION = 1
 MANIFEST = "bundle.json"
 FRONT = "policies.json"
-# The encoder of a codec that names none.
-MLP = "mlp"
 
 
-@dataclass(frozen=True)
-class Merging:
-    """How layers merge; every engine obeys it.
-
-    Attributes:
-        metric: what similarity is measured on: "value" or "key" (all heads concatenated), "value_head" (of the first
-            head alone), or "key_mean" (mean over heads).
-        weight: weights of the average within a group: "norm" (of the hidden states) or "size".
-        proportional_attention: whether attention logits get the logarithm of the key token's size.
-        place: "attention" merges between attention and MLP, "layer" after the layer.
-    """
-
-    metric: str = "value"
-    weight: str = "norm"
-    proportional_attention: bool = False
-    place: str = "attention"
-
-    def __post_init__(self) -> None:
-        allowed = {
-            "metric": ("value", "value_head", "key", "key_mean"),
-            "weight": ("norm", "size"),
-            "place": ("attention", "layer"),
-        }
-        for name, values in allowed.items():
-            if getattr(self, name) not in values:
-                raise BundleError(f"merging.{name} must be one of {', '.join(values)}, got {getattr(self, name)!r}")
-
-
-@dataclass(frozen=True)
-class Codec:
-    """The JSCC pair.
-
-    Attributes:
-        hidden: width of the hidden layers of encoder and decoder.
-        max_symbols_per_token: complex symbols per token at the highest rate; any lower rate masks channels.
-        rates: symbols per token that policies use.
-        snr_db: lowest and highest SNR that the pair was trained for.
-        encoder: architecture of the encoder, by its name in `thinwire.nn.codec.registry`.
-    """
-
-    hidden: int
-    max_symbols_per_token: int
-    rates: tuple[int, ...]
-    snr_db: tuple[float, float]
-    encoder: str = MLP
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Self:
-        """Read what a manifest or a recipe holds.
-
-        Raises:
-            KeyError, TypeError: a field is missing, unknown, or no list where it should be one.
-        """
-        return cls(**{**content, **{key: tuple(content[key]) for key in ("rates", "snr_db")}})
-
-
-@dataclass(frozen=True)
-class Reference:
-    """The unmerged model at its smallest rate within 0.5 points of its best, on *select*, AWGN, ``snr_db``."""
-
-    symbols_per_token: int
-    channel_uses: int
-    accuracy: float
-    accuracy_se: float
-    n: int
-    snr_db: float
-
-
-@dataclass(frozen=True)
-class Language:
-    """The model that answers questions about the tokens: a ``LlavaForConditionalGeneration``, as transformers saves it.
-
-    Attributes:
-        checkpoint: a folder inside the bundle, an absolute one, or the id of a repository on the hub.
-        revision: of the repository; None for its main branch.
-        prompt: what the model is asked, with ``<image>`` once and, after it, ``{question}`` once.
-    """
-
-    checkpoint: str
-    revision: str | None
-    prompt: str
-
-
-@dataclass(frozen=True)
+@record(error=BundleError)
 class Bundle:
     """A bundle's manifest and where its files lie.
 
@@ -131,13 +45,13 @@ class Bundle:
     """
 
     name: str
-    task: str
+    task: Literal["classify", "vqa"]
     model: dict[str, Any]
-    split_layer: int
-    depth: int
-    width: int
-    patches: int
-    prefix_tokens: int
+    split_layer: Whole
+    depth: Count
+    width: Count
+    patches: Count
+    prefix_tokens: Whole
     labels: tuple[str, ...]
     preprocessing: Preprocessing
     merging: Merging
@@ -243,68 +157,3 @@ def checkpoint_digest(folder: Path) -> str:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     lines = [f"{path.relative_to(folder).as_posix()} {file_sha256(path)}" for path in files]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def shipped() -> Path:
-    """The folder of the bundles that come with the package."""
-    return Path(str(resources.files("thinwire"))) / "bundles"
-
-
-def load_bundle(name_or_folder: str | Path) -> Bundle:
-    """Load and verify a bundle.
-
-    Args:
-        name_or_folder: the name of a shipped bundle, or a folder.
-
-    Raises:
-        BundleError: there is none, its schema is another, or a file is missing or altered.
-    """
-    folder = Path(name_or_folder)
-    try:
-        # Raises for a name that is too long.
-        if not folder.is_dir():
-            folder = shipped() / str(name_or_folder)
-        content = json.loads((folder / MANIFEST).read_text())
-    # A manifest nested too deeply ends in a RecursionError.
-    except (OSError, ValueError, RecursionError) as error:
-        known = ", ".join(sorted(path.parent.name for path in shipped().glob(f"*/{MANIFEST}")))
-        raise BundleError(f"no readable bundle {name_or_folder}: {error} (shipped: {known})") from None
-    if not isinstance(content, dict):
-        raise BundleError(f"bundle {folder.name}: its manifest is no JSON object")
-    version = content.pop("schema_version", None)
-    if version != SCHEMA_VERSION:
-        raise BundleError(f"bundle {folder.name} has schema {version}; this version reads {SCHEMA_VERSION}")
-    try:
-        prepared, reference = content["preprocessing"], content.get("reference")
-        language = content.get("language")
-        bundle = Bundle(
-            **content
-            | {
-                "labels": tuple(content["labels"]),
-                "preprocessing": Preprocessing(**prepared | {k: tuple(prepared[k]) for k in ("mean", "std")}),
-                "merging": Merging(**content["merging"]),
-                "codec": Codec.from_json(content["codec"]),
-                "files": dict(content["files"]),
-                "exports": dict(content.get("exports", {})),
-                "reference": Reference(**reference) if reference else None,
-                "language": Language(**language) if language else None,
-                "folder": folder,
-            }
-        )
-        check_values(bundle)
-    except (KeyError, TypeError, ValueError) as error:
-        raise BundleError(f"bundle {folder.name}: its manifest is incomplete or wrong: {error}") from None
-    bundle.verify()
-    return bundle
-
-
-def check_tasks(bundles: Sequence[Bundle]) -> None:
-    """Check that bundles can be served side by side: a request names its task and not its bundle.
-
-    Raises:
-        InvalidRequestError: there is none, or two are for one task.
-    """
-    tasks = [bundle.task for bundle in bundles]
-    if not tasks or len(set(tasks)) < len(tasks):
-        given = ", ".join(f"{bundle.name} ({bundle.task})" for bundle in bundles) or "none"
-        raise InvalidRequestError(f"expected one bundle for each task, got {given}")

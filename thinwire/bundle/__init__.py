@@ -1,0 +1,22 @@
+"""Bundles: what a manifest holds, and how one is found, read and checked."""
+
+from thinwire.bundle.load import check_tasks, load_bundle, shipped
+from thinwire.bundle.manifest import FRONT, MANIFEST, SCHEMA_VERSION, Bundle, checkpoint_digest, file_sha256
+from thinwire.bundle.parts import MLP, Codec, Language, Merging, Reference
+
+__all__ = [
+    "FRONT",
+    "MANIFEST",
+    "MLP",
+    "SCHEMA_VERSION",
+    "Bundle",
+    "Codec",
+    "Language",
+    "Merging",
+    "Reference",
+    "check_tasks",
+    "checkpoint_digest",
+    "file_sha256",
+    "load_bundle",
+    "shipped",
+]

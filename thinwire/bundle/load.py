@@ -1,0 +1,79 @@
+"""Finding, reading and checking bundles."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+
+from thinwire.bundle.manifest import MANIFEST, SCHEMA_VERSION, Bundle
+from thinwire.errors import BundleError, InvalidRequestError
+from thinwire.records import read, read_file
+
+
+def shipped() -> Path:
+    """The folder of the bundles that come with the package."""
+    return Path(str(resources.files("thinwire"))) / "bundles"
+
+
+def load_bundle(name_or_folder: str | Path) -> Bundle:
+    """Load and verify a bundle.
+
+    Args:
+        name_or_folder: the name of a shipped bundle, or a folder.
+
+    Raises:
+        BundleError: there is none, its schema is another, or a file is missing or altered.
+    """
+    folder = Path(name_or_folder)
+    try:
+        # Raises for a name that is too long.
+        if not folder.is_dir():
+            folder = shipped() / str(name_or_folder)
+        content = read_file(folder / MANIFEST)
+    except (OSError, ValueError) as error:
+        known = ", ".join(sorted(path.parent.name for path in shipped().glob(f"*/{MANIFEST}")))
+        raise BundleError(f"no readable bundle {name_or_folder}: {error} (shipped: {known})") from None
+    if not isinstance(content, dict):
+        raise BundleError(f"bundle {folder.name}: its manifest is no JSON object")
+    version = content.pop("schema_version", None)
+    if version != SCHEMA_VERSION:
+        raise BundleError(f"bundle {folder.name} has schema {version}; this version reads {SCHEMA_VERSION}")
+    try:
+        bundle = replace(read(Bundle, content), folder=folder)
+        _check_whole(bundle)
+    except (InvalidRequestError, BundleError) as error:
+        raise BundleError(f"bundle {folder.name}: its manifest is incomplete or wrong: {error}") from None
+    bundle.verify()
+    return bundle
+
+
+def _check_whole(bundle: Bundle) -> None:
+    """Check what no field can say alone; whether values fit the weights shows when these are loaded."""
+    asks = bundle.task == "vqa"
+    # A language model reads what leaves the tower, and nothing earlier.
+    least = bundle.depth if asks else 0
+    if not least <= bundle.split_layer <= bundle.depth:
+        raise BundleError(f"split_layer must be from {least} to {bundle.depth}, got {bundle.split_layer}")
+    if bool(bundle.labels) == asks or (bundle.language is not None) != asks:
+        needed, other = ("language", "labels") if asks else ("labels", "language")
+        raise BundleError(f"a bundle of the task {bundle.task!r} has {needed} and no {other}")
+    rate = bundle.reference.symbols_per_token if bundle.reference else 0
+    if rate > bundle.codec.max_symbols_per_token:
+        raise BundleError(
+            f"reference.symbols_per_token must be at most {bundle.codec.max_symbols_per_token}, got {rate}"
+        )
+    # It would be checked against one of them only.
+    if twice := sorted(bundle.exports.keys() & bundle.files.keys()):
+        raise BundleError(f"files and exports must not both hold {twice[0]}")
+
+
+def check_tasks(bundles: Sequence[Bundle]) -> None:
+    """Check that bundles can be served side by side: a request names its task and not its bundle.
+
+    Raises:
+        InvalidRequestError: there is none, or two are for one task.
+    """
+    tasks = [bundle.task for bundle in bundles]
+    if not tasks or len(set(tasks)) < len(tasks):
+        given = ", ".join(f"{bundle.name} ({bundle.task})" for bundle in bundles) or "none"
+        raise InvalidRequestError(f"expected one bundle for each task, got {given}")

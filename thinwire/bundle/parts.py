@@ -1,0 +1,91 @@
+"""What a manifest is made of: how layers merge, the JSCC pair, the unmerged reference, the language model."""
+
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from thinwire.errors import BundleError
+from thinwire.records import Count, NotNegative, Number, Share, Text, record
+
+# The encoder of a codec that names none.
+MLP = "mlp"
+
+
+@record("merging", BundleError)
+class Merging:
+    """How layers merge; every engine obeys it.
+
+    Attributes:
+        metric: what similarity is measured on: "value" or "key" (all heads concatenated), "value_head" (of the first
+            head alone), or "key_mean" (mean over heads).
+        weight: weights of the average within a group: "norm" (of the hidden states) or "size".
+        proportional_attention: whether attention logits get the logarithm of the key token's size.
+        place: "attention" merges between attention and MLP, "layer" after the layer.
+    """
+
+    metric: Literal["value", "value_head", "key", "key_mean"] = "value"
+    weight: Literal["norm", "size"] = "norm"
+    proportional_attention: bool = False
+    place: Literal["attention", "layer"] = "attention"
+
+
+@record("codec", BundleError)
+class Codec:
+    """The JSCC pair.
+
+    Attributes:
+        hidden: width of the hidden layers of encoder and decoder.
+        max_symbols_per_token: complex symbols per token at the highest rate; any lower rate masks channels.
+        rates: symbols per token that policies use.
+        snr_db: lowest and highest SNR that the pair was trained for.
+        encoder: architecture of the encoder, by its name in `thinwire.nn.codec.registry`.
+    """
+
+    hidden: Count
+    max_symbols_per_token: Count
+    rates: Annotated[tuple[Count, ...], Field(min_length=1)]
+    snr_db: tuple[Number, Number]
+    encoder: Text = MLP
+
+    def __post_init__(self) -> None:
+        if max(self.rates) > self.max_symbols_per_token:
+            highest = self.max_symbols_per_token
+            raise BundleError(f"codec.rates must be at most max_symbols_per_token ({highest}), got {list(self.rates)}")
+
+
+@record("reference", BundleError)
+class Reference:
+    """The unmerged model at its smallest rate within 0.5 points of its best, on *select*, AWGN, ``snr_db``."""
+
+    symbols_per_token: Count
+    channel_uses: Count
+    accuracy: Share
+    accuracy_se: NotNegative
+    n: Count
+    snr_db: Number
+
+
+@record("language", BundleError)
+class Language:
+    """The model that answers questions about the tokens: a ``LlavaForConditionalGeneration``, as transformers saves it.
+
+    Attributes:
+        checkpoint: a folder inside the bundle, an absolute one, or the id of a repository on the hub.
+        revision: of the repository; None for its main branch.
+        prompt: what the model is asked, with ``<image>`` once and, after it, ``{question}`` once.
+    """
+
+    checkpoint: Text
+    revision: str | None
+    prompt: str
+
+    def __post_init__(self) -> None:
+        parts = (*PurePosixPath(self.checkpoint).parts, *PureWindowsPath(self.checkpoint).parts)
+        if not self.checkpoint.isprintable() or ".." in parts:
+            raise BundleError(f"language.checkpoint must name a folder or a repository, got {self.checkpoint!r}")
+        _, _, after = self.prompt.partition("<image>")
+        if self.prompt.count("<image>") != 1 or self.prompt.count("{question}") != 1 or "{question}" not in after:
+            raise BundleError(
+                f"language.prompt must hold <image> once and, after it, {{question}} once, got {self.prompt!r}"
+            )
