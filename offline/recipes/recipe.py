@@ -1,32 +1,47 @@
 """Recipes: everything that makes a bundle from data, in one JSON file."""
 
-import json
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from offline.recipes.checks import RECIPE, check_codec_values, check_fields, required
+from pydantic import AfterValidator, Field
+
+from channel.profiles import MAX_SNR_DB, MIN_SNR_DB
 from offline.train.classifier import BackboneRecipe
 from offline.train.jscc import CodecRecipe
 from thinwire.bundle import Codec, Merging, load_bundle
 from thinwire.errors import BundleError, InvalidRequestError
 from thinwire.images import Preprocessing
-from thinwire.records import read
+from thinwire.records import Count, JsonObject, Number, Positive, Text, Whole, read, read_file, record
 
 
-@dataclass(frozen=True)
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[\w.-]{1,100}", text) or not text.strip("."):
+        raise ValueError("must be letters, digits, '.', '_' and '-'")
+    return text
+
+
+Name = Annotated[str, AfterValidator(_name)]
+"""What can become a folder's, a study's and a bundle's name."""
+SnrDb = Annotated[Number, Field(ge=MIN_SNR_DB, le=MAX_SNR_DB)]
+Texts = Annotated[tuple[Text, ...], Field(min_length=1)]
+
+
+@record("search")
 class SearchRecipe:
     """Trials of each search, images to compare them on, accuracy to lose at most, channels, SNRs of the curves."""
 
-    evaluations: int
-    images: int
-    max_loss: float
-    channels: tuple[str, ...]
-    front_snrs_db: tuple[float, ...]
+    evaluations: Count
+    images: Count
+    max_loss: Positive
+    channels: Texts
+    front_snrs_db: Annotated[tuple[SnrDb, ...], Field(min_length=1)]
 
 
-@dataclass(frozen=True)
+@record()
 class Recipe:
     """How a bundle is made; ``data`` names the training source where the caller gives none.
 
@@ -35,18 +50,22 @@ class Recipe:
     whether the graphs for engines without torch are written.
     """
 
-    name: str
-    data: str
-    model: dict[str, Any]
-    split_layer: int
+    name: Name
+    data: Text
+    model: JsonObject
+    split_layer: Whole
     preprocessing: Preprocessing
     merging: Merging
     codec: Codec
     codec_training: CodecRecipe
     search: SearchRecipe
     backbone_training: BackboneRecipe | None = None
-    backbone: str | None = None
+    backbone: Text | None = None
     export: bool = True
+    task: Literal["classify"] = "classify"
+
+    def __post_init__(self) -> None:
+        check_codec(self.codec)
 
 
 def recipe_path(name_or_path: str) -> Path:
@@ -62,14 +81,11 @@ def read_recipe(name_or_path: str) -> dict[str, Any]:
         InvalidRequestError: there is none.
     """
     try:
-        content = json.loads(recipe_path(name_or_path).read_text())
-    # Nested too deeply, it ends in a RecursionError.
-    except (OSError, ValueError, RecursionError) as error:
+        content = read_file(recipe_path(name_or_path))
+    except (OSError, ValueError) as error:
         raise InvalidRequestError(f"no readable recipe {name_or_path}: {error}") from None
     if not isinstance(content, dict):
-        raise InvalidRequestError(
-            f"no readable recipe {name_or_path}: expected an object, got {type(content).__name__}"
-        )
+        raise InvalidRequestError(f"no readable recipe {name_or_path}: it is no object")
     return content
 
 
@@ -83,48 +99,34 @@ def load_recipe(name_or_path: str) -> Recipe:
     try:
         if ("backbone" in content) == ("backbone_training" in content):
             raise InvalidRequestError("it must either train a backbone or name the bundle that has it")
-        # What the other bundle states is not stated again, and cannot be changed.
-        own = ("model", "preprocessing", "backbone_training" if "backbone" not in content else "backbone")
-        check_fields(content, RECIPE if "backbone" in content else required(RECIPE, own))
-        check_codec_values(content["codec"])
-        if "backbone" in content:
-            if stated := [name for name in own[:2] if name in content]:
-                raise InvalidRequestError(f"{stated[0]}: expected none beside backbone, whose it is")
-            lender = load_bundle(content["backbone"])
-            if lender.task != "classify":
-                raise InvalidRequestError(
-                    f"backbone: expected a bundle that classifies, got {lender.name} ({lender.task})"
-                )
-            backbone: dict[str, Any] = {"model": lender.model, "preprocessing": lender.preprocessing}
-        else:
-            backbone = {
-                "preprocessing": preprocessing_from(content["preprocessing"]),
-                "backbone_training": BackboneRecipe(**content["backbone_training"]),
-            }
-        content.pop("task", None)
-        return Recipe(**content | backbone | stages_from(content))
+        return read(Recipe, content | _borrowed(content))
     except (BundleError, InvalidRequestError) as error:
         raise InvalidRequestError(f"no readable recipe {name_or_path}: {error}") from None
 
 
-def preprocessing_from(content: dict[str, Any]) -> Preprocessing:
-    """The ``preprocessing`` of a recipe that was checked."""
-    return Preprocessing(**content | {key: tuple(content[key]) for key in ("mean", "std")})
+def _borrowed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What the bundle states whose backbone a recipe takes; it is not stated again, and cannot be changed."""
+    if "backbone" not in content:
+        return {}
+    for name in ("model", "preprocessing"):
+        if name in content:
+            raise InvalidRequestError(f"{name}: expected none beside backbone, whose it is")
+    lender = load_bundle(str(content["backbone"]))
+    if lender.task != "classify":
+        raise InvalidRequestError(f"backbone: expected a bundle that classifies, got {lender.name} ({lender.task})")
+    return {"model": lender.model, "preprocessing": asdict(lender.preprocessing)}
 
 
-def stages_from(content: dict[str, Any]) -> dict[str, Any]:
-    """What every recipe that was checked has: merging, codec and its training, search.
+def check_codec(codec: Codec) -> None:
+    """Check what is asked of a codec that is to be trained.
 
     Raises:
-        InvalidRequestError: there is no such channel.
+        InvalidRequestError: a rate stands twice, or the SNRs do not rise or are none that a channel has.
     """
-    search = content["search"]
-    training = content["codec_training"]
-    if "channels" in training:
-        training = training | {"channels": tuple(training["channels"])}
-    return {
-        "merging": Merging(**content["merging"]),
-        "codec": read(Codec, content["codec"], "codec"),
-        "codec_training": CodecRecipe(**training),
-        "search": SearchRecipe(**search | {key: tuple(search[key]) for key in ("channels", "front_snrs_db")}),
-    }
+    low, high = codec.snr_db
+    if len(set(codec.rates)) < len(codec.rates):
+        raise InvalidRequestError(f"codec.rates: expected different ones, got {list(codec.rates)}")
+    if not MIN_SNR_DB <= low <= high <= MAX_SNR_DB:
+        raise InvalidRequestError(
+            f"codec.snr_db: expected the lower first, from {MIN_SNR_DB:g} to {MAX_SNR_DB:g}, got {list(codec.snr_db)}"
+        )

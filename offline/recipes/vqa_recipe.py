@@ -1,26 +1,26 @@
 """Recipes of bundles that answer questions."""
 
-from dataclasses import dataclass
+from dataclasses import replace
+from typing import Literal
 
-from offline.recipes.checks import VQA_RECIPE, check_codec_values, check_fields
-from offline.recipes.recipe import SearchRecipe, read_recipe, stages_from
+from offline.recipes.recipe import Name, SearchRecipe, check_codec, read_recipe
 from offline.train.jscc import CodecRecipe
-from offline.train.llava import LlavaRecipe, load_llava_recipe
+from offline.train.llava import OWN, LlavaRecipe, load_llava_recipe
 from offline.train.llava_model import PROMPT
 from thinwire.bundle import Codec, Merging
-from thinwire.errors import InvalidRequestError
-from thinwire.records import read
+from thinwire.errors import BundleError, InvalidRequestError
+from thinwire.records import Count, Text, Whole, read, record
 
 
-@dataclass(frozen=True)
+@record("codec_pictures")
 class CodecPictures:
     """What the codec is trained on beside the data: pictures drawn, and questions asked of each picture in a step."""
 
-    drawn: int
-    questions: int
+    drawn: Whole
+    questions: Count
 
 
-@dataclass(frozen=True)
+@record("select_pictures")
 class SelectPictures:
     """What policies are found on: the data's select split, and scenes of several shapes that are drawn.
 
@@ -31,11 +31,11 @@ class SelectPictures:
         questions: most about each image.
     """
 
-    scenes: int
-    questions: int
+    scenes: Whole
+    questions: Count
 
 
-@dataclass(frozen=True)
+@record()
 class VqaRecipe:
     """How a bundle that answers questions is made.
 
@@ -44,16 +44,20 @@ class VqaRecipe:
         prompt: see `thinwire.bundle.Language`; None for the chat template of the checkpoint that is given.
     """
 
-    name: str
-    data: str
-    prompt: str | None
-    llava: LlavaRecipe | None
+    name: Name
+    data: Text
     merging: Merging
     codec: Codec
     codec_training: CodecRecipe
     codec_pictures: CodecPictures
     select_pictures: SelectPictures
     search: SearchRecipe
+    prompt: Text | None = None
+    llava: LlavaRecipe | None = None
+    task: Literal["vqa"] = "vqa"
+
+    def __post_init__(self) -> None:
+        check_codec(self.codec)
 
 
 def is_vqa(name_or_path: str) -> bool:
@@ -73,21 +77,13 @@ def load_vqa_recipe(name_or_path: str) -> VqaRecipe:
     """
     content = read_recipe(name_or_path)
     try:
-        check_fields(content, VQA_RECIPE)
-        check_codec_values(content["codec"])
-        trained = "llava" in content
-        if trained and content.get("prompt") != PROMPT:
+        recipe = read(VqaRecipe, {name: value for name, value in content.items() if name not in OWN})
+        if "llava" not in content:
+            return recipe
+        if recipe.prompt != PROMPT:
             raise InvalidRequestError(
-                f"prompt: expected {PROMPT!r}, which models are trained with, got {content.get('prompt')!r}"
+                f"prompt: expected {PROMPT!r}, which models are trained with, got {recipe.prompt!r}"
             )
-        return VqaRecipe(
-            name=content["name"],
-            data=content["data"],
-            prompt=content.get("prompt"),
-            llava=load_llava_recipe(name_or_path) if trained else None,
-            codec_pictures=CodecPictures(**content["codec_pictures"]),
-            select_pictures=SelectPictures(**content["select_pictures"]),
-            **stages_from(content),
-        )
-    except InvalidRequestError as error:
+        return replace(recipe, llava=load_llava_recipe(name_or_path))
+    except (BundleError, InvalidRequestError) as error:
         raise InvalidRequestError(f"no readable recipe {name_or_path}: {error}") from None

@@ -6,12 +6,12 @@ whole images. A checkpoint after every epoch makes the run resumable to the same
 
 import logging
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -19,21 +19,22 @@ from offline.data.images import LabelledImages
 from offline.train.resuming import digest_of, load_state
 from thinwire.images import Preprocessing, normalise
 from thinwire.nn.backbone import VisionTransformer, build_backbone
+from thinwire.records import Count, NotNegative, Positive, Real, Share, Whole, record
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@record("backbone_training")
 class BackboneRecipe:
     """Hyperparameters of one run; the learning rate follows one cycle over all epochs."""
 
-    epochs_dropped: int
-    epochs_whole: int
-    patch_drop_rate: float
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    label_smoothing: float
+    epochs_dropped: Whole
+    epochs_whole: Count
+    patch_drop_rate: Annotated[Real, Field(ge=0, lt=1)]
+    batch_size: Count
+    learning_rate: Positive
+    weight_decay: NotNegative
+    label_smoothing: Share
 
     @property
     def epochs(self) -> int:

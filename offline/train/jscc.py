@@ -9,12 +9,13 @@ import hashlib
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor
 
 from channel.models.registry import canonical, get
@@ -23,7 +24,6 @@ from offline.train.channels import draw_channels, equalise
 from offline.train.resuming import load_state
 from offline.train.teachers import Teacher, weights_digest
 from thinwire.bundle import MLP, Codec, Merging
-from thinwire.errors import InvalidRequestError
 from thinwire.images import Preprocessing, normalise
 from thinwire.nn.codec.decoder import JsccDecoder
 from thinwire.nn.codec.encoder import JsccEncoder
@@ -31,12 +31,13 @@ from thinwire.nn.codec.registry import build_encoder
 from thinwire.nn.codec.snr_gate import rate_mask
 from thinwire.nn.merging.transformer import embed, run_layers
 from thinwire.nn.towers.interface import Tower
+from thinwire.records import Count, NotNegative, Positive, Text, record
 
 log = logging.getLogger(__name__)
 CHANNELS = ("awgn", "rayleigh")
 
 
-@dataclass(frozen=True)
+@record("codec_training")
 class CodecRecipe:
     """Hyperparameters of one run.
 
@@ -52,16 +53,14 @@ class CodecRecipe:
         InvalidRequestError: there is no channel, or no such one.
     """
 
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    token_loss: float
-    size_loss: float
-    channels: tuple[str, ...] = CHANNELS
+    epochs: Count
+    batch_size: Count
+    learning_rate: Positive
+    token_loss: NotNegative
+    size_loss: NotNegative
+    channels: Annotated[tuple[Text, ...], Field(min_length=1)] = CHANNELS
 
     def __post_init__(self) -> None:
-        if not self.channels:
-            raise InvalidRequestError("a codec trains over one channel at least")
         object.__setattr__(self, "channels", tuple(canonical(name) for name in self.channels))
 
 

@@ -10,7 +10,7 @@ import argparse
 import json
 import logging
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,40 +24,57 @@ from offline.data.drawings import COLOURS, KINDS
 from offline.data.question_texts import words
 from offline.data.questioned import QuestionedImages, load_vqa, split_select
 from offline.measure.llava_report import report, right_answers, tower_tokens, visual_tokens
-from offline.recipes.checks import LLAVA_RECIPE, check_fields
-from offline.recipes.recipe import preprocessing_from, read_recipe
+from offline.recipes.recipe import Name, read_recipe
 from offline.train.llava_batches import Batch, Mixture, make_batch
 from offline.train.llava_model import build_llava, build_tokenizer, patch_size, save_llava
 from offline.train.packing import IGNORED, Segments, answer_logits
 from offline.train.resuming import digest_of, load_state
-from thinwire.errors import InvalidRequestError
+from thinwire.errors import BundleError, InvalidRequestError
 from thinwire.images import Preprocessing, normalise
+from thinwire.records import Count, JsonObject, NotNegative, Positive, Whole, read, record
 
 log = logging.getLogger(__name__)
 SECONDS_BETWEEN_CHECKPOINTS = 60
 STEPS_BETWEEN_LOGS = 100
+# The fields of a recipe that are of the model and its training.
+OWN = ("preprocessing", "llava", "llava_training")
 # Nine patches of ten show nothing but the ground.
 GROUND_WEIGHT = 0.1
 
 
-@dataclass(frozen=True)
+@record("llava_training")
 class LlavaTraining:
     """Hyperparameters of one run; the learning rate rises over ``warm_up`` steps and falls as a cosine."""
 
-    steps: int
-    warm_up: int
-    learning_rate: float
-    weight_decay: float
-    patch_loss: float
+    steps: Count
+    warm_up: Whole
+    learning_rate: Positive
+    weight_decay: NotNegative
+    patch_loss: NotNegative
     mixture: Mixture
 
+    def __post_init__(self) -> None:
+        if self.warm_up > self.steps:
+            raise InvalidRequestError(
+                f"llava_training.warm_up: expected at most the {self.steps} steps, got {self.warm_up}"
+            )
 
-@dataclass(frozen=True)
+
+@record()
+class LlavaShape:
+    """The model of a recipe; see `build_llava`."""
+
+    vision: JsonObject
+    text: JsonObject
+    feature_layer: int
+
+
+@record()
 class LlavaRecipe:
     """How a small LLaVA is made; ``model`` as in `build_llava`."""
 
-    name: str
-    model: dict[str, Any]
+    name: Name
+    model: JsonObject
     preprocessing: Preprocessing
     training: LlavaTraining
 
@@ -70,21 +87,20 @@ def load_llava_recipe(name_or_path: str) -> LlavaRecipe:
     """
     content = read_recipe(name_or_path)
     try:
-        own = ("preprocessing", "llava", "llava_training")
-        check_fields({name: content[name] for name in ("name", *own) if name in content}, LLAVA_RECIPE)
-        training = content["llava_training"]
-        if training["warm_up"] > training["steps"]:
-            raise InvalidRequestError(
-                f"llava_training.warm_up: expected at most the {training['steps']} steps, got {training['warm_up']}"
-            )
-    except InvalidRequestError as error:
+        own = read(_Form, {name: content[name] for name in ("name", *OWN) if name in content})
+    except (BundleError, InvalidRequestError) as error:
         raise InvalidRequestError(f"no readable recipe {name_or_path}: {error}") from None
-    return LlavaRecipe(
-        name=content["name"],
-        model=content["llava"],
-        preprocessing=preprocessing_from(content["preprocessing"]),
-        training=LlavaTraining(**training | {"mixture": Mixture(**training["mixture"])}),
-    )
+    return LlavaRecipe(own.name, asdict(own.llava), own.preprocessing, own.llava_training)
+
+
+@record()
+class _Form:
+    """What stands in a file."""
+
+    name: Name
+    preprocessing: Preprocessing
+    llava: LlavaShape
+    llava_training: LlavaTraining
 
 
 class LlavaTrainer:

@@ -12,13 +12,14 @@ from offline.data.drawings import COLOURS, KINDS, Drawing, draw
 from offline.data.question_texts import Question, easy_questions, harder_questions
 from offline.data.questioned import QuestionedImages
 from offline.train.packing import IGNORED, Packed, Segments, pack
+from thinwire.records import Count, Share, Whole, record
 
 # Pixels of a shape from which on a patch is to know it; with fewer it may or may not.
 KNOWN_FROM = 3
 FEWEST_TOKENS = 4
 
 
-@dataclass(frozen=True)
+@record("mixture")
 class Mixture:
     """Of what a batch is made.
 
@@ -32,13 +33,13 @@ class Mixture:
         subset_share: of batches whose visual tokens are a random subset.
     """
 
-    images: int
-    questions: int
-    real_share: float
-    several_share: float
-    several_after: int
-    plain_share: float
-    subset_share: float
+    images: Count
+    questions: Count
+    real_share: Share
+    several_share: Share
+    several_after: Whole
+    plain_share: Share
+    subset_share: Share
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,10 @@ from thinwire.records import Count, Number, record
 # 1 x 65535 pixels would take gigabytes.
 MAX_ASPECT = 8
 Interpolation = Literal["bilinear", "bicubic"]
-RESAMPLING: dict[Interpolation, Image.Resampling] = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+RESAMPLING: dict[Interpolation, Image.Resampling] = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
 
 
 Spread = Annotated[Number, Field(gt=0)]
