@@ -1,11 +1,11 @@
 """Under which channel a frame was carried and how often, so that it meets the same one when it is sent again."""
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import TypeAlias
 
 from channel.profiles import Profile
+from thinwire.memory import Memory
 
 Key: TypeAlias = tuple[str, str, int]
 
@@ -26,11 +26,7 @@ class CarriedFrames:
     def __init__(
         self, max_entries: int = 4096, ttl_s: float = 600.0, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._max_entries = max_entries
-        self._ttl_s = ttl_s
-        self._clock = clock
-        # Profile, transmissions and expiry, in the order of expiry, since all live equally long.
-        self._frames: OrderedDict[Key, tuple[Profile, int, float]] = OrderedDict()
+        self._frames: Memory[Key, tuple[Profile, int]] = Memory(max_entries, max_age_s=ttl_s, clock=clock)
 
     def __len__(self) -> int:
         """How many frames are held, some of which may be past their time."""
@@ -38,8 +34,8 @@ class CarriedFrames:
 
     def profile(self, key: Key) -> Profile | None:
         """The profile under which a frame was carried, or None if it is not remembered."""
-        profile, _, expires = self._frames.get(key, (None, 0, 0.0))
-        return profile if self._clock() < expires else None
+        known = self._frames.get(key)
+        return known and known[0]
 
     def remember(self, key: Key, profile: Profile) -> int:
         """Note that a frame is carried now, and forget what is too old or too much.
@@ -47,11 +43,7 @@ class CarriedFrames:
         Returns:
             which transmission of the frame this is, from 1; a frame that was forgotten starts again.
         """
-        now = self._clock()
-        _, transmissions, expires = self._frames.get(key, (None, 0, 0.0))
-        transmission = transmissions + 1 if now < expires else 1
-        self._frames[key] = profile, transmission, now + self._ttl_s
-        self._frames.move_to_end(key)
-        while len(self._frames) > self._max_entries or next(iter(self._frames.values()))[2] <= now:
-            self._frames.popitem(last=False)
+        known = self._frames.get(key)
+        transmission = known[1] + 1 if known else 1
+        self._frames.put(key, (profile, transmission))
         return transmission

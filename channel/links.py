@@ -1,13 +1,13 @@
 """The links that a proxy knows: the profile of each, and what it has sent."""
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from channel.profiles import Profile
 from channel.trace import Trace
 from thinwire.errors import InvalidRequestError
+from thinwire.memory import Memory
 
 # The longest link id that a frame may have.
 MAX_LINK_ID_LENGTH = 64
@@ -56,7 +56,7 @@ class LinkTable:
         self._clock = clock
         self._start = clock()
         self._with_profile: dict[str, Link] = {}
-        self._others: OrderedDict[str, Link] = OrderedDict()
+        self._others: Memory[str, Link] = Memory(max_links)
 
     def profile(self, link_id: str) -> Profile:
         """The profile in effect on a link now, or the default for an empty id."""
@@ -79,24 +79,21 @@ class LinkTable:
         if link_id not in self._with_profile:
             if len(self._with_profile) >= self._max_links:
                 raise InvalidRequestError(f"no more than {self._max_links} links can have profiles of their own")
-            self._with_profile[link_id] = self._others.pop(link_id, Link())
+            self._with_profile[link_id] = self._others.pop(link_id) or Link()
         self._with_profile[link_id].profile = profile
-        self._forget()
+        self._others.trim(self._max_links - len(self._with_profile))
 
     def record(self, link_id: str, channel_uses: int) -> None:
         """Count a frame that enters the channel."""
-        link = self._with_profile.get(link_id) or self._others.setdefault(link_id, Link())
+        link = self._with_profile.get(link_id) or self._others.get(link_id)
+        if link is None:
+            link = Link()
+            self._others.put(link_id, link)
+            self._others.trim(self._max_links - len(self._with_profile))
         link.frames += 1
         link.channel_uses += channel_uses
         link.channel_uses_max = max(link.channel_uses_max, channel_uses)
-        if link_id in self._others:
-            self._others.move_to_end(link_id)
-            self._forget()
 
     def links(self) -> dict[str, Link]:
         """All links that the table holds, by id: first those with profiles of their own."""
-        return self._with_profile | self._others
-
-    def _forget(self) -> None:
-        while self._others and len(self._with_profile) + len(self._others) > self._max_links:
-            self._others.popitem(last=False)
+        return self._with_profile | self._others.values()

@@ -1,11 +1,13 @@
 """What the cloud keeps of frames for a while: bounded in age, number and memory."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from thinwire.frames import frame_id
+from thinwire.memory import Memory
 
 R = TypeVar("R")
 Key = tuple[str, str, int]
@@ -18,20 +20,16 @@ class Held(Generic[R]):
     Attributes:
         content: digest of what came.
         value: what was made of it.
-        nbytes: memory that it takes.
-        expires_s: when it ends, by the event loop's clock.
     """
 
     content: bytes
     value: R
-    nbytes: int
-    expires_s: float
 
 
 class HeldFrames(Generic[R]):
-    """Values by `thinwire.frames.frame_key`; the least recently used one gives way first.
+    """Values by `thinwire.frames.frame_key`, in a `Memory` whose values are freed when their time is up.
 
-    For one event loop: nothing in here waits, so that no two callers meet halfway.
+    For one event loop, by whose clock they age.
 
     Args:
         max_frames: most values.
@@ -42,32 +40,28 @@ class HeldFrames(Generic[R]):
     """
 
     def __init__(self, max_frames: int, max_age_s: float, max_bytes: int, size: Callable[[R], int]) -> None:
-        self._max_frames = max_frames
-        self._max_age_s = max_age_s
-        self._max_bytes = max_bytes
-        self._size = size
-        # In the order of use.
-        self._held: dict[Key, Held[R]] = {}
-        # In the order of coming, and so of ending: one timer, that of the first, does for all.
-        self._ages: dict[Key, Held[R]] = {}
+        self._memory: Memory[Key, Held[R]] = Memory(
+            max_frames,
+            max_bytes,
+            max_age_s,
+            lambda held: size(held.value),
+            lambda: asyncio.get_running_loop().time(),
+            self._forget,
+        )
         self._timer: asyncio.TimerHandle | None = None
         self._by_id: dict[str, list[Key]] = {}
-        self._nbytes = 0
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._memory)
 
     @property
     def nbytes(self) -> int:
         """Memory of all values."""
-        return self._nbytes
+        return self._memory.nbytes
 
     def get(self, key: Key) -> Held[R] | None:
         """What is kept of a frame, which counts as a use."""
-        held = self._held.pop(key, None)
-        if held is not None:
-            self._held[key] = held
-        return held
+        return self._memory.get(key)
 
     def find(self, name: str) -> R | None:
         """The value of the frame of this `thinwire.frames.frame_id`, which counts as a use."""
@@ -78,44 +72,35 @@ class HeldFrames(Generic[R]):
 
     def put(self, key: Key, content: bytes, value: R) -> None:
         """Keep a value in place of any other of this frame."""
-        self._drop(key)
-        nbytes = self._size(value)
-        if nbytes > self._max_bytes:
-            return
-        loop = asyncio.get_running_loop()
-        self._held[key] = self._ages[key] = Held(content, value, nbytes, loop.time() + self._max_age_s)
-        if self._timer is None:
-            self._timer = loop.call_later(self._max_age_s, self._expire)
+        # Named first: what does not fit is dropped within.
+        self._memory.pop(key)
         self._by_id.setdefault(frame_id(*key[1:]), []).append(key)
-        self._nbytes += nbytes
-        while len(self._held) > self._max_frames or self._nbytes > self._max_bytes:
-            self._drop(next(iter(self._held)))
+        self._memory.put(key, Held(content, value))
+        if self._memory.get(key) is None:
+            self._forget(key)
+        self._wait()
 
     def clear(self) -> None:
         """Keep nothing."""
-        for key in list(self._held):
-            self._drop(key)
+        self._memory.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _expire(self) -> None:
-        """Drop what is too old, and come again when the next will be."""
-        loop, self._timer = asyncio.get_running_loop(), None
-        while self._ages:
-            key, oldest = next(iter(self._ages.items()))
-            if oldest.expires_s > loop.time():
-                self._timer = loop.call_at(oldest.expires_s, self._expire)
-                return
-            self._drop(key)
+    def _wait(self) -> None:
+        """One timer, that of the oldest, does for all."""
+        if self._timer is None and self._memory.ends_s < math.inf:
+            self._timer = asyncio.get_running_loop().call_at(self._memory.ends_s, self._expire)
 
-    def _drop(self, key: Key) -> None:
-        held = self._held.pop(key, None)
-        if held is None:
-            return
-        del self._ages[key]
-        self._nbytes -= held.nbytes
+    def _expire(self) -> None:
+        self._timer = None
+        self._memory.trim()
+        self._wait()
+
+    def _forget(self, key: Key) -> None:
         name = frame_id(*key[1:])
-        self._by_id[name].remove(key)
-        if not self._by_id[name]:
-            del self._by_id[name]
+        keys = self._by_id.get(name, [])
+        if key in keys:
+            keys.remove(key)
+        if not keys:
+            self._by_id.pop(name, None)

@@ -8,7 +8,6 @@ import asyncio
 import json
 import re
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from edge.engine import Encoded
 from policies.choice import Choice
 from thinwire.csi import Csi
 from thinwire.errors import IdTakenError, InvalidRequestError
+from thinwire.memory import Memory
 from thinwire.rest.schemas import LinkParameters
 
 # As the channel remembers frames; the cloud remembers none for longer, unless it is told to.
@@ -60,7 +60,6 @@ class Known:
         lock: held while that is made, so that repeats that come meanwhile wait for it.
         edge_gmacs: what making it cost so far, in 10^9 multiply-accumulates.
         users: how many requests of this id are under way.
-        expires_s: when it is forgotten, by the clock of `Repeats`, once none is.
     """
 
     content: bytes = b""
@@ -68,7 +67,6 @@ class Known:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     edge_gmacs: float = 0.0
     users: int = 0
-    expires_s: float = 0.0
 
 
 def content_of(image: bytes, parameters: LinkParameters) -> bytes:
@@ -115,14 +113,10 @@ class Repeats:
         ttl_s: float = KEPT_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._max_frames = max_frames
-        self._max_bytes = max_bytes
-        self._ttl_s = ttl_s
-        self._clock = clock
         self._running: dict[str, Known] = {}
-        # In the order of use and so of expiry, since all live equally long.
-        self._kept: OrderedDict[str, Known] = OrderedDict()
-        self._nbytes = 0
+        self._kept: Memory[str, Known] = Memory(
+            max_frames, max_bytes, ttl_s, lambda known: known.prepared.nbytes if known.prepared else 0, clock
+        )
 
     def __len__(self) -> int:
         """How many frames are kept of requests that are not under way."""
@@ -135,15 +129,13 @@ class Repeats:
         Raises:
             IdTakenError: a request of another content is under way under this id, or its frame is kept.
         """
-        self._trim()
         known = self._running.get(request_id) or self._kept.get(request_id) or Known(content)
         if known.content != content:
             raise IdTakenError(
                 f"another image, policy, budget or channel came under the id {request_id} before; take another "
                 "idempotency-key"
             )
-        if self._kept.pop(request_id, None) is not None and known.prepared is not None:
-            self._nbytes -= known.prepared.nbytes
+        self._kept.pop(request_id)
         self._running[request_id] = known
         known.users += 1
         try:
@@ -152,22 +144,6 @@ class Repeats:
             known.users -= 1
             if not known.users:
                 del self._running[request_id]
-                self._keep(request_id, known)
-
-    def _keep(self, request_id: str, known: Known) -> None:
-        # Without a frame nothing was sent, and the id is free.
-        if known.prepared is not None:
-            known.expires_s = self._clock() + self._ttl_s
-            self._kept[request_id] = known
-            self._nbytes += known.prepared.nbytes
-        self._trim()
-
-    def _trim(self) -> None:
-        now_s = self._clock()
-        while self._kept:
-            oldest = next(iter(self._kept.values()))
-            fits = len(self._kept) <= self._max_frames and self._nbytes <= self._max_bytes
-            if fits and now_s < oldest.expires_s:
-                return
-            self._kept.popitem(last=False)
-            self._nbytes -= 0 if oldest.prepared is None else oldest.prepared.nbytes
+                # Without a frame nothing was sent, and the id is free.
+                if known.prepared is not None:
+                    self._kept.put(request_id, known)

@@ -18,7 +18,7 @@ def put(held, *keys, value="x" * 100):
 
 def known(held):
     # Without using them.
-    return [key for key in KEYS if key in held._held]
+    return [key for key in KEYS if key in held._memory.values()]
 
 
 async def test_what_is_put_is_found_by_key_and_by_id():
@@ -115,9 +115,9 @@ async def test_an_id_that_another_link_used_since_is_that_ones():
     put(held, KEYS[0], value="first")
     put(held, other, value="second")
     assert held.find(KEYS[0][1]) == "second"
-    held._drop(KEYS[0])
+    held._memory.pop(KEYS[0])
     assert held.find(KEYS[0][1]) == "second"
-    held._drop(other)
+    held._memory.pop(other)
     assert held.find(KEYS[0][1]) is None
 
 
