@@ -3,23 +3,22 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError
 
 from channel.carried import CarriedFrames
 from channel.links import LinkTable
 from channel.metrics import ChannelMetrics
 from channel.transmission import is_lost, transmit
 from thinwire import tracing
-from thinwire.errors import FrameLostError, InvalidFrameError, ThinwireError
+from thinwire.errors import FrameLostError, ThinwireError
+from thinwire.frame_stream import MAX_IN_FLIGHT, Context, answer_each, identified
 from thinwire.frames import frame_key
 from thinwire.rpc import ERROR_METADATA, abort, error_metadata, from_rpc_error, to_problem
 from thinwire.v1 import link_pb2, link_pb2_grpc
 
-Context: TypeAlias = grpc.aio.ServicerContext[link_pb2.Frame, link_pb2.Result]
 # The proxy has already tried again, or tells the sender to: gRPC's own retry in the client would send the frame into
 # the channel unseen.
 _NO_RETRY = ("grpc-retry-pushback-ms", "-1")
@@ -51,7 +50,7 @@ class ChannelProxy(link_pb2_grpc.SemanticLinkServicer):
         carried: CarriedFrames,
         *,
         default_timeout_s: float = 30.0,
-        max_in_flight: int = 64,
+        max_in_flight: int = MAX_IN_FLIGHT,
         metrics: ChannelMetrics | None = None,
     ) -> None:
         self._upstream = upstream
@@ -74,46 +73,20 @@ class ChannelProxy(link_pb2_grpc.SemanticLinkServicer):
         """Many frames; results as they are ready, with ``problem`` set for a frame that fails.
 
         Frames go to the receiver one by one through `Infer`, because a unary call can be sent again after a broken
-        connection (the receiver deduplicates) and a stream cannot. When the client goes away, gRPC cancels this
-        coroutine, and the task group cancels what is in flight.
+        connection (the receiver deduplicates) and a stream cannot.
         """
-        slots = asyncio.Semaphore(self._max_in_flight)
-        writing = asyncio.Lock()
 
-        async def answer(frame: link_pb2.Frame) -> None:
+        async def answer(frame: link_pb2.Frame) -> link_pb2.Result:
             try:
-                result = await self._result_or_problem(frame, context)
-                async with writing:
-                    await context.write(result)
-            finally:
-                slots.release()
+                return await self._observed(frame, context)
+            except grpc.aio.AioRpcError as error:
+                # The receiver's own word, which may be one that we do not know.
+                result = identified(frame)
+                result.problem.CopyFrom(to_problem(from_rpc_error(error)))
+                result.problem.code = _code(error)
+                return result
 
-        unreadable = False
-        async with asyncio.TaskGroup() as group:
-            try:
-                async for frame in request_iterator:
-                    await slots.acquire()
-                    group.create_task(answer(frame))
-            except DecodeError:
-                unreadable = True
-        # Only now, so that what came before it is answered.
-        if unreadable:
-            await abort(context, InvalidFrameError("the stream holds a message that is no frame"))
-
-    async def _result_or_problem(self, frame: link_pb2.Frame, context: Context) -> link_pb2.Result:
-        try:
-            return await self._observed(frame, context)
-        except ThinwireError as error:
-            problem = to_problem(error)
-        except grpc.aio.AioRpcError as error:
-            problem = to_problem(from_rpc_error(error))
-            problem.code = _code(error)
-        return link_pb2.Result(
-            link_id=frame.link_id,
-            request_id=frame.request_id,
-            sequence_number=frame.sequence_number,
-            problem=problem,
-        )
+        await answer_each(request_iterator, context, answer, self._max_in_flight)
 
     async def _observed(self, frame: link_pb2.Frame, context: Context) -> link_pb2.Result:
         """Carry a frame, counted and traced; raises as `_carry` does."""

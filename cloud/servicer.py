@@ -8,9 +8,7 @@ from collections.abc import AsyncIterable, Sequence
 from functools import partial
 from typing import Any
 
-import grpc.aio
 import numpy as np
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from cloud.metrics import CloudMetrics
@@ -20,13 +18,12 @@ from thinwire import rpc, tracing
 from thinwire.bundle import Bundle
 from thinwire.equalise import ReceivedTokens
 from thinwire.errors import BundleMismatchError, InvalidFrameError, ThinwireError, UnknownTaskError
+from thinwire.frame_stream import Context, answer_each, identified
 from thinwire.frames import check_frame, count_uses, read_reception
 from thinwire.outcomes import CANCELLED, OK
 from thinwire.v1 import link_pb2, link_pb2_grpc
 
 log = logging.getLogger(__name__)
-Context = grpc.aio.ServicerContext[Any, Any]
-MAX_IN_FLIGHT = 64
 
 
 def equalise(frame: link_pb2.Frame, symbols: NDArray[np.complex64], equaliser: Equaliser = "mmse") -> ReceivedTokens:
@@ -70,30 +67,7 @@ class SemanticLinkServicer(link_pb2_grpc.SemanticLinkServicer):
 
     async def Stream(self, request_iterator: AsyncIterable[link_pb2.Frame], context: Context) -> None:  # noqa: N802
         """Many frames, results as they are ready; an error is the problem of its frame's result."""
-        slots, writing = asyncio.Semaphore(MAX_IN_FLIGHT), asyncio.Lock()
-
-        async def answer(frame: link_pb2.Frame) -> None:
-            try:
-                result = await self._traced(frame, context)
-            except ThinwireError as error:
-                result = _identified(frame)
-                result.problem.CopyFrom(rpc.to_problem(error))
-            # The slot is held until the peer takes the result: one that does not read cannot make us hoard.
-            async with writing:
-                await context.write(result)
-            slots.release()
-
-        unreadable = False
-        async with asyncio.TaskGroup() as tasks:
-            try:
-                async for frame in request_iterator:
-                    await slots.acquire()
-                    tasks.create_task(answer(frame))
-            except DecodeError:
-                unreadable = True
-        # Only now, so that what came before it is answered.
-        if unreadable:
-            await rpc.abort(context, InvalidFrameError("the stream holds a message that is no frame"))
+        await answer_each(request_iterator, context, lambda frame: self._traced(frame, context))
 
     async def _traced(self, frame: link_pb2.Frame, context: Context) -> link_pb2.Result:
         parent = tracing.incoming(frame, context.invocation_metadata())
@@ -119,7 +93,7 @@ class SemanticLinkServicer(link_pb2_grpc.SemanticLinkServicer):
         )
         error = CANCELLED
         try:
-            result = _identified(frame)
+            result = identified(frame)
             await self._fill(frame, result, deadline_s)
             elapsed = time.perf_counter() - start
             result.cloud_ms = 1e3 * elapsed
@@ -202,7 +176,3 @@ def _uses(frame: link_pb2.Frame) -> int:
         side_information_bits=frame.side_information_bits,
         pilots=frame.reception.pilot_uses,
     ).total
-
-
-def _identified(frame: link_pb2.Frame) -> link_pb2.Result:
-    return link_pb2.Result(link_id=frame.link_id, request_id=frame.request_id, sequence_number=frame.sequence_number)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from functools import partial
 
 import grpc
 
@@ -45,7 +46,7 @@ async def test_stream_results_come_as_they_are_ready(stub, classifier, make_fram
 
 
 async def test_a_streams_frames_in_flight_are_bounded(stub, classifier, make_frame, monkeypatch, until, waiting):
-    monkeypatch.setattr(module, "MAX_IN_FLIGHT", 3)
+    monkeypatch.setattr(module, "answer_each", partial(module.answer_each, max_in_flight=3))
     classifier.gate.clear()
     call = stub.Stream(iter([make_frame(n, sequence_number=n) for n in range(6)]))
     await until(lambda: classifier.runs and waiting() == 2)
