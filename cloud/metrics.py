@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry, Gauge, Histogram
 
-from thinwire.metrics import SECONDS, TOKENS, FrameSizes, FrameSnr, Histogram, Outcomes, Stages
+from thinwire.metrics import SECONDS, TOKENS, FrameSizes, FrameSnr, Outcomes, Stages
 
 _BATCH = tuple(2**n for n in range(9))
 

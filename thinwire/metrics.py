@@ -6,57 +6,17 @@ a client sent: every new value is a series that is kept until the process ends.
 
 import math
 import time
-from bisect import bisect_left
-from collections import deque
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-import prometheus_client
-from prometheus_client import CollectorRegistry, Counter
-from prometheus_client.samples import Sample
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from thinwire.outcomes import OK, outcome_of
 
 TOKENS = tuple(2**n for n in range(11))
 _USES = tuple(4**n for n in range(1, 9))
 _SNR_DB = tuple(range(-30, 61, 5))
-_PENDING = 512
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-
-
-class Histogram(prometheus_client.Histogram):
-    """One that sorts values into its buckets when it is shown, or when there are many.
-
-    A service takes in seven values a frame. At once, each goes through a search, two locks and as many calls; together
-    they go through them once.
-    """
-
-    def _metric_init(self) -> None:
-        super()._metric_init()
-        # Its ends are safe where one thread observes and another shows.
-        self._pending: deque[float] = deque()
-
-    def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
-        """Take in a value; there are no exemplars here."""
-        self._pending.append(amount)
-        if len(self._pending) >= _PENDING:
-            self._sort()
-
-    def _child_samples(self) -> Iterable[Sample]:
-        self._sort()
-        return super()._child_samples()
-
-    def _sort(self) -> None:
-        counts, total = [0] * len(self._upper_bounds), 0.0
-        with suppress(IndexError):
-            while True:
-                amount = self._pending.popleft()
-                total += amount
-                counts[bisect_left(self._upper_bounds, amount)] += 1
-        self._sum.inc(total)
-        for bucket, count in zip(self._buckets, counts, strict=True):
-            if count:
-                bucket.inc(count)
 
 
 class Outcomes:

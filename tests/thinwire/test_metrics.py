@@ -3,7 +3,6 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
-import prometheus_client
 import pytest
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, generate_latest
@@ -15,7 +14,7 @@ from edge.metrics import EdgeMetrics
 from tests.exposition import outcomes, samples
 from tests.parts import make_bundle
 from thinwire.errors import BudgetError
-from thinwire.metrics import Histogram, Outcomes
+from thinwire.metrics import Outcomes
 from thinwire.rest.routes import add_common
 
 
@@ -108,19 +107,3 @@ async def test_the_route_shows_the_registry_it_was_given() -> None:
     assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert outcomes(response.text, "thinwire_frames_total") == {"ok": 1}
     assert list(document["paths"]["/metrics"]["get"]["responses"]["200"]["content"]) == ["text/plain"]
-
-
-@pytest.mark.parametrize("count", [0, 3, 2000])
-def test_a_histogram_shows_what_the_librarys_own_does(count: int) -> None:
-    ours, expected = CollectorRegistry(), CollectorRegistry()
-    # On the bounds, too.
-    values = [(7 * number % 40) / 4 for number in range(count)]
-    for kind, registry in ((Histogram, ours), (prometheus_client.Histogram, expected)):
-        labelled = kind("size", "Sizes", ["kind"], buckets=(1, 2, 5), registry=registry).labels("frame")
-        for value in values:
-            labelled.observe(value)
-    found, wanted = samples(show(ours)), samples(show(expected))
-    found.pop("size_created{kind=frame}", None), wanted.pop("size_created{kind=frame}", None)
-    assert found == wanted
-    assert found["size_count{kind=frame}"] == count
-    assert samples(show(ours)) | found == samples(show(ours))
