@@ -12,7 +12,7 @@ from deploy.ports import Ports
 from deploy.testbed import LocalTestbed
 from thinwire.bundle import Bundle
 from thinwire.errors import InvalidImageError, InvalidRequestError, PayloadTooLargeError
-from thinwire.images import MAX_BYTES, decode
+from thinwire.images import MAX_BYTES, decode, to_png
 
 SHARES = (0.05, 0.10, 0.20, 0.50)
 SEED = 7
@@ -54,15 +54,9 @@ def photographs(folder: Path | None) -> Iterator[tuple[str, bytes]]:
 
 def drawing() -> bytes:
     """A picture of a shape, as a PNG."""
-    import io
-
-    from PIL import Image
-
     from offline.data.drawings import draw
 
-    stream = io.BytesIO()
-    Image.fromarray(draw(SEED, DRAWING, plain=True).pixels).save(stream, "PNG")
-    return stream.getvalue()
+    return to_png(draw(SEED, DRAWING, plain=True).pixels)
 
 
 def run_demo(bundles: Sequence[Bundle], images: Sequence[tuple[str, bytes]], snr_db: float) -> list[dict[str, Any]]:

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from experiments.harness.experiment import Experiment
+from experiments.harness.options import BUNDLE, LIMIT, Option
 from experiments.harness.paired import accuracy, change
-from experiments.harness.report import Cell, Report, Table
+from experiments.harness.report import Cell, Estimate, Report, Table
 from experiments.harness.setting import Setting, three_policies
 from offline.bundles.write import write_bundle
 from offline.data.images import load, split_select
@@ -20,6 +21,7 @@ from offline.train.teachers import LabelTeacher
 from policies.choice import Choice
 from policies.record import ChannelProfile
 from thinwire.bundle import MANIFEST, MLP, Bundle, load_bundle
+from thinwire.errors import InvalidRequestError
 from thinwire.nn.backbone import VisionTransformer
 from thinwire.nn.merging.transformer import rules_for
 from thinwire.nn.towers.timm_tower import TimmTower
@@ -41,6 +43,7 @@ SNRS_DB = (0.0, 10.0)
 EPOCHS, QUICK_EPOCHS = 8, 1
 QUICK_IMAGES = 1024
 SAMPLE = 2000
+RATES_SNR_DB = (-5.0, 0.0, 5.0, 10.0, 15.0, 20.0)
 SHIPPED = "as shipped"
 
 
@@ -173,8 +176,31 @@ def _accuracies(measured: _Measured, policy: str) -> tuple[Table, Table]:
     )
 
 
+def _rates(setting: Setting) -> Report:
+    """A bundle's own pair without merging, at every rate and SNR."""
+    bundle = setting.bundle
+    evaluator = Evaluator.load(bundle, setting.images(bundle, limit=setting.options.limit))
+    transformed = evaluator.transform([None] * bundle.split_layer)
+
+    def measured(rate: int, channel: ChannelProfile | None) -> Estimate:
+        return accuracy(evaluator.measure(transformed, rate, channel, setting.seed).right.tolist())
+
+    def row(channel: str, rate: int) -> dict[str, Cell]:
+        found = {f"{snr_db:g} dB": measured(rate, ChannelProfile(channel, snr_db)) for snr_db in RATES_SNR_DB}
+        return {"symbols per token": rate, **found}
+
+    rates = bundle.codec.rates
+    tables = [Table(f"{name}: accuracy, %", [row(name, rate) for rate in rates]) for name in CHANNELS]
+    plain = Table("Without codec and channel", [{"accuracy, %": measured(rates[0], None)}])
+    return Report([plain, *tables])
+
+
 def run(setting: Setting) -> Report:
     """Train and measure; see `EXPERIMENT`."""
+    if setting.options.rates:
+        return _rates(setting)
+    if setting.options.bundle != RECIPE or setting.options.limit:
+        raise InvalidRequestError("codecs trains pairs for cifar10 alone: --bundle and --limit go with --rates")
     shipped = load_bundle(RECIPE)
     unmerged, _, fifth, twentieth = three_policies(shipped).items()
     choices = dict([unmerged, fifth, twentieth])
@@ -200,4 +226,5 @@ choose on AWGN at 10 dB; the policies were found with the shipped pair. Receiver
 """,
     run=run,
     data=("cifar10-test.tar", "cifar10-train.tar"),
+    options=BUNDLE | LIMIT | {"rates": Option(False, "train nothing: the bundle's own pair at every rate and SNR")},
 )

@@ -155,8 +155,7 @@ def _over_error(found: dict[Key, dict[str, Any]]) -> Plot:
             for budget in BUDGETS:
                 conditions = [Condition(model, snr_error_db=error) for error in SNR_ERRORS_DB]
                 points = [accuracy(found[one, snr_db, budget]["right"]) for one in conditions]
-                values, errors = [point.value for point in points], [point.se for point in points]
-                curves.append(Curve(f"within {budget} uses", SNR_ERRORS_DB, values, errors))
+                curves.append(Curve.through(f"within {budget} uses", SNR_ERRORS_DB, points))
             panels[f"{model}, {snr_db:g} dB"] = curves
     return Plot("wrong-snr", "error of the SNR that the sender is told, dB", "accuracy, %", panels)
 

@@ -32,13 +32,15 @@ def run(setting: Setting) -> Report:
                 found[label, channel, snr_db] = evaluator.measure(
                     parts, policy.symbols_per_token, profile, setting.seed, choice.cap, policy.max_tokens
                 )
+    accuracies = {key: Estimate.percent(one.accuracy, one.accuracy_se) for key, one in found.items()}
+    changes = {key: Estimate.percent(*one.change_from(found["unmerged", *key[1:]])) for key, one in found.items()}
     accuracy = [
-        _row(label, channel, {snr_db: _percent(found[label, channel, snr_db]) for snr_db in SNRS_DB})
+        _row(label, channel, {snr_db: accuracies[label, channel, snr_db] for snr_db in SNRS_DB})
         for channel in CHANNELS
         for label in choices
     ]
     change = [
-        _row(label, channel, {snr_db: _change(found, label, channel, snr_db) for snr_db in SNRS_DB})
+        _row(label, channel, {snr_db: changes[label, channel, snr_db] for snr_db in SNRS_DB})
         for channel in CHANNELS
         for label in choices
         if label != "unmerged"
@@ -55,7 +57,10 @@ def run(setting: Setting) -> Report:
         for label, choice in choices.items()
     ]
     panels = {
-        channel: [_curve(label, [found[label, channel, snr_db] for snr_db in SNRS_DB]) for label in choices]
+        channel: [
+            Curve.through(label, SNRS_DB, [accuracies[label, channel, snr_db] for snr_db in SNRS_DB])
+            for label in choices
+        ]
         for channel in CHANNELS
     }
     return Report(
@@ -70,20 +75,6 @@ def run(setting: Setting) -> Report:
 
 def _row(label: str, channel: str, cells: dict[float, Estimate]) -> dict[str, Any]:
     return {"channel": channel, "policy": label} | {f"{snr_db:g} dB": cell for snr_db, cell in cells.items()}
-
-
-def _percent(measured: Measurement) -> Estimate:
-    return Estimate(100 * measured.accuracy, 100 * measured.accuracy_se)
-
-
-def _change(found: dict[tuple[str, str, float], Measurement], label: str, channel: str, snr_db: float) -> Estimate:
-    change, se = found[label, channel, snr_db].change_from(found["unmerged", channel, snr_db])
-    return Estimate(100 * change, 100 * se)
-
-
-def _curve(label: str, over_snr: list[Measurement]) -> Curve:
-    estimates = [_percent(measured) for measured in over_snr]
-    return Curve(label, SNRS_DB, [one.value for one in estimates], [one.se for one in estimates])
 
 
 EXPERIMENT = Experiment(

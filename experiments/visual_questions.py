@@ -3,43 +3,60 @@
 from functools import partial
 from typing import Any
 
+from cloud.torch_answerer import TorchAnswerer
+from deploy.cli.common import positive_int
 from experiments.harness.experiment import Experiment
+from experiments.harness.options import LIMIT, Option
 from experiments.harness.report import Curve, Estimate, Plot, Report, Table
-from experiments.harness.setting import Setting, chosen
+from experiments.harness.setting import Setting, chosen, fronts_of
 from offline.data.drawn import FIRST_UNSEEN, scenes
-from offline.data.questioned import QuestionedImages
+from offline.data.questioned import QuestionedImages, load_vqa, split_select
 from offline.measure.evaluator import Evaluator
 from offline.measure.judges import AnswerJudge, Images
+from offline.measure.llava_report import report
 from offline.measure.question_cost import QuestionCompute
 from policies.policy import Policy
 from policies.record import ChannelProfile
-from thinwire.bundle import Bundle, load_bundle
+from thinwire.bundle import Bundle
 from thinwire.nn.merging.transformer import rules_for
 
 CHANNEL = ChannelProfile("awgn", 10.0)
 SHARES = (0.5, 0.2, 0.1, 0.05)
 LIMITS = (32, 16, 8, 4, 2, 1)
-SCENES = 500
 QUESTIONS_PER_SCENE = 20
+# Of the visual tokens, and accuracy on select that the least compute may cost, for the further ways.
+TOKEN_SHARE, LOSS = 0.1, 0.03
+FURTHER = "further: "
+
+Way = tuple[Policy, int | None, ChannelProfile | None]
 
 
 def run(setting: Setting) -> Report:
     """Measure; see `EXPERIMENT`."""
-    bundle = load_bundle("easy-vqa")
-    count = 40 if setting.quick else SCENES
+    bundle = setting.bundle
     sources: dict[str, Images] = {
-        "easy-VQA": setting.images(bundle),
-        "scenes": scenes(count, FIRST_UNSEEN, setting.seed, bundle.preprocessing, QUESTIONS_PER_SCENE),
+        "easy-VQA": setting.images(bundle, limit=setting.options.limit),
+        "scenes": _scenes(setting, bundle, FIRST_UNSEEN),
     }
-    found = {source: _measure(setting, source, bundle, images) for source, images in sources.items()}
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    unseen: list[dict[str, Any]] = []
+    for source, images in sources.items():
+        # One after the other: each holds the whole model.
+        evaluator = Evaluator.load(bundle, images)
+        found[source] = measure(setting, source, evaluator)
+        if setting.options.every_way:
+            unseen.append(_without_images(setting, source, evaluator))
     tables = [
         Table(
             f"{source}: {len(sources[source])} images",
-            [_row(name, one) for name, one in rows.items()],
+            [_row(name, one) for name, one in rows.items() if not name.startswith(FURTHER)],
             digits={"of the full model's GMACs, %": 0},
         )
         for source, rows in found.items()
     ]
+    if setting.options.every_way:
+        tables += [in_full(source, rows) for source, rows in found.items()]
+        tables.append(Table("Answers without the image, no channel", unseen))
     panels = {
         f"{source}, {axis}": [_curve(kind, rows, field) for kind in ("policy", "limit")]
         for source, rows in found.items()
@@ -48,49 +65,83 @@ def run(setting: Setting) -> Report:
     return Report(tables, [Plot("tokens", "mean per frame", "accuracy, %", panels, log_x=True)])
 
 
-def _ways(bundle: Bundle) -> dict[str, tuple[Policy, int | None]]:
+def _scenes(setting: Setting, bundle: Bundle, first: int) -> QuestionedImages:
+    return scenes(setting.options.scenes, first, setting.seed, bundle.preprocessing, QUESTIONS_PER_SCENE)
+
+
+def _ways(bundle: Bundle) -> dict[str, Way]:
     """Policies with their caps, by a name that begins with their kind."""
     reference = bundle.reference
     assert reference is not None
     unmerged = Policy.unmerged(bundle.split_layer, reference.symbols_per_token)
-    ways: dict[str, tuple[Policy, int | None]] = {"policy: none": (unmerged, None)}
+    ways: dict[str, Way] = {"policy: none": (unmerged, None, CHANNEL)}
     for share in SHARES:
         uses = int(share * reference.channel_uses)
         choice = chosen(bundle, uses, CHANNEL)
-        ways[f"policy: within {uses} uses"] = choice.policy, choice.cap
+        ways[f"policy: within {uses} uses"] = choice.policy, choice.cap, CHANNEL
     for limit in LIMITS:
         policy = Policy.create(unmerged.thresholds, unmerged.symbols_per_token, limit)
-        ways[f"limit: {limit} after the last layer"] = policy, None
+        ways[f"limit: {limit} after the last layer"] = policy, None, CHANNEL
     return ways
 
 
-def _measure(setting: Setting, source: str, bundle: Bundle, images: Images) -> dict[str, dict[str, Any]]:
-    evaluator = Evaluator.load(bundle, images)
-    judge = evaluator.judge
-    assert isinstance(judge, AnswerJudge)
-    assert isinstance(images, QuestionedImages)
-    compute = QuestionCompute(evaluator.engine, judge.answerer, images)
+def _further_ways(bundle: Bundle, compute: QuestionCompute) -> dict[str, Way]:
+    """No channel, the front by tokens and by compute, and the trivial ways."""
+    reference, layers = bundle.reference, bundle.split_layer
+    assert reference is not None
+    front = fronts_of(bundle).nearest(CHANNEL.model, CHANNEL.snr_db).policies
+    few = [one for one in front if one.objectives.tokens <= TOKEN_SHARE * bundle.patches]
+    near = [one for one in front if one.objectives.accuracy_change >= -LOSS]
+    rate = max(rate for rate in bundle.codec.rates if rate <= SHARES[-2] * reference.channel_uses)
+    unmerged = Policy.unmerged(layers, reference.symbols_per_token)
+    policies = {
+        f"{TOKEN_SHARE:.0%} of the tokens": max(few, key=lambda one: one.objectives.accuracy).policy,
+        f"least compute, -{LOSS:.0%}": min(near, key=lambda one: compute.expected(one.objectives)).policy,
+        "unmerged, one symbol per token": Policy.unmerged(layers, min(bundle.codec.rates)),
+        f"one token, {rate} uses": Policy.create([1.0] * layers, rate, bundle.prefix_tokens or 1),
+    }
+    ways: dict[str, Way] = {f"{FURTHER}no channel, nothing merged": (unmerged, None, None)}
+    return ways | {f"{FURTHER}{name}": (policy, None, CHANNEL) for name, policy in policies.items()}
 
-    def measure(policy: Policy, cap: int | None) -> dict[str, Any]:
+
+def _asked(evaluator: Evaluator) -> tuple[QuestionedImages, TorchAnswerer]:
+    """What is asked, and who answers."""
+    assert isinstance(evaluator.images, QuestionedImages)
+    assert isinstance(evaluator.judge, AnswerJudge)
+    return evaluator.images, evaluator.judge.answerer
+
+
+def measure(setting: Setting, source: str, evaluator: Evaluator) -> dict[str, dict[str, Any]]:
+    """What every way gives, by its name."""
+    images, answerer = _asked(evaluator)
+    compute = QuestionCompute(evaluator.engine, answerer, images)
+
+    def one_way(policy: Policy, cap: int | None, channel: ChannelProfile | None) -> dict[str, Any]:
         parts = evaluator.transform(rules_for(policy.thresholds))
-        measured = evaluator.measure(parts, policy.symbols_per_token, CHANNEL, setting.seed, cap, policy.max_tokens)
+        measured = evaluator.measure(parts, policy.symbols_per_token, channel, setting.seed, cap, policy.max_tokens)
+        is_sent = channel is not None
         return {
             "accuracy": (measured.accuracy, measured.accuracy_se),
             "change": measured.change_from(evaluator.unmerged(CHANNEL, setting.seed)),
             "tokens": float(measured.tokens.mean()),
             "tokens_sd": float(measured.tokens.std()),
-            "uses": float(measured.uses.mean()),
-            "share_of_full": compute.of(measured, True)["share_of_full"],
+            "uses": is_sent * float(measured.uses.mean()),
+            "policy": policy.id,
+            "uses_max": is_sent * int(measured.uses.max()),
+            "uses_per_question": is_sent * float(measured.uses.sum() / measured.asked.sum()),
+            "capped": float(measured.capped.mean()),
+            **compute.of(measured, is_sent),
         }
 
-    return {name: setting.kept(f"{source} {name}", partial(measure, *way)) for name, way in _ways(bundle).items()}
+    ways = _ways(evaluator.bundle) | (_further_ways(evaluator.bundle, compute) if setting.options.every_way else {})
+    return {name: setting.kept(f"{source} {name}", partial(one_way, *way)) for name, way in ways.items()}
 
 
 def _row(name: str, one: dict[str, Any]) -> dict[str, Any]:
     return {
         "sent": name,
-        "accuracy, %": _percent(one["accuracy"]),
-        "change, points": _percent(one["change"]),
+        "accuracy, %": Estimate.percent(*one["accuracy"]),
+        "change, points": Estimate.percent(*one["change"]),
         "tokens": one["tokens"],
         "their deviation": one["tokens_sd"],
         "uses per frame": one["uses"],
@@ -98,18 +149,42 @@ def _row(name: str, one: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _percent(figure: list[float]) -> Estimate:
-    value, se = figure
-    return Estimate(100 * value, 100 * se)
+def in_full(source: str, rows: dict[str, dict[str, Any]]) -> Table:
+    """All that `measure` gave."""
+    full = [
+        {
+            **_row(name, one),
+            "policy": one["policy"],
+            "largest": one["uses_max"],
+            "uses per question": one["uses_per_question"],
+            "capped, %": 100 * one["capped"],
+            "edge GMACs": one["edge_gmacs"],
+            "cloud GMACs": one["cloud_gmacs"],
+        }
+        for name, one in rows.items()
+    ]
+    digits = {"change, points": 2, "uses per question": 2, "edge GMACs": 4, "cloud GMACs": 4}
+    return Table(f"{source}: every way, in full", full, digits)
+
+
+def _without_images(setting: Setting, source: str, evaluator: Evaluator) -> dict[str, Any]:
+    """What the plain model says to blank tokens and to another image's, and what the question's text alone gives."""
+    bundle, (images, answerer) = evaluator.bundle, _asked(evaluator)
+    if source == "scenes":
+        learnt = _scenes(setting, bundle, FIRST_UNSEEN + setting.options.scenes)
+    else:
+        learnt, _ = split_select(load_vqa(str(setting.file("easy-vqa.tar")), bundle.preprocessing, "train"))
+    found = report(answerer.language.model, answerer.language.tokenizer, bundle.preprocessing, learnt, images)
+    shares = {"plain model": found.accuracy, "question only": found.question_only, "blank tokens": found.blank,
+              "another image's tokens": found.another}  # fmt: skip
+    return {"images": source} | {f"{name}, %": 100 * value for name, value in shares.items()}
 
 
 def _curve(kind: str, rows: dict[str, dict[str, Any]], field: str) -> Curve:
     members = sorted((one for name, one in rows.items() if name.startswith(kind)), key=lambda one: one[field])
-    accuracies = [_percent(one["accuracy"]) for one in members]
     label = {"policy": "policies under budgets", "limit": "nothing merged but after the last layer"}[kind]
-    return Curve(
-        label, [one[field] for one in members], [one.value for one in accuracies], [one.se for one in accuracies]
-    )
+    accuracies = [Estimate.percent(*one["accuracy"]) for one in members]
+    return Curve.through(label, [one[field] for one in members], accuracies)
 
 
 EXPERIMENT = Experiment(
@@ -127,6 +202,11 @@ bandwidth. Here the tower costs as much as the language model, so merging in the
 [vqa.md](../vqa.md) says what is answered without seeing the image at all.
 """,
     run=run,
-    bundles=("easy-vqa",),
     data=("easy-vqa.tar",),
+    options=LIMIT
+    | {
+        "bundle": Option("easy-vqa", "name of a shipped bundle, or its folder"),
+        "scenes": Option(500, "drawn", 40, positive_int),
+        "every_way": Option(False, "the whole front's ends and trivial ways, too, and what is said without the image"),
+    },
 )

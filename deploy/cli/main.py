@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
-from deploy.cli import bench, bundle, classify, evaluate, policies, reproduce, serve, stream, testbed, vqa
+from deploy.cli import bundle, classify, evaluate, policies, reproduce, serve, stream, testbed, vqa
 from deploy.cli.common import discard_output
 from thinwire.errors import ThinwireError
 
@@ -20,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
         prog="thinwire", description="Vision transformers split across an edge device and the cloud over a noisy link."
     )
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (testbed, serve, classify, vqa, stream, evaluate, policies, bundle, bench, reproduce):
+    for module in (testbed, serve, classify, vqa, stream, evaluate, policies, bundle, reproduce):
         module.add_to(commands)
     return top
 
@@ -31,7 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         the exit status: 0, or 1 after an error that the user can mend, which is told on standard error.
     """
-    options = parser().parse_args(arguments)
+    top = parser()
+    options, rest = top.parse_known_args(arguments)
+    if rest and not hasattr(options, "rest"):
+        top.error(f"unrecognized arguments: {' '.join(rest)}")
+    options.rest = rest
     try:
         options.run(options)
     except ThinwireError as error:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.digital.features import Images
+from experiments.digital.features import SharedImages
 from experiments.digital.link import send
 from experiments.digital.mcs import Scheme
 from experiments.digital.source import Source
@@ -56,7 +56,9 @@ class Outcome(NamedTuple):
     lost: float
 
 
-def measure(source: Source, scheme: Scheme, channel: ChannelProfile, test: Images, guess: int, seed: int) -> Outcome:
+def measure(
+    source: Source, scheme: Scheme, channel: ChannelProfile, test: SharedImages, guess: int, seed: int
+) -> Outcome:
     """Send the test images.
 
     Where nothing arrives, or nothing was sent, the cloud says the class that is most frequent on *select*.

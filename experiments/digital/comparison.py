@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from channel.keys import keyed_generator
 from experiments.digital.adaptation import choose, measure
-from experiments.digital.features import Feature, Images, Latents, Logits, RawTokens
+from experiments.digital.compressed import PictureSource
+from experiments.digital.features import Feature, Latents, Logits, RawTokens, SharedImages
 from experiments.digital.finite_blocklength import most_bits
 from experiments.digital.label import LabelSource
 from experiments.digital.link import frame_error_rate
 from experiments.digital.mcs import Scheme, schemes
-from experiments.digital.pictures import PictureSource
 from experiments.digital.quantised import QuantisedSource
 from experiments.digital.source import Source
 from experiments.harness.setting import Setting, chosen
@@ -74,8 +74,8 @@ class Comparison:
         self, setting: Setting, test_images: int | None, budgets: tuple[int, ...], channels: list[ChannelProfile]
     ) -> None:
         self._setting, self._budgets, self._channels = setting, budgets, channels
-        self._select = Images(setting.evaluator(split="select", limit=SELECT_IMAGES))
-        self.test = Images(setting.evaluator(limit=test_images))
+        self._select = SharedImages(setting.evaluator(split="select", limit=SELECT_IMAGES))
+        self.test = SharedImages(setting.evaluator(limit=test_images))
         self._bundle = self.test.evaluator.bundle
         # The SNR from which on a scheme lost no frame on AWGN.
         self._lossless: dict[Scheme, float] = {}

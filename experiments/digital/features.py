@@ -24,7 +24,7 @@ from thinwire.nn.packed import Packing
 BATCH = 256
 
 
-class Images:
+class SharedImages:
     """Images on the device and the cloud's classifier; what features share is computed once.
 
     Args:
@@ -47,13 +47,13 @@ class Images:
     def __len__(self) -> int:
         return len(self.names)
 
-    def every(self, step: int) -> "Images":
+    def every(self, step: int) -> "SharedImages":
         """Every so manieth of them."""
         whole = self.evaluator
         if not isinstance(whole.images, LabelledImages):
             raise ValueError("expected images with labels")
         some = whole.images.take(np.arange(0, len(self), step))
-        return Images(Evaluator(whole.bundle, whole.engine, LabelJudge(self.classifier, some), some))
+        return SharedImages(Evaluator(whole.bundle, whole.engine, LabelJudge(self.classifier, some), some))
 
     def transformed(self, policy: Policy) -> list[tuple[NDArray[np.int64], Transformed]]:
         """The images after the device's blocks under a policy's thresholds; the last policy's are kept."""
@@ -82,11 +82,11 @@ class Feature(Protocol):
         """Names it, in a table and among what is kept."""
         ...
 
-    def vectors(self, images: Images, bits: int) -> list[Vectors]:
+    def vectors(self, images: SharedImages, bits: int) -> list[Vectors]:
         """``T x D`` of each image, to be quantised at so many bits."""
         ...
 
-    def answers(self, images: Images, vectors: Sequence[Vectors], distortion: float) -> NDArray[np.int64]:
+    def answers(self, images: SharedImages, vectors: Sequence[Vectors], distortion: float) -> NDArray[np.int64]:
         """The class that the cloud says to each set, of vectors with this mean squared error of a component."""
         ...
 
@@ -104,7 +104,7 @@ class Latents:
         """See `Feature`."""
         return f"{self.name}, {2 * self.rate} latents each"
 
-    def vectors(self, images: Images, bits: int) -> list[Vectors]:
+    def vectors(self, images: SharedImages, bits: int) -> list[Vectors]:
         """See `Feature`. The encoder is told an SNR of 6 dB a bit, about what that quantisation leaves."""
         found: dict[int, Vectors] = {}
         for indices, part in images.transformed(self.policy):
@@ -115,7 +115,7 @@ class Latents:
                 found[index] = np.ascontiguousarray(frame.symbols).view(np.float32)
         return [found[index] for index in range(len(images))]
 
-    def answers(self, images: Images, vectors: Sequence[Vectors], distortion: float) -> NDArray[np.int64]:
+    def answers(self, images: SharedImages, vectors: Sequence[Vectors], distortion: float) -> NDArray[np.int64]:
         """See `Feature`.
 
         Values that are means of their levels have lost the distortion's part of their power, like a linear MMSE
@@ -144,7 +144,7 @@ class RawTokens:
         return f"{self.name}, as they are"
 
     @torch.inference_mode()
-    def vectors(self, images: Images, bits: int) -> list[Vectors]:
+    def vectors(self, images: SharedImages, bits: int) -> list[Vectors]:
         """See `Feature`; the same for all numbers of bits."""
         found: dict[int, Vectors] = {}
         for indices, part in images.transformed(self.policy):
@@ -158,7 +158,7 @@ class RawTokens:
         return [found[index] for index in range(len(images))]
 
     @torch.inference_mode()
-    def answers(self, images: Images, vectors: Sequence[Vectors], distortion: float) -> NDArray[np.int64]:
+    def answers(self, images: SharedImages, vectors: Sequence[Vectors], distortion: float) -> NDArray[np.int64]:
         """See `Feature`."""
         bundle, model = images.evaluator.bundle, images.classifier.model
         split, proportional = bundle.split_layer, bundle.merging.proportional_attention
@@ -178,12 +178,12 @@ class Logits:
 
     text: str = "logits"
 
-    def vectors(self, images: Images, bits: int) -> list[Vectors]:
+    def vectors(self, images: SharedImages, bits: int) -> list[Vectors]:
         """See `Feature`; the same for all numbers of bits."""
         logits = images.logits
         return list((logits - logits.mean(axis=1, keepdims=True))[:, None])
 
-    def answers(self, images: Images, vectors: Sequence[Vectors], distortion: float) -> NDArray[np.int64]:
+    def answers(self, images: SharedImages, vectors: Sequence[Vectors], distortion: float) -> NDArray[np.int64]:
         """See `Feature`."""
         found: NDArray[np.int64] = np.concatenate(vectors).argmax(axis=1)
         return found

@@ -15,16 +15,7 @@ def most_bits(uses: int, snr_db: float, error_rate: float) -> float:
     ``n C - sqrt(n V) Q^-1(e) + log2(2 n) / 2`` with ``V = SNR (SNR + 2) / (SNR + 1)^2 (log2 e)^2`` (Polyanskiy, Poor
     and Verdu, 2010, equation 296 with the dispersion of theorem 54, for 2n real symbols).
     """
-    spread = math.sqrt(uses * _dispersion(snr_db))
-    return uses * capacity(snr_db) - spread * NormalDist().inv_cdf(1 - error_rate) + math.log2(2 * uses) / 2
-
-
-def error_rate(uses: int, snr_db: float, bits: float) -> float:
-    """The block error rate at which `most_bits` is ``bits``."""
-    excess = uses * capacity(snr_db) + math.log2(2 * uses) / 2 - bits
-    return NormalDist().cdf(-excess / math.sqrt(uses * _dispersion(snr_db)))
-
-
-def _dispersion(snr_db: float) -> float:
     snr = 10 ** (snr_db / 10)
-    return snr * (snr + 2) / (snr + 1) ** 2 * math.log2(math.e) ** 2
+    dispersion = snr * (snr + 2) / (snr + 1) ** 2 * math.log2(math.e) ** 2
+    spread = math.sqrt(uses * dispersion)
+    return uses * capacity(snr_db) - spread * NormalDist().inv_cdf(1 - error_rate) + math.log2(2 * uses) / 2

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.digital.features import Images
+from experiments.digital.features import SharedImages
 from experiments.digital.source import Coded
 
 
@@ -17,7 +17,7 @@ class LabelSource:
 
     name = "label"
 
-    def __init__(self, select: Images, test: Images) -> None:
+    def __init__(self, select: SharedImages, test: SharedImages) -> None:
         self._select, self._test = select, test
         self.bits = (len(select.evaluator.bundle.labels) - 1).bit_length()
 

@@ -40,8 +40,8 @@ def send(payload: NDArray[np.uint8], scheme: Scheme, channel: ChannelProfile, na
         payload: ``n x scheme.payload`` bits.
         scheme: how.
         channel: model and average SNR.
-        names: of the images that the frames stand for. They key the noise as `offline.measure.evaluator` does, so that a digital
-            frame meets what the symbols of the same image's tokens meet.
+        names: of the images that the frames stand for. They key the noise as `offline.measure.evaluator` does, so that
+            a digital frame meets what the symbols of the same image's tokens meet.
         seed: of the keyed noise.
 
     Raises:

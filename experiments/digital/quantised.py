@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.digital.arithmetic import Decoder, Distribution, Encoder
-from experiments.digital.features import Feature, Images
+from experiments.digital.features import Feature, SharedImages
 from experiments.digital.quantiser import Quantiser, Vectors
 from experiments.digital.source import Coded, Kept
 
@@ -51,8 +51,8 @@ class QuantisedSource:
         self,
         name: str,
         features: Sequence[Feature],
-        select: Images,
-        test: Images,
+        select: SharedImages,
+        test: SharedImages,
         guess: int,
         kept: Kept,
         most_bits: int,
@@ -150,7 +150,7 @@ class QuantisedSource:
         return self._codings[key]
 
     @staticmethod
-    def _apply(feature: Feature, quantiser: Quantiser, images: Images, vectors: Sequence[Vectors]) -> _Coding:
+    def _apply(feature: Feature, quantiser: Quantiser, images: SharedImages, vectors: Sequence[Vectors]) -> _Coding:
         levels = [quantiser.levels(one) for one in vectors]
         lengths = np.array([quantiser.length(one) for one in levels])
         values = [quantiser.values(one) for one in levels]

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import platform
 import time
+from argparse import Namespace
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,10 +14,12 @@ from typing import Any
 
 import torch
 
+from experiments.harness.options import Options, as_arguments, parse
 from experiments.harness.report import Report
-from experiments.harness.setting import Setting
+from experiments.harness.setting import Setting, located
 from policies.files import write_whole
 from thinwire.bundle import FRONT, file_sha256, load_bundle
+from thinwire.cores import usable_cores
 from thinwire.errors import UnavailableError
 
 VERSIONS = ("thinwire", "torch", "numpy", "timm", "transformers", "pillow")
@@ -33,6 +37,7 @@ class Experiment:
         bundles: names of the shipped bundles that it measures.
         data: files and folders of the data that it reads.
         packages: what it imports beyond the extra "search", as they are imported.
+        options: what else it can be asked to do. One that is called "bundle" says what it measures.
     """
 
     name: str
@@ -42,33 +47,50 @@ class Experiment:
     bundles: Sequence[str] = ("cifar10",)
     data: Sequence[str] = ("cifar10-test.tar",)
     packages: Sequence[str] = ()
+    options: Options = field(default_factory=dict)
 
     def missing(self, data: Path) -> list[str]:
         """What it needs and does not find: files of the data, packages."""
-        files = [str(data / name) for name in self.data if not (data / name).exists()]
+        files = [str(path) for path in (located(data, name) for name in self.data) if not path.exists()]
         return files + [f"the package {name}" for name in self.packages if find_spec(name) is None]
 
-    def identity(self, data: Path, quick: bool, seed: int) -> dict[str, Any]:
+    def identity(self, data: Path, quick: bool, seed: int, arguments: Sequence[str] = ()) -> dict[str, Any]:
         """What its figures depend on, but for the code and the machine."""
-        bundles = {name: load_bundle(name) for name in self.bundles}
-        files = [path for name in self.data for path in sorted([data / name, *(data / name).glob("*")])]
-        return {
+        given = self.given(quick, arguments)
+        named = given.bundle if "bundle" in self.options else list(self.bundles)
+        bundles = {name: load_bundle(name) for name in ([named] if isinstance(named, str) else named)}
+        places = [located(data, name) for name in self.data]
+        files = [path for place in places for path in sorted([place, *place.glob("*")])]
+        folder = data.parent if data.is_file() else data
+        found = {
             "experiment": self.name,
             "quick": quick,
             "seed": seed,
             "bundles": {name: bundle.digest for name, bundle in bundles.items()},
             # Beyond the digest: the policies and the unmerged reference, which can change under it.
-            "fronts": {name: file_sha256(bundle.path(FRONT)) for name, bundle in bundles.items()},
+            "fronts": {
+                name: file_sha256(path) for name, bundle in bundles.items() if (path := bundle.path(FRONT)).exists()
+            },
             "references": {name: bundle.reference and asdict(bundle.reference) for name, bundle in bundles.items()},
-            "data": {str(path.relative_to(data)): file_sha256(path) for path in files if path.is_file()},
+            "data": {str(path.relative_to(folder)): file_sha256(path) for path in files if path.is_file()},
             "versions": {name: version(name) for name in (*VERSIONS, *self._distributions())},
         }
+        # Left out where nothing is otherwise, so that what was measured before there were options is still the same.
+        usual = vars(self.given(quick))
+        asked = {key: value for key, value in vars(given).items() if value != usual[key]}
+        return found | {"options": asked} if asked else found
+
+    def given(self, quick: bool, arguments: Sequence[str] = ()) -> Namespace:
+        """Its options, by what was typed and otherwise as they are in quick runs, or in others."""
+        return parse(self.name, self.options, quick, arguments)
 
     def _distributions(self) -> list[str]:
         known = packages_distributions()
         return sorted({known[name][0] for name in self.packages})
 
-    def measure(self, data: Path, work: Path, quick: bool = False, seed: int = 0) -> tuple[Report, dict[str, Any]]:
+    def measure(
+        self, data: Path, work: Path, quick: bool = False, seed: int = 0, arguments: Sequence[str] = ()
+    ) -> tuple[Report, dict[str, Any]]:
         """Run it, or go on where it was cut off.
 
         Args:
@@ -76,6 +98,7 @@ class Experiment:
             work: folder of what outlives a run; each identity has a folder of its own there.
             quick: see `Setting`.
             seed: see `Setting`.
+            arguments: its own options, as they are typed.
 
         Returns:
             the report, and what is to be written of it.
@@ -85,7 +108,7 @@ class Experiment:
         """
         if missing := self.missing(data):
             raise UnavailableError(f"{self.name} needs {', '.join(missing)}")
-        identity = self.identity(data, quick, seed)
+        identity = self.identity(data, quick, seed, arguments)
         stamp = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
         folder = work / f"{self.name}-{stamp}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -94,14 +117,12 @@ class Experiment:
         clock, began = folder / "seconds.json", time.monotonic()
         before = float(json.loads(clock.read_text())) if clock.exists() else 0.0
         try:
-            report = self.run(Setting(self.name, data, folder, quick, seed))
+            report = self.run(Setting(self.name, data, folder, quick, seed, self.given(quick, arguments)))
         finally:
             seconds = before + time.monotonic() - began
             write_whole(clock, json.dumps(seconds).encode())
-        content = {**identity, "command": self.command(quick, seed), "seconds": round(seconds, 1)}
+        options = as_arguments({key: value for key, value in (("quick", quick), ("seed", seed)) if value})
+        command = f"thinwire reproduce {self.name}{options}{as_arguments(identity.get('options', {}))}"
+        machine = {"python": platform.python_version(), "machine": platform.machine(), "cores": usable_cores()}
+        content = {**identity, "command": command, "seconds": round(seconds, 1), "machine": machine}
         return report, {**content, **report.to_json()}
-
-    def command(self, quick: bool, seed: int) -> str:
-        """What measures it again."""
-        options = (" --quick" if quick else "") + (f" --seed {seed}" if seed else "")
-        return f"thinwire reproduce {self.name}{options}"

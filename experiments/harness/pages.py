@@ -1,21 +1,20 @@
 """Results as files: JSON, plots and a page for each experiment, and an index of all."""
 
-import io
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
-from PIL import Image
-
 from experiments.harness.experiment import Experiment
 from experiments.harness.plots import draw
 from experiments.harness.report import Cell, Estimate, Report, Table, table_from_json
+from experiments.registry import MODULES, load
 from policies.files import write_whole
 from thinwire.errors import InvalidRequestError
+from thinwire.images import to_png
 
 INDEX = "index.md"
 
@@ -42,19 +41,17 @@ def write(experiment: Experiment, report: Report, content: Mapping[str, Any], fo
     for plot in report.plots:
         write_whole(folder / f"{experiment.name}-{plot.name}.png", draw(plot))
     for name, pixels in report.pictures.items():
-        stream = io.BytesIO()
-        Image.fromarray(pixels).save(stream, "PNG")
-        write_whole(folder / f"{experiment.name}-{name}.png", stream.getvalue())
+        write_whole(folder / f"{experiment.name}-{name}.png", to_png(pixels))
     write_whole(folder / f"{experiment.name}.md", _page(experiment, report, content).encode())
     write_whole(folder / f"{experiment.name}.json", (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
 
 
-def write_index(experiments: Iterable[Experiment], folder: Path) -> None:
+def write_index(folder: Path) -> None:
     """Write the list of what the folder has."""
     rows = []
-    for one in experiments:
-        if (content := read(one.name, folder)) is not None:
-            rows.append(f"| [{one.title}]({one.name}.md) | `{content['command']}` | {content['seconds']:.0f} |")
+    for name in MODULES:
+        if (content := read(name, folder)) is not None:
+            rows.append(f"| [{load(name).title}]({name}.md) | `{content['command']}` | {content['seconds']:.0f} |")
     text = (
         "# Results\n\nEach page was written by the command beside it. Seconds are on two busy cores, without what was "
         "killed.\n\n"
@@ -75,7 +72,7 @@ def _page(experiment: Experiment, report: Report, content: Mapping[str, Any]) ->
         parts.append("\n".join(f"- {remark}" for remark in report.remarks))
     versions = ", ".join(f"{name} {number}" for name, number in content["versions"].items())
     bundles = ", ".join(f"{name} {digest[:12]}" for name, digest in content["bundles"].items())
-    parts.append(f"Seed {content['seed']}; bundles {bundles}; {versions}.")
+    parts.append(f"Seed {content['seed']}; {f'bundles {bundles}; ' if bundles else ''}{versions}.")
     return "\n\n".join(parts) + "\n"
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,22 @@ class Estimate:
     value: float
     se: float
 
+    @classmethod
+    def percent(cls, value: float, se: float) -> "Estimate":
+        """A share and its error in per cent."""
+        return cls(100 * value, 100 * se)
 
-Cell = str | int | float | Estimate | None
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure within two bounds, all in the unit of its column."""
+
+    value: float
+    low: float
+    high: float
+
+
+Cell = str | int | float | Estimate | Interval | None
 
 
 @dataclass(frozen=True)
@@ -42,6 +56,8 @@ class Table:
             return ""
         if isinstance(cell, Estimate):
             return f"{cell.value:.{digits}f} ± {cell.se:.{digits}f}"
+        if isinstance(cell, Interval):
+            return f"{cell.value:.{digits}f} ({cell.low:.{digits}f} to {cell.high:.{digits}f})"
         return f"{cell:.{digits}f}" if isinstance(cell, float) else str(cell)
 
     def markdown(self) -> str:
@@ -60,6 +76,11 @@ class Curve:
     x: Sequence[float]
     y: Sequence[float]
     y_se: Sequence[float] | None = None
+
+    @classmethod
+    def through(cls, label: str, x: Sequence[float], estimates: Sequence[Estimate]) -> "Curve":
+        """The curve through estimates, with their errors."""
+        return cls(label, x, [one.value for one in estimates], [one.se for one in estimates])
 
 
 @dataclass(frozen=True)
@@ -108,8 +129,11 @@ class Report:
 
 def table_from_json(content: Mapping[str, Any]) -> Table:
     """The table that `Report.to_json` wrote."""
-    rows = [
-        {name: Estimate(**cell) if isinstance(cell, dict) else cell for name, cell in row.items()}
-        for row in content["rows"]
-    ]
+
+    def cell(value: Any) -> Cell:
+        if not isinstance(value, dict):
+            return cast(Cell, value)
+        return Estimate(**value) if "se" in value else Interval(**value)
+
+    rows = [{name: cell(value) for name, value in row.items()} for row in content["rows"]]
     return Table(content["title"], rows, content["digits"], content["timed"])

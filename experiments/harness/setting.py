@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+from argparse import Namespace
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ class Setting:
         folder: of what outlives a run that was cut off; this experiment's own, on these bundles, with this seed.
         quick: a small sample and short training, to see that all works; the figures mean little.
         seed: of noise, sampling and training.
+        options: the experiment's own, by their names.
     """
 
     name: str
@@ -40,14 +42,20 @@ class Setting:
     folder: Path
     quick: bool = False
     seed: int = 0
+    options: Namespace = field(default_factory=Namespace)
+
+    @property
+    def bundle(self) -> Bundle:
+        """What its option says."""
+        return load_bundle(self.options.bundle)
 
     def file(self, name: str) -> Path:
-        """A file or folder of the data.
+        """A file or folder of the data; whatever was given, if that is no folder of data sets but one of them.
 
         Raises:
             InvalidRequestError: it is not there.
         """
-        path = self.data / name
+        path = located(self.data, name)
         if not path.exists():
             raise InvalidRequestError(f"{self.name}: no {name} in {self.data}")
         return path
@@ -85,6 +93,11 @@ class Setting:
         write_whole(path, json.dumps({"key": key, "value": value}).encode())
         # As the next run will find it: tuples as lists, keys as texts.
         return json.loads(json.dumps(value))
+
+
+def located(data: Path, name: str) -> Path:
+    """Where a data set is: in the folder of them, or what was given itself, if that is a file."""
+    return data if data.is_file() else data / name
 
 
 def fronts_of(bundle: Bundle) -> Fronts:

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from experiments.privacy.frames import Frames, batches
-from experiments.privacy.metrics import psnr
+from experiments.privacy.likeness import psnr
 from experiments.privacy.network import InversionNetwork
+from experiments.privacy.overheard import Frames, batches
 from thinwire.errors import InvalidRequestError
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from edge.torch_engine.engine import TorchEngine
-from experiments.privacy.frames import Frames
+from experiments.privacy.overheard import Frames
 from policies.policy import Policy
 from thinwire.nn.merging.matching import merge_down_to
 from thinwire.nn.merging.tokens import Tokens

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from channel.models.noise import noise_variance
 from cloud.torch_classifier import TorchClassifier
+from experiments.harness.paired import mean
 from experiments.harness.report import Cell, Curve, Estimate, Plot, Table
 from experiments.harness.setting import three_policies
-from experiments.privacy.frames import Frames
-from experiments.privacy.metrics import estimate, psnr, ssim
+from experiments.privacy.likeness import psnr, ssim
+from experiments.privacy.overheard import Frames
 from offline.data.images import LabelledImages
 from policies.policy import Policy
 from thinwire.bundle import Bundle
@@ -78,7 +79,7 @@ class Searched:
 
 
 def _accuracy(right: NDArray[np.bool_]) -> Estimate:
-    return estimate(np.where(right, 100.0, 0.0))
+    return mean(np.where(right, 100.0, 0.0))
 
 
 def _recognised(classifier: TorchClassifier, pixels: NDArray[np.uint8], images: LabelledImages) -> Estimate:
@@ -139,9 +140,9 @@ def networks(
         return {
             "sent": label,
             "the eavesdropper hears": ear,
-            "PSNR, dB": estimate(ratio),
-            "less unmerged, dB": estimate(ratio - base[ear or "noiseless"]) if label != UNMERGED else None,
-            "SSIM": estimate(ssim(drawn, true)),
+            "PSNR, dB": mean(ratio),
+            "less unmerged, dB": mean(ratio - base[ear or "noiseless"]) if label != UNMERGED else None,
+            "SSIM": mean(ssim(drawn, true)),
             "class recognised, %": _recognised(classifier, drawn, test.images),
             "patches placed, %": placed,
             "blindly, %": blindly,
@@ -152,9 +153,7 @@ def networks(
         origin = attack.received.origin
         # Without looking at the frame: where each patch went most often in the attacker's own images.
         usual = own.frames[attack.label].origin.mode(0).values
-        placed, blindly = (
-            estimate(100 * (guess == origin).double().mean(1).numpy()) for guess in (attack.places, usual)
-        )
+        placed, blindly = (mean(100 * (guess == origin).double().mean(1).numpy()) for guess in (attack.places, usual))
         rows.append(row(attack.label, attack.ear, attack.drawn, placed, blindly))
     return Table("A network that draws", rows, digits={"PSNR, dB": 2, "less unmerged, dB": 2, "SSIM": 3})
 
@@ -171,10 +170,8 @@ def equal_uses(attacks: Sequence[Attack], test: Sample) -> Table:
                 "the eavesdropper hears": ear,
                 "uses, merged": by_case[EQUAL_USES, ear].received.uses,
                 "uses, unmerged at S = 1": by_case[LOW_RATE, ear].received.uses,
-                "PSNR merged less unmerged, dB": estimate(
-                    psnr(merged, test.images.pixels) - psnr(few, test.images.pixels)
-                ),
-                "SSIM merged less unmerged": estimate(similarity[0] - similarity[1]),
+                "PSNR merged less unmerged, dB": mean(psnr(merged, test.images.pixels) - psnr(few, test.images.pixels)),
+                "SSIM merged less unmerged": mean(similarity[0] - similarity[1]),
             }
         )
     digits = {"PSNR merged less unmerged, dB": 2, "SSIM merged less unmerged": 3}
@@ -192,11 +189,11 @@ def searches(attacks: Sequence[Attack], searched: Mapping[int, Searched], test: 
             {
                 "sent": attack.label,
                 "the eavesdropper hears": attack.ear,
-                "mismatch of the network's drawing, %": estimate(100 * found.before),
-                "after the search, %": estimate(100 * found.after),
-                "PSNR of the network's drawing, dB": estimate(psnr(start, true)),
-                "change by the search, dB": estimate(psnr(found.pixels, true) - psnr(start, true)),
-                "change of SSIM": estimate(similar[1] - similar[0]),
+                "mismatch of the network's drawing, %": mean(100 * found.before),
+                "after the search, %": mean(100 * found.after),
+                "PSNR of the network's drawing, dB": mean(psnr(start, true)),
+                "change by the search, dB": mean(psnr(found.pixels, true) - psnr(start, true)),
+                "change of SSIM": mean(similar[1] - similar[0]),
             }
         )
     digits = {name: 2 for name in rows[0] if name.endswith("dB")} | {"change of SSIM": 3}

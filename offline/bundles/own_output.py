@@ -1,7 +1,7 @@
 """Whether the split is the library's own function: unmerged, without codec and channel, on a few inputs.
 
-Named checks refuse what is known to differ (`thinwire.nn.backbone.check_classifier`, `offline.bundles.vision_tower`); this is
-the net for what nobody has thought of. It runs before anything is trained.
+Named checks refuse what is known to differ (`thinwire.nn.backbone.check_classifier`, `offline.bundles.vision_tower`);
+this is the net for what nobody has thought of. It runs before anything is trained.
 """
 
 import copy

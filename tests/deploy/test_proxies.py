@@ -11,7 +11,7 @@ from deploy import healthcheck
 from deploy.cli.client import is_loopback, post
 from deploy.cli.main import main
 from deploy.pictures import Picture
-from experiments.watching import watch
+from experiments.video.watching import watch
 from thinwire.rpc import Server
 
 

@@ -9,15 +9,15 @@ import httpx
 import pytest
 
 from deploy.demo import as_text, photographs, run_demo
-from deploy.testbed import LocalTestbed, Ports
-from experiments.speed.budgets import png
+from deploy.ports import Ports
+from deploy.testbed import LocalTestbed
 from tests.parts import random_pixels
 from thinwire.errors import InvalidRequestError, UnavailableError
-from thinwire.images import MAX_BYTES
+from thinwire.images import MAX_BYTES, to_png
 
 
 def test_the_demo_classifies_under_every_budget(tiny_bundle, tmp_path):
-    (tmp_path / "image.png").write_bytes(png(random_pixels(1)[0]))
+    (tmp_path / "image.png").write_bytes(to_png(random_pixels(1)[0]))
     rows = run_demo([tiny_bundle], list(photographs(tmp_path)), 10.0)
     budgets = [row["budget"] for row in rows]
     assert budgets[0] is None
@@ -42,7 +42,7 @@ def test_a_dead_process_is_told_and_the_edge_says_that_it_is_not_ready(tiny_bund
             testbed.check()
         answer = httpx.post(
             f"{testbed.edge_url}/v1/classify",
-            content=png(random_pixels(1)[0]),
+            content=to_png(random_pixels(1)[0]),
             headers={"content-type": "image/png"},
             timeout=60,
         )
@@ -63,7 +63,7 @@ def test_a_folder_without_images_is_refused(tmp_path, capsys):
 
 
 def test_what_is_no_image_in_a_folder_is_told_and_left_out(tmp_path, capsys):
-    whole = png(random_pixels(1)[0])
+    whole = to_png(random_pixels(1)[0])
     files = {".DS_Store": b"Bud1", "a": whole, "b.png": whole[:60], "c.mp4": b"\0" * (MAX_BYTES + 9), "d.png": whole}
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from deploy.testbed import LocalTestbed, Ports
+from deploy.ports import Ports
+from deploy.testbed import LocalTestbed
 
 # Starts two processes, which need not become ready, names them and waits.
 CODE = """
 import signal, sys, time
-from deploy.testbed import LocalTestbed, Ports
+from deploy.ports import Ports
+from deploy.testbed import LocalTestbed
 if "nohup" in sys.argv:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 try:

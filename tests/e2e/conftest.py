@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from deploy.testbed import LocalTestbed, Ports
+from deploy.ports import Ports
+from deploy.testbed import LocalTestbed
 from thinwire.bundle import Bundle
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 
 from deploy.testbed import LocalTestbed
-from experiments.speed.budgets import png
 from tests.parts import random_pixels
+from thinwire.images import to_png
 
-PICTURE = png(random_pixels(1)[0])
+PICTURE = to_png(random_pixels(1)[0])
 PNG = {"content-type": "image/png"}
 # What may take a moment on a loaded machine.
 PATIENCE_S = 180.0

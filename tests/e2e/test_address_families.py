@@ -15,9 +15,9 @@ from deploy import healthcheck
 from edge.server import EdgeServer
 from edge.server import Settings as EdgeSettings
 from edge.torch_engine.engine import TorchEngine
-from experiments.speed.budgets import png
 from tests.network import needs_both, needs_ipv6
 from tests.parts import random_pixels
+from thinwire.images import to_png
 
 LINK = "thinwire.v1.SemanticLink"
 
@@ -59,6 +59,6 @@ async def test_all_that_they_serve_is_reached(tiny_bundle, host, address, reache
                 assert await asyncio.to_thread(healthcheck.trouble, target) is None
             async with httpx.AsyncClient(base_url=f"http://{peer}:{edge.rest_port}", timeout=60) as client:
                 answer = await client.post(
-                    "/v1/classify", content=png(random_pixels(1)[0]), headers={"content-type": "image/png"}
+                    "/v1/classify", content=to_png(random_pixels(1)[0]), headers={"content-type": "image/png"}
                 )
             assert answer.json()["outputs"][0]["label"] in tiny_bundle.labels

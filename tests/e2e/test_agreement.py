@@ -7,7 +7,6 @@ from channel.keys import keyed_generator
 from channel.models.registry import get
 from channel.passage import carry
 from channel.profiles import Profile
-from experiments.speed.budgets import png
 from offline.data.images import LabelledImages, load
 from offline.measure.evaluator import LINK_ID, Evaluator, request_id_of
 from policies.fronts import Fronts
@@ -17,6 +16,7 @@ from tests.parts import random_pixels
 from thinwire.bundle import FRONT, Bundle, load_bundle
 from thinwire.csi import Csi
 from thinwire.frames import unpack_symbols
+from thinwire.images import to_png
 from thinwire.nn.merging.transformer import rules_for
 from thinwire.rest.schemas import Parameters
 
@@ -49,7 +49,9 @@ async def check_agreement(
     async with loopback(bundle, LINK_ID, Profile(model=channel, snr_db=SNR_DB, seed=SEED, csi=csi)) as testbed:
         for index, name in enumerate(images.names):
             request_id = request_id_of(name)
-            answer = await testbed.service.classify(png(images.pixels[index]), parameters, request_id, want_logits=True)
+            answer = await testbed.service.classify(
+                to_png(images.pixels[index]), parameters, request_id, want_logits=True
+            )
             if near_tie[index]:
                 continue
             sent, delivered = testbed.engine.encoded[-1].symbols, unpack_symbols(testbed.delivered[-1])

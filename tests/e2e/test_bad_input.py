@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deploy.testbed import LocalTestbed, Ports
-from experiments.speed.budgets import png
+from deploy.ports import Ports
+from deploy.testbed import LocalTestbed
 from policies.front import Front
 from policies.fronts import Fronts
 from tests.e2e.processes import unharmed
@@ -19,8 +19,9 @@ from tests.parts import random_pixels
 from tests.thinwire.test_hostile_images import png as png_by_hand
 from tests.thinwire.test_images import ORIENTATION, colours, encode
 from thinwire.bundle import FRONT
+from thinwire.images import to_png
 
-PICTURE = png(random_pixels(1)[0])
+PICTURE = to_png(random_pixels(1)[0])
 RAW = {"headers": {"content-type": "image/png"}}
 
 

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from deploy.testbed import LocalTestbed, Ports
+from deploy.ports import Ports
+from deploy.testbed import LocalTestbed
 from tests.e2e.peers import PATIENCE_S, classify, health, is_problem, kill, send, until
 
 

@@ -10,7 +10,8 @@ import grpc
 import httpx
 import pytest
 
-from deploy.testbed import HOST, LocalTestbed
+from deploy.ports import HOST
+from deploy.testbed import LocalTestbed
 from tests.e2e.peers import PATIENCE_S, classify, frames_of, is_problem, send, until
 from tests.exposition import samples
 from thinwire.v1 import control_pb2, control_pb2_grpc

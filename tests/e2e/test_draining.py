@@ -9,7 +9,8 @@ import grpc
 import httpx
 import pytest
 
-from deploy.testbed import HOST, LocalTestbed
+from deploy.ports import HOST
+from deploy.testbed import LocalTestbed
 from edge.answer import Answer
 from edge.device import Device
 from edge.link_client import LinkClient

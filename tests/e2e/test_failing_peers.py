@@ -6,16 +6,17 @@ import signal
 
 import pytest
 
-from deploy.testbed import HOST, LocalTestbed, Ports
+from deploy.ports import HOST, Ports
+from deploy.testbed import LocalTestbed
 from edge.answer import Answer
 from edge.device import Device
 from edge.link_client import LinkClient
 from edge.service import EdgeService
 from edge.torch_engine.engine import TorchEngine
-from experiments.speed.budgets import png
 from policies.fronts import FrontFile
 from tests.parts import random_pixels
 from thinwire.bundle import FRONT
+from thinwire.images import to_png
 from thinwire.rest.schemas import Parameters
 
 FRAMES = 500
@@ -26,7 +27,7 @@ async def test_a_stream_outlives_a_peer_that_is_killed_and_started_again(tiny_bu
     # A cloud on a loaded machine takes its time to start.
     monkeypatch.setattr("edge.link_client.STREAM_PATIENCE_S", 90.0)
     ports = Ports.free()
-    pictures = [png(pixels) for pixels in random_pixels(20)]
+    pictures = [to_png(pixels) for pixels in random_pixels(20)]
     with LocalTestbed([str(tiny_bundle.folder)], ports, log_folder=tmp_path, processes=("cloud", "channel")) as testbed:
         client = LinkClient(f"{HOST}:{ports.channel_grpc}")
         front_file = FrontFile(tiny_bundle.path(FRONT), tiny_bundle.digest)

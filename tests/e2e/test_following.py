@@ -13,7 +13,8 @@ import pytest
 
 from channel.trace import Trace
 from deploy.cli.main import main
-from deploy.testbed import HOST, LocalTestbed, Ports
+from deploy.ports import HOST, Ports
+from deploy.testbed import LocalTestbed
 from edge.answer import Answer
 from edge.device import Device
 from edge.link_client import LinkClient

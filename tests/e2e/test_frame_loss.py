@@ -7,10 +7,10 @@ import pytest
 
 from channel.profiles import Profile
 from edge.answer import Answer
-from experiments.speed.budgets import png
 from offline.measure.evaluator import request_id_of
 from tests.e2e.loopback import loopback
 from tests.parts import random_pixels
+from thinwire.images import to_png
 from thinwire.rest.schemas import Parameters
 
 FRAMES = 300
@@ -39,7 +39,7 @@ async def _stream(service, pictures):
 async def test_a_lossy_channel_costs_transmissions_and_nothing_else(tiny_bundle, monkeypatch, send):
     # A stream names itself at random; the noise is keyed by the name.
     monkeypatch.setattr("edge.service.secrets.token_hex", lambda _: "ab" * 16)
-    pictures = [png(pixels) for pixels in random_pixels(20)]
+    pictures = [to_png(pixels) for pixels in random_pixels(20)]
     answers, delivered = {}, {}
     for run, loss in (("lossless", 0.0), ("lossy", LOSS), ("again", LOSS)):
         async with loopback(tiny_bundle, "lossy", Profile(seed=3, frame_loss=loss)) as testbed:

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from google.protobuf.message import DecodeError
 
-from deploy.testbed import HOST, LocalTestbed
+from deploy.ports import HOST
+from deploy.testbed import LocalTestbed
 from tests.e2e.processes import unharmed
 from thinwire.bundle import Bundle
 from thinwire.frames import pack_symbols

@@ -24,14 +24,14 @@ from schemathesis.specs.openapi.checks import (
 
 from cloud.server import CloudServer, Settings
 from deploy.testbed import LocalTestbed
-from experiments.speed.budgets import png
 from tests.e2e.processes import unharmed
 from tests.llava import make_answerer, make_vqa_bundle
 from tests.parts import random_pixels
 from tests.thinwire.test_hostile_images import SAMPLES, mutate
+from thinwire.images import to_png
 
 CHECKS = (status_code_conformance, content_type_conformance, response_headers_conformance, response_schema_conformance)
-PICTURE = png(random_pixels(1)[0])
+PICTURE = to_png(random_pixels(1)[0])
 # Below this a request may well run out of time.
 PATIENT_MS = 5_000.0
 ANSWER_WITHIN_S = 30.0

@@ -6,13 +6,14 @@ import httpx
 import numpy as np
 import pytest
 
-from deploy.testbed import LocalTestbed, Ports
-from experiments.speed.budgets import png
+from deploy.ports import Ports
+from deploy.testbed import LocalTestbed
 from offline.data.images import LabelledImages
 from policies.fronts import Fronts
 from tests.e2e.test_agreement import check_agreement
 from thinwire.bundle import FRONT, check_tasks, load_bundle
 from thinwire.errors import InvalidRequestError
+from thinwire.images import to_png
 
 BUNDLE = load_bundle("cifar10-middle")
 
@@ -32,7 +33,7 @@ async def test_frames_get_what_the_evaluator_says():
 
 
 def test_three_processes_serve_it_and_nothing_is_left_behind(tmp_path):
-    inputs = base64.b64encode(png(pictures(1).pixels[0])).decode()
+    inputs = base64.b64encode(to_png(pictures(1).pixels[0])).decode()
     with LocalTestbed([BUNDLE.name], Ports.free(), log_folder=tmp_path) as testbed:
 
         def ask(url, **parameters):

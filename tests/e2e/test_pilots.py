@@ -5,11 +5,11 @@ import asyncio
 import pytest
 
 from channel.profiles import Profile
-from experiments.speed.budgets import png
 from tests.e2e.loopback import loopback
 from tests.parts import random_pixels
 from thinwire import rpc
 from thinwire.errors import BudgetError
+from thinwire.images import to_png
 from thinwire.rest.schemas import Parameters
 from thinwire.v1 import control_pb2, control_pb2_grpc
 
@@ -22,15 +22,15 @@ async def test_a_budget_holds_with_pilots_in_it(tiny_bundle):
     pixels = random_pixels(6, seed=8)
     asked = Parameters.model_validate({"policy": "none", "budget": {"channel_uses": BUDGET}})
     async with loopback(tiny_bundle, "pilots", Profile("rayleigh", 10.0, symbol_rate_hz=1000.0, csi=CSI)) as testbed:
-        answers = [await testbed.service.classify(png(one), asked) for one in pixels]
+        answers = [await testbed.service.classify(to_png(one), asked) for one in pixels]
         with pytest.raises(BudgetError, match="room for 0 tokens"):
             await testbed.service.classify(
-                png(pixels[0]), Parameters.model_validate({"policy": "none", "budget": {"channel_uses": 8}})
+                to_png(pixels[0]), Parameters.model_validate({"policy": "none", "budget": {"channel_uses": 8}})
             )
         plain = Parameters.model_validate(
             {"policy": "none", "budget": {"channel_uses": BUDGET}, "channel": {"csi": "perfect"}}
         )
-        without = await testbed.service.classify(png(pixels[0]), plain)
+        without = await testbed.service.classify(to_png(pixels[0]), plain)
     first, *later = answers
     for answer in answers:
         assert (answer.uses.payload, answer.uses.pilots) == (48, 12)
@@ -54,7 +54,7 @@ async def test_a_stream_keeps_the_budget_when_the_pilots_change_under_it(tiny_bu
                     changed = control_pb2.SetProfileRequest(link_id="pilots", profile=LATER)
                     async with rpc.open_channel(testbed.channel) as channel:
                         await control_pb2_grpc.ChannelControlStub(channel).SetProfile(changed)
-                yield png(one)
+                yield to_png(one)
 
         answers = [answer async for answer in testbed.service.classify_stream(images(), asked)]
     assert len(answers) == len(pixels)

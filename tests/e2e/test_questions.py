@@ -7,12 +7,13 @@ import httpx
 import pytest
 
 from deploy.cli.main import main
-from deploy.testbed import LocalTestbed, Ports
-from experiments.speed.budgets import png
+from deploy.ports import Ports
+from deploy.testbed import LocalTestbed
 from tests.exposition import outcomes, samples
 from tests.llava import write_whole_vqa_bundle
 from tests.parts import random_pixels
 from thinwire.bundle import Bundle
+from thinwire.images import to_png
 
 QUESTIONS = [f"what is the colour of {word} ?" for word in ("red", "green", "blue", "a", "the")]
 
@@ -39,7 +40,7 @@ def test_many_questions_about_one_image_need_one_transmission(
     channel = f"http://127.0.0.1:{testbed.ports.channel_metrics}"
     frames = outcomes(scraped(channel), "thinwire_frames_total").get("ok", 0)
     image = tmp_path / "image.png"
-    image.write_bytes(png(random_pixels(1)[0]))
+    image.write_bytes(to_png(random_pixels(1)[0]))
     urls = ["--url", testbed.edge_url, "--cloud-url", testbed.cloud_url]
     assert main(["vqa", str(image), *QUESTIONS, *urls, "--seed", "7", "--max-new-tokens", "4", "--json"]) == 0
     answers = json.loads(capsys.readouterr().out)
@@ -60,7 +61,7 @@ def test_many_questions_about_one_image_need_one_transmission(
 
 
 def test_both_tasks_are_served_side_by_side(testbed: LocalTestbed, tmp_path: Path) -> None:
-    image = png(random_pixels(1)[0])
+    image = to_png(random_pixels(1)[0])
     for url in (testbed.edge_url, testbed.cloud_url):
         models = httpx.get(f"{url}/v1/models", timeout=10).json()["models"]
         assert [model["task"] for model in models] == ["classify", "vqa"]

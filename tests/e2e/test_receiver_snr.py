@@ -5,11 +5,11 @@ import pytest
 from scipy.stats import chi2
 
 from channel.profiles import Profile
-from experiments.speed.budgets import png
 from offline.measure.evaluator import request_id_of
 from tests.e2e.loopback import loopback
 from tests.parts import random_pixels
 from thinwire.frames import unpack_symbols
+from thinwire.images import to_png
 from thinwire.rest.schemas import Parameters
 
 IMAGES = 60
@@ -22,7 +22,7 @@ async def test_the_snr_that_is_set_is_the_snr_that_arrives(tiny_bundle, model, s
     async with loopback(tiny_bundle, "snr", Profile(model, snr_db, seed=2)) as testbed:
         for index, pixels in enumerate(random_pixels(IMAGES, seed=8)):
             # A name for each image, so that the noise is the same in every run of this test.
-            await testbed.service.classify(png(pixels), Parameters(policy="none"), request_id_of(str(index)))
+            await testbed.service.classify(to_png(pixels), Parameters(policy="none"), request_id_of(str(index)))
             sent = testbed.engine.encoded[-1].symbols.astype(np.complex128)
             frame = testbed.delivered[-1]
             assert abs(np.mean(np.abs(sent) ** 2) - 1) < 1e-5

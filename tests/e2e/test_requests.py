@@ -6,21 +6,18 @@ import numpy as np
 import pytest
 
 from channel.profiles import Profile
-from deploy.testbed import HOST, LocalTestbed, Ports
-from experiments.speed import budgets
-from experiments.speed.budgets import png
-from offline.data.images import load
 from offline.measure.evaluator import request_id_of
 from policies.fronts import Fronts
 from tests.e2e.loopback import loopback
 from tests.parts import random_pixels
-from thinwire.bundle import FRONT, load_bundle
+from thinwire.bundle import FRONT
+from thinwire.images import to_png
 from thinwire.rest.schemas import BudgetBody, Parameters
 
 
 async def test_two_policies_at_once_give_what_each_gives_alone(tiny_bundle):
     policies = [measured.policy.id for measured in Fronts.load(tiny_bundle.path(FRONT), tiny_bundle.digest).policies]
-    images = [png(pixels) for pixels in random_pixels(6, seed=9)]
+    images = [to_png(pixels) for pixels in random_pixels(6, seed=9)]
     requests = [
         (image, policy, request_id_of(f"{policy}/{i}")) for i, image in enumerate(images) for policy in policies
     ]
@@ -49,24 +46,6 @@ async def test_no_frame_exceeds_its_budget(tiny_bundle, budget):
     async with loopback(tiny_bundle, "budget", Profile()) as testbed:
         for pixels in random_pixels(10, seed=4):
             parameters = Parameters(budget=BudgetBody(channel_uses=budget))
-            answer = await testbed.service.classify(png(pixels), parameters)
+            answer = await testbed.service.classify(to_png(pixels), parameters)
             assert 0 < answer.uses.total <= budget
             assert len(testbed.delivered[-1].symbols) == 8 * answer.uses.total
-
-
-@pytest.mark.data
-@pytest.mark.timeout(900)
-async def test_budgets_hold_on_test_images_as_counted_by_the_proxy(cifar10_test):
-    bundle = load_bundle("cifar10")
-    images = load(cifar10_test, bundle.preprocessing, bundle.labels).even_sample(500)
-    ports = Ports.free()
-    with LocalTestbed(["cifar10"], ports, processes=("cloud", "channel")):
-        rows = await budgets.run(bundle, images, f"{HOST}:{ports.channel_grpc}", 10.0)
-    assert [row["budget"] for row in rows[1:]] == [
-        int(bundle.reference.channel_uses * s) for s in (0.5, 0.2, 0.1, 0.05)
-    ]
-    for row in rows:
-        assert row["answered"] == row["frames_at_proxy"] == 500
-        assert row["budget"] is None or 0 < row["channel_uses_max"] <= row["budget"]
-        # Far from chance, whatever the budget.
-        assert row["accuracy"] > 0.5

@@ -14,7 +14,8 @@ import httpx
 import pytest
 from PIL import Image
 
-from deploy.testbed import LocalTestbed, Ports
+from deploy.ports import Ports
+from deploy.testbed import LocalTestbed
 from tests.parts import random_pixels
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,8 @@ import pytest
 
 from deploy.cli.main import main
 from deploy.pictures import pictures_of
-from experiments.watching import counted_by_proxy, frame_id_of, watch
+from experiments.harness.processes import counted_by_proxy, link_of
+from experiments.video.watching import frame_id_of, watch
 from policies.budget import Budget
 from policies.choice import choose_for
 from policies.fronts import Fronts
@@ -53,13 +54,18 @@ def test_the_cloud_answers_with_the_plain_model(testbed, capsys, clip):
     assert [line.split()[3] for line in capsys.readouterr().out.splitlines()[:2]] == ["plain", "plain"]
 
 
+def totals(testbed):
+    links = counted_by_proxy(link_of(testbed)).values()
+    return sum(link.frames for link in links), sum(link.channel_uses for link in links)
+
+
 def test_a_stream_meets_the_channel_once_a_frame_under_its_own_ids(testbed, tiny_bundle, clip):
     fronts = Fronts.load(tiny_bundle.path(FRONT), tiny_bundle.digest)
     unmerged = choose_for(tiny_bundle, None, "none", Budget(), "awgn", 10.0)
     within = choose_for(tiny_bundle, fronts, "auto", Budget(channel_uses=11), "awgn", 10.0)
-    before = counted_by_proxy(testbed)
+    before = totals(testbed)
     found = watch(testbed.edge_url, pictures_of([clip]), 7, [unmerged, unmerged, within], "a clip")
-    after = counted_by_proxy(testbed)
+    after = totals(testbed)
     assert [one.answer["id"] for one in found] == [frame_id_of("a clip", number) for number in range(9)]
     assert [one.answer["policy"]["id"] for one in found] == ["none"] * 2 + [within.id] * 7
     assert {len(one.answer["outputs"]) for one in found} == {7}

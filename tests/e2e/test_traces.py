@@ -18,8 +18,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from channel.profiles import Profile
-from deploy.testbed import HOST, LocalTestbed, Ports
-from experiments.speed.budgets import png
+from deploy.ports import HOST, Ports
+from deploy.testbed import LocalTestbed
 from tests.e2e.loopback import loopback
 from tests.e2e.peers import until
 from tests.e2e.test_fuzz_frames import valid_frame
@@ -27,6 +27,7 @@ from tests.exposition import outcomes, samples
 from tests.parts import random_pixels
 from tests.spans import recorded
 from thinwire.bundle import Bundle
+from thinwire.images import to_png
 from thinwire.rest.schemas import Parameters
 from thinwire.v1 import link_pb2_grpc
 
@@ -142,7 +143,7 @@ WHOLE = {
 
 
 def test_one_trace_through_three_processes(collector: Collector, tiny_bundle: Bundle, tmp_path: Path) -> None:
-    image = png(random_pixels(1, seed=5)[0])
+    image = to_png(random_pixels(1, seed=5)[0])
     good, named, taken, refused = (secrets.token_hex(16) for _ in range(4))
     with LocalTestbed([str(tiny_bundle.folder)], Ports.free(), log_folder=tmp_path) as testbed:
 
@@ -205,7 +206,7 @@ def test_a_collector_that_is_down_costs_nothing_but_its_traces(
     clean.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
     clean.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
     clean.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
-    image = png(random_pixels(1)[0])
+    image = to_png(random_pixels(1)[0])
     with LocalTestbed([str(tiny_bundle.folder)], Ports.free(), log_folder=tmp_path) as testbed:
 
         def told() -> bool:
@@ -234,7 +235,7 @@ def test_without_an_exporter_the_sdk_is_not_loaded(
 ) -> None:
     clean.setenv("PYTHONPROFILEIMPORTTIME", "1")
     with LocalTestbed([str(tiny_bundle.folder)], Ports.free(), log_folder=tmp_path) as testbed:
-        image = png(random_pixels(1)[0])
+        image = to_png(random_pixels(1)[0])
         headers = PNG | {"traceparent": f"00-{TRACE}-{SPAN}-01"}
         answer = httpx.post(f"{testbed.edge_url}/v1/classify", content=image, headers=headers, timeout=60)
         assert answer.status_code == 200
@@ -250,7 +251,7 @@ def test_without_an_exporter_the_sdk_is_not_loaded(
 async def test_each_frame_of_a_stream_has_a_trace_of_its_own(tiny_bundle: Bundle) -> None:
     async def images() -> AsyncIterator[bytes]:
         for pixels in random_pixels(3, seed=8):
-            yield png(pixels)
+            yield to_png(pixels)
         yield b"no image"
 
     with recorded() as spans:

@@ -12,6 +12,10 @@ from thinwire.records import Count, NotNegative, Number, Share, Text, record
 MLP = "mlp"
 
 
+Metric = Literal["value", "value_head", "key", "key_mean"]
+Weight = Literal["norm", "size"]
+
+
 @record("merging", BundleError)
 class Merging:
     """How layers merge; every engine obeys it.
@@ -24,8 +28,8 @@ class Merging:
         place: "attention" merges between attention and MLP, "layer" after the layer.
     """
 
-    metric: Literal["value", "value_head", "key", "key_mean"] = "value"
-    weight: Literal["norm", "size"] = "norm"
+    metric: Metric = "value"
+    weight: Weight = "norm"
     proportional_attention: bool = False
     place: Literal["attention", "layer"] = "attention"
 

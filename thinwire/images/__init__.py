@@ -2,7 +2,7 @@
 
 from thinwire.images.decoding import FORMATS, decode, decode_apart
 from thinwire.images.limits import MAX_BYTES, MAX_PIXELS, MAX_SIDE, MAX_WEBP_PIXELS
-from thinwire.images.preprocessing import MAX_ASPECT, RESAMPLING, Preprocessing, normalise, to_pixels
+from thinwire.images.preprocessing import MAX_ASPECT, RESAMPLING, Preprocessing, normalise, to_pixels, to_png
 
 __all__ = [
     "FORMATS",
@@ -17,4 +17,5 @@ __all__ = [
     "decode_apart",
     "normalise",
     "to_pixels",
+    "to_png",
 ]

@@ -1,5 +1,6 @@
 """The preprocessing that a bundle asks for."""
 
+import io
 import math
 from typing import Annotated, Literal
 
@@ -68,6 +69,13 @@ def _trim(image: Image.Image) -> Image.Image:
         return image
     left, top = (image.width - width) // 2, (image.height - height) // 2
     return image.crop((left, top, left + width, top + height))
+
+
+def to_png(pixels: NDArray[np.uint8]) -> bytes:
+    """``height x width x 3`` pixels as a PNG, which keeps them as they are."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
 
 
 def normalise(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:

@@ -19,8 +19,8 @@ class Packing:
 
     All that works on single tokens runs on the ``T x D`` rows at once; only attention has to know the sets. On CPUs it
     runs set by set, those of equal size that stand together as one, so it pays to sort sets by size. On other devices,
-    where launching costs more than computing, it runs on all sets, padded and masked. `experiments.speed.packing` has the
-    measurement, nested tensors and buckets included.
+    where launching costs more than computing, it runs on all sets, padded and masked. `thinwire reproduce
+    packing` measures it, nested tensors and buckets included.
     """
 
     counts: tuple[int, ...]

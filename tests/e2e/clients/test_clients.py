@@ -18,7 +18,8 @@ import pytest
 
 from cloud.server import CloudServer, Settings
 from cloud.torch_answerer import TorchAnswerer
-from deploy.testbed import LocalTestbed, Ports
+from deploy.ports import Ports
+from deploy.testbed import LocalTestbed
 from tests.llava import make_decoder, make_language, make_vqa_bundle
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(300)]

@@ -1,18 +1,11 @@
-"""The normal approximation against its own inverse, its limits, and a simulated information density."""
+"""The normal approximation against its limits and a simulated information density."""
 
 import math
 
 import numpy as np
 import pytest
 
-from experiments.digital.finite_blocklength import capacity, error_rate, most_bits
-
-
-@pytest.mark.parametrize("snr_db", [-5.0, 10.0])
-@pytest.mark.parametrize("uses", [24, 1024])
-def test_both_ways_agree(uses: int, snr_db: float) -> None:
-    for rate in (0.3, 1e-3):
-        assert error_rate(uses, snr_db, most_bits(uses, snr_db, rate)) == pytest.approx(rate)
+from experiments.digital.finite_blocklength import capacity, most_bits
 
 
 def test_it_grows_into_capacity() -> None:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from experiments.digital.features import Feature, Images, Latents, Logits, RawTokens
+from experiments.digital.features import Feature, Latents, Logits, RawTokens, SharedImages
 from experiments.digital.label import LabelSource
 from experiments.digital.quantised import QuantisedSource
 from policies.policy import Policy
@@ -16,11 +16,11 @@ POLICY = Policy.create([0.5, 0.4, 1.0], 4, 5)
 
 
 @pytest.fixture(name="images", scope="module")
-def images_fixture() -> Images:
+def images_fixture() -> SharedImages:
     return random_images(24)
 
 
-def test_features_as_they_are_get_the_answers_of_the_analog_path(images: Images) -> None:
+def test_features_as_they_are_get_the_answers_of_the_analog_path(images: SharedImages) -> None:
     unmerged = Policy.unmerged(3, 4)
     judge, everyone = images.evaluator.judge, np.arange(len(images))
     for policy in (unmerged, Policy.create([0.5, 0.4, 1.0], 4)):
@@ -42,7 +42,7 @@ def test_features_as_they_are_get_the_answers_of_the_analog_path(images: Images)
 
 
 @pytest.mark.parametrize("feature", [Latents(POLICY, 2, "latents"), RawTokens(POLICY, "raw"), Logits()])
-def test_what_is_encoded_is_decoded_to_the_same_answers(images: Images, feature: Feature) -> None:
+def test_what_is_encoded_is_decoded_to_the_same_answers(images: SharedImages, feature: Feature) -> None:
     test = random_images(20, seed=1)
     source = QuantisedSource("source", [feature], images, test, 0, never_kept, 10_000)
     payload = next(bits for bits in range(2, 9000) if source.encode(bits).sent.mean() > 0.5)
@@ -54,7 +54,7 @@ def test_what_is_encoded_is_decoded_to_the_same_answers(images: Images, feature:
     assert ((source.answers(payload, noise) >= 0) & (source.answers(payload, noise) < 7)).all()
 
 
-def test_more_bits_are_spent_where_they_help(images: Images) -> None:
+def test_more_bits_are_spent_where_they_help(images: SharedImages) -> None:
     source = QuantisedSource("tokens", [Latents(POLICY, rate, f"S = {rate}") for rate in (1, 4)], images, images, 0,
                              never_kept, 10_000)  # fmt: skip
     scores = [source.score(bits) for bits in (0, 30, 60, 120, 4000)]
@@ -64,14 +64,14 @@ def test_more_bits_are_spent_where_they_help(images: Images) -> None:
     assert scores[-1] == pytest.approx(measured)
 
 
-def test_a_guess_stands_in_for_what_does_not_fit(images: Images) -> None:
+def test_a_guess_stands_in_for_what_does_not_fit(images: SharedImages) -> None:
     source = QuantisedSource("logits", [Logits()], images, images, 3, never_kept, 10_000)
     assert not source.encode(2).sent.any()
     assert source.score(2) == pytest.approx((images.labels == 3).mean())
     assert "logits" in source.option(100)
 
 
-def test_what_is_far_too_long_is_not_tried(images: Images) -> None:
+def test_what_is_far_too_long_is_not_tried(images: SharedImages) -> None:
     calls = {}
 
     def kept(key, compute):
@@ -83,7 +83,7 @@ def test_what_is_far_too_long_is_not_tried(images: Images) -> None:
     assert math.isfinite(max(calls["logits, logits: select"][1]["lengths"]))
 
 
-def test_the_label_takes_its_bits(images: Images) -> None:
+def test_the_label_takes_its_bits(images: SharedImages) -> None:
     source = LabelSource(images, images)
     assert source.bits == 3
     coded = source.encode(3)

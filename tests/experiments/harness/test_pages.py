@@ -1,6 +1,8 @@
 """Results as files, and the comparison of two runs."""
 
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ from experiments.harness import pages
 from experiments.harness.experiment import Experiment
 from experiments.harness.report import Curve, Estimate, Plot, Report, Table
 from experiments.harness.setting import Setting
+from experiments.registry import MODULES
 from thinwire.errors import InvalidRequestError, UnavailableError
 
 
@@ -33,11 +36,15 @@ def content_of(accuracy: float = 85.9, ms: float = 3.0, seed: int = 0) -> dict[s
     return {"seed": seed, **report_of(setting, accuracy, ms).to_json()}
 
 
-def test_a_run_is_written_whole(tmp_path: Path) -> None:
+def test_a_run_is_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = experiment()
+    module = ModuleType("sample_module")
+    module.EXPERIMENT = one  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "sample_module", module)
+    monkeypatch.setitem(MODULES, "sample", "sample_module")
     report, content = one.measure(tmp_path, tmp_path / "work")
     pages.write(one, report, content, tmp_path / "out")
-    pages.write_index([one, experiment(name="absent")], tmp_path / "out")
+    pages.write_index(tmp_path / "out")
     page = (tmp_path / "out/sample.md").read_text()
     assert "# A sample" in page
     assert "    thinwire reproduce sample\n" in page
@@ -48,7 +55,7 @@ def test_a_run_is_written_whole(tmp_path: Path) -> None:
         assert (tmp_path / "out" / name).read_bytes().startswith(b"\x89PNG")
     index = (tmp_path / "out/index.md").read_text()
     assert "(sample.md)" in index
-    assert "absent" not in index
+    assert "profile" not in index
     again = pages.read("sample", tmp_path / "out")
     assert again is not None
     assert pages.compare(again, content).differences == []

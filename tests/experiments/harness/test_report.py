@@ -4,19 +4,35 @@ import json
 
 import pytest
 
-from experiments.harness.report import Cell, Curve, Estimate, Plot, Report, Table, table_from_json
+from experiments.harness.report import Cell, Curve, Estimate, Interval, Plot, Report, Table, table_from_json
 
 TABLE = Table(
     "Accuracy",
-    [{"policy": "none", "accuracy, %": Estimate(85.94, 0.493), "GMACs": 0.11123, "tokens": 64, "note": None}],
-    digits={"GMACs": 4},
+    [
+        {
+            "policy": "none",
+            "accuracy, %": Estimate(85.94, 0.493),
+            "GMACs": 0.11123,
+            "tokens": 64,
+            "note": None,
+            "ms": Interval(2.345, 2.2, 2.4),
+        }
+    ],
+    digits={"GMACs": 4, "ms": 2},
     timed=("tokens",),
 )
 
 
 @pytest.mark.parametrize(
     ("column", "expected"),
-    [("policy", "none"), ("accuracy, %", "85.9 ± 0.5"), ("GMACs", "0.1112"), ("tokens", "64"), ("note", "")],
+    [
+        ("policy", "none"),
+        ("accuracy, %", "85.9 ± 0.5"),
+        ("GMACs", "0.1112"),
+        ("tokens", "64"),
+        ("note", ""),
+        ("ms", "2.35 (2.20 to 2.40)"),
+    ],
 )
 def test_a_cell_is_printed_with_the_digits_of_its_column(column: str, expected: str) -> None:
     assert TABLE.text(column, TABLE.rows[0][column]) == expected
@@ -24,9 +40,9 @@ def test_a_cell_is_printed_with_the_digits_of_its_column(column: str, expected: 
 
 def test_a_table_as_markdown() -> None:
     assert TABLE.markdown().splitlines() == [
-        "| policy | accuracy, % | GMACs | tokens | note |",
-        "| --- | --- | --- | --- | --- |",
-        "| none | 85.9 ± 0.5 | 0.1112 | 64 |  |",
+        "| policy | accuracy, % | GMACs | tokens | note | ms |",
+        "| --- | --- | --- | --- | --- | --- |",
+        "| none | 85.9 ± 0.5 | 0.1112 | 64 |  | 2.35 (2.20 to 2.40) |",
     ]
 
 

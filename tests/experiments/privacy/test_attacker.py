@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from experiments.privacy.attacker import Attacker, Recipe
-from experiments.privacy.frames import Frames
+from experiments.privacy.overheard import Frames
 from thinwire.errors import InvalidRequestError
 
 SIDE, PATCH = 8, 2

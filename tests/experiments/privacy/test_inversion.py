@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from edge.torch_engine.engine import TorchEngine
-from experiments.privacy.frames import transmit
 from experiments.privacy.inversion import Search, by_place, device_side, mismatch, search, total_variation
+from experiments.privacy.overheard import transmit
 from policies.policy import Policy
 from tests.parts import make_engine, random_pixels
 

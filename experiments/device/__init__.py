@@ -1,0 +1,1 @@
+"""What the device's side costs, against plain models, ToMe and an oracle."""

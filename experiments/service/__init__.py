@@ -1,0 +1,1 @@
+"""What the running processes cost and reach, against bare servers around the same bytes and models."""

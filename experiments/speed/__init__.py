@@ -1,1 +1,0 @@
-"""Measurements of the running system; each module is one command that prints what a document quotes."""

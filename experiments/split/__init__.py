@@ -1,0 +1,1 @@
+"""Where to split: after the last layer, or in the middle."""

@@ -1,0 +1,1 @@
+"""The shipped front beside simpler ways."""

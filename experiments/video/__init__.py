@@ -1,0 +1,1 @@
+"""Three policies on a video stream."""
