@@ -105,7 +105,7 @@ async def test_a_chat_completion_as_a_stream_comes_in_one_piece(http: httpx.Asyn
     start, piece, end, usage = map(json.loads, chunks)
     assert start["choices"][0]["delta"]["role"] == "assistant"
     assert "role" not in piece["choices"][0]["delta"]
-    assert piece["choices"][0]["delta"]["content"] == "what is it? 16"
+    assert piece["choices"][0]["delta"]["content"] == "what is it? 256"
     assert end["choices"][0]["finish_reason"] == "stop"
     assert usage["usage"]["total_tokens"] == 9
     assert done == "[DONE]"

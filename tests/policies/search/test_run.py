@@ -196,11 +196,14 @@ def test_a_generation_is_waited_for(store, study, pool):
 
 def test_a_failed_evaluation_names_its_policy_and_the_others_are_kept(store, study, pool):
     bad, other = sobol(4)[2:]
+    has_begun = threading.Event()
 
     def measure(policy):
         if policy == bad:
+            assert has_begun.wait(60)
             raise ValueError("no such layer")
         if policy == other:
+            has_begun.set()
             time.sleep(0.3)
         return toy.measure(policy)
 
