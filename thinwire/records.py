@@ -21,6 +21,8 @@ T = TypeVar("T")
 _WORDS = {
     "Input should be": "must be",
     "String should have at least 1 character": "must be a text that is not empty",
+    "Tuple should have": "must have",
+    " after validation, not 0": "",
     "greater than or equal to": "at least",
     "less than or equal to": "at most",
     "greater than": "above",
@@ -29,7 +31,7 @@ _WORDS = {
     "a valid number": "a number",
     "a valid string": "a text",
     "a valid array": "a list",
-    "a valid tuple": "a list",
+    "a valid tuple": "a tuple",
     "an instance of": "a",
 }
 # Nobody reads a thousand lines about one file, or about one value.
@@ -137,7 +139,8 @@ def read_file(path: Path) -> Any:
         ValueError, OSError: it cannot be read, or is no JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        # Editors of Windows begin UTF-8 with a mark, which JSON does not allow.
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 

@@ -15,7 +15,7 @@ from offline.train.jscc import CodecRecipe
 from thinwire.bundle import Codec, Merging, load_bundle
 from thinwire.errors import BundleError, InvalidRequestError
 from thinwire.images import Preprocessing
-from thinwire.records import Count, JsonObject, Number, Positive, Text, Whole, read, read_file, record
+from thinwire.records import Count, JsonObject, Number, Positive, Text, read, read_file, record
 
 
 def _name(text: str) -> str:
@@ -53,7 +53,8 @@ class Recipe:
     name: Name
     data: Text
     model: JsonObject
-    split_layer: Whole
+    # Before it, layers merge: what policies choose are their thresholds.
+    split_layer: Count
     preprocessing: Preprocessing
     merging: Merging
     codec: Codec

@@ -18,8 +18,8 @@ CODE = """
 import signal, sys, time
 from deploy.ports import Ports
 from deploy.testbed import LocalTestbed
-if "nohup" in sys.argv:
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+# What is ignored is inherited: the tests themselves may run under nohup.
+signal.signal(signal.SIGHUP, signal.SIG_IGN if "nohup" in sys.argv else signal.SIG_DFL)
 try:
     with LocalTestbed(["cifar10"], Ports.free(), processes=()) as testbed:
         testbed.start("cloud")

@@ -95,7 +95,7 @@ def test_a_bundle_vouches_for_its_exports(tmp_path, tiny_bundle):
     with pytest.raises(BundleError, match="does not name a file inside"):
         load_bundle(tmp_path)
     replace(exporting, exports={"encoder.safetensors": "0"}).save()
-    with pytest.raises(BundleError, match="impossible exports"):
+    with pytest.raises(BundleError, match="files and exports must not both hold"):
         load_bundle(tmp_path)
 
 

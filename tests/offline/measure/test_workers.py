@@ -17,7 +17,7 @@ from policies.policy import Policy
 from tests.parts import random_pixels
 from thinwire.errors import EvaluationError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 POLICIES = [Policy.create([0.1 * number], 1) for number in range(5)]
 
 

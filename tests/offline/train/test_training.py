@@ -214,10 +214,10 @@ def test_a_recipe_may_name_its_encoder_and_its_channels(tmp_path):
 
 
 def test_channels_of_a_recipe_are_spelt_one_way_and_must_be_there():
-    recipe = CodecRecipe(1, 4, 1e-3, 0.1, 0.1, ["rician:coherence=16,k_db=6", "awgn"])
+    recipe = CodecRecipe(1, 4, 1e-3, 0.1, 0.1, ("rician:coherence=16,k_db=6", "awgn"))
     assert recipe.channels == ("rician:coherence=16", "awgn")
     assert CodecRecipe(1, 4, 1e-3, 0.1, 0.1).channels == ("awgn", "rayleigh")
-    for channels, says in (((), "one channel at least"), (("awgn", "fog"), "must be one of .*got 'fog'")):
+    for channels, says in (((), "must have at least 1 item"), (("awgn", "fog"), "must be one of .*got 'fog'")):
         with pytest.raises(InvalidRequestError, match=says):
             CodecRecipe(1, 4, 1e-3, 0.1, 0.1, channels)
 
