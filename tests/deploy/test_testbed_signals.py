@@ -16,8 +16,8 @@ from deploy.testbed import LocalTestbed, Ports
 CODE = """
 import signal, sys, time
 from deploy.testbed import LocalTestbed, Ports
-if "nohup" in sys.argv:
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+# What is ignored is inherited: the tests themselves may run under nohup.
+signal.signal(signal.SIGHUP, signal.SIG_IGN if "nohup" in sys.argv else signal.SIG_DFL)
 try:
     with LocalTestbed(["cifar10"], Ports.free(), processes=()) as testbed:
         testbed.start("cloud")
