@@ -58,7 +58,7 @@ async def read_form(content_type: str, body: AsyncGenerator[bytes], names: Colle
     try:
         # Before the first boundary RFC 2046 allows text, and behind it blanks, which the parser takes behind the others
         # only. So it gets that text as the end of a part that nobody reads.
-        parser = MultipartParser(boundary, {"on_part_end": lambda: parser.callbacks.update(callbacks)})  # type: ignore[typeddict-item]
+        parser = MultipartParser(boundary, {"on_part_end": lambda: parser.callbacks.update(callbacks)})  # type: ignore[arg-type]
         parser.write(b"--" + boundary + b"\r\n\r\n\r\n")
         async for piece in body:
             parser.write(piece)
