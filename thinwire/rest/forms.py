@@ -7,6 +7,7 @@ names every Blob, and the RFC leaves an image's file name out at will.
 import binascii
 from collections.abc import AsyncGenerator, Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -58,13 +59,14 @@ async def read_form(content_type: str, body: AsyncGenerator[bytes], names: Colle
     try:
         # Before the first boundary RFC 2046 allows text, and behind it blanks, which the parser takes behind the others
         # only. So it gets that text as the end of a part that nobody reads.
-        parser = MultipartParser(boundary, {"on_part_end": lambda: parser.callbacks.update(callbacks)})  # type: ignore[arg-type]
+        called: Any = {"on_part_end": lambda: called.update(callbacks)}
+        parser = MultipartParser(boundary, called)
         parser.write(b"--" + boundary + b"\r\n\r\n\r\n")
         async for piece in body:
             parser.write(piece)
     except FormParserError as error:
         raise InvalidRequestError(f"the form cannot be read: {error}") from None
-    if not parser.callbacks.keys() > {"on_part_end"}:
+    if called.keys() != callbacks.keys():
         shown = f"--{boundary.decode('latin-1')}"[:80]
         raise InvalidRequestError(f"the form cannot be read: no line of it is {shown!r}, with CRLF behind it")
     if not reader.is_ended:
