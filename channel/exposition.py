@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterable
 from socketserver import ThreadingMixIn
 from typing import Any
+from urllib.parse import urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -33,7 +34,7 @@ class Exposition:
         self._servers = [_Server(listener) for listener in listen(host, port)]
         self.port = self._servers[0].server_port
         for server in self._servers:
-            server.set_app(_with_head(make_wsgi_app(registry)))
+            server.set_app(_at_metrics(make_wsgi_app(registry)))
             threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
 
     async def stop(self) -> None:
@@ -58,17 +59,21 @@ class _Server(ThreadingMixIn, WSGIServer):
         self.setup_environ()
 
 
-def _with_head(app: Callable[..., list[bytes]]) -> WSGIApplication:
-    """Answers HEAD with the head of what GET gets; prometheus_client's own refuses it, with a body."""
+def _at_metrics(app: Callable[..., list[bytes]]) -> WSGIApplication:
+    """Answers at ``/metrics`` alone, GET and HEAD; prometheus_client's own answers everywhere, and refuses HEAD."""
 
     def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if environ["REQUEST_METHOD"] != "HEAD":
-            return app(environ, start_response)
+        is_head = environ["REQUEST_METHOD"] == "HEAD"
         head: list[Any] = []
-        body = app({**environ, "REQUEST_METHOD": "GET"}, lambda *given: head.extend(given))
+        # What takes us for a proxy asks for the whole URL.
+        if urlsplit(environ["PATH_INFO"]).path != "/metrics":
+            head, body = ["404 Not Found", []], [b"# HTTP 404: only /metrics is here\n"]
+        else:
+            body = app(environ | ({"REQUEST_METHOD": "GET"} if is_head else {}), lambda *given: head.extend(given))
         status, headers = head
+        headers = [("Allow", "GET, HEAD, OPTIONS") if name == "Allow" else (name, value) for name, value in headers]
         start_response(status, [*headers, ("Content-Length", str(sum(map(len, body))))])
-        return []
+        return [] if is_head else body
 
     return answer
 

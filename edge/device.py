@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from edge.link_client import LinkClient
 from edge.metrics import EdgeMetrics
+from edge.repeats import Repeats
 from thinwire import tracing
 from thinwire.csi import Csi
 from thinwire.errors import InvalidRequestError
@@ -35,6 +36,7 @@ class Device:
         csi: what receivers know of the channel likewise, and so what pilots a frame costs.
         metrics: what this device counts.
         engines: the one thread that they run on.
+        repeats: what came under the ids that clients chose, whatever its task.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Device:
         self.model = nominal_model
         self.csi = Csi.parse(nominal_csi)
         self.metrics = EdgeMetrics()
+        self.repeats = Repeats()
         # One at a time: two encodings side by side would only slow each other down. A request that is cancelled
         # leaves the queue; one that is already being encoded is finished and dropped.
         self.engines = Workers("edge-engine")

@@ -55,7 +55,7 @@ class Known:
     """What is known of one request.
 
     Attributes:
-        content: digest of what its frame is made from; see `content_of`.
+        content: digest of what it asks for; see `content_of`.
         prepared: its frame, once there is one.
         lock: held while that is made, so that repeats that come meanwhile wait for it.
         edge_gmacs: what making it cost so far, in 10^9 multiply-accumulates.
@@ -71,10 +71,17 @@ class Known:
     expires_s: float = 0.0
 
 
-def content_of(image: bytes, parameters: LinkParameters) -> bytes:
-    """Digest of an image and of those parameters that shape its frame: policy, budget and channel."""
-    shaping = parameters.model_dump_json(include={"policy", "budget", "channel"})
-    return blake2b(shaping.encode() + b"\0" + image, digest_size=16).digest()
+def content_of(task: str, image: bytes, question: str, parameters: LinkParameters) -> bytes:
+    """Digest of all that a request asks for: a repeat may differ in ``timeout_ms`` alone.
+
+    Args:
+        task: what is done with the image.
+        image: as it came.
+        question: about it; "" where the task has none.
+        parameters: how to answer; what is left out counts as its default.
+    """
+    asked = json.dumps([task, question, parameters.model_dump(mode="json", exclude={"timeout_ms"})])
+    return blake2b(asked.encode() + b"\0" + image, digest_size=16).digest()
 
 
 def frame_id_of(key: str, link_id: str, caller: str = "") -> str:
@@ -139,7 +146,7 @@ class Repeats:
         known = self._running.get(request_id) or self._kept.get(request_id) or Known(content)
         if known.content != content:
             raise IdTakenError(
-                f"another image, policy, budget or channel came under the id {request_id} before; take another "
+                f"another task, image, question or parameter came under the id {request_id} before; take another "
                 "idempotency-key"
             )
         if self._kept.pop(request_id, None) is not None and known.prepared is not None:

@@ -12,7 +12,7 @@ from edge.answer import Answer
 from edge.device import Device
 from edge.engine import Encoded, Engine
 from edge.link_stream import LinkStream
-from edge.repeats import Known, Prepared, Repeats, content_of
+from edge.repeats import Known, Prepared, content_of
 from policies.budget import Budget
 from policies.choice import choose_for
 from policies.fronts import FrontFile
@@ -49,7 +49,6 @@ class EdgeService:
         self.front_file = front_file
         self.device = device
         self._engine = engine
-        self._repeats = Repeats()
 
     async def classify(
         self, image_bytes: bytes, parameters: Parameters, request_id: str | None = None, want_logits: bool = False
@@ -64,12 +63,12 @@ class EdgeService:
             want_logits: ask for all logits.
 
         Raises:
-            IdTakenError: another image, policy, budget or channel came under this id; see `Repeats`.
+            IdTakenError: another request came under this id; see `content_of`.
             OverloadedError: too many images wait, here or in the cloud.
             DeadlineError: the time ran out, wherever the request stood.
             ThinwireError: any other error of the image, the choice, the engine or the link.
         """
-        with self._request(image_bytes, parameters, request_id) as (request_id, known):
+        with self._request(image_bytes, "", parameters, request_id) as (request_id, known):
             asked = link_pb2.Frame(request_id=request_id, top_k=parameters.top_k, want_logits=want_logits)
             return await self._answer(image_bytes, parameters, asked, self.device.client.infer, known)
 
@@ -88,7 +87,7 @@ class EdgeService:
             InvalidRequestError: the question is too long.
             IdTakenError, OverloadedError, DeadlineError, ThinwireError: as for `classify`.
         """
-        with self._request(image_bytes, parameters, request_id) as (request_id, known):
+        with self._request(image_bytes, question, parameters, request_id) as (request_id, known):
             check_question(question)
             # Without a question nothing is generated.
             generation = parameters.generation.to_message() if question else None
@@ -148,14 +147,17 @@ class EdgeService:
             await link.close()
 
     @contextmanager
-    def _request(self, image: bytes, parameters: LinkParameters, request_id: str | None) -> Iterator[tuple[str, Known]]:
+    def _request(
+        self, image: bytes, question: str, parameters: LinkParameters, request_id: str | None
+    ) -> Iterator[tuple[str, Known]]:
         """Count and trace a request that is one call; gives its id, and what is known of it if it chose that itself."""
         name = request_id or secrets.token_hex(16)
         with self.device.metrics.requests.counting(), tracing.span("image", request_id=name):
             if request_id is None:
                 yield name, Known()
                 return
-            with self._repeats.known(name, content_of(image, parameters)) as known:
+            content = content_of(self.bundle.task, image, question, parameters)
+            with self.device.repeats.known(name, content) as known:
                 yield name, known
 
     async def _answer(

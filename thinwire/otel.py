@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -72,7 +72,8 @@ def open_provider(service: str) -> "TracerProvider":
     """What makes the spans of ``thinwire-`` and a service, or of whom the environment names.
 
     Raises:
-        InvalidRequestError: the environment asks for a sampler or a propagator that there is not.
+        InvalidRequestError: the environment asks for a sampler or a propagator that there is not, or its attributes
+            are none.
     """
     from opentelemetry.sdk.resources import OTELResourceDetector, Resource
     from opentelemetry.sdk.trace import TracerProvider
@@ -80,10 +81,24 @@ def open_provider(service: str) -> "TracerProvider":
     propagators = os.environ.get("OTEL_PROPAGATORS", "").split(",")
     for name in filter(None, map(str.strip, propagators)):
         _one_of("OTEL_PROPAGATORS", name, _PROPAGATORS)
+    _check_attributes(os.environ)
     # Of OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES.
     named = OTELResourceDetector().detect().attributes.get("service.name")
     resource = Resource.create({} if named else {"service.name": f"thinwire-{service}"})
     return TracerProvider(sampler=_sampler(os.environ), resource=resource, shutdown_on_exit=False)
+
+
+def _check_attributes(environ: MutableMapping[str, str]) -> None:
+    variable = "OTEL_RESOURCE_ATTRIBUTES"
+    pairs = [pair for pair in environ.get(variable, "").split(",") if pair.strip()]
+    for pair in pairs:
+        if not pair.partition("=")[0].strip() or "=" not in pair:
+            raise InvalidRequestError(
+                f"{variable} must be pairs of name=value with commas between them, got {pair.strip()[:80]!r}"
+            )
+    # As other SDKs take it, a comma too many is nothing. OpenTelemetry's for Python warns of it, and reads no other.
+    if variable in environ:
+        environ[variable] = ",".join(pairs)
 
 
 def _sampler(environ: Mapping[str, str]) -> "Sampler | None":
@@ -130,8 +145,20 @@ def refusing_complaints() -> Iterator[None]:
         logger.setLevel(level)
         logger.propagate = propagates
     if complaints.texts:
-        names = ", ".join(sorted(name for name in os.environ if name.startswith("OTEL_")))
-        raise InvalidRequestError(f"OpenTelemetry does not take {names}: {' '.join(complaints.texts[0].split())[:200]}")
+        text = " ".join(complaints.texts[0].split())
+        raise InvalidRequestError(f"OpenTelemetry does not take {', '.join(_named_in(text))}: {text[:200]}")
+
+
+def _named_in(text: str) -> list[str]:
+    """Those of its variables that a complaint is about: by name, by value, or by what they set; else all of them."""
+    values = {name: value.strip() for name, value in sorted(os.environ.items()) if name.startswith("OTEL_")}
+    words = [word.removesuffix("_millis") for word in re.findall(r"[a-z]+(?:_[a-z]+)+", text)]
+    return (
+        [name for name in values if name in text]
+        or [name for name, value in values.items() if value and re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text)]
+        or [name for name in values if any(name.endswith(f"_{word.upper()}") for word in words)]
+        or list(values)
+    )
 
 
 class _Complaints(logging.Handler):

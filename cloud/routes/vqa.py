@@ -47,6 +47,8 @@ def add_to(app: FastAPI, is_served: bool) -> None:
             task = task_of(request, Questions)
             body = await parse_only_json(request, QuestionsBody)
             clock.lap()
+            # An idempotency key of the edge, which names the frame in either case.
+            frame_id = frame_id.lower()
             prefix = task.find(frame_id)
         asked = body.inputs.question, body.parameters
         if body.stream:

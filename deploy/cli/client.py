@@ -13,9 +13,16 @@ if TYPE_CHECKING:
     import httpx
 
 
+def base_url(text: str) -> str:
+    """An address to which paths are added, as an option."""
+    return text.rstrip("/")
+
+
 def add_link_options(parser: argparse.ArgumentParser) -> None:
     """What decides how an image crosses the link."""
-    parser.add_argument("--url", default="http://127.0.0.1:8080", help="of the edge (default: %(default)s)")
+    parser.add_argument(
+        "--url", type=base_url, default="http://127.0.0.1:8080", help="of the edge (default: %(default)s)"
+    )
     parser.add_argument("--policy", default="auto", help="auto, none, or an id (default: %(default)s)")
     parser.add_argument("--budget-channel-uses", type=positive_int, metavar="N")
     parser.add_argument("--channel", help="channel model of this request (default: the link's own)")
@@ -105,10 +112,19 @@ def _answer_of(response: "httpx.Response") -> dict[str, Any]:
     try:
         answer: dict[str, Any] = response.json()
     # What is no JSON, or no text at all.
-    except ValueError as error:
-        raise _no_answer(url, error) from None
-    if not isinstance(answer, dict) or not (response.is_error or "outputs" in answer):
-        raise _no_answer(url, "what it sent is none of ours")
+    except ValueError:
+        answer = {}
+    if not isinstance(answer, dict):
+        answer = {}
+    # A problem of ours has a code; of a path that is not served, one that tells no more than the status.
+    is_problem = isinstance(answer.get("error"), str) and answer["error"] != "http_error"
+    if not (is_problem if response.is_error else "outputs" in answer):
+        media_type = response.headers.get("content-type", "no content type")
+        raise _no_answer(
+            url,
+            f"it is no address of an edge or a cloud: HTTP {response.status_code} {response.reason_phrase}, "
+            f"{media_type[:80]}",
+        )
     if response.is_error:
         # grpc comes with it, which takes a while to load: not while somebody measures the time to an answer.
         from thinwire.rpc import from_problem

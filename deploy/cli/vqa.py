@@ -5,7 +5,7 @@ import base64
 from pathlib import Path
 from typing import Any
 
-from deploy.cli.client import add_link_options, link_parameters, post, read_image
+from deploy.cli.client import add_link_options, base_url, link_parameters, post, read_image
 from deploy.cli.common import add_json, finite, positive_int, print_json
 
 
@@ -16,7 +16,10 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     parser.add_argument("questions", nargs="+", metavar="QUESTION", help="the first goes with the image")
     add_link_options(parser)
     parser.add_argument(
-        "--cloud-url", default="http://127.0.0.1:8000", help="where the others are asked (default: %(default)s)"
+        "--cloud-url",
+        type=base_url,
+        default="http://127.0.0.1:8000",
+        help="where the others are asked (default: %(default)s)",
     )
     parser.add_argument("--max-new-tokens", type=positive_int, metavar="N", help="of an answer (default: 16)")
     parser.add_argument("--temperature", type=finite, metavar="T", help="0, the default, takes the likeliest tokens")

@@ -151,13 +151,32 @@ async def test_head_is_answered_with_the_head_alone() -> None:
         async with httpx.AsyncClient() as client:
             whole = await client.get(f"http://127.0.0.1:{exposition.port}/metrics", headers={"accept-encoding": ""})
             refused = await client.delete(f"http://127.0.0.1:{exposition.port}/metrics")
+            options = await client.options(f"http://127.0.0.1:{exposition.port}/metrics")
     finally:
         await exposition.stop()
     assert head.startswith(b"HTTP/1.0 200 OK")
     assert f"Content-Length: {len(whole.content)}".encode() in head
     assert f"Content-Type: {whole.headers['content-type']}".encode() in head
     assert body == b""
-    assert refused.status_code == 405
+    assert (refused.status_code, options.status_code) == (405, 200)
+    assert refused.headers["allow"] == options.headers["allow"] == "GET, HEAD, OPTIONS"
+
+
+async def test_metrics_are_at_their_path_alone() -> None:
+    exposition = Exposition(CollectorRegistry(), "127.0.0.1", 0)
+    base = f"http://127.0.0.1:{exposition.port}"
+    try:
+        async with httpx.AsyncClient(base_url=base) as client:
+            for path in ("/", "/health/live", "/metrics/", "/metrics2", "/favicon.ico", "/v1/classify"):
+                answers = [await client.request(method, path) for method in ("GET", "HEAD", "POST")]
+                assert [answer.status_code for answer in answers] == [404] * 3
+                assert answers[1].content == b""
+            assert (await client.get("/metrics?name[]=a")).status_code == 200
+        # As through a proxy, which would be asked for the whole URL.
+        async with httpx.AsyncClient(proxy=base) as client:
+            assert (await client.get("http://channel.example/metrics")).status_code == 200
+    finally:
+        await exposition.stop()
 
 
 async def test_without_a_port_there_is_none(rig: Rig) -> None:

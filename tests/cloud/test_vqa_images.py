@@ -82,7 +82,7 @@ async def test_nothing_is_fetched(served, url):
         (chat(url="data:image/png;base64,AAAA"), 422, "messages", "invalid_image"),
         (chat(policy="p3"), 422, "policy", "invalid_request"),
         (chat(budget={"channel_uses": 64}), 422, "budget", "invalid_request"),
-        (chat(channel={}), 422, "channel", "invalid_request"),
+        (chat(channel={"csi": "none"}), 422, "channel", "invalid_request"),
         (chat(max_completion_tokens=0), 422, "max_completion_tokens", "invalid_request"),
         (chat("nan"), 500, None, "internal"),
         (chat("crash"), 500, None, "internal"),
@@ -106,8 +106,12 @@ async def test_errors_before_the_route_have_openais_form(served):
     check_openai(await served.client.post("/v1/chat/completions", content="{}", headers=text), 422, "invalid_request")
     query = await served.client.post("/v1/chat/completions?stream=true", json=chat())
     assert "'stream'" in check_openai(query, 422, "invalid_request")["message"]
-    check_problem(await served.client.post("/v1/chat/completions/3", json=chat()), 404, "http_error")
-    check_problem(await served.client.post("/v1/completions", json=chat()), 404, "http_error")
+    for path in ("/v1/completions", "/v1/responses", "/v1/chat/completions/3", "/v1/images/generations", "/v1/files/3"):
+        error = check_openai(await served.client.post(path, json=chat()), 404, "http_error")
+        assert (error["message"], error["type"]) == (f"{path} is not served here", "invalid_request_error")
+        assert (await served.client.get(path)).json() == {"error": error}
+    for path in ("/v1/nowhere", "/completions", "/v1", "/v1/", "/v1/vqa/3"):
+        check_problem(await served.client.post(path, json=chat()), 404, "http_error")
 
 
 @pytest.mark.parametrize(("timeout_ms", "status", "word"), [(300, 504, "300 ms"), (30_000, 500, "see the log")])

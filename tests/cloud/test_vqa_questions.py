@@ -17,6 +17,17 @@ async def test_unknown_frames(served, name):
         check_problem(await served.ask(name, "what?", stream), 404, "unknown_frame")
 
 
+async def test_a_frames_id_may_be_in_either_case(served, make_vqa_frame):
+    frame = make_vqa_frame(2)
+    frame.request_id = "0123456789abcdef" * 2
+    await served.stub.Infer(frame)
+    for name in (frame.request_id, frame.request_id.upper()):
+        assert (await served.ask(name, "what?")).json()["id"] == frame.request_id
+        async with served.stream(name, "what?") as response:
+            *_, last = await events_of(response)
+        assert json.loads(last.removeprefix("data: "))["id"] == frame.request_id
+
+
 BAD_QUESTIONS = {
     "empty": about(""),
     "too long": about("a" * 2001),

@@ -14,6 +14,13 @@ from deploy.pictures import Picture
 from deploy.watching import watch
 from thinwire.rpc import Server
 
+ANSWER = {
+    "id": "x",
+    "outputs": [{"label": "cat", "answer": "cat", "score": 0.5}],
+    "policy": None,
+    "link": None,
+}
+
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
@@ -25,8 +32,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self):
         self.server.asked.append(self.path)
-        body = json.dumps({"id": "x", "outputs": [{"label": "cat", "score": 0.5}], "policy": None, "link": None})
-        self.send_response(200)
+        status, media_type, body = self.server.answer
+        self.send_response(status)
+        self.send_header("content-type", media_type)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body.encode())
@@ -43,6 +51,7 @@ def serve_fixture():
     def serve():
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         server.daemon_threads, server.asked = True, []
+        server.answer = 200, "application/json", json.dumps(ANSWER)
         server.url = f"http://127.0.0.1:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -74,6 +83,44 @@ def test_rest_is_asked_directly(capsys, tmp_path, serve, proxy):
     assert watch(edge.url, iter([Picture("x", "image/png", b"x")]), 7)[0].answer["outputs"]
     assert [path.partition("?")[0] for path in edge.asked] == ["/health/ready", *["/v1/classify"] * 3]
     assert proxy.asked == []
+
+
+def test_a_base_may_end_with_a_slash(tmp_path, serve):
+    edge, cloud = serve(), serve()
+    image = str(tmp_path / "image.png")
+    (tmp_path / "image.png").write_bytes(b"x")
+    assert main(["classify", image, "--json", "--url", f"{edge.url}/"]) == 0
+    assert main(["stream", image, "--url", f"{edge.url}/below//"]) == 0
+    asked = ["a?", "b?", "--url", f"{edge.url}/", "--cloud-url", f"{cloud.url}/", "--json"]
+    assert main(["vqa", image, *asked]) == 0
+    paths = [path.partition("?")[0] for path in edge.asked]
+    assert paths == ["/v1/classify", "/below/v1/classify", "/v1/vqa"]
+    assert cloud.asked == ["/v1/frames/x/questions"]
+
+
+@pytest.mark.parametrize(
+    ("status", "media_type", "body"),
+    [
+        (404, "text/html", "<html>nothing here</html>"),
+        (200, "text/html", "<html>welcome</html>"),
+        (502, "text/html; charset=utf-8", ""),
+        (404, "application/json", '{"detail": "Not Found"}'),
+        (404, "application/problem+json", '{"error": "http_error", "detail": "Not Found"}'),
+        (401, "application/json", '{"error": {"message": "who are you?"}}'),
+        (200, "application/json", '{"status": "ok"}'),
+        (200, "application/json", '["outputs"]'),
+        (403, "application/json", "null"),
+    ],
+)
+def test_what_is_no_answer_of_ours_is_told(capsys, tmp_path, serve, status, media_type, body):
+    server = serve()
+    server.answer = status, media_type, body
+    (tmp_path / "image.png").write_bytes(b"x")
+    assert main(["classify", str(tmp_path / "image.png"), "--url", server.url]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"unavailable: no answer from {server.url}/v1/classify: it is no address of an edge or a cloud: " in line
+    assert f"HTTP {status} " in line
+    assert line.endswith(f", {media_type}")
 
 
 async def test_grpc_is_asked_directly(proxy):

@@ -91,19 +91,32 @@ def test_a_frame_is_kept_for_a_time_after_its_last_use() -> None:
     assert not come(repeats, "1", b"b")
 
 
-def test_the_content_is_the_image_and_what_shapes_its_frame() -> None:
-    first = content_of(b"image", asking(top_k=1, timeout_ms=10))
-    assert content_of(b"image", asking(top_k=9, timeout_ms=99)) == first
+def test_the_content_is_all_that_is_asked_for() -> None:
+    first = content_of("classify", b"image", "", asking())
+    same = [{"timeout_ms": 99}, {"channel": {}}, {"channel": None}, {"channel": {"model": ""}}, {"budget": {}}]
+    for parameters in (*same, {"top_k": 5}, {"top_k": 5.0}, {"policy": "auto"}):
+        assert content_of("classify", b"image", "", asking(**parameters)) == first
     others = [
         asking(policy="none"),
         asking(budget={"channel_uses": 8}),
         asking(budget={"airtime_ms": 8.0}),
         asking(channel={"seed": 0}),
         asking(channel={"model": "awgn"}),
+        asking(top_k=9),
+        VqaParameters(),
+        VqaParameters(max_new_tokens=3),
+        VqaParameters(temperature=1.0),
+        VqaParameters(temperature=1.0, top_p=0.5),
+        VqaParameters(temperature=1.0, seed=5),
     ]
-    assert len({first, content_of(b"images", asking()), *(content_of(b"image", other) for other in others)}) == 7
-    chat = VqaParameters.model_validate({"temperature": 1.0, "seed": 5})
-    assert content_of(b"image", chat) == content_of(b"image", VqaParameters())
+    contents = {
+        first,
+        content_of("vqa", b"image", "", asking()),
+        content_of("classify", b"images", "", asking()),
+        content_of("classify", b"image", "?", asking()),
+        *(content_of("classify", b"image", "", other) for other in others),
+    }
+    assert len(contents) == 4 + len(others)
 
 
 def test_a_key_is_met_by_nobody_else() -> None:
@@ -133,13 +146,12 @@ async def test_what_was_learnt_meanwhile_does_not_change_a_frame(
     first = await service.classify(picture(), asking(), ID)
     # At 0 dB the choice would be another.
     assert (await service.classify(picture(), asking())).policy_id == coarse.policy.id
-    again = await service.classify(picture(), asking(top_k=2, timeout_ms=9000), ID)
+    again = await service.classify(picture(), asking(timeout_ms=9000, channel={}), ID)
     assert (first.policy_id, again.policy_id) == (fine.policy.id, fine.policy.id)
-    assert again.outputs == first.outputs[:2]
+    assert again.outputs == first.outputs
     assert (again.edge_gmacs, again.tokens, again.frame_id) == (first.edge_gmacs, first.tokens, ID)
     assert len(engine.calls) == 2
     one, _, other = cloud.frames
-    one.top_k = other.top_k
     assert one == other
 
 
@@ -152,7 +164,7 @@ async def test_a_repeated_frame_says_nothing_of_the_link_now(
 
 
 @pytest.mark.parametrize(
-    "parameters", [{"policy": "none"}, {"budget": {"channel_uses": 40}}, {"channel": {"snr_db": 9.0}}]
+    "parameters", [{"policy": "none"}, {"budget": {"channel_uses": 40}}, {"channel": {"snr_db": 9.0}}, {"top_k": 2}]
 )
 async def test_other_content_under_an_id_is_refused(
     service: EdgeService, cloud: Any, picture: Picture, parameters: dict[str, Any]
@@ -235,15 +247,28 @@ async def test_repeats_of_a_frame_that_was_too_dear_send_the_next_one(
     assert len({frame.symbols for frame in cloud.frames[-3:]}) == 1
 
 
-async def test_another_question_under_an_id_sends_the_same_tokens(
+async def test_another_question_under_an_id_is_another_request(
     other_service: EdgeService, cloud: Any, engine: Any, picture: Picture
 ) -> None:
-    for question in ("what is it?", "where is it?"):
-        other_service.device.snr_db -= 10.0
-        answer = await other_service.ask(picture(), question, VqaParameters(), ID)
-        assert answer.outputs[0][0].startswith(question)
+    await other_service.ask(picture(), "what is it?", VqaParameters(), ID)
+    for question, parameters in (("where is it?", VqaParameters()), ("what is it?", VqaParameters(max_new_tokens=3))):
+        with pytest.raises(IdTakenError):
+            await other_service.ask(picture(), question, parameters, ID)
+    other_service.device.snr_db -= 10.0
+    answer = await other_service.ask(picture(), "what is it?", VqaParameters(timeout_ms=9000), ID)
+    assert answer.outputs[0][0].startswith("what is it?")
     assert len(engine.calls) == 1
-    assert len({frame.symbols for frame in cloud.frames}) == 1
+    one, other = cloud.frames
+    assert one == other
+
+
+async def test_an_id_is_of_one_task(
+    service: EdgeService, other_service: EdgeService, cloud: Any, picture: Picture
+) -> None:
+    await service.classify(picture(), asking(), ID)
+    with pytest.raises(IdTakenError, match="another task, image, question or parameter"):
+        await other_service.ask(picture(), "what is it?", VqaParameters(), ID)
+    assert len(cloud.frames) == 1
 
 
 async def test_ids_that_nobody_chose_are_not_kept(service: EdgeService, engine: Any, picture: Picture) -> None:

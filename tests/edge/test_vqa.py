@@ -136,6 +136,8 @@ async def test_a_chat_completion_repeats_by_its_key(http: httpx.AsyncClient, clo
     assert one == other
     other_image = await http.post("/v1/chat/completions", json=chat(picture(1)), headers=headers)
     assert other_image.status_code == 409
+    longer = await http.post("/v1/chat/completions", json=chat(picture(), max_tokens=9), headers=headers)
+    check_openai(longer, 409, "id_taken")
 
 
 async def test_an_image_elsewhere_is_not_fetched(http: httpx.AsyncClient, cloud: Any) -> None:

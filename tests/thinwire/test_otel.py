@@ -130,6 +130,9 @@ def test_the_sdk_disabled_is_off_whatever_else_is_set(monkeypatch, capsys):
         ({"RESOURCE_ATTRIBUTES": "host.name=shed"}, "thinwire-edge"),
         ({"RESOURCE_ATTRIBUTES": "service.name="}, "thinwire-edge"),
         ({"RESOURCE_ATTRIBUTES": ""}, "thinwire-edge"),
+        ({"RESOURCE_ATTRIBUTES": "service.name=camera-7,"}, "camera-7"),
+        ({"RESOURCE_ATTRIBUTES": ", ,service.name=camera-7,,host.name=shed, "}, "camera-7"),
+        ({"RESOURCE_ATTRIBUTES": ","}, "thinwire-edge"),
     ],
 )
 def test_the_service_is_named_by_the_environment_or_else_by_us(monkeypatch, capsys, variables, name):
@@ -224,15 +227,29 @@ def test_the_propagator_that_there_is_may_be_named(monkeypatch, capsys, propagat
         ),
         ({"EXPORTER_OTLP_HEADERS": "a secret"}, "OTEL_EXPORTER_OTLP_HEADERS must be pairs of name=value"),
         ({"EXPORTER_OTLP_HEADERS": 'key="a secret"'}, "OTEL_EXPORTER_OTLP_HEADERS must be pairs of name=value"),
-        # What OpenTelemetry would warn of, or raise.
-        ({"RESOURCE_ATTRIBUTES": "camera"}, "OpenTelemetry does not take OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_RESOURCE"),
-        ({"EXPORTER_OTLP_COMPRESSION": "lzw"}, "Unsupported compression type: lzw"),
-        ({"EXPORTER_OTLP_TIMEOUT": "soon"}, "Invalid timeout value 'soon'"),
-        ({"BSP_MAX_QUEUE_SIZE": "much"}, "OTEL_BSP_MAX_QUEUE_SIZE"),
-        ({"BSP_MAX_QUEUE_SIZE": "1"}, "max_export_batch_size"),
-        ({"SPAN_ATTRIBUTE_COUNT_LIMIT": "few"}, "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"),
-        ({"EXPORTER_OTLP_PROTOCOL": "grpc", "EXPORTER_OTLP_COMPRESSION": "lzw"}, "lzw"),
-        ({"EXPORTER_OTLP_PROTOCOL": "grpc", "EXPORTER_OTLP_TIMEOUT": "soon"}, "soon"),
+        (
+            {"RESOURCE_ATTRIBUTES": "service.name=a,camera"},
+            "OTEL_RESOURCE_ATTRIBUTES must be pairs of name=value with commas between them, got 'camera'",
+        ),
+        ({"RESOURCE_ATTRIBUTES": "=a"}, "OTEL_RESOURCE_ATTRIBUTES must be pairs of name=value"),
+        # What OpenTelemetry would warn of, or raise. It does not always name the variable.
+        (
+            {"EXPORTER_OTLP_COMPRESSION": "lzw"},
+            "OpenTelemetry does not take OTEL_EXPORTER_OTLP_COMPRESSION: Unsupported compression type: lzw",
+        ),
+        ({"EXPORTER_OTLP_TIMEOUT": "soon"}, "OpenTelemetry does not take OTEL_EXPORTER_OTLP_TIMEOUT: Invalid timeout"),
+        ({"BSP_MAX_QUEUE_SIZE": "much"}, "OpenTelemetry does not take OTEL_BSP_MAX_QUEUE_SIZE: Unable to parse"),
+        ({"BSP_MAX_QUEUE_SIZE": "1"}, "OpenTelemetry does not take OTEL_BSP_MAX_QUEUE_SIZE: ValueError: max_export_"),
+        ({"BSP_SCHEDULE_DELAY": "-1"}, "OpenTelemetry does not take OTEL_BSP_SCHEDULE_DELAY: "),
+        ({"SPAN_ATTRIBUTE_COUNT_LIMIT": "few"}, "OpenTelemetry does not take OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT: "),
+        (
+            {"EXPORTER_OTLP_PROTOCOL": "grpc", "EXPORTER_OTLP_COMPRESSION": "lzw"},
+            "OpenTelemetry does not take OTEL_EXPORTER_OTLP_COMPRESSION: ",
+        ),
+        (
+            {"EXPORTER_OTLP_PROTOCOL": "grpc", "EXPORTER_OTLP_TIMEOUT": "soon"},
+            "OpenTelemetry does not take OTEL_EXPORTER_OTLP_TIMEOUT: ",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_refused_in_one_line(monkeypatch, caplog, variables, said):

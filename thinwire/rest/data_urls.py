@@ -88,7 +88,8 @@ def decode_base64(text: str, name: str) -> bytes:
             plain += b"=" * (-len(plain) % 4)
         return base64.b64decode(plain, validate=True)
     except ValueError as error:
-        raise InvalidImageError(f"{name} is not base64: {error}; got {text[:MAX_SHOWN]!r}") from None
+        reason = f"character U+{ord(text[error.start]):04X}" if isinstance(error, UnicodeEncodeError) else error
+        raise InvalidImageError(f"{name} is not base64: {reason}; got {text[:MAX_SHOWN]!r}") from None
 
 
 def is_image(media_type: str) -> bool:

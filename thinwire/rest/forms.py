@@ -5,8 +5,9 @@ names every Blob, and the RFC leaves an image's file name out at will.
 """
 
 import binascii
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -56,11 +57,18 @@ async def read_form(content_type: str, body: AsyncGenerator[bytes], names: Colle
     if not boundary:
         raise InvalidRequestError("the form's content-type names no boundary; an HTTP client that makes the form does")
     try:
-        parser = MultipartParser(boundary, callbacks)  # type: ignore[arg-type]
+        # Before the first boundary RFC 2046 allows text, and behind it blanks, which the parser takes behind the others
+        # only. So it gets that text as the end of a part that nobody reads.
+        called: Any = {"on_part_end": lambda: called.update(callbacks)}
+        parser = MultipartParser(boundary, called)
+        parser.write(b"--" + boundary + b"\r\n\r\n\r\n")
         async for piece in body:
             parser.write(piece)
     except FormParserError as error:
         raise InvalidRequestError(f"the form cannot be read: {error}") from None
+    if called.keys() != callbacks.keys():
+        shown = f"--{boundary.decode('latin-1')}"[:80]
+        raise InvalidRequestError(f"the form cannot be read: no line of it is {shown!r}, with CRLF behind it")
     if not reader.is_ended:
         raise InvalidRequestError("the form cannot be read: it is cut short")
     return reader.parts
@@ -96,18 +104,26 @@ class _Reader:
             raise InvalidRequestError(f"the form may hold {' and '.join(sorted(self._names))}, got {name[:80]!r}")
         if name in self.parts:
             raise InvalidRequestError(f"the form holds {name!r} more than once")
+        if coding := _coding(self._headers, "content-encoding"):
+            raise InvalidRequestError(
+                f"content-encoding of {name!r}: only the body as a whole may be compressed, got {coding[:80]!r}"
+            )
         self._name = name
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         self._content += data[start:end]
 
     def on_part_end(self) -> None:
-        coding = self._headers.get("content-transfer-encoding", b"").decode("latin-1").strip().lower()
-        content = _decoded(bytes(self._content), coding, self._name)
+        content = _decoded(bytes(self._content), _coding(self._headers, "content-transfer-encoding"), self._name)
         self.parts[self._name] = Part(self._name, content, self._headers.get("content-type", b"").decode("latin-1"))
 
     def on_end(self) -> None:
         self.is_ended = True
+
+
+def _coding(headers: Mapping[str, bytes], header: str) -> str:
+    coding = headers.get(header, b"").decode("latin-1").strip().lower()
+    return "" if coding == "identity" else coding
 
 
 def _decoded(content: bytes, coding: str, name: str) -> bytes:

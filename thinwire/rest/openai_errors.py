@@ -9,6 +9,12 @@ from thinwire.errors import BudgetError, InvalidImageError, ThinwireError, Unkno
 # What of a chat completion such an error is about, where it does not know itself.
 _PARAMS = {InvalidImageError.code: "messages", BudgetError.code: "budget", UnknownPolicyError.code: "policy"}
 
+# What its paths begin with behind /v1.
+_OPENAIS = {
+    *("chat", "models"),
+    *("responses", "completions", "embeddings", "images", "audio", "moderations", "files", "batches"),
+}
+
 
 class Error(BaseModel):
     """What went wrong: for people, by kind, in which field, and the code to test for."""
@@ -31,8 +37,8 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 
 
 def is_for(path: str) -> bool:
-    """Whether errors of a path have this form: all those of the routes that are OpenAI's."""
-    return path in ("/v1/chat/completions", "/v1/models") or path.startswith("/v1/models/")
+    """Whether errors of a path have this form: those of OpenAI's routes, be they served here or not."""
+    return path.startswith("/v1/") and path.split("/", 3)[2] in _OPENAIS
 
 
 def body(error: ThinwireError) -> dict[str, Any]:

@@ -135,4 +135,6 @@ def _parse_part(kind: type[B], part: Part | None) -> B:
 
 
 def _parse_parameters(kind: type[B], text: str | None) -> B:
-    return _validated(lambda: kind() if text is None else kind.model_validate_json(text), "parameters: ")
+    # A form that is filled in by hand sends its empty fields, too.
+    is_left_out = text is None or not text.strip()
+    return _validated(lambda: kind() if is_left_out else kind.model_validate_json(text or ""), "parameters: ")

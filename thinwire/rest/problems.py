@@ -1,7 +1,9 @@
 """Errors as RFC 9457 problem+json, from the one table that `thinwire.errors` is; in OpenAI's form on its routes."""
 
+import json
 import logging
 import math
+from itertools import islice
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -22,6 +24,8 @@ MEDIA_TYPE = "application/problem+json"
 # A body can hold a million unknown fields; nobody reads a million lines.
 MAX_ERRORS = 10
 MAX_PART_CHARACTERS = 80
+# Of these, the value is the whole around what is wrong.
+_WITHOUT_VALUE = {"missing", "json_invalid"}
 RESPONSES: dict[int | str, dict[str, Any]] = {
     "default": {
         "description": "An error by RFC 9457",
@@ -73,8 +77,8 @@ def _answer(request: Request, error: ThinwireError) -> JSONResponse:
 
 
 def describe_validation(errors: list[Any]) -> str:
-    """One line for pydantic's list of errors: where, and what was expected."""
-    lines = [": ".join(filter(None, (name_of(error), error["msg"]))) for error in errors[:MAX_ERRORS]]
+    """One line for pydantic's list of errors: where, what was expected, and the start of what came."""
+    lines = [": ".join(filter(None, (name_of(error), error["msg"]))) + _got(error) for error in errors[:MAX_ERRORS]]
     if len(errors) > MAX_ERRORS:
         lines.append(f"and {len(errors) - MAX_ERRORS} more")
     return "; ".join(lines)
@@ -82,7 +86,32 @@ def describe_validation(errors: list[Any]) -> str:
 
 def name_of(error: Any) -> str | None:
     """The field that one of pydantic's errors is about, if it is about one."""
-    return ".".join(str(part)[:MAX_PART_CHARACTERS] for part in error["loc"]) or None
+    loc = list(error["loc"])
+    # Behind the index into a list of tagged unions pydantic names the tag, which is no field. A chat's is the only one.
+    if loc[0:1] == ["messages"] and loc[2:3] == ["content"]:
+        del loc[4:5]
+    return ".".join(str(part)[:MAX_PART_CHARACTERS] for part in loc) or None
+
+
+def _got(error: Any) -> str:
+    if error.get("type") in _WITHOUT_VALUE or "input" not in error:
+        return ""
+    try:
+        return ", got " + json.dumps(_cut(error["input"]), ensure_ascii=False, default=str)[:MAX_PART_CHARACTERS]
+    except ValueError:
+        # Of a number with thousands of digits Python makes no text.
+        return ""
+
+
+def _cut(value: Any) -> Any:
+    """The start of a value of JSON, whose text can be that of an image."""
+    if isinstance(value, str):
+        return value[:MAX_PART_CHARACTERS]
+    if isinstance(value, list):
+        return [_cut(item) for item in value[:MAX_PART_CHARACTERS]]
+    if isinstance(value, dict):
+        return {_cut(name): _cut(item) for name, item in islice(value.items(), MAX_PART_CHARACTERS)}
+    return value
 
 
 def install(app: FastAPI) -> None:
@@ -105,6 +134,8 @@ def install(app: FastAPI) -> None:
         headers = dict(error.headers) if error.headers else None
         tracing.fail(code, detail)
         if openai_errors.is_for(request.url.path):
+            if status == 404:
+                detail = f"{request.url.path[:MAX_PART_CHARACTERS]} is not served here"
             return JSONResponse(openai_errors.of(status, detail, code), status, headers)
         return JSONResponse(_body(status, detail, detail, code), status, headers, MEDIA_TYPE)
 

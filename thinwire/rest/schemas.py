@@ -1,8 +1,8 @@
 """Bodies of requests and responses, the same at the edge and in the cloud."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from thinwire import spec
 from thinwire.generation import DEFAULT_NEW_TOKENS, MAX_NEW_TOKENS, MAX_QUESTION_CHARACTERS, MAX_TEMPERATURE, Generation
@@ -10,6 +10,14 @@ from thinwire.generation import DEFAULT_NEW_TOKENS, MAX_NEW_TOKENS, MAX_QUESTION
 # The longest text that names a channel model or a CSI.
 MAX_SPEC = spec.MAX_LENGTH
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _as_integer(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# To JSON Schema, and so to the OpenAPI document, 38.0 is one; some languages write no other.
+Integer = Annotated[int, BeforeValidator(_as_integer)]
 
 
 class Strict(BaseModel):
@@ -26,7 +34,7 @@ class BudgetBody(Strict):
     A time alone counts at the link's symbol rate, as it was fed back last.
     """
 
-    channel_uses: Annotated[int, Field(gt=0)] | None = None
+    channel_uses: Annotated[Integer, Field(gt=0)] | None = None
     bandwidth_hz: Positive | None = None
     airtime_ms: Positive | None = None
     edge_gmacs: Positive | None = None
@@ -42,8 +50,12 @@ class ChannelBody(Strict):
 
     model: Annotated[str, Field(max_length=MAX_SPEC)] = ""
     snr_db: Annotated[float, Field(ge=-30, le=60)] | None = None
-    seed: Annotated[int, Field(ge=0, lt=2**64)] | None = None
+    seed: Annotated[Integer, Field(ge=0, lt=2**64)] | None = None
     csi: Annotated[str, Field(max_length=MAX_SPEC)] = ""
+
+
+def _unless_empty(channel: ChannelBody | None) -> ChannelBody | None:
+    return None if channel == ChannelBody() else channel
 
 
 class _Timed(Strict):
@@ -58,7 +70,7 @@ class LinkParameters(_Timed):
 
     policy: Annotated[str, Field(max_length=128)] = "auto"
     budget: BudgetBody = BudgetBody()
-    channel: ChannelBody | None = None
+    channel: Annotated[ChannelBody | None, AfterValidator(_unless_empty)] = None
 
 
 class Parameters(LinkParameters):
@@ -67,7 +79,7 @@ class Parameters(LinkParameters):
     ``policy`` is "auto" (chosen by the budget), an id of `/v1/policies`, or "none" (nothing merged, reference rate).
     """
 
-    top_k: Annotated[int, Field(ge=1, le=1000)] = 5
+    top_k: Annotated[Integer, Field(ge=1, le=1000)] = 5
 
 
 Image = Annotated[
@@ -90,10 +102,10 @@ class ClassifyBody(Strict):
 class GenerationParameters(_Timed):
     """How to generate an answer: the likeliest tokens at the temperature 0, drawn ones above it."""
 
-    max_new_tokens: Annotated[int, Field(ge=1, le=MAX_NEW_TOKENS)] = DEFAULT_NEW_TOKENS
+    max_new_tokens: Annotated[Integer, Field(ge=1, le=MAX_NEW_TOKENS)] = DEFAULT_NEW_TOKENS
     temperature: Annotated[float, Field(ge=0, le=MAX_TEMPERATURE)] = 0.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    seed: Annotated[int, Field(ge=0, lt=2**64)] | None = None
+    seed: Annotated[Integer, Field(ge=0, lt=2**64)] | None = None
 
     @property
     def generation(self) -> Generation:

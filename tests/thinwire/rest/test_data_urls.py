@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import re
 import tracemalloc
 from urllib.parse import quote
 
@@ -80,6 +81,15 @@ def test_what_is_not_base64(name):
     with pytest.raises(InvalidImageError, match="inputs is not base64: ") as caught:
         read_image(text, "inputs")
     assert str(caught.value).endswith(f"; got {text!r}")
+
+
+@pytest.mark.parametrize(
+    ("text", "code"), [("aaaa\u200baaaa", "U+200B"), ("\ufeffaaaa", "U+FEFF"), ("aaa\U0001f436", "U+1F436")]
+)
+def test_a_character_that_nobody_sees_is_named(text, code):
+    for url in (text, f"data:image/png;base64,{text}"):
+        with pytest.raises(InvalidImageError, match="inputs is not base64: character " + re.escape(code)):
+            read_image(url, "inputs")
 
 
 def test_no_error_repeats_a_whole_body():

@@ -51,6 +51,7 @@ PARTS = {
     "no blanks": 'Content-Disposition:form-data;name="image";filename="a.png"',
     "a length": 'Content-Disposition: form-data; name="image"\nContent-Length: 7',
     "binary": 'Content-Disposition: form-data; name="image"\nContent-Transfer-Encoding: binary',
+    "not compressed": 'Content-Disposition: form-data; name="image"\nContent-Encoding: Identity',
     "8bit": 'Content-Disposition: form-data; name="image"; filename="a.png"\nContent-Transfer-Encoding: 8BIT',
 }
 
@@ -117,6 +118,36 @@ async def test_what_mail_libraries_make():
     assert (parts["image"].content, parts["question"].text()) == (IMAGE, "où =?")
 
 
+AROUND = {
+    "text before": (b"This is a message in MIME format.\r\nIt has -- and --bound in it.\r\n", b""),
+    "text that is like a boundary": (b"--bound\r\n --boundary\r\n--boundaryless\r\n\r\n", b""),
+    "an empty line before": (b"\r\n", b""),
+    "blanks behind": (b"", b" \t "),
+    "both": (b"hello\r\n", b" "),
+}
+
+
+@pytest.mark.parametrize("size", [1, 7, 10**6])
+@pytest.mark.parametrize("name", AROUND)
+async def test_what_may_stand_around_a_boundary(name, size):
+    before, behind = AROUND[name]
+    line = b"--boundary" + behind + b"\r\n"
+    parts = [part(f'Content-Disposition: form-data; name="{field}"', IMAGE) for field in ("image", "question")]
+    body = before + b"".join(line + one + b"\r\n" for one in parts) + b"--boundary--" + behind + b"\r\nafter"
+    found = await read_body(body, size=size)
+    assert [(field, one.content) for field, one in found.items()] == [("image", IMAGE), ("question", IMAGE)]
+
+
+@pytest.mark.parametrize("body", [b"", b"p=1&q=2", b"--other\r\n\r\n--other--\r\n", b"--boundary\n\n\n--boundary--\n"])
+async def test_a_form_without_its_boundary(body):
+    with pytest.raises(InvalidRequestError, match="no line of it is '--boundary', with CRLF behind it"):
+        await read_body(body)
+
+
+async def test_a_form_may_hold_nothing():
+    assert await read_body(b"--boundary--\r\n") == {}
+
+
 NAMED = 'Content-Disposition: form-data; name="image"'
 REFUSED = {
     "another name": (
@@ -126,6 +157,10 @@ REFUSED = {
     "an array of PHP": ('Content-Disposition: form-data; name="image[]"', "got 'image[]'"),
     "no name": ("Content-Disposition: form-data", "got ''"),
     "an extended name": ("Content-Disposition: form-data; name*=UTF-8''image", "got ''"),
+    "a compressed part": (
+        f"{NAMED}\nContent-Encoding: gzip",
+        "content-encoding of 'image': only the body as a whole may be compressed, got 'gzip'",
+    ),
     "no disposition": ("Content-Type: image/png", "got ''"),
     "another encoding": (
         f"{NAMED}\nContent-Transfer-Encoding: x-uuencode",

@@ -219,5 +219,27 @@ def test_refused(name):
     assert len(str(raised.value)) < 1000
 
 
+@pytest.mark.parametrize(
+    ("part", "param", "words"),
+    [
+        ({"type": "image_url", "image_url": {"url": 7}}, "messages.0.content.1.image_url.url", "string, got 7"),
+        ({"type": "image_url"}, "messages.0.content.1.image_url", "required"),
+        ({"type": "text", "text": 7}, "messages.0.content.1.text", "string, got 7"),
+        ({"type": "text", "text": "", "more": 7}, "messages.0.content.1.more", "not permitted, got 7"),
+        ({"type": "input_text"}, "messages.0.content.1", "'input_text'"),
+    ],
+)
+def test_a_mistake_in_a_part_is_named_as_it_was_sent(part, param, words):
+    with pytest.raises(InvalidRequestError, match=words) as raised:
+        read(body(TEXT, part))
+    assert raised.value.param == param
+    assert str(raised.value).startswith(f"{param}: ")
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens", "seed", "n"])
+def test_an_integer_may_have_a_fraction_of_zero(name):
+    assert read(body(**{name: 1.0})) == read(body(**{name: 1}))
+
+
 def test_media_types_have_no_case():
     assert read(body(TEXT, image("DATA:IMAGE/PNG;BASE64," + URL.partition(",")[2]))).image == IMAGE

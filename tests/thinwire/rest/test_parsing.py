@@ -191,8 +191,52 @@ async def test_a_byte_order_mark_is_nothing(client):
     check_echo(await client.post("/", content=form(FILE, part("parameters", mark + parameters)), headers=FORM), top_k=2)
 
 
+async def test_an_empty_field_is_left_out(client):
+    for text in ("", " \r\n", b"\xef\xbb\xbf"):
+        check_echo(await client.post("/", content=form(FILE, part("parameters", text)), headers=FORM), top_k=5)
+    blob = part("parameters", "", 'filename="blob"')
+    check_echo(await client.post("/", content=form(FILE, blob), headers=FORM), top_k=5)
+    for text in ("", " "):
+        check_echo(await client.post("/", content=IMAGE, headers=PNG, params={"parameters": text}), top_k=5)
+
+
+async def test_an_integer_may_have_a_fraction_of_zero(client):
+    body = '{"inputs": %s, "parameters": {"top_k": 2.0, "budget": {"channel_uses": 38.0}, "channel": {"seed": 1e3}}}'
+    image = json.dumps(base64.b64encode(IMAGE).decode())
+    response = await client.post("/", content=body % image, headers=JSON)
+    check_echo(response, top_k=2)
+    parameters = response.json()["parameters"]
+    assert (parameters["budget"]["channel_uses"], parameters["channel"]["seed"]) == (38, 1000)
+    refused = await client.post("/", json=as_json(top_k=2.5))
+    assert check_problem(refused, 422, "invalid_request").endswith(", got 2.5")
+
+
+WRONG = {
+    '{"inputs": 3}': "inputs: Input should be a valid string, got 3",
+    '{"inputs": "", "parameters": {"top_k": 0}}': (
+        "parameters.top_k: Input should be greater than or equal to 1, got 0"
+    ),
+    '{"inputs": "", "parameters": {"top_k": true}}': "parameters.top_k: Input should be a valid integer, got true",
+    '{"inputs": "", "parameters": {"topk": "犬"}}': 'parameters.topk: Extra inputs are not permitted, got "犬"',
+    '{"parameters": {"top_k": 1}}': "inputs: Field required",
+    "[]": "Input should be an object, got []",
+}
+
+
+@pytest.mark.parametrize("body", WRONG)
+async def test_what_was_wrong_is_shown(client, body):
+    response = await client.post("/", content=body, headers=JSON)
+    assert check_problem(response, 422, "invalid_request") == WRONG[body]
+
+
+@pytest.mark.parametrize("inputs", [{"image": "犬" * 10**6}, ["a" * 10**6], [[["a"] * 10**6]]])
+async def test_an_image_is_not_shown_whole(client, inputs):
+    detail = check_problem(await client.post("/", json={"inputs": inputs}), 422, "invalid_request")
+    text = json.dumps(inputs, ensure_ascii=False)[:80]
+    assert detail == f"inputs: Input should be a valid string, got {text}"
+
+
 MALFORMED = [
-    "",
     "{",
     "[]",
     "null",

@@ -10,7 +10,7 @@ from fastapi import FastAPI, HTTPException, Query
 from thinwire import errors
 from thinwire.errors import BudgetError, FrameLostError, OverloadedError, StoreError, ThinwireError, UnavailableError
 from thinwire.rest import problems
-from thinwire.rest.problems import MAX_ERRORS, MAX_PART_CHARACTERS, describe_validation, problem
+from thinwire.rest.problems import MAX_ERRORS, MAX_PART_CHARACTERS, describe_validation, name_of, problem
 from thinwire.rest.schemas import ProblemBody
 
 CLASSES = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ThinwireError)]
@@ -135,10 +135,36 @@ def test_validation_in_one_line():
     assert described == "a.0.b: too small; not JSON; c: missing"
 
 
+def test_a_value_is_shown_if_it_is_one():
+    def described(value, kind="greater_than"):
+        return describe_validation([{"type": kind, "loc": ("a",), "msg": "wrong", "input": value}])
+
+    assert described(3.5) == "a: wrong, got 3.5"
+    assert described(None) == "a: wrong, got null"
+    assert described({"b": [True]}) == 'a: wrong, got {"b": [true]}'
+    assert described("x" * 10**6) == 'a: wrong, got "' + "x" * 79
+    assert described(10**5000) == "a: wrong"
+    assert described({"b": 1}, "missing") == described("{", "json_invalid") == "a: wrong"
+
+
+def test_a_chats_field_is_named_without_the_kind_of_its_part():
+    def name(*loc):
+        return name_of({"loc": loc})
+
+    assert name("messages", 0, "content", 1, "image_url", "image_url", "url") == "messages.0.content.1.image_url.url"
+    assert name("messages", 0, "content", 1, "text", "text") == "messages.0.content.1.text"
+    assert name("messages", 0, "content", 1) == "messages.0.content.1"
+    assert name("messages", 0, "content") == "messages.0.content"
+    assert name("inputs", "content", 1, "text", "text") == "inputs.content.1.text.text"
+
+
 def test_validation_stays_short():
-    mistakes = [{"loc": ("x" * 10_000, number), "msg": "unknown"} for number in range(MAX_ERRORS + 7)]
+    mistakes = [
+        {"loc": ("x" * 10_000, number), "msg": "unknown", "type": "extra_forbidden", "input": "y" * 10_000}
+        for number in range(MAX_ERRORS + 7)
+    ]
     described = describe_validation(mistakes)
     assert described.count("unknown") == MAX_ERRORS
     assert described.endswith("; and 7 more")
-    assert len(described) < MAX_ERRORS * (MAX_PART_CHARACTERS + 20) + 20
+    assert len(described) < MAX_ERRORS * (2 * MAX_PART_CHARACTERS + 30) + 20
     assert "more" not in describe_validation(mistakes[:MAX_ERRORS])
