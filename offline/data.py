@@ -116,7 +116,9 @@ def load(
         raise InvalidRequestError(f"the data has classes that the model does not know: {', '.join(sorted(unknown))}")
     check(tuple(found))
     if left_out:
-        log.warning("left out of %s, by their names no images: %d files, as %s", source, len(left_out), left_out[0])
+        log.warning(
+            "%s: files left out as no images by their names: %d, such as %s", source, len(left_out), left_out[0]
+        )
     names, pixels, labels = [], [], []
     for index, (stream, label) in enumerate(reader):
         name = str(reader.filename(index))

@@ -81,7 +81,7 @@ def test_every_format_of_the_service_is_read_and_what_is_none_is_said(folder, tm
         assert sum(label == 1 for label in images.labels) == 26
         (record,) = caplog.records
         assert record.levelname == "WARNING"
-        assert "by their names no images: 1 files, as " in record.message
+        assert "files left out as no images by their names: 1, such as " in record.message
         assert record.message.endswith("eel/notes.heic")
 
 
@@ -100,7 +100,7 @@ def test_images_without_classes_are_told_as_such(tmp_path):
                 tar.add(path, arcname=f"{name}/{path.name}" if name else path.name)
     for source in ("flat", "flat.tar", "flat..tar"):
         for classes in (None, CLASSES):
-            with pytest.raises(InvalidRequestError, match="class/image in .*, got the folder itself as a class"):
+            with pytest.raises(InvalidRequestError, match=r"class/image in .*, got the folder itself as a class"):
                 load(str(tmp_path / source), PREPROCESSING, classes)
 
 
@@ -108,7 +108,8 @@ def test_images_without_classes_are_told_as_such(tmp_path):
 def test_a_tar_that_is_compressed_or_named_otherwise_is_refused(folder, tmp_path, name):
     with tarfile.open(tmp_path / name, "w" if name.endswith("TAR") else "w:gz") as tar:
         tar.add(folder, arcname=".")
-    says = "whole, uncompressed tar, got ReadError" if name == "data.tar" else f"uncompressed tar named .tar, got {name}"
+    named = f"uncompressed tar named .tar, got {name}"
+    says = "whole, uncompressed tar, got ReadError" if name == "data.tar" else named
     with pytest.raises(InvalidRequestError, match=f"no labelled images in .*: expected .*{says}"):
         load(str(tmp_path / name), PREPROCESSING)
 
