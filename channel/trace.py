@@ -39,7 +39,8 @@ class Trace:
                 0 and rise strictly, or a value is no number or outside a `Profile`'s limits; the text names the line.
         """
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            # Excel begins UTF-8 with a mark.
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise InvalidRequestError(f"cannot read the trace {path}: {error}") from error
         expected = " or ".join(_HEADERS)

@@ -12,9 +12,11 @@ from offline.bundles import load_pair, write_bundle
 from offline.data import LabelledImages, load, split_select
 from offline.folders import BYTES_PER_TRAINED_WEIGHT, check_folders, check_space
 from offline.fronts import check_search, check_work, with_policies
+from offline.model_checks import check_kwargs
 from offline.onnx_export.bundle import export_bundle
 from offline.own_output import check_codec, check_split_classifier, perturbed
 from offline.recipe import Recipe
+from offline.search import check_merging
 from offline.teachers import LabelTeacher
 from offline.train_backbone import train_backbone
 from offline.train_codec import CodecTrainer, token_features
@@ -54,8 +56,8 @@ def build(recipe: Recipe, data: str, work: Path, output: Path, seed: int = 0) ->
     images = load(data, recipe.preprocessing, classes, check=partial(_check_classes, model, classes, data))
     train, select = split_select(images)
     _check_enough(recipe, train, select)
-    work.mkdir(parents=True, exist_ok=True)
     check_work(work)
+    work.mkdir(parents=True, exist_ok=True)
     log.info("%d images to train on, %d to select on", len(train), len(select))
     if recipe.backbone_training is not None:
         model = train_backbone(
@@ -83,12 +85,12 @@ def check_model(recipe: Recipe) -> tuple[VisionTransformer, tuple[str, ...] | No
         classes: tuple[str, ...] | None = lender.labels
         compared = model
     else:
+        check_kwargs(recipe.model)
         try:
             model = build_backbone(recipe.model).eval()
             check_classifier(model)
             TimmTower(model)
-        # The recipe decides what is built, so anything that timm and torch raise on odd arguments comes here.
-        except Exception as error:
+        except ValueError as error:
             reason = " ".join(str(error).split())[:300]
             raise BundleError(f"no model of the recipe {recipe.name} can be split: {reason}") from None
         classes, compared = None, perturbed(model)
@@ -99,6 +101,7 @@ def check_model(recipe: Recipe) -> tuple[VisionTransformer, tuple[str, ...] | No
         raise InvalidRequestError(
             f"split_layer: expected at most the {len(model.blocks)} layers of the model, got {recipe.split_layer}"
         )
+    check_merging(recipe.split_layer, model.patch_embed.num_patches, ("split_layer", "model.patch_size"))
     check_codec(recipe.codec, model.embed_dim)
     check_split_classifier(compared, recipe.split_layer, recipe.merging, recipe.preprocessing)
     return model, classes

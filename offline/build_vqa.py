@@ -18,10 +18,11 @@ from offline.onnx_export.bundle import export_bundle
 from offline.own_output import check_codec, check_split_llava, perturbed
 from offline.packing import Segments
 from offline.questions import words
+from offline.search import check_merging
 from offline.teachers import AnswerTeacher
 from offline.train_codec import CodecTrainer, token_features
 from offline.train_llava import train_llava
-from offline.vision_tower import VisionTower, check_weights, cut_tower, read_tower
+from offline.vision_tower import VisionTower, check_weights, cut_tower, plan_tower, read_config, read_tower
 from offline.vqa_bundles import INSIDE, write_vqa_bundle
 from offline.vqa_data import QuestionedImages, load_vqa, split_select
 from offline.vqa_recipe import VqaRecipe
@@ -77,26 +78,28 @@ def build_vqa(
         assert recipe.llava is not None
         preprocessing = recipe.llava.preprocessing
         check_recipe_llava(recipe)
+    check_work(work)
     train, select = split_select(load_vqa(data, preprocessing, "train"))
     _check_enough(recipe, train, select)
-    work.mkdir(parents=True, exist_ok=True)
-    check_work(work)
     wanted = recipe.select_pictures
     select = select.fewer_questions(wanted.questions)
     if wanted.scenes:
         # Questions about one shape alone would find policies that send one token, whatever else a picture shows.
         select = joined(select, scenes(wanted.scenes, FIRST_SELECTED, seed, preprocessing, wanted.questions))
-    log.info("%d images to train on, %d to select on", len(train), len(select))
     if model is None:
         assert recipe.llava is not None
         assert recipe.prompt is not None
+        # Its tokeniser is there before it is.
+        _check_questions(Segments(build_tokenizer(words()), recipe.prompt), train, select)
+        _begin(work, train, select)
         folder, language = train_llava(recipe.llava, data, work, seed), Language(INSIDE, None, recipe.prompt)
     tower = read_tower(folder)
     teaching, tokenizer = load_checkpoint(str(folder), None, placement)
-    check_codec(recipe.codec, tower.tower.width)
-    check_split_llava(teaching, tokenizer, tower, language.prompt, preprocessing)
     segments = Segments(tokenizer, language.prompt)
-    _check_questions(segments, train, select)
+    check_split_llava(teaching, tokenizer, tower, language.prompt, preprocessing)
+    if model is not None:
+        _check_questions(segments, train, select)
+        _begin(work, train, select)
     pictures, drawn = train, recipe.codec_pictures.drawn
     if drawn:
         pictures = joined(train, drawn_images(drawn, FIRST_DRAWN, seed, preprocessing))
@@ -110,10 +113,19 @@ def build_vqa(
     return export_bundle(with_policies(bundle, select, recipe.search, work, seed, placement))
 
 
+def _begin(work: Path, train: QuestionedImages, select: QuestionedImages) -> None:
+    """What is done first once all is checked, so that whoever is refused finds nothing made."""
+    work.mkdir(parents=True, exist_ok=True)
+    log.info("%d images to train on, %d to select on", len(train), len(select))
+
+
 def _given(recipe: VqaRecipe, model: str, revision: str | None) -> tuple[Path, Language, Preprocessing]:
     """Folder, name and preprocessing of a checkpoint, of which the weights are fetched last."""
     folder, commit = fetch_configuration(model, revision)
     prompt, preprocessing = check_configuration(folder, recipe.prompt)
+    tower = plan_tower(read_config(folder)).tower
+    check_merging(tower.depth, tower.patches, ("vision_feature_layer", "vision_config.patch_size"))
+    check_codec(recipe.codec, tower.width)
     if commit is not None:
         fetch_weights(model, commit)
     check_weights(folder)
@@ -149,6 +161,7 @@ def check_recipe_llava(recipe: VqaRecipe) -> None:
             f"llava.vision: expected an image_size of {SIZE} and a patch_size that divides it, got {size} and "
             f"{vision.get('patch_size')}"
         )
+    check_merging(tower.tower.depth, tower.tower.patches, ("llava.feature_layer", "llava.vision.patch_size"))
     check_codec(recipe.codec, tower.tower.width)
     check_split_llava(model, tokenizer, tower, recipe.prompt, recipe.llava.preprocessing)
 

@@ -9,13 +9,42 @@ from huggingface_hub import snapshot_download
 from transformers import AutoImageProcessor, AutoTokenizer, LlavaProcessor
 
 from cloud.language.prompt import QUESTION, Prompt
+from offline.recipe_checks import NUMBER, Fields, Rule, check_fields, list_of, real, whole
 from offline.vision_tower import LLAVA, plan_tower, read_config
-from thinwire.errors import BundleError
+from thinwire.errors import BundleError, InvalidRequestError
 from thinwire.images import RESAMPLING, Preprocessing
 
 # All that is read of a repository: no code and no pickles. What says what the model is comes first.
 CONFIGURATION = ["*.json", "*.model", "*.txt", "*.jinja"]
 WEIGHTS = ["*.safetensors"]
+
+
+def _square(crop: Any) -> bool:
+    return isinstance(crop, dict) and whole(1).holds(crop.get("height")) and crop.get("width") == crop["height"]
+
+
+# What an image processor says of itself, where it does what a bundle can state.
+PROCESSOR = Fields(
+    {
+        **{
+            name: Rule("true", lambda value: value is True)
+            for name in ("do_resize", "do_center_crop", "do_rescale", "do_normalize")
+        },
+        "rescale_factor": Rule(
+            "1/255", lambda value: real(0).holds(value) and math.isclose(value, 1 / 255, rel_tol=1e-3)
+        ),
+        "crop_size": Rule("a square", _square),
+        "size": Rule(
+            "a shortest_edge", lambda value: isinstance(value, dict) and whole(1).holds(value.get("shortest_edge"))
+        ),
+        "resample": Rule(
+            " or ".join(f"{int(value)} ({name})" for name, value in RESAMPLING.items()),
+            lambda value: value in list(map(int, RESAMPLING.values())),
+        ),
+        "image_mean": list_of(NUMBER, 3),
+        "image_std": list_of(real(0, above=True), 3),
+    }
+)
 
 
 def fetch_configuration(name: str, revision: str | None = None) -> tuple[Path, str | None]:
@@ -131,18 +160,21 @@ def preprocessing_of(folder: Path) -> Preprocessing:
     """
     try:
         processor: Any = AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
-        content = json.loads(processor.to_json_string())
-        steps = [content[f"do_{name}"] for name in ("resize", "rescale", "center_crop", "normalize")]
-        if not all(steps) or not math.isclose(content["rescale_factor"], 1 / 255, rel_tol=1e-3):
-            raise ValueError("expected a processor that resizes, crops, rescales by 1/255 and normalises")
-        crop, size = content["crop_size"], content["size"]
-        side, shortest = crop["height"], size.get("shortest_edge", 0)
-        if crop["width"] != side or shortest < side:
-            raise ValueError(f"expected a square crop of an image resized by its shortest edge, got {crop} of {size}")
-        (interpolation,) = (name for name, value in RESAMPLING.items() if int(value) == content["resample"])
-        mean, std = tuple(content["image_mean"]), tuple(content["image_std"])
-        return Preprocessing(side, side / shortest, interpolation, mean, std)
+        content: dict[str, Any] = json.loads(processor.to_json_string())
     # transformers raises whatever a broken configuration meets.
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
-        raise BundleError(f"{folder}: its image processor cannot be read: {reason}") from None
+        raise BundleError(f"image processor: expected one in {folder}, got {type(error).__name__}: {reason}") from None
+    try:
+        check_fields({name: content[name] for name in PROCESSOR.rules if name in content}, PROCESSOR, "image processor")
+    except InvalidRequestError as error:
+        raise BundleError(f"{folder}: {error}") from None
+    side, shortest = content["crop_size"]["height"], content["size"]["shortest_edge"]
+    if shortest < side:
+        raise BundleError(
+            f"{folder}: image processor.size: expected a shortest_edge of at least the crop's {side}, got {shortest}"
+        )
+    (interpolation,) = (name for name, value in RESAMPLING.items() if int(value) == content["resample"])
+    return Preprocessing(
+        side, side / shortest, interpolation, tuple(content["image_mean"]), tuple(content["image_std"])
+    )

@@ -1,20 +1,28 @@
 """Labelled images from a tar, a folder or a hub data set, split so that nothing is measured on what was trained on."""
 
 import hashlib
+import logging
+import os
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from timm.data.readers import create_reader
+from timm.data.readers.img_extensions import set_img_extensions
 
 from thinwire.errors import InvalidImageError, InvalidRequestError, PayloadTooLargeError, UnavailableError
-from thinwire.images import Preprocessing, decode, to_pixels
+from thinwire.images import FORMATS, Preprocessing, decode, to_pixels
 
+log = logging.getLogger(__name__)
 SELECT_SHARE = 0.1
+# By these timm's readers know images; its own are those of PNG and JPEG, and what else a folder has it passes over.
+EXTENSIONS = tuple(sorted(end for end, kind in Image.registered_extensions().items() if kind in FORMATS))
+set_img_extensions(EXTENSIONS)
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,8 @@ def load(
     """Read every image of a source.
 
     Args:
-        source: a tar or folder laid out as ``class/image``, or a data set of the Hugging Face hub as
+        source: an uncompressed ``.tar`` or a folder laid out as ``class/image``, of which files that end in
+            `EXTENSIONS` are read and the log says what is left out; or a data set of the Hugging Face hub as
             ``hfds/<owner>/<name>`` (read through timm; needs the ``datasets`` package and a network).
         preprocessing: brings each image to the model's size; the values stay uint8.
         classes: names in the order of their indices, which the source's folders are matched to; by default the
@@ -91,6 +100,7 @@ def load(
         raise UnavailableError(f"{source}: this needs the package datasets (pip install datasets)")
     if not source.startswith("hfds/") and not Path(source).exists():
         raise InvalidRequestError(f"no data at {source}: expected a tar or a folder of class/image")
+    left_out = [] if source.startswith("hfds/") else _left_out(source)
     try:
         reader = create_reader(source, split=split) if source.startswith("hfds/") else create_reader("", root=source)
     # What timm's readers end in where there are no images, or no tar; for the hub, without a network.
@@ -99,11 +109,16 @@ def load(
     class_to_index: dict[str, int] = getattr(reader, "class_to_idx", None) or reader.class_name_to_idx
     found = sorted(class_to_index, key=lambda name: class_to_index[name])
     order = tuple(found) if classes is None else classes
+    # A tar may be of its folder: there "." is what "" is elsewhere.
+    if strays := ["the folder itself"] * bool({"", "."} & set(found)) + _without_images(source, found):
+        raise InvalidRequestError(f"data: expected class/image in {source}, got {strays[0]} as a class")
     if unknown := set(found) - set(order):
         raise InvalidRequestError(f"the data has classes that the model does not know: {', '.join(sorted(unknown))}")
-    if strays := ["the folder itself"] * ("" in found) + _without_images(source, found):
-        raise InvalidRequestError(f"data: expected class/image in {source}, got {strays[0]} as a class")
     check(tuple(found))
+    if left_out:
+        log.warning(
+            "%s: files left out as no images by their names: %d, such as %s", source, len(left_out), left_out[0]
+        )
     names, pixels, labels = [], [], []
     for index, (stream, label) in enumerate(reader):
         name = str(reader.filename(index))
@@ -117,6 +132,45 @@ def load(
         labels.append(int(label))
     to_index = np.array([order.index(name) for name in found], dtype=np.int64)
     return LabelledImages(tuple(names), np.stack(pixels), to_index[np.array(labels)], order)
+
+
+def _left_out(source: str) -> list[str]:
+    """Files that are read as no images: they end in none of `EXTENSIONS`, and are not hidden.
+
+    Raises:
+        InvalidRequestError: there are no others, or the source is neither a folder nor a tar that timm takes for one.
+    """
+    path = Path(source)
+    if path.is_dir():
+        # Links are followed, as timm does.
+        names = [
+            str((Path(folder) / name).relative_to(path))
+            for folder, _, files in os.walk(path, followlinks=True)
+            for name in files
+        ]
+        taken = EXTENSIONS
+    elif path.suffix != ".tar":
+        raise InvalidRequestError(
+            f"no labelled images in {source}: expected a folder or an uncompressed tar named .tar, got {path.name}"
+        )
+    else:
+        try:
+            with tarfile.open(path, "r:") as archive:
+                names = [member.name for member in archive if member.isfile()]
+        except (tarfile.TarError, OSError) as error:
+            got = f"{type(error).__name__}: {error}"
+            raise InvalidRequestError(
+                f"no labelled images in {source}: expected a whole, uncompressed tar, got {got}"
+            ) from None
+        # timm reads tars in a tar.
+        taken = (*EXTENSIONS, ".tar")
+    others = sorted(name for name in names if PurePosixPath(name).suffix.lower() not in taken)
+    if len(others) == len(names):
+        got = f"{len(others)} other files, as {others[0]}" if others else "no files"
+        raise InvalidRequestError(
+            f"no labelled images in {source}: expected files ending in {', '.join(EXTENSIONS)}, got {got}"
+        )
+    return [name for name in others if not PurePosixPath(name).name.startswith(".")]
 
 
 def _without_images(source: str, found: list[str]) -> list[str]:

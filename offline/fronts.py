@@ -18,24 +18,36 @@ from policies.search.run import Progress
 from policies.store import Store
 from policies.study import Study
 from thinwire.bundle import FRONT, Bundle
+from thinwire.errors import InvalidRequestError
 
 log = logging.getLogger(__name__)
+POLICIES = "policies.sqlite"
 
 
 def check_search(recipe: SearchRecipe) -> None:
     """Check that a search can be carried out, before hours of training rather than after them.
 
     Raises:
-        InvalidRequestError: there is no such channel.
+        InvalidRequestError: there is no such channel, or two are one.
         UnavailableError: the library that searches is not installed.
     """
     Plan(max_loss=recipe.max_loss).check()
-    for channel in recipe.channels:
-        channel_of(channel)
+    # By the study's name, which tells them apart in the store.
+    seen: dict[str, str] = {}
+    for text in recipe.channels:
+        try:
+            name = profile_study("", channel_of(text))
+        except InvalidRequestError as error:
+            raise InvalidRequestError(f"search.channels: {error}") from None
+        if name in seen:
+            raise InvalidRequestError(
+                f"search.channels: expected different ones, got {seen[name]!r} and {text!r}, which are one"
+            )
+        seen[name] = text
 
 
 def check_work(work: Path) -> None:
-    """Check that what an earlier run left in a build's folder can be read.
+    """Check that what an earlier run left in a build's folder can be read; makes nothing.
 
     Raises:
         StoreError: the policy store cannot.
@@ -43,12 +55,13 @@ def check_work(work: Path) -> None:
     """
     for checkpoint in sorted(work.glob("*.ckpt")):
         load_state(checkpoint, "cpu", None)
-    with Store(_store(work)):
-        pass
+    if (work / POLICIES).exists():
+        with Store(_store(work)):
+            pass
 
 
 def _store(work: Path) -> str:
-    return f"sqlite:///{work / 'policies.sqlite'}"
+    return f"sqlite:///{work / POLICIES}"
 
 
 def with_policies(

@@ -61,7 +61,8 @@ def read_recipe(name_or_path: str) -> dict[str, Any]:
         InvalidRequestError: there is none.
     """
     try:
-        content = json.loads(recipe_path(name_or_path).read_text())
+        # Editors of Windows begin UTF-8 with a mark, which JSON does not allow.
+        content = json.loads(recipe_path(name_or_path).read_text(encoding="utf-8-sig"))
     # Nested too deeply, it ends in a RecursionError.
     except (OSError, ValueError, RecursionError) as error:
         raise InvalidRequestError(f"no readable recipe {name_or_path}: {error}") from None

@@ -66,7 +66,9 @@ def _is_real(value: object) -> bool:
 
 TEXT = Rule("a text", lambda value: isinstance(value, str) and bool(value))
 OBJECT = Rule("an object", lambda value: isinstance(value, dict))
+NUMBER = Rule("a number", _is_real)
 SHARE = real(0, 1)
+BELOW_ONE = Rule("a number from 0 to below 1", lambda value: _is_real(value) and 0 <= value < 1)
 # It becomes a folder's, a study's and a bundle's name.
 NAME = Rule("letters, digits, '.', '_' and '-'", lambda value: isinstance(value, str) and _is_name(value))
 SNR_DB = real(MIN_SNR_DB, MAX_SNR_DB)
@@ -75,7 +77,7 @@ PREPROCESSING = Fields(
         "size": whole(1),
         "crop": real(0, 1, above=True),
         "interpolation": one_of(*RESAMPLING),
-        "mean": list_of(Rule("a number", _is_real), 3),
+        "mean": list_of(NUMBER, 3),
         "std": list_of(real(0, above=True), 3),
     }
 )
@@ -131,14 +133,15 @@ RECIPE = Fields(
             },
             optional=True,
         ),
-        "split_layer": whole(0),
+        # Before it, layers merge: what policies choose are their thresholds.
+        "split_layer": whole(1),
         "preprocessing": PREPROCESSING._replace(optional=True),
         **STAGES,
         "backbone_training": Fields(
             {
                 "epochs_dropped": whole(0),
                 "epochs_whole": whole(1),
-                "patch_drop_rate": Rule("a number from 0 to below 1", lambda value: _is_real(value) and 0 <= value < 1),
+                "patch_drop_rate": BELOW_ONE,
                 "batch_size": whole(1),
                 "learning_rate": real(0, above=True),
                 "weight_decay": real(0),

@@ -56,6 +56,23 @@ class Plan:
             raise InvalidRequestError(f"a box must rise from at least -1 to at most 1, got {list(self.box)}")
 
 
+def check_merging(layers: int, patches: int, fields: tuple[str, str] = ("split_layer", "patches")) -> None:
+    """Check that a device's half leaves something to choose: layers that merge tokens, and tokens to merge.
+
+    Args:
+        layers: on the device.
+        patches: of an image.
+        fields: what the two are called where they are stated.
+
+    Raises:
+        InvalidRequestError: there is none; without, a search has no thresholds.
+    """
+    if layers < 1:
+        raise InvalidRequestError(f"{fields[0]}: expected a layer or more in which tokens merge, got {layers}")
+    if patches < 2:
+        raise InvalidRequestError(f"{fields[1]}: expected two patches or more of an image, to be merged, got {patches}")
+
+
 def search(
     store: Store,
     name: str,
@@ -79,12 +96,13 @@ def search(
         stop_when_stagnant: end early when the search stands still and exploration did not help.
 
     Raises:
-        InvalidRequestError, UnavailableError: as for `Plan.check`.
+        InvalidRequestError, UnavailableError: as for `Plan.check` and `check_merging`.
         StoreError: the study is another one: of other data, another plan, another bundle, or of no search at all.
         EvaluationError: a policy could not be measured.
     """
     plan.check()
     bundle = load_bundle(str(task.bundle))
+    check_merging(bundle.split_layer, bundle.patches)
     begun = next((study for study in store.studies() if study.name == name), None)
     if begun is not None and "scale" not in begun.settings:
         raise StoreError(f"study {name} is of baselines or a sweep and not of a search; choose another name")

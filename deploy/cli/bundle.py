@@ -1,4 +1,4 @@
-"""``thinwire bundle``: build, inspect, verify."""
+"""``thinwire bundle``: build, export, info, verify."""
 
 import argparse
 import dataclasses
@@ -9,7 +9,7 @@ from deploy.cli.common import add_bundle, add_json, add_placement, placement_of,
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
-    parser = commands.add_parser("bundle", help="build, inspect and verify bundles")
+    parser = commands.add_parser("bundle", help="build, export and verify bundles; info on what they hold")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
 
     build = actions.add_parser("build", help="train, measure and write a bundle; go on where it was stopped")

@@ -19,7 +19,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     parser.add_argument(
         "--data",
         required=True,
-        help="tar or folder of class/image, or of SPLIT/questions.json and SPLIT/images; or hfds/OWNER/NAME",
+        help=".tar or folder of class/image, or of SPLIT/questions.json and SPLIT/images; or hfds/OWNER/NAME",
     )
     policy = parser.add_mutually_exclusive_group()
     policy.add_argument("--policy", help="auto, an id, or none: the reference (default: auto with a budget, else none)")

@@ -116,13 +116,16 @@ def _task(options: argparse.Namespace, channels: list[str], snrs_db: tuple[float
 
 
 def _search(options: argparse.Namespace) -> None:
-    from offline.search import Plan, search
+    from offline.search import Plan, check_merging, search
     from policies.store import Store
+    from thinwire.bundle import load_bundle
     from thinwire.errors import InvalidRequestError
 
     box = None if options.box is None else tuple(options.box)
     plan = Plan(options.strategy, tuple(options.objectives.split(",")), box, options.max_loss)
     plan.check()
+    bundle = load_bundle(options.bundle)
+    check_merging(bundle.split_layer, bundle.patches)
     with Store(options.store) as store:
         if not options.resume and options.study in {study.name for study in store.studies()}:
             raise InvalidRequestError(f"the store has a study {options.study}: --resume goes on with it")

@@ -1,7 +1,9 @@
 """``torch.onnx.export`` as all of ours call it."""
 
+import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -46,7 +48,7 @@ def export(module: nn.Module, arguments: Mapping[str, Any], dynamic: dict[str, A
         arguments: example inputs by name.
         dynamic: as ``dynamic_shapes`` of ``torch.onnx.export``.
     """
-    with warnings.catch_warnings(), torch.inference_mode():
+    with warnings.catch_warnings(), torch.inference_mode(), _quiet("onnxscript", "onnx_ir"):
         # The exporter's own, about torch's and Python's internals.
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
@@ -64,6 +66,19 @@ def export(module: nn.Module, arguments: Mapping[str, Any], dynamic: dict[str, A
     model: onnx.ModelProto = program.model_proto
     join_linear(model.graph)
     return model
+
+
+@contextmanager
+def _quiet(*names: str) -> Iterator[None]:
+    """Without the lines of libraries on each node that they change or leave as it is; their warnings stay."""
+    before = {logging.getLogger(name): logging.getLogger(name).level for name in names}
+    for logger in before:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in before.items():
+            logger.setLevel(level)
 
 
 def join_linear(graph: onnx.GraphProto) -> None:

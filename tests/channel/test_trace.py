@@ -21,6 +21,12 @@ def test_a_file_is_read_with_and_without_symbol_rates(tmp_path: Path) -> None:
     assert Trace.read(path) == Trace((0.0, 2.0), (1.0, 3.0), (0.001, 1e6))
 
 
+def test_a_file_of_excel_begins_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_bytes(b"\xef\xbb\xbftime_s,snr_db\r\n0,1\r\n2,3\r\n")
+    assert Trace.read(path) == Trace((0.0, 2.0), (1.0, 3.0))
+
+
 @pytest.mark.parametrize("trace", [TRACE, Trace((0.0, 0.1), (1.25, -0.5))])
 def test_what_is_written_is_read(tmp_path: Path, trace: Trace) -> None:
     trace.write(tmp_path / "trace.csv")

@@ -45,6 +45,15 @@ def test_weights_that_were_altered_truncated_or_lost(capsys, folder, name):
     assert main(["bundle", "verify", "--bundle", str(folder)]) == 0
 
 
+def test_a_search_over_no_layers_makes_no_store(capsys, folder, tmp_path):
+    content = json.loads((folder / "bundle.json").read_text())
+    (folder / "bundle.json").write_text(json.dumps(content | {"split_layer": 0}))
+    given = ["--bundle", str(folder), "--store", f"sqlite:///{tmp_path / 'new.sqlite'}", "--data", str(tmp_path)]
+    line = refused(capsys, "policies", "search", "mine", *given, "--strategy", "sobol")
+    assert "split_layer: expected a layer or more in which tokens merge, got 0" in line
+    assert not (tmp_path / "new.sqlite").exists()
+
+
 @pytest.mark.parametrize("command", ["edge", "cloud"])
 def test_a_server_does_not_start_on_an_altered_bundle(capsys, folder, command):
     path = folder / "bundle.json"

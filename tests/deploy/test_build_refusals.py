@@ -75,18 +75,53 @@ CHANGES = [
     ({"timm": "vit_tiny_patch16_224.nonsense"}, "Invalid pretrained tag"),
     ({"timm": "vit_small_patch16_18x2_224", "kwargs": {"depth": 1}}, "Block with Attention, got ParallelThingsBlock"),
     ({"kwargs": KWARGS | {"pretrained": True}}, "model.kwargs: expected what shapes the model alone, got pretrained"),
-    ({"kwargs": KWARGS | {"nonsense": 1}}, "nonsense"),
-    ({"kwargs": KWARGS | {"num_heads": 5}}, "dim should be divisible by num_heads"),
+    ({"kwargs": KWARGS | {"nonsense": 1}}, "model.kwargs.nonsense: expected one of img_size, patch_size,"),
+    ({"kwargs": KWARGS | {"num_heads": 5}}, "model.kwargs.num_heads: expected a divisor of the 24 of embed_dim, got 5"),
+    ({"kwargs": KWARGS | {"num_heads": 0}}, "model.kwargs.num_heads: expected a whole number of at least 1, got 0"),
+    (
+        {"kwargs": {"img_size": 20, "num_heads": 7}},
+        "model.kwargs.num_heads: expected a divisor of the 768 of embed_dim, got 7",
+    ),
+    ({"kwargs": KWARGS | {"embed_dim": 0}}, "model.kwargs.embed_dim: expected a whole number of at least 1, got 0"),
+    ({"kwargs": KWARGS | {"depth": 0}}, "model.kwargs.depth: expected a whole number of at least 1, got 0"),
+    ({"kwargs": KWARGS | {"depth": "2"}}, "model.kwargs.depth: expected a whole number of at least 1, got '2'"),
+    ({"kwargs": KWARGS | {"patch_size": 0}}, "model.kwargs.patch_size: expected a whole number of at least 1, or two"),
+    ({"kwargs": KWARGS | {"patch_size": 20}}, "model.patch_size: expected two patches or more of an image, to be"),
+    ({"kwargs": KWARGS | {"mlp_layer": "SwiGLU"}}, "model.kwargs.mlp_layer: expected it left out, since a recipe"),
+    ({"kwargs": KWARGS | {"block_fn": "Block"}}, "model.kwargs.block_fn: expected it left out, since a recipe"),
+    ({"kwargs": KWARGS | {"device": "cuda"}}, "model.kwargs.device: expected it left out"),
+    ({"kwargs": KWARGS | {"act_layer": "relux"}}, "model.kwargs.act_layer: expected the name of an activation that"),
+    ({"kwargs": KWARGS | {"norm_layer": "norm"}}, "model.kwargs.norm_layer: expected the name of a norm that timm"),
+    ({"kwargs": KWARGS | {"class_token": "no"}}, "model.kwargs.class_token: expected one of True, False, got 'no'"),
+    ({"kwargs": KWARGS | {"drop_path_rate": 3}}, "model.kwargs.drop_path_rate: expected a number of at least 0, at"),
+    (
+        {"kwargs": KWARGS | {"class_token": False}},
+        "model.kwargs: timm cannot build it: AssertionError: Token pooling needs the class token.",
+    ),
+    (
+        {"timm": "vit_tiny_patch16_224", "kwargs": {"img_size": 32, "depth": 1, "num_heads": 5}},
+        "model.kwargs: timm cannot build it: AssertionError: dim should be divisible by num_heads",
+    ),
+    (
+        {"timm": "vit_tiny_patch16_224", "kwargs": {"img_size": 32, "depth": 0}},
+        "model.kwargs.depth: expected a whole number of at least 1, got 0",
+    ),
     ({"kwargs": KWARGS, "stem": [[8, 1], [8, 1]]}, "expected the stages of patches of 4"),
     ({"kwargs": KWARGS | {"img_size": [20, 24]}}, "model.img_size: expected a square, got 20 x 24"),
     ({"kwargs": KWARGS | {"patch_size": [4, 5]}}, "model.patch_size: expected a square, got 4 x 5"),
     ({"kwargs": KWARGS | {"img_size": 22}}, "model.img_size: expected a multiple of the patch size 4, got 22"),
     ({"kwargs": KWARGS | {"in_chans": 1}}, "model.in_chans: expected the 3 of RGB, got 1"),
-    ({"kwargs": KWARGS | {"num_classes": 0}}, "model.num_classes: expected a class at least, got 0"),
+    ({"kwargs": KWARGS | {"num_classes": 0}}, "model.kwargs.num_classes: expected a whole number of at"),
     ({"kwargs": KWARGS | {"num_classes": 10}}, "model.num_classes: expected the 7 classes of "),
-    ({"kwargs": KWARGS | {"global_pool": "map"}}, "model.global_pool: expected 'avg' or 'token', got 'map'"),
-    ({"kwargs": KWARGS | {"global_pool": "max"}}, "model.global_pool: expected 'avg' or 'token', got 'max'"),
-    ({"kwargs": KWARGS | {"global_pool": "prr"}}, "model.global_pool: expected 'avg' or 'token', got 'prr'"),
+    (
+        {"kwargs": KWARGS | {"global_pool": "map"}},
+        "model.kwargs.global_pool: expected one of 'avg', 'token', got 'map'",
+    ),
+    ({"kwargs": KWARGS | {"global_pool": "none"}}, "model.kwargs.global_pool: expected one of 'avg', 'token', got 'no"),
+    (
+        {"timm": "vit_base_patch16_siglip_224", "kwargs": {"img_size": 32, "depth": 1, "embed_dim": 24}},
+        "model.global_pool: expected 'avg' or 'token', got 'map'",
+    ),
     (
         {"kwargs": KWARGS | {"global_pool": "avg", "pool_include_prefix": True}},
         "model.pool_include_prefix: expected False, got True",
@@ -106,7 +141,7 @@ def test_a_model_that_cannot_be_split(capsys, tmp_path, data, spec, says):
 
 FIELDS = [
     ({"split_layer": 3}, "split_layer: expected at most the 2 layers of the model, got 3"),
-    ({"split_layer": -1}, "split_layer: expected a whole number of at least 0, got -1"),
+    ({"split_layer": 0}, "split_layer: expected a whole number of at least 1, got 0"),
     ({"surprise": 1}, "surprise: expected one of name, task, data, model"),
     ({"codec": None}, "codec: expected an object, got none"),
     ({"codec__hidden": "128"}, "codec.hidden: expected a whole number of at least 1, got '128'"),
@@ -128,8 +163,18 @@ FIELDS = [
     ({"codec_training__batch_size": 5000}, "codec_training.batch_size: expected at most the"),
     ({"codec_training__learning_rate": 0}, "codec_training.learning_rate: expected a number above 0, got 0"),
     ({"codec_training__channels": ["fog"]}, "got 'fog'"),
-    ({"search__channels": ["fog:10"]}, "got 'fog'"),
-    ({"search__channels": ["awgn"]}, "expected a channel such as awgn:10, got 'awgn'"),
+    ({"search__channels": ["fog:10"]}, "search.channels: "),
+    ({"search__channels": ["awgn"]}, "search.channels: expected a channel such as awgn:10, got 'awgn'"),
+    (
+        {"search__channels": ["awgn:10", "awgn:10"]},
+        "search.channels: expected different ones, got 'awgn:10' and 'awgn:10', which are one",
+    ),
+    (
+        {"search__channels": ["rician:k_db=6,coherence=4:10", "awgn:5", "rician:coherence=4:1e1"]},
+        "search.channels: expected different ones, got 'rician:k_db=6,coherence=4:10' and 'rician:coherence=4:1e1'",
+    ),
+    # Of one name in the store.
+    ({"search__channels": ["awgn:10", "awgn:10.0000001"]}, "search.channels: expected different ones, got 'awgn:10'"),
     ({"search__max_loss": 0}, "search.max_loss: expected a number above 0, got 0"),
     ({"search__evaluations": 1.5}, "search.evaluations: expected a whole number of at least 1, got 1.5"),
     ({"name": "../up"}, "name: expected letters, digits"),
@@ -147,6 +192,13 @@ FIELDS = [
 def test_a_recipe_with_a_wrong_field(capsys, tmp_path, data, changes, says):
     line = refused(capsys, tmp_path, "--recipe", write_recipe(tmp_path, **changes), "--data", str(data))
     assert says in line
+
+
+def test_a_recipe_that_begins_with_a_byte_order_mark(capsys, tmp_path, data):
+    path = Path(write_recipe(tmp_path, codec__hidden=0))
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    line = refused(capsys, tmp_path, "--recipe", str(path), "--data", str(data))
+    assert "codec.hidden: expected a whole number of at least 1, got 0" in line
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "3", "[" * 100_000], ids=["empty", "cut", "list", "number", "deep"])
@@ -171,6 +223,12 @@ DATA = {
     ),
     "no image": (lambda data: [shutil.rmtree(data / name) for name in "abcdefg"], "no labelled images in {}"),
     "no folder": (shutil.rmtree, "no data at {}"),
+    "no class": (
+        lambda data: (
+            [shutil.move(path, data) for path in data.glob("*/*.png")] + [shutil.rmtree(data / c) for c in "abcdefg"]
+        ),
+        "data: expected class/image in {}, got the folder itself as a class",
+    ),
     "an image beside the classes": (
         lambda data: shutil.copy(data / "a" / "0.png", data / "0.png"),
         "got the folder itself as a class",

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,7 @@ def refused(capsys, folder, data, *arguments):
     assert told.out == ""
     (line,) = told.err.strip().splitlines()
     assert not (folder / "bundle").exists()
+    assert not (folder / "work").exists()
     return line
 
 
@@ -99,6 +101,11 @@ def become_siglip(folder):
     config(vision_config=SiglipVisionConfig(image_size=32, patch_size=8).to_dict())(folder)
 
 
+def become_one_patch(folder):
+    config(vision_config__patch_size=32)(folder)
+    processor(patch_size=32)(folder)
+
+
 def become_a_tower(folder):
     make_vision_model("clip").config.save_pretrained(folder)
 
@@ -124,7 +131,24 @@ FROM_CONFIGURATION = {
     processor(
         vision_feature_select_strategy="full"
     ): "processor's vision_feature_select_strategy: expected the model's",
-    lose("processor_config.json"): "its image processor cannot be read",
+    lose("processor_config.json"): "image processor: expected one in",
+    processor(image_processor__do_resize=False): "image processor.do_resize: expected true, got False",
+    processor(image_processor__do_center_crop=None): "image processor.do_center_crop: expected true, got None",
+    processor(image_processor__rescale_factor=1.0): "image processor.rescale_factor: expected 1/255, got 1.0",
+    processor(
+        image_processor__crop_size={"height": 32, "width": 48}
+    ): "image processor.crop_size: expected a square, got {'height': 32, 'width': 48}",
+    processor(
+        image_processor__size={"shortest_edge": 16}
+    ): "image processor.size: expected a shortest_edge of at least the crop's 32, got 16",
+    processor(
+        image_processor__size={"height": 32, "width": 32}
+    ): "image processor.size: expected a shortest_edge, got {'height': 32, 'width': 32}",
+    processor(image_processor__resample=0): "image processor.resample: expected 2 (bilinear) or 3 (bicubic)",
+    processor(
+        image_processor__image_std=[1, 0, 1]
+    ): "image processor.image_std: expected a list of 3, each a number above 0, got [1, 0, 1]",
+    become_one_patch: "vision_config.patch_size: expected two patches or more of an image",
     lose("tokenizer*.json"): "tokenizer: expected one in",
     lose("chat_template.jinja"): "prompt: expected one in a recipe, or a chat template in",
     lambda folder: (folder / "chat_template.jinja").write_text("{{ 1/0 }}"): "prompt: expected one in a recipe",
@@ -164,6 +188,11 @@ def lose_a_tensor(name):
     return spoil
 
 
+def become_nan(folder):
+    weights = load_file(folder / SINGLE)
+    save_file({name: one * float("nan") for name, one in weights.items()}, folder / SINGLE, {"format": "pt"})
+
+
 WEIGHTS = {
     lose("*.safetensors"): f"weights: expected {SINGLE} or {INDEX} in",
     pickled: "got pytorch_model.bin, a pickle, which is never read",
@@ -173,6 +202,7 @@ WEIGHTS = {
     lose_a_tensor("lm_head.weight"): "its weights lack lm_head.weight",
     lose_a_tensor("linear_1.bias"): "its weights lack model.multi_modal_projector.linear_1.bias",
     lose_a_tensor("pre_layrnorm.weight"): "the vision tower's weights lack pre_layrnorm.weight",
+    become_nan: "got a difference of nan",
 }
 
 
@@ -180,6 +210,17 @@ WEIGHTS = {
 def test_weights_that_are_not_all_there(capsys, tmp_path, checkpoint, data, spoil, says):
     spoil(checkpoint)
     assert says in refused(capsys, tmp_path, data, "--model", str(checkpoint))
+
+
+def test_a_question_that_no_prompt_holds_is_told_before_anything_is_made(capsys, tmp_path, data, checkpoint):
+    with tarfile.open(data) as archive:
+        archive.extractall(tmp_path / "data", filter="data")
+    listing = tmp_path / "data" / "train" / "questions.json"
+    entries = json.loads(listing.read_text())
+    listing.write_text(json.dumps([["what is <image> ?", "a", entry[2]] for entry in entries]))
+    for arguments in (("--model", str(checkpoint)), ("--recipe", "easy-vqa")):
+        line = refused(capsys, tmp_path, str(tmp_path / "data"), *arguments)
+        assert "data: expected questions in plain text, got 'what is <image> ?'" in line
 
 
 def test_a_model_on_the_hub_is_looked_at_before_its_weights_are_fetched(
@@ -203,7 +244,7 @@ def test_a_model_on_the_hub_is_looked_at_before_its_weights_are_fetched(
     assert fetched[1][2] == ("*.safetensors",)
     fetched.clear()
     become_llava_next(checkpoint)
-    assert "got llava_next" in refused(capsys, tmp_path, data, "--model", "somebody/llava")
+    assert "got llava_next" in refused(capsys, tmp_path / "again", data, "--model", "somebody/llava")
     assert len(fetched) == 1
 
 
@@ -244,6 +285,7 @@ RECIPES = [
     ({"llava__vision__hidden_size": 130}, "llava: no model can be built"),
     ({"llava__vision__num_channels": 1}, "num_channels: expected the 3 of RGB, got 1"),
     ({"llava__text__num_attention_heads": 3}, "llava: no model can be built"),
+    ({"llava__vision__patch_size": 64}, "llava.vision.patch_size: expected two patches or more of an image"),
     ({"llava__feature_layer": 9}, "expected a feature_layer from 1 to 4 or from -4 to -1, got 9"),
     ({"llava__feature_layer": "last"}, "llava.feature_layer: expected a whole number, got 'last'"),
     ({"llava_training__warm_up": 9999}, "llava_training.warm_up: expected at most the 6000 steps, got 9999"),
@@ -254,6 +296,7 @@ RECIPES = [
     ({"prompt": "{question} <image>"}, "prompt: expected 'USER: <image>"),
     ({"codec_pictures__drawn": -1}, "codec_pictures.drawn: expected a whole number of at least 0, got -1"),
     ({"codec_training__batch_size": 20_000}, "codec_training.batch_size: expected at most the"),
+    ({"search__channels": ["awgn:5", "awgn:5.0"]}, "search.channels: expected different ones, got 'awgn:5' and"),
     ({"nonsense": 1}, "nonsense: expected one of name, task, data"),
 ]
 

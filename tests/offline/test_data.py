@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from offline.data import in_select, load, split_select
+from offline.data import EXTENSIONS, in_select, load, split_select
 from thinwire.errors import InvalidImageError, InvalidRequestError
-from thinwire.images import Preprocessing
+from thinwire.images import FORMATS, Preprocessing
 
 PREPROCESSING = Preprocessing(8, 1.0, "bicubic", (0.5,) * 3, (0.5,) * 3)
 CLASSES = ("cat", "dog", "eel")
+DIGEST = "034fc441a271e2589f2fec1c1d4ebcab7b0c1837168e081e445c78cf31b83e9b"
 
 
 def png(value: int) -> bytes:
@@ -60,6 +61,76 @@ def test_labels_follow_the_models_classes(folder):
 def test_a_class_that_the_model_does_not_know_is_refused(folder):
     with pytest.raises(InvalidRequestError, match="does not know: eel"):
         load(str(folder), PREPROCESSING, ("cat", "dog"))
+
+
+def test_every_format_of_the_service_is_read_and_what_is_none_is_said(folder, tmp_path, caplog):
+    before = load(str(folder), PREPROCESSING)
+    assert not caplog.records
+    for index, (form, end) in enumerate(
+        [("WEBP", "webp"), ("BMP", "BMP"), ("GIF", "gif"), ("TIFF", "tif"), ("TIFF", "tiff"), ("JPEG", "jfif")]
+    ):
+        Image.new("RGB", (8, 8), (index,) * 3).save(folder / "dog" / f"z{index}.{end}", form)
+    (folder / "eel" / "notes.heic").write_bytes(b"of another camera")
+    (folder / "eel" / ".DS_Store").write_bytes(b"nobody's")
+    with tarfile.open(tmp_path / "data.tar", "w") as tar:
+        tar.add(folder, arcname=".")
+    for source in (folder, tmp_path / "data.tar"):
+        caplog.clear()
+        images = load(str(source), PREPROCESSING)
+        assert len(images) == len(before) + 6
+        assert sum(label == 1 for label in images.labels) == 26
+        (record,) = caplog.records
+        assert record.levelname == "WARNING"
+        assert "files left out as no images by their names: 1, such as " in record.message
+        assert record.message.endswith("eel/notes.heic")
+
+
+def test_names_of_the_formats_cover_all_that_is_decoded():
+    kinds = {Image.registered_extensions()[end] for end in EXTENSIONS}
+    assert kinds == set(FORMATS)
+
+
+def test_images_without_classes_are_told_as_such(tmp_path):
+    (tmp_path / "flat").mkdir()
+    for index in range(3):
+        (tmp_path / "flat" / f"{index}.png").write_bytes(png(index))
+    for name in ("", "."):
+        with tarfile.open(tmp_path / f"flat{name}.tar", "w") as tar:
+            for path in sorted((tmp_path / "flat").iterdir()):
+                tar.add(path, arcname=f"{name}/{path.name}" if name else path.name)
+    for source in ("flat", "flat.tar", "flat..tar"):
+        for classes in (None, CLASSES):
+            with pytest.raises(InvalidRequestError, match=r"class/image in .*, got the folder itself as a class"):
+                load(str(tmp_path / source), PREPROCESSING, classes)
+
+
+@pytest.mark.parametrize("name", ["data.tar.gz", "data.tgz", "data.TAR", "data.tar"])
+def test_a_tar_that_is_compressed_or_named_otherwise_is_refused(folder, tmp_path, name):
+    with tarfile.open(tmp_path / name, "w" if name.endswith("TAR") else "w:gz") as tar:
+        tar.add(folder, arcname=".")
+    named = f"uncompressed tar named .tar, got {name}"
+    says = "whole, uncompressed tar, got ReadError" if name == "data.tar" else named
+    with pytest.raises(InvalidRequestError, match=f"no labelled images in .*: expected .*{says}"):
+        load(str(tmp_path / name), PREPROCESSING)
+
+
+def test_other_files_alone_are_no_data(tmp_path):
+    (tmp_path / "data" / "cat").mkdir(parents=True)
+    (tmp_path / "data" / "cat" / "0.heic").write_text("of another camera")
+    with tarfile.open(tmp_path / "data.tar", "w") as tar:
+        tar.add(tmp_path / "data" / "cat", arcname="cat")
+    for source in ("data", "data.tar"):
+        with pytest.raises(InvalidRequestError, match=r"ending in .*\.webp, got 1 other files, as cat/0\.heic"):
+            load(str(tmp_path / source), PREPROCESSING)
+
+
+def test_the_digest_of_a_data_set_is_what_it_was(folder, tmp_path):
+    # Studies in people's stores name their data by it: computed before timm was told of more formats.
+    with tarfile.open(tmp_path / "data.tar", "w") as tar:
+        for name in CLASSES:
+            tar.add(folder / name, arcname=name)
+    assert load(str(folder), PREPROCESSING).digest() == DIGEST
+    assert load(str(tmp_path / "data.tar"), PREPROCESSING).digest() == DIGEST
 
 
 def test_no_data_is_refused(tmp_path):

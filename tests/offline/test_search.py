@@ -1,6 +1,7 @@
 """Searches of a tiny bundle, in processes of their own: they resume, and what they find is kept as it was measured."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,13 +9,14 @@ import pytest
 import offline.search
 from deploy.cli.main import main
 from offline.data import LabelledImages
-from offline.search import Plan, channel_of, front_policies, search, sweep
+from offline.search import Plan, channel_of, check_merging, front_policies, search, sweep
 from offline.space import search_space, similarity_quantiles
 from offline.workers import Task
 from policies.record import ChannelProfile
 from policies.search.space import SearchSpace
 from policies.store import Store
 from tests.parts import make_engine, random_pixels
+from thinwire.bundle import load_bundle
 from thinwire.errors import InvalidRequestError, StoreError
 
 IMAGES = 30
@@ -61,6 +63,19 @@ def test_a_search_that_was_cut_off_goes_on_to_the_same_trials(task, store, in_pr
     assert len({trial.policy for trial in whole}) == 8
     assert [trial.source for trial in store.trial_log(study)] == ["sobol"] * 8
     assert all(trial.seconds > 0 for trial in store.trial_log(study))
+
+
+def test_a_device_without_layers_or_with_one_patch_leaves_nothing_to_search(task, store, monkeypatch):
+    check_merging(1, 4)
+    bundle = load_bundle(task.bundle)
+    for changes, says in (
+        ({"split_layer": 0}, "split_layer: expected a layer or more in which tokens merge, got 0"),
+        ({"patches": 1}, "patches: expected two patches or more of an image, to be merged, got 1"),
+    ):
+        monkeypatch.setattr(offline.search, "load_bundle", lambda _, changes=changes: replace(bundle, **changes))
+        with pytest.raises(InvalidRequestError, match=says):
+            search(store, "none", task, Plan("sobol"), 8)
+    assert not store.studies()
 
 
 def test_processes_measure_what_this_one_measures(task, store):

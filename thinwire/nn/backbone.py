@@ -95,19 +95,21 @@ def build_backbone(spec: dict[str, Any], **overrides: Any) -> VisionTransformer:
         overrides: further keyword arguments of the model.
 
     Raises:
-        ValueError: the model that the specification names is no ``VisionTransformer``, or its weights are elsewhere.
+        ValueError: timm cannot build it, or it is no ``VisionTransformer``, or its weights are elsewhere.
     """
     kwargs = dict(spec.get("kwargs", {})) | overrides
     if elsewhere := [name for name in ELSEWHERE if kwargs.get(name)]:
         raise ValueError(f"model.kwargs: expected what shapes the model alone, got {', '.join(elsewhere)}")
     if "stem" in spec:
         kwargs["embed_layer"] = partial(ConvStem, spec["stem"])
-    if "timm" in spec:
-        if not timm.is_model(spec["timm"]):
-            raise ValueError(f"model.timm: expected a name of timm.list_models(), got {spec['timm']!r}")
-        model = timm.create_model(spec["timm"], **kwargs)
-    else:
-        model = VisionTransformer(**kwargs)
+    if "timm" in spec and not timm.is_model(spec["timm"]):
+        raise ValueError(f"model.timm: expected a name of timm.list_models(), got {spec['timm']!r}")
+    try:
+        model = timm.create_model(spec["timm"], **kwargs) if "timm" in spec else VisionTransformer(**kwargs)
+    # Whatever timm and torch raise on arguments that they cannot take, often without a word of which it is.
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300].rstrip(": ")
+        raise ValueError(f"model.kwargs: timm cannot build it: {reason}") from error
     if not isinstance(model, VisionTransformer):
         raise ValueError(f"expected a timm VisionTransformer, got {type(model).__name__}")
     return model
