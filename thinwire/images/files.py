@@ -69,8 +69,10 @@ def refusing(description: str) -> Iterator[None]:
     # Pillow's decoders let many kinds of exception through on malformed input (struct.error, KeyError, ...).
     except Exception as error:
         reason = str(error)
-        if isinstance(error, struct.error):
+        if isinstance(error, struct.error | LookupError | TypeError):
             reason = "its structure is damaged or cut off"
+        elif reason.startswith("image file is truncated"):
+            reason = "pixels are missing: its data are cut off"
         elif reason.startswith("decoder error") or not re.search(r"[A-Za-z]+ [A-Za-z]+", reason):
             # A number, a key of a table, nothing.
             reason = "it is damaged, or coded in a way that is not supported"

@@ -18,26 +18,17 @@ from thinwire.errors import InvalidImageError
 from thinwire.images import limits
 
 SCAN, END = 0xDA, 0xD9
-_TABLE_OF_RESTARTS = 0xDD
+_START, _RESTARTS = 0xD8, 0xDD
 # Stuffed bytes and fillers are no markers; restarts are none that ends a scan which has them.
 _MARKER, _MARKER_BUT_RESTART = re.compile(rb"\xff[^\x00\xff]"), re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 # Markers without a segment.
-_ALONE = {0x01, *range(0xD0, 0xD9)}
+_ALONE = {0x01, *range(0xD0, 0xD8)}
 END_OF_IMAGE = b"\xff\xd9"
-
-
-def _noise() -> list[bytes]:
-    """Pieces of 64 bytes, without markers, that no scan goes on with by chance."""
-    source = random.Random(0)  # noqa: S311
-    pieces = []
-    for first_bits in (1, 2, 1, 2, 1, 2, 1, 2, 1):
-        bits = source.getrandbits(510)
-        # No two ones follow each other: codes of small tables have few of them, and others are read as nothing.
-        pieces.append((first_bits << 510 | bits & ~(bits >> 1)).to_bytes(64))
-    return pieces
-
-
-_NOISE = _noise()
+# No two ones follow each other: the codes of small tables have few of them, and others are read as nothing.
+_BITS = random.Random(0).getrandbits(510)
+_BITS = 0b10 << 510 | _BITS & ~(_BITS >> 1)
+# To go on with. A table of a single code has only zeros, so that other intervals of restarts begin with one.
+_NOISE, _NOISE_AFTER_ZERO = _BITS.to_bytes(64), (_BITS >> 1).to_bytes(64)
 # Of brightness, in a block of one colour whose colour differences are those of its neighbours, too.
 _ROUNDING = 4
 # It takes about a millisecond to decode a picture of so many pixels, so that one is always decoded twice.
@@ -72,7 +63,8 @@ def find(data: bytes, at: int, frame: bytes, restarts: int) -> Scans:
     """
     is_progressive = frame[:1] in (b"\xc2", b"\xc6", b"\xca", b"\xce")
     # By component, the lowest bit that is said of each coefficient.
-    lowest = {component: bytearray(b"\xff" * 64) for component in frame[7::3]}
+    count_of_components = frame[6] if len(frame) > 6 else 0
+    lowest = {component: bytearray(b"\xff" * 64) for component in frame[7 : 7 + 3 * count_of_components : 3]}
     count, start, end, is_ended, is_refined = 0, at, at, False, False
     for _ in range(limits.MAX_PARTS):
         found = (_MARKER_BUT_RESTART if restarts else _MARKER).search(data, at)
@@ -80,8 +72,8 @@ def find(data: bytes, at: int, frame: bytes, restarts: int) -> Scans:
             break
         at, marker = found.start(), data[found.start() + 1]
         end = end or at
-        if marker == END:
-            is_ended = True
+        if marker in (_START, END):
+            is_ended = marker == END
             break
         if marker in _ALONE:
             at += 2
@@ -89,28 +81,31 @@ def find(data: bytes, at: int, frame: bytes, restarts: int) -> Scans:
         next_at = at + 2 + int.from_bytes(data[at + 2 : at + 4])
         if next_at > len(data) or next_at < at + 4:
             break
-        if marker == _TABLE_OF_RESTARTS:
+        if marker == _RESTARTS:
             restarts = int.from_bytes(data[at + 4 : at + 6])
         elif marker == SCAN and next_at - at >= 10:
             first, last, bits = struct.unpack_from("BBB", data, next_at - 3) if is_progressive else (0, 63, 0)
+            said = slice(first, min(last, 63) + 1)
             for component in data[at + 5 : next_at - 3 : 2]:
-                lowest.get(component, bytearray(64))[first : min(last, 63) + 1] = bytes([bits & 15]) * (
-                    min(last, 63) + 1 - first
-                )
+                if component in lowest:
+                    lowest[component][said] = bytes([bits & 15]) * (said.stop - said.start)
             count, start, end, is_refined = count + 1, next_at, 0, bits > 15
         at = next_at
     else:
         raise InvalidImageError(f"JPEG of more than {limits.MAX_PARTS} segments")
     if any(any(bits) for bits in lowest.values()):
         raise InvalidImageError("JPEG of which pixels are missing: its scans do not say all of every component")
-    return Scans(end or _padded_end(data, start), start, not is_ended or (count > 1 and not is_refined))
+    return Scans(_end_of_data(data, start, end), start, not is_ended or (count > 1 and not is_refined))
 
 
-def _padded_end(data: bytes, start: int) -> int:
-    """Where data end that no marker ends. One zero byte may be of the scan; more are what a file was filled up with."""
-    end = start + len(data[start:].rstrip(b"\0"))
-    end = min(end + 1, len(data))
-    return end - 1 if data[end - 1] == 0xFF else end
+def _end_of_data(data: bytes, start: int, marker: int) -> int:
+    """Where a scan's data end: at a marker, or with the file where there is none (0)."""
+    end = marker
+    if not marker:
+        # One zero byte may be of the scan; more are what a file was filled up with.
+        end = min(start + len(data[start:].rstrip(b"\0")) + 1, len(data))
+    # Fillers, or half of a marker.
+    return start + len(data[start:end].rstrip(b"\xff"))
 
 
 def whole(file: io.BytesIO, scans: Scans, image: Image.Image) -> Image.Image:
@@ -137,9 +132,11 @@ def whole(file: io.BytesIO, scans: Scans, image: Image.Image) -> Image.Image:
     restarts = [bytes([0xFF, marker]) for marker in range(0xD0, 0xD8)]
     latest = max(restarts, key=entropy.rfind)
     upcoming = restarts.index(latest) + 1 if latest in entropy else 0
+    file.write(_NOISE)
     # Without restarts, a file that ends with an interval would not have its noise read.
-    following = (restarts * 2)[upcoming : upcoming + 8]
-    file.write(b"".join(marker + noise for marker, noise in zip([b"", *following], _NOISE, strict=True)) + END_OF_IMAGE)
+    for number in range(upcoming, upcoming + 8):
+        file.write(restarts[number % 8] + (_NOISE_AFTER_ZERO if (number - upcoming) % 2 else _NOISE))
+    file.write(END_OF_IMAGE)
     file.seek(0)
     again = JpegImagePlugin.JpegImageFile(file)
     again.load()
