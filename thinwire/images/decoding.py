@@ -85,6 +85,8 @@ def decode(data: bytes) -> Image.Image:
         image.load()
         if whole is not None:
             image = whole(image)
+            # It holds the file.
+            whole = None
         # Before its colours are converted, since most images take less memory until then.
         if metadata.orientation in _UPRIGHT:
             image = image.transpose(_UPRIGHT[metadata.orientation])

@@ -4,11 +4,11 @@ libjpeg says nothing of pixels that it misses: it makes them up. Whether it did 
 at the end: where all pixels were there, nobody reads those. Source: ITU-T T.81, annexes B and G.
 """
 
-import hashlib
 import io
 import random
 import re
 import struct
+import zlib
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +23,7 @@ _START, _RESTARTS = 0xD8, 0xDD
 _MARKER, _MARKER_BUT_RESTART = re.compile(rb"\xff[^\x00\xff]"), re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 # Markers without a segment.
 _ALONE = {0x01, *range(0xD0, 0xD8)}
+_RESTART_MARKERS = [bytes([0xFF, 0xD0 + number]) for number in range(8)]
 END_OF_IMAGE = b"\xff\xd9"
 # No two ones follow each other: the codes of small tables have few of them, and others are read as nothing.
 _BITS = random.Random(0).getrandbits(510)
@@ -124,25 +125,30 @@ def whole(file: io.BytesIO, scans: Scans, image: Image.Image) -> Image.Image:
     """
     if image.width * image.height > _FEW_PIXELS and not scans.is_suspicious and not _ends_flat(image):
         return image
-    before = _digest(image)
+    before = _checksum(image)
     # One picture at a time.
     image.close()
-    file.seek(scans.start)
-    entropy = file.read(scans.end - scans.start)
-    restarts = [bytes([0xFF, marker]) for marker in range(0xD0, 0xD8)]
-    latest = max(restarts, key=entropy.rfind)
-    upcoming = restarts.index(latest) + 1 if latest in entropy else 0
+    upcoming = _next_restart(file, scans)
+    file.seek(scans.end)
     file.write(_NOISE)
     # Without restarts, a file that ends with an interval would not have its noise read.
     for number in range(upcoming, upcoming + 8):
-        file.write(restarts[number % 8] + (_NOISE_AFTER_ZERO if (number - upcoming) % 2 else _NOISE))
+        file.write(_RESTART_MARKERS[number % 8] + (_NOISE_AFTER_ZERO if (number - upcoming) % 2 else _NOISE))
     file.write(END_OF_IMAGE)
     file.seek(0)
     again = JpegImagePlugin.JpegImageFile(file)
     again.load()
-    if _digest(again) != before:
+    if _checksum(again) != before:
         raise InvalidImageError("JPEG of which pixels are missing: its data end before the last of them")
     return again
+
+
+def _next_restart(file: io.BytesIO, scans: Scans) -> int:
+    """The number of the restart that would follow the last one in the data, from 0."""
+    file.seek(scans.start)
+    data = file.read(scans.end - scans.start)
+    latest = max(_RESTART_MARKERS, key=data.rfind)
+    return _RESTART_MARKERS.index(latest) + 1 if latest in data else 0
 
 
 def _ends_flat(image: Image.Image) -> bool:
@@ -156,9 +162,9 @@ def _ends_flat(image: Image.Image) -> bool:
     return int(np.ptp(np.asarray(channel))) <= _ROUNDING
 
 
-def _digest(image: Image.Image) -> bytes:
-    digest = hashlib.blake2b()
+def _checksum(image: Image.Image) -> int:
+    checksum = 0
     rows = max(1, limits.BAND_PIXELS // image.width)
     for top in range(0, image.height, rows):
-        digest.update(image.crop((0, top, image.width, min(top + rows, image.height))).tobytes())
-    return digest.digest()
+        checksum = zlib.crc32(image.crop((0, top, image.width, min(top + rows, image.height))).tobytes(), checksum)
+    return checksum
