@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from thinwire.errors import InvalidImageError, PayloadTooLargeError, ThinwireError
+from thinwire.errors import InvalidImageError, PayloadTooLargeError
 from thinwire.images import limits
 from thinwire.images.colour import to_srgb
-from thinwire.images.files import open_image
+from thinwire.images.files import open_image, refusing
 from thinwire.images.preprocessing import Preprocessing, to_pixels
 from thinwire.images.samples import colours_of, to_rgb
 from thinwire.workers import Workers
@@ -69,11 +69,13 @@ def decode(data: bytes) -> Image.Image:
     """
     if len(data) > limits.MAX_BYTES:
         raise PayloadTooLargeError(f"the image has {len(data)} bytes; the limit is {limits.MAX_BYTES}")
-    try:
-        opened = open_image(data)
-        if opened is None:
-            raise InvalidImageError(f"{len(data)} bytes that are not an image ({', '.join(FORMATS)})")
-        image, metadata, grey = opened
+    opened = open_image(data)
+    if opened is None:
+        raise InvalidImageError(f"{len(data)} bytes that are not an image ({', '.join(FORMATS)})")
+    image, metadata, grey, whole, description = opened
+    # Otherwise an image that is decoded a second time would be in memory twice.
+    del opened
+    with refusing(description):
         most = limits.MAX_WEBP_PIXELS if image.format == "WEBP" else limits.MAX_PIXELS
         if image.width * image.height > most or max(image.size) > limits.MAX_SIDE:
             raise PayloadTooLargeError(
@@ -81,14 +83,11 @@ def decode(data: bytes) -> Image.Image:
                 f"and {limits.MAX_SIDE} a side"
             )
         image.load()
+        if whole is not None:
+            image = whole(image)
+            # It holds the file.
+            whole = None
         # Before its colours are converted, since most images take less memory until then.
         if metadata.orientation in _UPRIGHT:
             image = image.transpose(_UPRIGHT[metadata.orientation])
         return to_rgb(image, grey, to_srgb(metadata.profile, colours_of(image)))
-    except ThinwireError:
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise PayloadTooLargeError(str(error)) from None
-    # Pillow's decoders let many kinds of exception through on malformed input (struct.error, KeyError, ...).
-    except Exception as error:
-        raise InvalidImageError(f"the image cannot be decoded: {error}") from None

@@ -9,31 +9,43 @@ import struct
 from typing import NamedTuple
 
 from thinwire.errors import InvalidImageError
+from thinwire.images import scans
 from thinwire.images.limits import MAX_PARTS
 from thinwire.images.metadata import Metadata, bounded_profile, orientation_of
 
 _EXIF, _XMP, _ICC = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
 # Markers without a segment: fillers, restarts, the start.
 _ALONE = {0x00, 0x01, *range(0xD0, 0xD9)}
-_SCAN, _END = 0xDA, 0xD9
+# Of a frame: tables and arithmetic conditioning have markers among those of frames.
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_RESTARTS = 0xDD
 
 
 class Jpeg(NamedTuple):
-    """A file without its metadata: `data` is at its beginning."""
+    """A file without its metadata, and without what is behind its last scan.
+
+    Attributes:
+        data: at its beginning.
+        metadata: what the rest said.
+        scans: where they are in `data`, if there are any.
+    """
 
     data: io.BytesIO
     metadata: Metadata
+    scans: scans.Scans | None
 
 
 def strip(data: bytes) -> Jpeg:
     """Part the pixels from the metadata in front of the first scan.
 
     Raises:
-        InvalidImageError: it has too many segments.
+        InvalidImageError: it has too many segments, or pixels are missing.
     """
     kept = io.BytesIO()
     kept.write(data[:2])
     exif, xmp, profile = io.BytesIO(), io.BytesIO(), {}
+    frame, restarts = b"", 0
+    found = None
     at = 2
     for _ in range(MAX_PARTS):
         at = data.find(b"\xff", at)
@@ -41,7 +53,10 @@ def strip(data: bytes) -> Jpeg:
             at = len(data)
             break
         marker = data[at + 1]
-        if marker in (_SCAN, _END):
+        if marker == scans.SCAN:
+            found = scans.find(data, at, frame, restarts)
+            break
+        if marker == scans.END:
             break
         if marker == 0xFF:
             at += 1
@@ -59,12 +74,21 @@ def strip(data: bytes) -> Jpeg:
             profile[body[len(_ICC)]] = body[len(_ICC) + 1 :]
         elif _is_needed(marker, body):
             kept.write(data[at:end])
+            if marker in _FRAMES:
+                frame = bytes([marker]) + body
+            elif marker == _RESTARTS:
+                restarts = int.from_bytes(body[:2])
         at = max(end, at + 2)
     else:
         raise InvalidImageError(f"JPEG of more than {MAX_PARTS} segments")
-    kept.write(data[at:])
+    if found is None:
+        kept.write(data[at:])
+    else:
+        kept.write(memoryview(data)[at : found.end])
+        found = found._replace(end=kept.tell(), start=kept.tell() - (found.end - found.start))
+        kept.write(scans.END_OF_IMAGE)
     kept.seek(0)
-    return Jpeg(kept, Metadata(orientation_of([exif.getvalue()], [xmp.getvalue()]), _joined(profile)))
+    return Jpeg(kept, Metadata(orientation_of([exif.getvalue()], [xmp.getvalue()]), _joined(profile)), found)
 
 
 def _is_needed(marker: int, body: bytes) -> bool:

@@ -5,7 +5,11 @@ sections 5 and 11.
 """
 
 import struct
+import zlib
+from collections.abc import Iterator
 from typing import NamedTuple
+
+from PIL import Image
 
 from thinwire.errors import InvalidImageError
 from thinwire.images.limits import MAX_PARTS, MAX_PROFILE_BYTES, MAX_TEXT_BYTES
@@ -18,6 +22,11 @@ _RAW_PROFILES = (b"Raw profile type exif\0", b"Raw profile type APP1\0")
 _TEXTS = {b"iTXt": (b"XML:com.adobe.xmp\0",), b"tEXt": _RAW_PROFILES, b"zTXt": _RAW_PROFILES}
 # Samples of a pixel by colour type, for those that may have a clear colour.
 _CLEAR_SAMPLES = {0: 1, 2: 3}
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+# Of each pass of an interlaced picture: its first column and row, and how far apart they are.
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+# So many bytes are inflated at once: at most 64 MiB come of one piece.
+_PACKED, _INFLATED = 2**16, 2**20
 
 
 class Png(NamedTuple):
@@ -114,3 +123,51 @@ def _xmp(body: bytes) -> bytes:
     rest = body.partition(b"\0")[2]
     text = rest[2:].split(b"\0", 2)[-1]
     return inflate(text, MAX_TEXT_BYTES) if rest[:1] == b"\1" else text
+
+
+def whole(png: Png, image: Image.Image) -> Image.Image:
+    """Tell whether all pixels of a picture were in its file: Pillow leaves the rest of its rows zero.
+
+    Args:
+        png: the file.
+        image: decoded from it.
+
+    Returns:
+        the image.
+
+    Raises:
+        InvalidImageError: some were not.
+    """
+    width, height, interlace = struct.unpack_from(">II4xB", png.data, 16)
+    last_row = image.crop((0, height - 1, width, height))
+    # The last row is not the last that comes of an interlaced picture.
+    if not interlace and last_row.tobytes().strip(b"\0"):
+        return image
+    needed = 0
+    for left, top, across, down in _ADAM7 if interlace else ((0, 0, 1, 1),):
+        columns, rows = -(-(width - left) // across), -(-(height - top) // down)
+        if columns > 0 and rows > 0:
+            needed += rows * (1 + (columns * _SAMPLES[png.colour] * png.bits + 7) // 8)
+    there = 0
+    for length in _inflated(png.data):
+        there += length
+        if there >= needed:
+            return image
+    raise InvalidImageError(f"PNG of which pixels are missing: {there} bytes of them, where its size needs {needed}")
+
+
+def _inflated(data: bytes) -> Iterator[int]:
+    """How many bytes each piece of the pixels inflates to."""
+    stream = zlib.decompressobj()
+    at = len(SIGNATURE)
+    while at + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        start, end = at + 8, min(at + 8 + length, len(data))
+        for piece in range(start, end if kind == b"IDAT" else start, _PACKED):
+            packed = data[piece : min(piece + _PACKED, end)]
+            while packed and not stream.eof:
+                yield len(stream.decompress(packed, _INFLATED))
+                packed = stream.unconsumed_tail
+        at += 12 + length
+    # Few: what a full piece kept back.
+    yield len(stream.flush())

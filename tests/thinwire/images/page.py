@@ -35,7 +35,16 @@ counts.
 - **Orientation** is read from EXIF, or else from XMP, and from a TIFF's own tag. All other metadata are ignored,
   broken or not, whatever the mode of the pixels: Pillow does not even get to see them.
 - **Pixels** that are whole are answered. Where some are missing, or Pillow would decode others than the file's, the
-  image is refused with 422 and the reason.
+  image is refused with 422 and the reason. libjpeg makes up what a JPEG lacks and does not say so: one whose last
+  pixels look like that is decoded a second time, with other bytes behind its data, which nobody reads where nothing is
+  missing. A JPEG that lacks nothing but its end (EOI) is whole.
+- **Missing pixels that nobody notices.** Only PNG has checksums. Bytes that are lost or changed in the middle of a
+  JPEG, or zeros in place of the last bytes of a WebP, TIFF or BMP, become wrong pixels as long as the file can still
+  be decoded; so does a JPEG inside a TIFF that is shorter than it should be, and a BMP of run lengths that ends early.
+  A JPEG may lack a part of its last block, and a flat one its last interval of restarts. A progressive JPEG all of
+  whose scans are there may lack a part of the last one, which says the lowest bits: it is answered less sharp. On the
+  other side, a progressive JPEG is refused whose scans never say the lowest bit of some coefficient, which the
+  standard allows and few files do, and so may be a JPEG without its end whose data end with several zeros.
 
 ## Formats, modes and depths
 
