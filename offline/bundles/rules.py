@@ -1,4 +1,4 @@
-"""What values must be of which a library reads more than we do (its arguments, a checkpoint's files), field by field."""
+"""What values must be of which a library reads more than we do: its arguments, and the files of checkpoints."""
 
 import math
 from collections.abc import Callable, Mapping
