@@ -228,6 +228,10 @@ def test_a_device_without_torch_chooses_and_serves() -> None:
     assert loaded & (heavy | {"sqlalchemy", "psycopg", "cloud", "offline"}) == set()
 
 
+def test_the_channel_reads_no_files_of_ours() -> None:
+    assert loaded_by("channel.server") & {"pydantic", "fastapi", "onnxruntime", "policies"} == set()
+
+
 def test_a_cloud_that_classifies_needs_no_torch() -> None:
     loaded = loaded_by("cloud.server", "cloud.onnx_classifier")
     assert "onnxruntime" in loaded
