@@ -140,18 +140,27 @@ async def test_a_bundle_on_disk_is_served(folder):
     assert str(CONTEXT) in refused.json()["detail"]
 
 
+ASKED = "<image> {question}"
+
+
 def test_where_a_checkpoint_lies(folder):
     bundle = load_bundle(folder)
     assert find_checkpoint(bundle, bundle.language) == str(folder / "llava")
-    assert find_checkpoint(bundle, Language("/models/llava", None, "")) == "/models/llava"
-    assert find_checkpoint(bundle, Language("llava-hf/llava-1.5-7b-hf", None, "")) == "llava-hf/llava-1.5-7b-hf"
+    assert find_checkpoint(bundle, Language("/models/llava", None, ASKED)) == "/models/llava"
+    assert find_checkpoint(bundle, Language("llava-hf/llava-1.5-7b-hf", None, ASKED)) == "llava-hf/llava-1.5-7b-hf"
 
 
-@pytest.mark.parametrize("name", ["", "lava", "../vqa", "a/b/c", "a b/c", "./x"])
+@pytest.mark.parametrize("name", ["lava", "a/b/c", "a b/c", "./x"])
 def test_what_names_no_checkpoint(folder, name):
     bundle = load_bundle(folder)
     with pytest.raises(BundleError, match="no folder of it"):
-        find_checkpoint(bundle, Language(name, None, ""))
+        find_checkpoint(bundle, Language(name, None, ASKED))
+
+
+@pytest.mark.parametrize("name", ["", "../vqa"])
+def test_what_no_checkpoint_can_be_called(name):
+    with pytest.raises(BundleError, match=r"language\.checkpoint must"):
+        Language(name, None, ASKED)
 
 
 def test_a_file_that_the_manifest_does_not_list_is_not_loaded(folder, tmp_path):
