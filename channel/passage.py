@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from channel.models.interface import ChannelModel
+from channel.models import registry
 from channel.models.noise import noise_variance
 from channel.realisation import Symbols, apply
-from thinwire.csi import Csi
+from thinwire.channels import Channel
 from thinwire.errors import InvalidRequestError
 from thinwire.frames import MAX_SYMBOLS_PER_TOKEN, MAX_TOKENS
 
@@ -33,7 +33,7 @@ class Arrival:
     pilot_uses: int = 0
 
 
-def carry(symbols: Symbols, model: ChannelModel, snr_db: float, csi: Csi, generator: np.random.Generator) -> Arrival:
+def carry(symbols: Symbols, channel: Channel, generator: np.random.Generator) -> Arrival:
     """Send symbols through one realisation of a channel.
 
     With perfect CSI the receiver is told every gain and noise variance, and without any it takes h = 1 and N0.
@@ -46,27 +46,23 @@ def carry(symbols: Symbols, model: ChannelModel, snr_db: float, csi: Csi, genera
 
     Args:
         symbols: ``N x S`` complex64 of unit mean power.
-        model: the channel.
-        snr_db: average SNR (Es/N0) in dB.
-        csi: what the receiver knows.
+        channel: what they meet.
         generator: the only source of randomness.
 
     Raises:
-        InvalidRequestError: payload and pilots are more than `MAX_USES`.
+        InvalidRequestError: there is no such model, or payload and pilots are more than `MAX_USES`.
     """
-    if csi.count:
-        return _with_pilots(symbols, model, snr_db, csi, generator)
-    realisation = model.draw(symbols.shape, snr_db, generator)
+    if channel.csi.count:
+        return _with_pilots(symbols, channel, generator)
+    realisation = registry.get(channel.model).draw(symbols.shape, channel.snr_db, generator)
     received = apply(symbols, realisation)
-    if csi.text == "none":
-        return Arrival(received, 1 + 0j, noise_variance(snr_db))
+    if channel.csi.text == "none":
+        return Arrival(received, 1 + 0j, noise_variance(channel.snr_db))
     return Arrival(received, realisation.gain, realisation.noise_variance)
 
 
-def _with_pilots(
-    symbols: Symbols, model: ChannelModel, snr_db: float, csi: Csi, generator: np.random.Generator
-) -> Arrival:
-    payload = symbols.size
+def _with_pilots(symbols: Symbols, channel: Channel, generator: np.random.Generator) -> Arrival:
+    payload, csi = symbols.size, channel.csi
     pilots = csi.pilot_uses(payload)
     if payload + pilots > MAX_USES:
         raise InvalidRequestError(f"{pilots} pilots beside {payload} symbols are more than {MAX_USES} channel uses")
@@ -75,8 +71,8 @@ def _with_pilots(
     place = index + csi.count * (index // every + 1)
     sent = np.ones(payload + pilots, np.complex64)
     sent[place] = symbols.ravel()
-    received = apply(sent, model.draw(sent.shape, snr_db, generator)).astype(np.complex64)
+    received = apply(sent, registry.get(channel.model).draw(sent.shape, channel.snr_db, generator)).astype(np.complex64)
     estimates = np.delete(received, place).reshape(-1, csi.count).mean(axis=1)
     gain = complex(estimates[0]) if len(estimates) == 1 else estimates[index // every].reshape(symbols.shape)
-    variance = noise_variance(snr_db) * (1 + 1 / csi.count)
+    variance = noise_variance(channel.snr_db) * (1 + 1 / csi.count)
     return Arrival(received[place].reshape(symbols.shape), gain, variance, pilots)

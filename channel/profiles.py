@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass, replace
 
 from channel.models import registry
-from thinwire.csi import Csi
+from thinwire.channels import Channel
+from thinwire.csi import PERFECT, Csi
 from thinwire.errors import InvalidRequestError
 from thinwire.v1 import control_pb2, link_pb2
 
@@ -15,33 +16,26 @@ MIN_SYMBOL_RATE_HZ = 1e-3
 
 
 @dataclass(frozen=True)
-class Profile:
-    """The channel of a link.
+class Profile(Channel):
+    """The channel of a link: its model is kept in its canonical spelling, its SNR is from -30 to 60 dB.
 
     Attributes:
-        model: a channel model, with its parameters; kept in its canonical spelling.
-        snr_db: average SNR (Es/N0) in dB, from -30 to 60.
         seed: seed of the keyed noise, an unsigned 64-bit integer.
         symbol_rate_hz: channel uses per second.
         inject_airtime: hold every frame for its airtime; otherwise airtime is only accounted.
         frame_loss: probability that a transmission of a frame is lost on the air, at least 0 and below 1.
-        csi: what receivers know of the channel, as `Csi.parse` takes it; kept in its canonical spelling.
 
     Raises:
         InvalidRequestError: a value is out of range, or there is no such model or parameter.
     """
 
-    model: str = "awgn"
-    snr_db: float = 10.0
     seed: int = 0
     symbol_rate_hz: float = 10_000.0
     inject_airtime: bool = False
     frame_loss: float = 0.0
-    csi: str = "perfect"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "model", registry.canonical(self.model))
-        object.__setattr__(self, "csi", Csi.parse(self.csi).text)
         if not MIN_SNR_DB <= self.snr_db <= MAX_SNR_DB:
             raise InvalidRequestError(f"snr_db must be from {MIN_SNR_DB:g} to {MAX_SNR_DB:g}, got {self.snr_db}")
         if not 0 <= self.seed < 2**64:
@@ -67,7 +61,7 @@ class Profile:
             symbol_rate_hz=message.symbol_rate_hz,
             inject_airtime=message.inject_airtime,
             frame_loss=message.frame_loss,
-            csi=message.csi or "perfect",
+            csi=Csi.parse(message.csi) if message.csi else PERFECT,
         )
 
     def to_proto(self) -> control_pb2.Profile:
@@ -79,7 +73,7 @@ class Profile:
             symbol_rate_hz=self.symbol_rate_hz,
             inject_airtime=self.inject_airtime,
             frame_loss=self.frame_loss,
-            csi=self.csi,
+            csi=self.csi.text,
         )
 
     def asked(self, request: link_pb2.ChannelRequest) -> "Profile":
@@ -93,7 +87,7 @@ class Profile:
         return replace(
             self,
             model=request.model or self.model,
-            csi=request.csi or self.csi,
+            csi=Csi.parse(request.csi) if request.csi else self.csi,
             snr_db=request.snr_db if request.HasField("snr_db") else self.snr_db,
             seed=request.seed if request.HasField("seed") else self.seed,
         )

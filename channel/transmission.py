@@ -6,11 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from channel.keys import keyed_generator, keyed_uniform
-from channel.models import registry
 from channel.passage import Arrival, carry
 from channel.profiles import Profile
 from channel.realisation import Symbols
-from thinwire.csi import Csi
 from thinwire.errors import InvalidRequestError, OverBudgetError, ThinwireError
 from thinwire.frames import all_finite, check_frame, check_power, count_uses, describe, frame_key, pack_symbols
 from thinwire.v1 import link_pb2
@@ -57,11 +55,11 @@ def transmit(frame: link_pb2.Frame, profile: Profile) -> Transmission:
     symbols = check_frame(frame)
     check_power(symbols)
     profile = profile.asked(frame.channel)
-    pilots = Csi.parse(profile.csi).pilot_uses(symbols.size)
+    pilots = profile.csi.pilot_uses(symbols.size)
     uses = count_uses(*symbols.shape, side_information_bits=frame.side_information_bits, pilots=pilots)
     if 0 < frame.max_channel_uses < uses.total:
-        cost = f"{uses.total} channel uses, of them {uses.pilots} of pilots ({profile.csi})"
-        raise OverBudgetError(f"the frame costs {cost}; it may cost {frame.max_channel_uses}", profile.csi)
+        cost = f"{uses.total} channel uses, of them {uses.pilots} of pilots ({profile.csi.text})"
+        raise OverBudgetError(f"the frame costs {cost}; it may cost {frame.max_channel_uses}", profile.csi.text)
     arrival = _receive(frame, symbols, profile)
     for name in ("channel", "traceparent", "timeout_ms", "max_channel_uses"):
         frame.ClearField(name)
@@ -80,7 +78,7 @@ def transmit(frame: link_pb2.Frame, profile: Profile) -> Transmission:
         side_information_uses=uses.side_information,
         airtime_ms=airtime_s * 1e3,
         symbol_rate_hz=profile.symbol_rate_hz,
-        csi=profile.csi,
+        csi=profile.csi.text,
     )
     return Transmission(frame, report, airtime_s, profile)
 
@@ -103,7 +101,7 @@ def _receive(frame: link_pb2.Frame, symbols: Symbols, profile: Profile) -> Arriv
     generator = keyed_generator(profile.seed, *frame_key(frame))
     # Models can be anyone's: one that fails must cost its frame and not the stream, and no NaN may pass.
     try:
-        arrival = carry(symbols, registry.get(profile.model), profile.snr_db, Csi.parse(profile.csi), generator)
+        arrival = carry(symbols, profile, generator)
         known = np.asarray(arrival.gain), np.asarray(arrival.noise_variance)
         received = arrival.symbols.astype(np.complex64, copy=False)
     except InvalidRequestError:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from edge.engine import Encoded
 from policies.choice import Choice
-from policies.record import ChannelProfile
+from thinwire.channels import Channel
 from thinwire.frames import ChannelUses, count_uses, frame_id
 from thinwire.v1 import link_pb2
 
@@ -47,7 +47,7 @@ class Answer:
     logits: NDArray[np.float32]
     policy_id: str
     policy_digest: str
-    front: ChannelProfile | None
+    front: Channel | None
     capped: bool
     tokens: int
     uses: ChannelUses

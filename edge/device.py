@@ -4,12 +4,14 @@ import contextlib
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 from edge.link_client import LinkClient
 from edge.metrics import EdgeMetrics
 from edge.repeats import Repeats
 from thinwire import tracing
+from thinwire.channels import NOMINAL, Channel
 from thinwire.csi import Csi
 from thinwire.errors import InvalidRequestError
 from thinwire.v1 import link_pb2
@@ -24,16 +26,12 @@ class Device:
     Args:
         client: the link.
         link_id: this device's name on it.
-        nominal_snr_db: average SNR in dB to assume before the link has said any.
-        nominal_symbol_rate_hz: channel uses per second to assume likewise.
-        nominal_model: channel model to assume likewise.
-        nominal_csi: what receivers know of the channel, likewise; see `Csi.parse`.
+        channel: to assume before the link has said any.
+        symbol_rate_hz: channel uses per second to assume likewise.
 
     Attributes:
-        snr_db: average SNR in dB, as the link said last.
+        channel: as the link said last; its CSI says what pilots a frame costs.
         symbol_rate_hz: channel uses per second likewise.
-        model: channel model likewise.
-        csi: what receivers know of the channel likewise, and so what pilots a frame costs.
         metrics: what this device counts.
         engines: the one thread that they run on.
         repeats: what came under the ids that clients chose, whatever its task.
@@ -43,17 +41,13 @@ class Device:
         self,
         client: LinkClient,
         link_id: str,
-        nominal_snr_db: float = 10.0,
-        nominal_symbol_rate_hz: float = 10_000.0,
-        nominal_model: str = "awgn",
-        nominal_csi: str = "perfect",
+        channel: Channel = NOMINAL,
+        symbol_rate_hz: float = 10_000.0,
     ) -> None:
         self.client = client
         self.link_id = link_id
-        self.snr_db = nominal_snr_db
-        self.symbol_rate_hz = nominal_symbol_rate_hz
-        self.model = nominal_model
-        self.csi = Csi.parse(nominal_csi)
+        self.channel = channel
+        self.symbol_rate_hz = symbol_rate_hz
         self.metrics = EdgeMetrics()
         self.repeats = Repeats()
         # One at a time: two encodings side by side would only slow each other down. A request that is cancelled
@@ -89,11 +83,11 @@ class Device:
             report: of the proxy.
             asked: what the frame asked for: that says nothing of the link's own.
         """
-        if not asked.HasField("snr_db"):
-            self.snr_db = report.snr_db
+        if not asked.HasField("snr_db") and math.isfinite(report.snr_db):
+            self.channel = replace(self.channel, snr_db=report.snr_db)
             self.metrics.observe_snr_db(report.snr_db)
         if report.model and not asked.model:
-            self.model = report.model
+            self.channel = replace(self.channel, model=report.model)
         if not asked.csi:
             self.learn_csi(report.csi)
         # Zero: a proxy that does not tell.
@@ -102,10 +96,11 @@ class Device:
 
     def learn_csi(self, text: str) -> None:
         """Take in what receivers know of the link's channel, if the proxy tells."""
-        if text:
+        # Mostly it tells what it told last.
+        if text and text != self.channel.csi.text:
             # A proxy of a later version may know more than we do.
             with contextlib.suppress(InvalidRequestError):
-                self.csi = Csi.parse(text)
+                self.channel = replace(self.channel, csi=Csi.parse(text))
 
     def close(self) -> None:
         """Drop what still waits for the engines. The client is the caller's to close."""

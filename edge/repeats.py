@@ -15,7 +15,7 @@ from hashlib import blake2b
 
 from edge.engine import Encoded
 from policies.choice import Choice
-from thinwire.csi import Csi
+from thinwire.channels import Channel
 from thinwire.errors import IdTakenError, InvalidRequestError
 from thinwire.memory import Memory
 from thinwire.rest.schemas import LinkParameters
@@ -35,13 +35,13 @@ class Prepared:
     Attributes:
         encoded: what the engine made of it; its cost includes frames that the link found too dear.
         choice: the policy, and where it was taken from.
-        csi: what the link was believed to cost in pilots.
+        channel: what the link was believed to be like.
         max_channel_uses: what the frame may cost; 0: any number.
     """
 
     encoded: Encoded
     choice: Choice
-    csi: Csi
+    channel: Channel
     max_channel_uses: int
 
     @property

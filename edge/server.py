@@ -14,7 +14,7 @@ from policies.fronts import FrontFile
 from thinwire import process, rpc
 from thinwire.addresses import check_target, parse_address
 from thinwire.bundle import FRONT, Bundle, check_tasks
-from thinwire.csi import Csi
+from thinwire.channels import NOMINAL, Channel
 from thinwire.frames import check_link_id
 from thinwire.rest.server import KEEP_ALIVE_S, HttpServer
 
@@ -29,10 +29,8 @@ class Settings:
     Attributes:
         link_target: the proxy or the cloud, as ``host:port``.
         link_id: this device's name on the link.
-        nominal_snr_db: average SNR in dB to assume before the link has said any.
+        nominal: channel to assume before the link has said any.
         nominal_symbol_rate_hz: channel uses per second to assume likewise.
-        nominal_model: channel model to assume likewise.
-        nominal_csi: what receivers know of the channel, likewise; see `Csi.parse`.
         rest_host: address of REST.
         rest_port: port of REST; 0 takes a free one.
         grpc_address: ``host:port`` of gRPC health and reflection; port 0 takes a free one.
@@ -41,15 +39,13 @@ class Settings:
 
     Raises:
         InvalidFrameError: no frame can have that link id.
-        InvalidRequestError: there is no such CSI, or `link_target` or `grpc_address` is no address.
+        InvalidRequestError: `link_target` or `grpc_address` is no address.
     """
 
     link_target: str
     link_id: str = "edge"
-    nominal_snr_db: float = 10.0
+    nominal: Channel = NOMINAL
     nominal_symbol_rate_hz: float = 10_000.0
-    nominal_model: str = "awgn"
-    nominal_csi: str = "perfect"
     rest_host: str = "127.0.0.1"
     rest_port: int = 8080
     grpc_address: str = "127.0.0.1:8081"
@@ -60,7 +56,6 @@ class Settings:
         check_target(self.link_target, "link_target")
         parse_address(self.grpc_address, "grpc_address")
         check_link_id(self.link_id)
-        Csi.parse(self.nominal_csi)
 
 
 class EdgeServer:
@@ -99,14 +94,7 @@ class EdgeServer:
             fronts = [FrontFile(bundle.path(FRONT), bundle.digest) for bundle, _ in self._engines]
             client = LinkClient(settings.link_target)
             stack.push_async_callback(client.close)
-            device = Device(
-                client,
-                settings.link_id,
-                settings.nominal_snr_db,
-                settings.nominal_symbol_rate_hz,
-                settings.nominal_model,
-                settings.nominal_csi,
-            )
+            device = Device(client, settings.link_id, settings.nominal, settings.nominal_symbol_rate_hz)
             stack.callback(device.close)
             services = [
                 EdgeService(bundle, engine, front_file, device)

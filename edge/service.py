@@ -18,6 +18,7 @@ from policies.choice import choose_for
 from policies.fronts import FrontFile
 from thinwire import tracing
 from thinwire.bundle import Bundle
+from thinwire.channels import Channel
 from thinwire.csi import Csi
 from thinwire.errors import DeadlineError, OverBudgetError, ThinwireError
 from thinwire.frames import count_uses, pack_symbols
@@ -189,11 +190,11 @@ class EdgeService:
                         # link that changes faster than frames are made is no link to keep a budget on.
                         if known.prepared is prepared:
                             known.prepared = None
-                        if on_link_s or _asked_csi(parameters) is not None:
+                        if on_link_s or (parameters.channel is not None and parameters.channel.csi):
                             raise
                         on_link_s = time.perf_counter() - sent
                         self.device.learn_csi(error.csi)
-                        if self.device.csi == prepared.csi:
+                        if self.device.channel.csi == prepared.channel.csi:
                             raise
         except TimeoutError:
             if not limit.expired():
@@ -231,21 +232,28 @@ class EdgeService:
         self.device.engines.check(deadline_s)
         with self.device.metrics.decoding(), tracing.span("decode"):
             pixels = await decode_apart(image, self.bundle.preprocessing, deadline_s)
-        snr_db = self._snr_db(parameters)
+        channel = self._channel(parameters)
         budget = Budget.on_link(self.device.symbol_rate_hz, **parameters.budget.model_dump())
-        model, csi = _asked_model(parameters) or self.device.model, _asked_csi(parameters) or self.device.csi
-        choice = choose_for(self.bundle, self.front_file.current, parameters.policy, budget, model, snr_db, csi)
+        choice = choose_for(self.bundle, self.front_file.current, parameters.policy, budget, channel)
         tracing.annotate(policy=choice.id)
         encoded = await self.device.run(
-            lambda: self._engine.encode(pixels, choice.policy, snr_db, choice.cap), deadline_s
+            lambda: self._engine.encode(pixels, choice.policy, channel.snr_db, choice.cap), deadline_s
         )
         _check_cap(encoded, choice.cap)
         known.edge_gmacs += encoded.edge_gmacs
-        return Prepared(replace(encoded, edge_gmacs=known.edge_gmacs), choice, csi, min(budget.cap or 0, MAX_UINT32))
+        encoded = replace(encoded, edge_gmacs=known.edge_gmacs)
+        return Prepared(encoded, choice, channel, min(budget.cap or 0, MAX_UINT32))
 
-    def _snr_db(self, parameters: LinkParameters) -> float:
-        asked = _asked_snr_db(parameters)
-        return self.device.snr_db if asked is None else asked
+    def _channel(self, parameters: LinkParameters) -> Channel:
+        """The link's channel, as far as is known, with what a request asks for in place of its own."""
+        known, asked = self.device.channel, parameters.channel
+        if asked is None:
+            return known
+        return Channel(
+            asked.model or known.model,
+            known.snr_db if asked.snr_db is None else asked.snr_db,
+            Csi.parse(asked.csi) if asked.csi else known.csi,
+        )
 
     def _frame(self, asked: link_pb2.Frame, prepared: Prepared, parameters: LinkParameters) -> link_pb2.Frame:
         symbols, choice = prepared.encoded.symbols, prepared.choice
@@ -268,19 +276,6 @@ class EdgeService:
                 link_pb2.ChannelRequest(model=channel.model, snr_db=channel.snr_db, seed=channel.seed, csi=channel.csi)
             )
         return frame
-
-
-def _asked_snr_db(parameters: LinkParameters) -> float | None:
-    return None if parameters.channel is None else parameters.channel.snr_db
-
-
-def _asked_model(parameters: LinkParameters) -> str | None:
-    # An empty name asks for the link's own.
-    return None if parameters.channel is None else parameters.channel.model or None
-
-
-def _asked_csi(parameters: LinkParameters) -> Csi | None:
-    return Csi.parse(parameters.channel.csi) if parameters.channel is not None and parameters.channel.csi else None
 
 
 def _check_cap(encoded: Encoded, cap: int | None) -> None:

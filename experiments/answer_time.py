@@ -24,11 +24,12 @@ from offline.measure.evaluator import Evaluator
 from policies.budget import Budget
 from policies.choice import choose_for
 from policies.policy import Policy
-from policies.record import ChannelProfile
+from thinwire.channels import Channel
 from thinwire.cores import usable_cores
 from thinwire.equalise import ReceivedTokens
 
 SNR_DB = 10.0
+CHANNEL = Channel("awgn", SNR_DB)
 QUALITIES = (95, 90, 85, 80, 75, 70, 60, 50, 40, 30, 20, 10, 5)
 # Less than that is noise: of 5,000 images one standard error.
 TOLERANCE = 0.005
@@ -97,8 +98,8 @@ def run(setting: Setting) -> Report:
     accuracies = {"device": plain_accuracy(classifier, images.pixels, images.labels)}
     sent: dict[str, str] = {}
     for name, (asked, budget) in POLICIES.items():
-        policy = choose_for(bundle, fronts, asked, Budget(channel_uses=budget), "awgn", SNR_DB).policy
-        measured = evaluator.measure_policy(policy, ChannelProfile("awgn", SNR_DB), setting.seed, budget)
+        policy = choose_for(bundle, fronts, asked, Budget(channel_uses=budget), CHANNEL).policy
+        measured = evaluator.measure_policy(policy, CHANNEL, setting.seed, budget)
         uses[name], accuracies[name] = float(measured.uses.mean()), measured.accuracy
         one, as_picture = cheapest(ladder, measured.accuracy), f"picture as {name}"
         uses[as_picture], accuracies[as_picture] = math.ceil(8 * one["bytes"] / bits_per_use), one["accuracy"]

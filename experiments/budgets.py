@@ -17,6 +17,7 @@ from experiments.harness.setting import Setting
 from offline.data.images import LabelledImages
 from offline.measure.evaluator import request_id_of
 from thinwire.bundle import Bundle
+from thinwire.channels import Channel
 from thinwire.images import to_png
 from thinwire.rest.schemas import BudgetBody, Parameters
 
@@ -26,9 +27,14 @@ CONCURRENCY = 8
 
 
 async def _classify(
-    bundle: Bundle, engine: Engine, images: LabelledImages, link: str, device: tuple[str, float], parameters: Parameters
+    bundle: Bundle,
+    engine: Engine,
+    images: LabelledImages,
+    link: str,
+    device: tuple[str, Channel],
+    parameters: Parameters,
 ) -> list[Answer]:
-    """Every image as a frame that is named after it, by a device of an id that expects an SNR."""
+    """Every image as a frame that is named after it, by a device of an id that expects a channel."""
     slots = asyncio.Semaphore(CONCURRENCY)
     async with edge_service(bundle, engine, link, *device) as service:
 
@@ -46,7 +52,7 @@ def _row(
     """All images under one budget (None: unmerged at the reference rate), on a link named after it."""
     link_id = f"budget-{budget or 'none'}"
     parameters = Parameters(policy="none") if budget is None else Parameters(budget=BudgetBody(channel_uses=budget))
-    answers = asyncio.run(_classify(bundle, engine, images, link, (link_id, snr_db), parameters))
+    answers = asyncio.run(_classify(bundle, engine, images, link, (link_id, Channel("awgn", snr_db)), parameters))
     counted = counted_by_proxy(link)[link_id]
     right = [
         int(answer.outputs[0][0] == images.classes[label]) for answer, label in zip(answers, images.labels, strict=True)

@@ -14,13 +14,13 @@ from experiments.harness.report import Cell, Estimate, Report, Table
 from experiments.harness.setting import Setting, three_policies
 from offline.bundles.write import write_bundle
 from offline.data.images import load, split_select
-from offline.measure.evaluator import Evaluator
+from offline.measure.evaluator import BYPASS, Evaluator
 from offline.recipes.recipe import load_recipe
 from offline.train.jscc import CHANNELS, CodecTrainer, token_features
 from offline.train.teachers import LabelTeacher
 from policies.choice import Choice
-from policies.record import ChannelProfile
 from thinwire.bundle import MANIFEST, MLP, Bundle, load_bundle
+from thinwire.channels import Channel
 from thinwire.errors import InvalidRequestError
 from thinwire.nn.backbone import VisionTransformer
 from thinwire.nn.merging.transformer import rules_for
@@ -125,7 +125,7 @@ class _Measured:
             measured = self.evaluators[pair].measure(
                 self._parts(policy),
                 choice.policy.symbols_per_token,
-                ChannelProfile(channel, snr_db),
+                Channel(channel, snr_db),
                 self._setting.seed,
                 choice.cap,
                 choice.policy.max_tokens,
@@ -182,16 +182,16 @@ def _rates(setting: Setting) -> Report:
     evaluator = Evaluator.load(bundle, setting.images(bundle, limit=setting.options.limit))
     transformed = evaluator.transform([None] * bundle.split_layer)
 
-    def measured(rate: int, channel: ChannelProfile | None) -> Estimate:
+    def measured(rate: int, channel: Channel) -> Estimate:
         return accuracy(evaluator.measure(transformed, rate, channel, setting.seed).right.tolist())
 
     def row(channel: str, rate: int) -> dict[str, Cell]:
-        found = {f"{snr_db:g} dB": measured(rate, ChannelProfile(channel, snr_db)) for snr_db in RATES_SNR_DB}
+        found = {f"{snr_db:g} dB": measured(rate, Channel(channel, snr_db)) for snr_db in RATES_SNR_DB}
         return {"symbols per token": rate, **found}
 
     rates = bundle.codec.rates
     tables = [Table(f"{name}: accuracy, %", [row(name, rate) for rate in rates]) for name in CHANNELS]
-    plain = Table("Without codec and channel", [{"accuracy, %": measured(rates[0], None)}])
+    plain = Table("Without codec and channel", [{"accuracy, %": measured(rates[0], BYPASS)}])
     return Report([plain, *tables])
 
 

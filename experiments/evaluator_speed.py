@@ -17,10 +17,10 @@ from experiments.harness.setting import Setting, fronts_of
 from offline.measure.evaluator import LINK_ID, Evaluator, request_id_of
 from offline.measure.judges import LabelJudge
 from policies.policy import Policy
-from policies.record import ChannelProfile
+from thinwire.channels import Channel
 from thinwire.errors import InvalidRequestError
 
-CHANNEL = ChannelProfile("awgn", 10.0)
+CHANNEL = Channel("awgn", 10.0)
 
 
 def one_by_one(evaluator: Evaluator, policy: Policy, seed: int) -> NDArray[np.int64]:
@@ -39,7 +39,7 @@ def one_by_one(evaluator: Evaluator, policy: Policy, seed: int) -> NDArray[np.in
 def run(setting: Setting) -> Report:
     """Measure policies both ways, in turn; see `EXPERIMENT`."""
     bundle = setting.bundle
-    front = fronts_of(bundle).nearest(CHANNEL.model, CHANNEL.snr_db).policies
+    front = fronts_of(bundle).nearest(CHANNEL).policies
     places = np.linspace(0, len(front) - 1, min(setting.options.policies, len(front))).astype(int)
     if len(places) < 2:
         raise InvalidRequestError(f"expected two policies or more, got {len(places)}")

@@ -14,13 +14,13 @@ from experiments.harness.setting import Setting
 from offline.data.sources import SELECT
 from offline.measure.box import QUANTILES, similarity_quantiles
 from offline.measure.evaluator import Evaluator
-from policies.record import ChannelProfile
 from thinwire.bundle import Merging
 from thinwire.bundle.parts import Metric, Weight
+from thinwire.channels import Channel
 from thinwire.nn.merging.tome import fixed_rules
 from thinwire.nn.merging.transformer import rules_for
 
-CHANNEL = ChannelProfile("awgn", 10.0)
+CHANNEL = Channel("awgn", 10.0)
 RATE = 6
 METRICS: tuple[Metric, ...] = get_args(Metric)
 WEIGHTS: tuple[Weight, ...] = get_args(Weight)

@@ -13,11 +13,11 @@ from experiments.harness.setting import Setting, three_policies
 from offline.measure.box import QUANTILES, similarity_quantiles
 from offline.measure.evaluator import Evaluator
 from policies.policy import Policy
-from policies.record import ChannelProfile
+from thinwire.channels import Channel
 from thinwire.nn.merging.tome import TOME, fixed_rules
 from thinwire.nn.merging.transformer import rules_for
 
-CHANNEL = ChannelProfile("awgn", 10.0)
+CHANNEL = Channel("awgn", 10.0)
 TOME_R = (4, 8, 12, 16)
 SHOWN = (0.05, 0.25, 0.5, 0.75, 0.95)
 SAMPLE = 1000

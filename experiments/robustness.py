@@ -12,8 +12,8 @@ from experiments.harness.setting import Setting, fronts_of
 from offline.measure.evaluator import Evaluator
 from policies.budget import Budget
 from policies.choice import AUTO, Choice, choose_for
-from policies.record import ChannelProfile
 from thinwire.bundle import Bundle
+from thinwire.channels import Channel
 from thinwire.csi import PERFECT, Csi
 from thinwire.nn.merging.transformer import rules_for
 
@@ -88,8 +88,8 @@ def _cases(bundle: Bundle) -> list[_Case]:
     for one in dict.fromkeys(one for several in CONDITIONS.values() for one in several):
         for snr_db in SNRS_DB:
             for uses in BUDGETS:
-                budget, told_db = Budget(channel_uses=uses), snr_db + one.snr_error_db
-                choice = choose_for(bundle, fronts, AUTO, budget, one.model, told_db, one.csi)
+                told = Channel(one.model, snr_db + one.snr_error_db, one.csi)
+                choice = choose_for(bundle, fronts, AUTO, Budget(channel_uses=uses), told)
                 cases.append(_Case(one, snr_db, uses, choice))
     return cases
 
@@ -105,10 +105,9 @@ def _measure(setting: Setting, evaluator: Evaluator, cases: Iterable[_Case]) -> 
             evaluator.engine,
             evaluator.judge,
             evaluator.images,
-            one.csi,
             snr_error_db=one.snr_error_db,
         )
-        channel, parts = ChannelProfile(one.model, case.snr_db), transform(policy.thresholds)
+        channel, parts = Channel(one.model, case.snr_db, one.csi), transform(policy.thresholds)
         measured = over.measure(
             parts, policy.symbols_per_token, channel, setting.seed, case.budget, policy.max_tokens
         )  # fmt: skip

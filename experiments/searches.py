@@ -20,16 +20,17 @@ from offline.measure.studies import OBJECTIVES, open_study, sweep
 from offline.measure.workers import Task, pool
 from policies.pareto import non_dominated
 from policies.policy import Policy
-from policies.record import ChannelProfile, MeasuredPolicy
+from policies.record import MeasuredPolicy
 from policies.search.hypervolume import hypervolume
 from policies.search.objectives import Scale
 from policies.search.run import Search
 from policies.search.strategies import make_strategy, strategy_versions
 from policies.store import Store
 from thinwire.bundle import load_bundle
+from thinwire.channels import Channel
 from thinwire.cores import usable_cores
 
-CHANNEL = ChannelProfile("awgn", 10.0)
+CHANNEL = Channel("awgn", 10.0)
 # Random search is given twice the trials: what it needs to stand where the others do says more than who is ahead.
 ARMS = {"qlognehvi": 1, "random": 2, "sobol": 1, "nsga2": 1}
 EVERY = 10

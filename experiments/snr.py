@@ -6,7 +6,7 @@ from experiments.harness.experiment import Experiment
 from experiments.harness.report import Curve, Estimate, Plot, Report, Table
 from experiments.harness.setting import Setting, three_policies
 from offline.measure.evaluator import Measurement
-from policies.record import ChannelProfile
+from thinwire.channels import Channel
 from thinwire.nn.merging.transformer import rules_for
 
 SNRS_DB = (-5.0, 0.0, 5.0, 10.0, 15.0, 20.0)
@@ -28,7 +28,7 @@ def run(setting: Setting) -> Report:
         parts = evaluator.transform(rules_for(policy.thresholds))
         for channel in CHANNELS:
             for snr_db in SNRS_DB:
-                profile = ChannelProfile(CHANNELS[channel], snr_db)
+                profile = Channel(CHANNELS[channel], snr_db)
                 found[label, channel, snr_db] = evaluator.measure(
                     parts, policy.symbols_per_token, profile, setting.seed, choice.cap, policy.max_tokens
                 )

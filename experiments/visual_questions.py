@@ -11,16 +11,16 @@ from experiments.harness.report import Curve, Estimate, Plot, Report, Table
 from experiments.harness.setting import Setting, chosen, fronts_of
 from offline.data.drawn import FIRST_UNSEEN, scenes
 from offline.data.questioned import QuestionedImages, load_vqa, split_select
-from offline.measure.evaluator import Evaluator
+from offline.measure.evaluator import BYPASS, Evaluator
 from offline.measure.judges import AnswerJudge, Images
 from offline.measure.llava_report import report
 from offline.measure.question_cost import QuestionCompute
 from policies.policy import Policy
-from policies.record import ChannelProfile
 from thinwire.bundle import Bundle
+from thinwire.channels import Channel
 from thinwire.nn.merging.transformer import rules_for
 
-CHANNEL = ChannelProfile("awgn", 10.0)
+CHANNEL = Channel("awgn", 10.0)
 SHARES = (0.5, 0.2, 0.1, 0.05)
 LIMITS = (32, 16, 8, 4, 2, 1)
 QUESTIONS_PER_SCENE = 20
@@ -28,7 +28,7 @@ QUESTIONS_PER_SCENE = 20
 TOKEN_SHARE, LOSS = 0.1, 0.03
 FURTHER = "further: "
 
-Way = tuple[Policy, int | None, ChannelProfile | None]
+Way = tuple[Policy, int | None, Channel]
 
 
 def run(setting: Setting) -> Report:
@@ -89,7 +89,7 @@ def _further_ways(bundle: Bundle, compute: QuestionCompute) -> dict[str, Way]:
     """No channel, the front by tokens and by compute, and the trivial ways."""
     reference, layers = bundle.reference, bundle.split_layer
     assert reference is not None
-    front = fronts_of(bundle).nearest(CHANNEL.model, CHANNEL.snr_db).policies
+    front = fronts_of(bundle).nearest(CHANNEL).policies
     few = [one for one in front if one.objectives.tokens <= TOKEN_SHARE * bundle.patches]
     near = [one for one in front if one.objectives.accuracy_change >= -LOSS]
     rate = max(rate for rate in bundle.codec.rates if rate <= SHARES[-2] * reference.channel_uses)
@@ -100,7 +100,7 @@ def _further_ways(bundle: Bundle, compute: QuestionCompute) -> dict[str, Way]:
         "unmerged, one symbol per token": Policy.unmerged(layers, min(bundle.codec.rates)),
         f"one token, {rate} uses": Policy.create([1.0] * layers, rate, bundle.prefix_tokens or 1),
     }
-    ways: dict[str, Way] = {f"{FURTHER}no channel, nothing merged": (unmerged, None, None)}
+    ways: dict[str, Way] = {f"{FURTHER}no channel, nothing merged": (unmerged, None, BYPASS)}
     return ways | {f"{FURTHER}{name}": (policy, None, CHANNEL) for name, policy in policies.items()}
 
 
@@ -116,10 +116,10 @@ def measure(setting: Setting, source: str, evaluator: Evaluator) -> dict[str, di
     images, answerer = _asked(evaluator)
     compute = QuestionCompute(evaluator.engine, answerer, images)
 
-    def one_way(policy: Policy, cap: int | None, channel: ChannelProfile | None) -> dict[str, Any]:
+    def one_way(policy: Policy, cap: int | None, channel: Channel) -> dict[str, Any]:
         parts = evaluator.transform(rules_for(policy.thresholds))
         measured = evaluator.measure(parts, policy.symbols_per_token, channel, setting.seed, cap, policy.max_tokens)
-        is_sent = channel is not None
+        is_sent = channel != BYPASS
         return {
             "accuracy": (measured.accuracy, measured.accuracy_se),
             "change": measured.change_from(evaluator.unmerged(CHANNEL, setting.seed)),

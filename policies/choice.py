@@ -8,10 +8,10 @@ from policies.budget import Budget
 from policies.front import Front
 from policies.fronts import Fronts
 from policies.policy import Policy
-from policies.record import ChannelProfile, MeasuredPolicy
+from policies.record import MeasuredPolicy
 from policies.sensitivity import STANDARD_ERRORS
 from thinwire.bundle import Bundle
-from thinwire.csi import PERFECT, Csi
+from thinwire.channels import Channel
 from thinwire.errors import BudgetError, BundleError
 
 AUTO = "auto"
@@ -93,9 +93,7 @@ def _best(fitting: Sequence[MeasuredPolicy], snr_db: float) -> MeasuredPolicy:
     return robust if best.accuracy_at(snr_db) - robust.accuracy_at(snr_db) <= STANDARD_ERRORS * error else best
 
 
-def resolve(
-    fronts: Fronts, policy: str, budget: Budget, model: str | None, snr_db: float, prefix_tokens: int
-) -> MeasuredPolicy:
+def resolve(fronts: Fronts, policy: str, budget: Budget, channel: Channel, prefix_tokens: int) -> MeasuredPolicy:
     """The policy that serves a request, as it was measured on the front that it is taken from.
 
     "auto" is chosen from the fronts of one channel model, that of the front nearest to the channel: from that front, or
@@ -107,20 +105,18 @@ def resolve(
         fronts: the policies.
         policy: "auto", or an id.
         budget: the limits.
-        model: the current channel model; None where it is not known.
-        snr_db: the current average SNR in dB.
+        channel: the current channel.
         prefix_tokens: class and register tokens that are sent.
 
     Raises:
         BudgetError: no policy meets the budget, or the cap is under the cost of one token.
         UnknownPolicyError: no front has a policy of that id.
-        InvalidRequestError: the SNR is not finite.
     """
-    ordered = fronts.nearest_first(model, snr_db)
+    ordered = fronts.nearest_first(channel)
     if policy == AUTO:
         alike = [front for front in ordered if front.channel.model == ordered[0].channel.model]
         smallest = min(measured.policy.symbols_per_token for front in alike for measured in front.policies)
-        return choose(alike, budget, snr_db, one_token_uses(smallest, prefix_tokens))
+        return choose(alike, budget, channel.snr_db, one_token_uses(smallest, prefix_tokens))
     held = {measured.channel: measured for measured in fronts.get(policy)}
     measured = next(held[front.channel] for front in ordered if front.channel in held)
     least = one_token_uses(measured.policy.symbols_per_token, prefix_tokens)
@@ -146,18 +142,10 @@ class Choice:
     id: str
     policy: Policy
     cap: int | None
-    front: ChannelProfile | None = None
+    front: Channel | None = None
 
 
-def choose_for(
-    bundle: Bundle,
-    fronts: Fronts | None,
-    asked: str,
-    budget: Budget,
-    model: str | None,
-    snr_db: float,
-    csi: Csi = PERFECT,
-) -> Choice:
+def choose_for(bundle: Bundle, fronts: Fronts | None, asked: str, budget: Budget, channel: Channel) -> Choice:
     """The policy for a request of a bundle.
 
     Args:
@@ -165,37 +153,32 @@ def choose_for(
         fronts: its policies; None will do for "none".
         asked: "none" (nothing merged, reference rate; the cap still holds), "auto", or an id; see `resolve`.
         budget: the limits.
-        model: the current channel model; None where it is not known.
-        snr_db: the current average SNR in dB.
-        csi: what receivers know of the current channel. Its pilots come off the budget's channel uses before anything
-            is chosen: policies were measured without any.
+        channel: the current channel. Its pilots come off the budget's channel uses before anything is chosen: policies
+            were measured without any.
 
     Raises:
         BundleError: the bundle lacks the reference, or the fronts, that were asked for.
         BudgetError: no policy meets the budget, or the cap is under the cost of one token.
         UnknownPolicyError: no front has a policy of that id.
-        InvalidRequestError: the SNR is not finite.
     """
-    payload = budget.beside_pilots(csi)
+    payload = budget.beside_pilots(channel.csi)
     try:
-        return _choose_for(bundle, fronts, asked, payload, model, snr_db)
+        return _choose_for(bundle, fronts, asked, payload, channel)
     except BudgetError as error:
         if payload is budget:
             raise
-        note = f"of the {budget.cap} channel uses the pilots ({csi.text}) leave {payload.cap} for the payload"
+        note = f"of the {budget.cap} channel uses the pilots ({channel.csi.text}) leave {payload.cap} for the payload"
         raise BudgetError(f"{error}; {note}") from None
 
 
-def _choose_for(
-    bundle: Bundle, fronts: Fronts | None, asked: str, budget: Budget, model: str | None, snr_db: float
-) -> Choice:
+def _choose_for(bundle: Bundle, fronts: Fronts | None, asked: str, budget: Budget, channel: Channel) -> Choice:
     if asked == UNMERGED:
         if bundle.reference is None:
             raise BundleError(f"bundle {bundle.name} has no unmerged reference: its rate was not measured")
         return Choice(asked, Policy.unmerged(bundle.split_layer, bundle.reference.symbols_per_token), budget.cap)
     if fronts is None:
         raise BundleError(f"bundle {bundle.name} has no policies")
-    measured = resolve(fronts, asked, budget, model, snr_db, bundle.prefix_tokens)
+    measured = resolve(fronts, asked, budget, channel, bundle.prefix_tokens)
     return Choice(measured.policy.id, measured.policy, budget.cap, measured.channel)
 
 

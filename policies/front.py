@@ -2,23 +2,24 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from policies.record import ChannelProfile, MeasuredPolicy
+from policies.record import ChannelForm, MeasuredPolicy, channel_json
+from thinwire.channels import Channel
 from thinwire.errors import BundleError, BundleMismatchError, InvalidRequestError
 from thinwire.records import read, record
 
 
 @dataclass(frozen=True)
 class Front:
-    """Policies of one bundle, measured on one channel profile.
+    """Policies of one bundle, measured on one channel.
 
     Attributes:
         bundle_name: name of the bundle, for people.
         bundle_digest: digest of the bundle that every policy was measured with.
-        policies: at least one, all of one channel profile and with as many thresholds, none twice.
+        policies: at least one, all of one channel and with as many thresholds, none twice.
 
     Raises:
         BundleError: the policies are none, repeated, of different channels or of different numbers of layers.
@@ -44,10 +45,10 @@ class Front:
                     f"the front is of {self.bundle_digest}"
                 )
             if measured.channel != self.channel:
-                raise BundleError(f"a front is of one channel, got {self.channel} and {measured.channel}")
+                raise BundleError(f"a front is of one channel, got {self.channel.name} and {measured.channel.name}")
 
     @property
-    def channel(self) -> ChannelProfile:
+    def channel(self) -> Channel:
         """The channel that every policy was measured on."""
         return self.policies[0].channel
 
@@ -58,7 +59,7 @@ class Front:
 
     def to_json(self) -> dict[str, Any]:
         """The JSON form. The name of the bundle stands beside it; its digest stands in every policy."""
-        return {"channel": asdict(self.channel), "policies": [measured.to_json() for measured in self.policies]}
+        return {"channel": channel_json(self.channel), "policies": [measured.to_json() for measured in self.policies]}
 
     @classmethod
     def from_json(cls, bundle_name: str, bundle_digest: str, content: object) -> "Front":
@@ -71,8 +72,8 @@ class Front:
         """
         form = read(_Form, content, "front")
         front = cls(bundle_name, bundle_digest, tuple(map(MeasuredPolicy.from_json, form.policies)))
-        if front.channel != form.channel:
-            raise InvalidRequestError(f"a front of {form.channel} holds policies of {front.channel}")
+        if front.channel != form.channel.read():
+            raise InvalidRequestError(f"a front of {form.channel.read().name} holds policies of {front.channel.name}")
         return front
 
 
@@ -80,7 +81,7 @@ class Front:
 class _Form:
     """What stands in a file."""
 
-    channel: ChannelProfile
+    channel: ChannelForm
     policies: tuple[Any, ...]
 
 

@@ -11,8 +11,9 @@ from typing import Any
 from policies.files import write_whole
 from policies.front import Front, digest_of
 from policies.record import MeasuredPolicy
+from thinwire.channels import Channel
 from thinwire.errors import BundleError, BundleMismatchError, InvalidRequestError, UnknownPolicyError
-from thinwire.records import Text, finite, read, read_file, record
+from thinwire.records import Text, read, read_file, record
 
 SCHEMA_VERSION = 2
 # The model whose fronts serve channels that nothing was measured on.
@@ -85,33 +86,29 @@ class Fronts:
             )
         return found
 
-    def nearest_first(self, model: str | None, snr_db: float) -> tuple[Front, ...]:
+    def nearest_first(self, channel: Channel) -> tuple[Front, ...]:
         """All fronts, by how well they suit a channel.
 
         Those of the channel's own model come first, and of them those of the same parameters; then those of AWGN, then
         all others: a model that is unknown, or that nothing was measured on, is served as AWGN if that was measured.
         Among them the nearer in SNR comes first, and of two as near that of the lower SNR.
-
-        Args:
-            model: the channel model, with its parameters after a colon; None where it is not known.
-            snr_db: average SNR in dB.
-
-        Raises:
-            InvalidRequestError: the SNR is not finite.
         """
-        finite("snr_db", snr_db)
-        name = model and model.partition(":")[0]
 
         def distance(front: Front) -> tuple[bool, bool, bool, float, float]:
             own = front.channel
-            alike = own.model.partition(":")[0] == name
-            return own.model != model, not alike, own.model != FALLBACK_MODEL, abs(own.snr_db - snr_db), own.snr_db
+            return (
+                own.model != channel.model,
+                own.family != channel.family,
+                own.model != FALLBACK_MODEL,
+                abs(own.snr_db - channel.snr_db),
+                own.snr_db,
+            )
 
         return tuple(sorted(self.fronts, key=distance))
 
-    def nearest(self, model: str | None, snr_db: float) -> Front:
+    def nearest(self, channel: Channel) -> Front:
         """The first of `nearest_first`."""
-        return self.nearest_first(model, snr_db)[0]
+        return self.nearest_first(channel)[0]
 
     def _content(self) -> dict[str, Any]:
         return {

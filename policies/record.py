@@ -8,30 +8,36 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from policies.policy import Policy
+from thinwire.channels import Channel
 from thinwire.errors import InvalidRequestError
-from thinwire.records import Count, JsonObject, NotNegative, Positive, Real, Share, Text, finite, read, record
+from thinwire.records import Count, JsonObject, NotNegative, Real, Share, Text, finite, read, record
 
+CONTROL_RATE = 1.0
 Change = Annotated[Real, Field(ge=-1, le=1)]
 
 
 @record("channel")
-class ChannelProfile:
-    """The channel that a policy was measured on.
+class ChannelForm:
+    """The JSON form of the channel that a policy was measured on: receivers knew it perfectly.
 
     Attributes:
-        model: name of the channel model, as "awgn".
-        snr_db: average SNR (Es/N0) in dB.
-        control_rate: bits of side information per channel use.
+        model: as for `Channel`.
+        snr_db: as for `Channel`.
+        control_rate: bits of side information per channel use, as `thinwire.frames.count_uses` has them.
     """
 
     model: Text
     snr_db: Real
-    control_rate: Positive = 1.0
+    control_rate: Annotated[Real, Field(ge=CONTROL_RATE, le=CONTROL_RATE)] = CONTROL_RATE
 
-    @property
-    def name(self) -> str:
-        """Model and SNR for people, as "awgn at 10 dB"."""
-        return f"{self.model} at {self.snr_db:g} dB"
+    def read(self) -> Channel:
+        """The channel."""
+        return Channel(self.model, self.snr_db)
+
+
+def channel_json(channel: Channel) -> dict[str, Any]:
+    """The JSON form of a channel; see `ChannelForm`."""
+    return asdict(ChannelForm(channel.model, channel.snr_db))
 
 
 @record("objectives")
@@ -109,7 +115,7 @@ class MeasuredPolicy:
 
     policy: Policy
     bundle_digest: Text
-    channel: ChannelProfile
+    channel: Channel
     objectives: Objectives
     accuracy_by_snr: tuple[AccuracyAt, ...] = ()
     sensitive_below_db: Real | None = None
@@ -172,7 +178,7 @@ class MeasuredPolicy:
             "objectives": asdict(self.objectives),
             "accuracy_by_snr": [asdict(point) for point in self.accuracy_by_snr],
             "sensitive_below_db": self.sensitive_below_db,
-            "channel": asdict(self.channel),
+            "channel": channel_json(self.channel),
             "bundle_digest": self.bundle_digest,
             "provenance": self.provenance,
         }
@@ -192,8 +198,8 @@ class MeasuredPolicy:
                 f"policy {form.id!r} with digest {form.digest!r} was altered: "
                 f"its thresholds, rate and limit are those of {policy.id}, digest {policy.digest}"
             )
-        kept = ("bundle_digest", "channel", "objectives", "accuracy_by_snr", "sensitive_below_db", "provenance")
-        return cls(policy, **{name: getattr(form, name) for name in kept})
+        kept = ("bundle_digest", "objectives", "accuracy_by_snr", "sensitive_below_db", "provenance")
+        return cls(policy, channel=form.channel.read(), **{name: getattr(form, name) for name in kept})
 
 
 @record()
@@ -208,7 +214,7 @@ class _Form:
     objectives: Objectives
     accuracy_by_snr: tuple[AccuracyAt, ...]
     sensitive_below_db: Real | None
-    channel: ChannelProfile
+    channel: ChannelForm
     bundle_digest: Text
     provenance: JsonObject
 

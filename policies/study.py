@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from policies.record import ChannelProfile
+from thinwire.channels import Channel
 from thinwire.records import JsonObject, Text, Whole, record
 
 
@@ -34,7 +34,7 @@ class Study:
     name: Text
     bundle_name: Text
     bundle_digest: Text
-    channel: ChannelProfile
+    channel: Channel
     split: Text
     data_digest: Text
     # The widest integer of a database is signed.

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from tests.e2e.loopback import write_tiny_bundle
 from tests.leaks import pytest_collection_finish, pytest_runtest_protocol, pytest_runtest_teardown  # noqa: F401
 from thinwire.bundle import Bundle
+from thinwire.csi import Csi
 from thinwire.nn.backbone import VisionTransformer, build_backbone
 
 torch.set_num_threads(1)
@@ -47,6 +48,20 @@ def tiny_vit(seed: int = 0, **kwargs: Any) -> VisionTransformer:
 def make_vit_fixture() -> Callable[..., VisionTransformer]:
     """The function that builds a tiny vision transformer."""
     return tiny_vit
+
+
+@pytest.fixture(name="csi_parsed")
+def csi_parsed_fixture(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every text that `Csi.parse` gets in this process, from now on."""
+    texts: list[str] = []
+    parse = Csi.parse
+
+    def noted(text: str) -> Csi:
+        texts.append(text)
+        return parse(text)
+
+    monkeypatch.setattr(Csi, "parse", noted)
+    return texts
 
 
 @pytest.fixture(name="cifar10_test")

@@ -24,8 +24,9 @@ from offline.bundles.write_vqa import write_vqa_bundle as write_trained
 from policies.front import Front
 from policies.fronts import Fronts
 from policies.policy import Policy
-from policies.record import AccuracyAt, ChannelProfile, MeasuredPolicy, Objectives
+from policies.record import AccuracyAt, MeasuredPolicy, Objectives
 from thinwire.bundle import FRONT, Bundle, Codec, Language, Merging, Reference, file_sha256
+from thinwire.channels import Channel
 from thinwire.equalise import ReceivedTokens
 from thinwire.images import Preprocessing
 from thinwire.nn.codec.decoder import JsccDecoder
@@ -172,7 +173,7 @@ def write_whole_vqa_bundle(folder: Path) -> Bundle:
     measured = MeasuredPolicy(
         Policy.create([0.5], 4),
         bundle.digest,
-        ChannelProfile("awgn", 10.0),
+        Channel("awgn", 10.0),
         Objectives(0.5, 0.1, 10, 0.001, 4.0 * PATCHES, 4 * PATCHES, PATCHES, 1.0, 0.0, 0.0, 0.1),
         (AccuracyAt(10.0, 0.5, 0.1, 0.0, 0.1),),
     )

@@ -4,6 +4,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from deploy.cli.common import add_bundle, add_json, add_placement, finite, placement_of, positive_int, print_json, seed
@@ -70,18 +71,18 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     from policies.choice import AUTO, UNMERGED, choose_for
     from policies.fronts import Fronts
     from policies.policy import Policy
-    from policies.record import ChannelProfile
     from thinwire.bundle import FRONT, load_bundle
+    from thinwire.channels import Channel
     from thinwire.csi import Csi
     from thinwire.errors import InvalidRequestError
     from thinwire.spec import within
 
-    model = None if options.channel == "none" else registry.canonical(options.channel)
+    model = "" if options.channel == "none" else registry.canonical(options.channel)
     csi = Csi.parse(options.csi)
     bundle = load_bundle(options.bundle)
     for snr in (options.snr, options.snr + options.snr_error):
         within("snr", snr, MIN_SNR_DB, MAX_SNR_DB)
-    channel = None if model is None else ChannelProfile(model, options.snr)
+    channel = Channel(model, options.snr, csi)
     budget = Budget(channel_uses=options.budget_channel_uses)
     if options.thresholds:
         if options.symbols_per_token is None:
@@ -91,7 +92,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         asked = options.policy or (UNMERGED if budget.cap is None else AUTO)
         fronts = None if asked == UNMERGED else Fronts.load(bundle.path(FRONT), bundle.digest)
         # A sender that is wrong about the SNR encodes for another, and chooses for it.
-        choice = choose_for(bundle, fronts, asked, budget, model, options.snr + options.snr_error, csi)
+        choice = choose_for(bundle, fronts, asked, budget, replace(channel, snr_db=options.snr + options.snr_error))
         name, policy = choice.id, choice.policy
         rate = options.symbols_per_token or policy.symbols_per_token
         policy = Policy.create(policy.thresholds, rate, options.max_tokens or policy.max_tokens)
@@ -102,8 +103,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     if options.limit:
         images = images.even_sample(options.limit)
     print(f"{len(images)} images", file=sys.stderr)
-    evaluator = Evaluator.load(bundle, images, placement, csi, options.equaliser, options.snr_error)
-    cap = None if channel is None else budget.cap
+    evaluator = Evaluator.load(bundle, images, placement, options.equaliser, options.snr_error)
+    cap = budget.cap if model else None
     measured = evaluator.measure_policy(policy, channel, options.seed, cap, _reporter(len(images)))
     side = bundle.preprocessing.size
     return {
@@ -117,7 +118,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "channel": model or "none",
         "csi": csi.text,
         "equaliser": options.equaliser,
-        "snr_db": None if channel is None else options.snr,
+        "snr_db": options.snr if model else None,
         "snr_error_db": options.snr_error,
         "seed": options.seed,
         "budget_channel_uses": budget.cap,

@@ -19,10 +19,10 @@ from deploy.cli.common import (
 
 if TYPE_CHECKING:
     from offline.measure.workers import Task
-    from policies.record import ChannelProfile
     from policies.search.run import Progress
     from policies.store import Store
     from policies.study import Study
+    from thinwire.channels import Channel
 
 
 def add_to(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -102,7 +102,7 @@ def _task(options: argparse.Namespace, channels: list[str], snrs_db: tuple[float
     from offline.measure.workers import Task
     from thinwire.bundle import load_bundle
 
-    profiles: tuple[ChannelProfile, ...] = tuple(dict.fromkeys(map(channel_of, channels)))
+    profiles: tuple[Channel, ...] = tuple(dict.fromkeys(map(channel_of, channels)))
     for snr_db in snrs_db:
         Profile(snr_db=snr_db)
     bundle = load_bundle(options.bundle)

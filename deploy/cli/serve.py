@@ -155,14 +155,14 @@ def _edge(options: argparse.Namespace) -> None:
     check_tasks(bundles)
     from deploy.cli.engines import edge_engine
     from edge.server import Settings, serve
+    from thinwire.channels import Channel
+    from thinwire.csi import Csi
 
     settings = Settings(
         link_target=options.link,
         link_id=options.link_id,
-        nominal_snr_db=options.nominal_snr,
+        nominal=Channel(options.nominal_model, options.nominal_snr, Csi.parse(options.nominal_csi)),
         nominal_symbol_rate_hz=options.nominal_symbol_rate,
-        nominal_model=options.nominal_model,
-        nominal_csi=options.nominal_csi,
         rest_host=options.host,
         rest_port=options.port,
         grpc_address=options.grpc,
@@ -180,6 +180,7 @@ def _channel(options: argparse.Namespace) -> None:
     from channel.server import Settings, serve
     from channel.trace import Trace
     from thinwire import logs, tracing
+    from thinwire.csi import Csi
 
     logs.configure("channel")
     profile = Profile(
@@ -189,7 +190,7 @@ def _channel(options: argparse.Namespace) -> None:
         symbol_rate_hz=options.symbol_rate,
         inject_airtime=options.inject_airtime,
         frame_loss=options.frame_loss,
-        csi=options.csi,
+        csi=Csi.parse(options.csi),
     )
     trace = Trace.read(options.trace) if options.trace else None
     settings = Settings(

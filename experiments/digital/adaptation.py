@@ -10,14 +10,12 @@ from experiments.digital.features import SharedImages
 from experiments.digital.link import send
 from experiments.digital.mcs import Scheme
 from experiments.digital.source import Source
-from policies.record import ChannelProfile
+from thinwire.channels import Channel
 
-ErrorRate = Callable[[Scheme, ChannelProfile], float]
+ErrorRate = Callable[[Scheme, Channel], float]
 
 
-def choose(
-    source: Source, schemes: Sequence[Scheme], channel: ChannelProfile, error_rate: ErrorRate, guess: float
-) -> Scheme:
+def choose(source: Source, schemes: Sequence[Scheme], channel: Channel, error_rate: ErrorRate, guess: float) -> Scheme:
     """The scheme under which a source is right most often, not the one of a given error rate.
 
     Args:
@@ -56,9 +54,7 @@ class Outcome(NamedTuple):
     lost: float
 
 
-def measure(
-    source: Source, scheme: Scheme, channel: ChannelProfile, test: SharedImages, guess: int, seed: int
-) -> Outcome:
+def measure(source: Source, scheme: Scheme, channel: Channel, test: SharedImages, guess: int, seed: int) -> Outcome:
     """Send the test images.
 
     Where nothing arrives, or nothing was sent, the cloud says the class that is most frequent on *select*.

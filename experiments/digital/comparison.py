@@ -21,7 +21,7 @@ from experiments.digital.source import Source
 from experiments.harness.setting import Setting, chosen
 from offline.measure.evaluator import request_id_of
 from policies.policy import Policy
-from policies.record import ChannelProfile
+from thinwire.channels import Channel
 
 # The fixed schemes are chosen at this SNR, each on its kind of channel.
 DESIGN_DB = 10.0
@@ -53,7 +53,7 @@ class Point:
 
     method: str
     uses: int
-    channel: ChannelProfile
+    channel: Channel
     right: NDArray[np.bool_]
     mean_uses: float
     details: dict[str, Any] | None = None
@@ -71,7 +71,7 @@ class Comparison:
     """
 
     def __init__(
-        self, setting: Setting, test_images: int | None, budgets: tuple[int, ...], channels: list[ChannelProfile]
+        self, setting: Setting, test_images: int | None, budgets: tuple[int, ...], channels: list[Channel]
     ) -> None:
         self._setting, self._budgets, self._channels = setting, budgets, channels
         self._select = SharedImages(setting.evaluator(split="select", limit=SELECT_IMAGES))
@@ -97,7 +97,7 @@ class Comparison:
                 ]
                 if source in (self._tokens, self._pictures):
                     models = dict.fromkeys(channel.model for channel in self._channels)
-                    fixed = {model: self._scheme(source, uses, ChannelProfile(model, DESIGN_DB)) for model in models}
+                    fixed = {model: self._scheme(source, uses, Channel(model, DESIGN_DB)) for model in models}
                     found += [
                         self._digital(f"{source.name}, fixed", source, fixed[channel.model], channel)
                         for channel in self._channels
@@ -107,7 +107,7 @@ class Comparison:
             found += [self._bound(uses, channel) for channel in self._channels if channel.model == "awgn"]
         return found
 
-    def _scheme(self, source: Source, uses: int, channel: ChannelProfile) -> Scheme:
+    def _scheme(self, source: Source, uses: int, channel: Channel) -> Scheme:
         """What most of *select* is answered rightly with on this channel."""
         return choose(source, schemes(uses), channel, self._error_rate, self._guess_share)
 
@@ -126,7 +126,7 @@ class Comparison:
         points = {one: self._analog(*one) for one in sorted(wanted, key=lambda one: one[1].thresholds)}
         return [points[one] for one in wanted]
 
-    def _analog(self, method: str, policy: Policy, uses: int, channel: ChannelProfile) -> Point:
+    def _analog(self, method: str, policy: Policy, uses: int, channel: Channel) -> Point:
         def compute() -> dict[str, Any]:
             measured = self.test.evaluator.measure(
                 self.test.transformed(policy), policy.symbols_per_token, channel, self._setting.seed, uses,
@@ -137,7 +137,7 @@ class Comparison:
         found = self._kept(f"{method}, {policy.id}, {uses} uses, {channel}", compute)
         return Point(method, uses, channel, np.array(found["right"], dtype=np.bool_), found["uses"])
 
-    def _digital(self, method: str, source: Source, scheme: Scheme, channel: ChannelProfile) -> Point:
+    def _digital(self, method: str, source: Source, scheme: Scheme, channel: Channel) -> Point:
         every = PICTURES[1] if isinstance(source, PictureSource) else 1
         test = self.test.every(every) if every > 1 else self.test
 
@@ -156,7 +156,7 @@ class Comparison:
         right = np.array(found["right"], dtype=np.bool_)
         return Point(method, scheme.uses, channel, right, float(scheme.uses), details, every)
 
-    def _bound(self, uses: int, channel: ChannelProfile) -> Point:
+    def _bound(self, uses: int, channel: Channel) -> Point:
         """The tokens in as many bits as the normal approximation has at an error rate, and so many frames lost.
 
         Of the rates that one is taken with which, on *select*, most answers are right.
@@ -179,7 +179,7 @@ class Comparison:
         right = np.array(self._kept(f"bound, {uses} uses, {channel}", compute), dtype=np.bool_)
         return Point("tokens, bound", uses, channel, right, float(uses))
 
-    def _error_rate(self, scheme: Scheme, channel: ChannelProfile) -> float:
+    def _error_rate(self, scheme: Scheme, channel: Channel) -> float:
         """On noise of *select*; see `frame_error_rate`. What loses no frame at a lower SNR loses none here."""
         if channel.model == "awgn" and channel.snr_db >= self._lossless.get(scheme, math.inf):
             return 0.0
@@ -199,7 +199,7 @@ class Comparison:
         return max(fitting, default=None)
 
     def _policies(self, budgets: tuple[int, ...]) -> dict[str, Policy]:
-        design = ChannelProfile("awgn", DESIGN_DB)
+        design = Channel("awgn", DESIGN_DB)
         return {policy.id: policy for policy in (chosen(self._bundle, uses, design).policy for uses in budgets)}
 
     def _quantised(self, name: str, features: list[Feature]) -> QuantisedSource:

@@ -10,7 +10,7 @@ from experiments.harness.experiment import Experiment
 from experiments.harness.paired import accuracy, change
 from experiments.harness.report import Cell, Curve, Estimate, Plot, Report, Table
 from experiments.harness.setting import Setting
-from policies.record import ChannelProfile
+from thinwire.channels import Channel
 
 BUDGETS = (24, 64, 192, 1024)
 # Every 5 dB, and once more below the SNR that the fixed scheme is made for.
@@ -24,19 +24,19 @@ DRAWN = (
 )  # fmt: skip
 
 
-def by_method(points: Sequence[Point], uses: int) -> dict[str, dict[ChannelProfile, Point]]:
-    found: dict[str, dict[ChannelProfile, Point]] = {}
+def by_method(points: Sequence[Point], uses: int) -> dict[str, dict[Channel, Point]]:
+    found: dict[str, dict[Channel, Point]] = {}
     for point in points:
         if point.uses == uses:
             found.setdefault(point.method, {})[point.channel] = point
     return found
 
 
-def _column(channel: ChannelProfile) -> str:
+def _column(channel: Channel) -> str:
     return f"{NAMES[channel.model]} {channel.snr_db:g} dB"
 
 
-def accuracy_table(points: Sequence[Point], uses: int, channels: Sequence[ChannelProfile]) -> Table:
+def accuracy_table(points: Sequence[Point], uses: int, channels: Sequence[Channel]) -> Table:
     rows: list[dict[str, Cell]] = []
     for method, found in by_method(points, uses).items():
         row: dict[str, Cell] = {"method": method, "uses": float(np.mean([one.mean_uses for one in found.values()]))}
@@ -46,7 +46,7 @@ def accuracy_table(points: Sequence[Point], uses: int, channels: Sequence[Channe
     return Table(f"Accuracy in %, {uses} channel uses", rows)
 
 
-def schemes_table(points: Sequence[Point], channels: Sequence[ChannelProfile]) -> Table:
+def schemes_table(points: Sequence[Point], channels: Sequence[Channel]) -> Table:
     rows = [
         {"uses": point.uses, "channel": _column(point.channel), "method": point.method, **point.details}
         for point in points
@@ -74,7 +74,7 @@ def difference(one: Point, other: Point) -> Estimate:
     return change(*(point.right[:: step // point.every] for point in (one, other)))
 
 
-def who_wins(found: dict[str, dict[ChannelProfile, Point]], method: str, uses: int) -> str:
+def who_wins(found: dict[str, dict[Channel, Point]], method: str, uses: int) -> str:
     """Where a method differs from the analog policies by more than its 95% interval, in words."""
     parts = []
     for model, name in NAMES.items():
@@ -95,7 +95,7 @@ def who_wins(found: dict[str, dict[ChannelProfile, Point]], method: str, uses: i
     return f"{uses} uses, {method} against analog, auto. {'. '.join(parts)}."
 
 
-def cliff(found: dict[str, dict[ChannelProfile, Point]], uses: int) -> str:
+def cliff(found: dict[str, dict[Channel, Point]], uses: int) -> str:
     """What the fixed scheme and the analog policies lose towards lower SNR."""
     falls = []
     for method in ("tokens, fixed", "analog, auto"):
@@ -114,8 +114,8 @@ def run(setting: Setting) -> Report:
     budgets = (24, 192) if setting.quick else BUDGETS
     awgn = (0.0, 10.0) if setting.quick else AWGN_DB
     rayleigh = (10.0,) if setting.quick else RAYLEIGH_DB
-    channels = [ChannelProfile("awgn", snr_db) for snr_db in awgn]
-    channels += [ChannelProfile("rayleigh", snr_db) for snr_db in rayleigh]
+    channels = [Channel("awgn", snr_db) for snr_db in awgn]
+    channels += [Channel("rayleigh", snr_db) for snr_db in rayleigh]
     comparison = Comparison(setting, TEST_IMAGES, budgets, channels)
     points = comparison.points()
     test = comparison.test

@@ -6,14 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from channel.keys import keyed_generator
-from channel.models.registry import get
 from channel.passage import carry
 from experiments.digital import block_code, crc, qam
 from experiments.digital.ldpc import ldpc_code
 from experiments.digital.mcs import Scheme
 from offline.measure.evaluator import LINK_ID, request_id_of
-from policies.record import ChannelProfile
-from thinwire.csi import PERFECT
+from thinwire.channels import Channel
 from thinwire.equalise import zero_forcing
 from thinwire.errors import InvalidRequestError
 
@@ -33,7 +31,7 @@ class Received(NamedTuple):
     accepted: NDArray[np.bool_]
 
 
-def send(payload: NDArray[np.uint8], scheme: Scheme, channel: ChannelProfile, names: list[str], seed: int) -> Received:
+def send(payload: NDArray[np.uint8], scheme: Scheme, channel: Channel, names: list[str], seed: int) -> Received:
     """Encode, modulate, send, demodulate with all that the channel did known, and decode.
 
     Args:
@@ -56,7 +54,7 @@ def send(payload: NDArray[np.uint8], scheme: Scheme, channel: ChannelProfile, na
     return Received(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
-def frame_error_rate(scheme: Scheme, channel: ChannelProfile, names: list[str], seed: int) -> float:
+def frame_error_rate(scheme: Scheme, channel: Channel, names: list[str], seed: int) -> float:
     """Share of frames of random bits, one for each name, that do not arrive as they were sent."""
     generators = [keyed_generator(seed, "payload", request_id_of(name), 0) for name in names]
     payload = np.stack([one.integers(0, 2, scheme.payload, dtype=np.uint8) for one in generators])
@@ -64,7 +62,7 @@ def frame_error_rate(scheme: Scheme, channel: ChannelProfile, names: list[str], 
     return float(1 - (received.accepted & (received.bits == payload).all(axis=1)).mean())
 
 
-def _send(payload: NDArray[np.uint8], scheme: Scheme, channel: ChannelProfile, names: list[str], seed: int) -> Received:
+def _send(payload: NDArray[np.uint8], scheme: Scheme, channel: Channel, names: list[str], seed: int) -> Received:
     if scheme.has_crc:
         length = scheme.bits - scheme.payload
         code = ldpc_code(scheme.bits, scheme.coded, scheme.order)
@@ -75,14 +73,14 @@ def _send(payload: NDArray[np.uint8], scheme: Scheme, channel: ChannelProfile, n
 
 
 def _cross(
-    coded: NDArray[np.uint8], scheme: Scheme, channel: ChannelProfile, names: list[str], seed: int
+    coded: NDArray[np.uint8], scheme: Scheme, channel: Channel, names: list[str], seed: int
 ) -> NDArray[np.float32]:
     """From coded bits to soft ones."""
-    symbols, model = qam.modulate(coded, scheme.order), get(channel.model)
+    symbols = qam.modulate(coded, scheme.order)
     received = np.empty(symbols.shape, dtype=np.complex64)
     noise = np.empty(symbols.shape)
     for row, name in enumerate(names):
         generator = keyed_generator(seed, LINK_ID, request_id_of(name), 0)
-        arrival = carry(symbols[row : row + 1], model, channel.snr_db, PERFECT, generator)
+        arrival = carry(symbols[row : row + 1], channel, generator)
         received[row], noise[row] = zero_forcing(arrival.symbols, np.asarray(arrival.gain), arrival.noise_variance)
     return qam.soft_bits(received, noise, scheme.order)

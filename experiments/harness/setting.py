@@ -15,8 +15,8 @@ from policies.budget import Budget
 from policies.choice import AUTO, UNMERGED, Choice, choose_for
 from policies.files import write_whole
 from policies.fronts import Fronts
-from policies.record import ChannelProfile
 from thinwire.bundle import FRONT, Bundle, load_bundle
+from thinwire.channels import Channel
 from thinwire.errors import InvalidRequestError
 
 QUICK_IMAGES = 200
@@ -105,16 +105,16 @@ def fronts_of(bundle: Bundle) -> Fronts:
     return Fronts.load(bundle.path(FRONT), bundle.digest)
 
 
-def chosen(bundle: Bundle, channel_uses: int | None, channel: ChannelProfile) -> Choice:
+def chosen(bundle: Bundle, channel_uses: int | None, channel: Channel) -> Choice:
     """What a budget chooses on a channel, of the fronts that the bundle ships with; without one, the reference."""
     if channel_uses is None:
-        return choose_for(bundle, None, UNMERGED, Budget(), channel.model, channel.snr_db)
-    return choose_for(bundle, fronts_of(bundle), AUTO, Budget(channel_uses=channel_uses), channel.model, channel.snr_db)
+        return choose_for(bundle, None, UNMERGED, Budget(), channel)
+    return choose_for(bundle, fronts_of(bundle), AUTO, Budget(channel_uses=channel_uses), channel)
 
 
 def three_policies(bundle: Bundle) -> dict[str, Choice]:
     """The unmerged reference, and what budgets of `SHARES` of its uses choose on AWGN at 10 dB, by a label."""
-    channel = ChannelProfile("awgn", 10.0)
+    channel = Channel("awgn", 10.0)
     reference = chosen(bundle, None, channel)
     assert bundle.reference is not None
     budgets = [int(share * bundle.reference.channel_uses) for share in SHARES]

@@ -19,6 +19,7 @@ from experiments.harness.setting import Setting, fronts_of
 from policies.budget import Budget
 from policies.choice import choose_for
 from thinwire.bundle import Bundle
+from thinwire.channels import Channel
 from thinwire.equalise import ReceivedTokens
 from thinwire.images import to_png
 
@@ -43,7 +44,7 @@ def _serve(client: httpx.Client, url: str, image: bytes, policy: str) -> dict[st
 def columns(bundle: Bundle, images: NDArray[np.uint8], edge_url: str, policy: str) -> dict[str, NDArray[np.float64]]:
     """Milliseconds of each image: bare, served, the difference of the two, the parts of what is served."""
     engine, classifier = edge_engine(bundle, "auto", 1), cloud_classifier(bundle, "auto", 1)
-    chosen = choose_for(bundle, fronts_of(bundle), policy, Budget(), "awgn", SNR_DB).policy
+    chosen = choose_for(bundle, fronts_of(bundle), policy, Budget(), Channel("awgn", SNR_DB)).policy
     rows = []
     with httpx.Client() as client:
         for pixels in images:

@@ -15,10 +15,10 @@ from experiments.harness.setting import Setting
 from experiments.split.measured import Found, MeasuredSplit
 from policies.budget import Budget
 from policies.choice import AUTO, UNMERGED
-from policies.record import ChannelProfile
+from thinwire.channels import Channel
 
 BUNDLES = ("cifar10", "cifar10-middle")
-CHANNELS = (ChannelProfile("awgn", 10.0), ChannelProfile("awgn", 0.0))
+CHANNELS = (Channel("awgn", 10.0), Channel("awgn", 0.0))
 USES = (96, 38, 19, 10, 4, 2)
 GMACS = (0.11, 0.08, 0.06, 0.057, 0.0555)
 DIGITS = {"edge GMACs": 4, "cloud GMACs": 4, "budget, GMACs": 4}
@@ -80,7 +80,7 @@ def _device(splits: Sequence[MeasuredSplit]) -> Table:
     return Table("What each split asks of device and cloud", rows, digits)
 
 
-def _by_uses(splits: Sequence[MeasuredSplit], channel: ChannelProfile) -> list[dict[str, Any]]:
+def _by_uses(splits: Sequence[MeasuredSplit], channel: Channel) -> list[dict[str, Any]]:
     rows = []
     for budget in (None, *USES):
         first: Found | None = None
@@ -94,7 +94,7 @@ def _by_uses(splits: Sequence[MeasuredSplit], channel: ChannelProfile) -> list[d
     return rows
 
 
-def _by_gmacs(splits: Sequence[MeasuredSplit], channel: ChannelProfile) -> list[dict[str, Any]]:
+def _by_gmacs(splits: Sequence[MeasuredSplit], channel: Channel) -> list[dict[str, Any]]:
     rows = []
     for budget in GMACS:
         first: Found | None = None
@@ -119,7 +119,7 @@ def _cells(found: Found | None, split: MeasuredSplit, first: Found | None) -> di
     return cells | {CHANGE: differing}
 
 
-def _bounds(split: MeasuredSplit, channel: ChannelProfile) -> list[dict[str, Any]]:
+def _bounds(split: MeasuredSplit, channel: Channel) -> list[dict[str, Any]]:
     return [
         {
             "sent": f"JPEG of quality {quality}, its scan",
@@ -146,9 +146,7 @@ def _points(rows: Sequence[dict[str, Any]], x: str) -> list[Curve]:
     return [Curve(row["sent"], [row[x]], [row["accuracy, %"].value]) for row in rows]
 
 
-def _remarks(
-    by_uses: Sequence[dict[str, Any]], by_gmacs: Sequence[dict[str, Any]], channel: ChannelProfile
-) -> list[str]:
+def _remarks(by_uses: Sequence[dict[str, Any]], by_gmacs: Sequence[dict[str, Any]], channel: Channel) -> list[str]:
     remarks = []
     for rows, budget in ((by_uses, "budget, uses"), (by_gmacs, "budget, GMACs")):
         compared = [row for row in rows if row[CHANGE] is not None]

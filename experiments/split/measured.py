@@ -12,15 +12,15 @@ from experiments.harness.paired import accuracy
 from experiments.harness.report import Estimate
 from experiments.harness.setting import Setting
 from offline.measure.baselines import Baselines
-from offline.measure.evaluator import Evaluator
+from offline.measure.evaluator import BYPASS, Evaluator
 from offline.measure.judges import LabelJudge
 from offline.measure.meter import PolicyMeter
 from policies.budget import Budget
 from policies.choice import choose_for
 from policies.fronts import Fronts
 from policies.policy import Policy
-from policies.record import ChannelProfile
 from thinwire.bundle import FRONT
+from thinwire.channels import Channel
 from thinwire.errors import BudgetError
 from thinwire.nn.merging.transformer import rules_for
 
@@ -66,10 +66,10 @@ class MeasuredSplit:
         self.reference = self.bundle.reference.channel_uses
         self.name = f"after layer {self.bundle.split_layer} of {self.bundle.depth}"
 
-    def chosen(self, asked: str, budget: Budget, channel: ChannelProfile) -> Policy | None:
+    def chosen(self, asked: str, budget: Budget, channel: Channel) -> Policy | None:
         """The policy that a budget gets; None where none meets it."""
         try:
-            return choose_for(self.bundle, self.fronts, asked, budget, channel.model, channel.snr_db).policy
+            return choose_for(self.bundle, self.fronts, asked, budget, channel).policy
         except BudgetError:
             return None
 
@@ -79,7 +79,7 @@ class MeasuredSplit:
         held = (model.patch_embed, *model.blocks[: self.bundle.split_layer], self.evaluator.engine.encoder)
         return sum(value.numel() for part in held for value in part.parameters())
 
-    def found(self, policy: Policy, channel: ChannelProfile, cap: int | None = None) -> Found:
+    def found(self, policy: Policy, channel: Channel, cap: int | None = None) -> Found:
         """Measure a policy under a cap on the uses."""
         if cap is not None and cap >= policy.symbols_per_token * self.bundle.patches:
             cap = None
@@ -107,7 +107,7 @@ class MeasuredSplit:
 
         def measure() -> list[list[float]]:
             parts = self.evaluator.transform(rules_for(policy.thresholds))
-            one = self.evaluator.measure(parts, policy.symbols_per_token, None, self.setting.seed)
+            one = self.evaluator.measure(parts, policy.symbols_per_token, BYPASS, self.setting.seed)
             cost = replace(self.evaluator.engine.cost, encoder=0)
             gmacs = [cost.gmacs(part.counts.numpy(), part.merged, part.counts[:, -1].numpy()) for _, part in parts]
             return [one.right.tolist(), [float(np.concatenate(gmacs).mean())]]
@@ -115,7 +115,7 @@ class MeasuredSplit:
         right, (gmacs,) = self.setting.kept(f"label {self.bundle.digest} {policy.digest}", measure)
         return accuracy(right), gmacs
 
-    def trivial(self, channel: ChannelProfile) -> list[dict[str, Any]]:
+    def trivial(self, channel: Channel) -> list[dict[str, Any]]:
         """The pooled token at every rate; where the split is the last, logits and label too."""
 
         def measure() -> list[list[Any]]:

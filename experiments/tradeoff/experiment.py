@@ -23,9 +23,10 @@ from offline.data.sources import SELECT
 from offline.measure.baselines import Baselines, Candidate
 from offline.measure.meter import PolicyMeter
 from policies.policy import Policy
-from policies.record import ChannelProfile, Objectives
+from policies.record import Objectives
+from thinwire.channels import Channel
 
-CHANNEL = ChannelProfile("awgn", 10.0)
+CHANNEL = Channel("awgn", 10.0)
 USES = (96, 38, 19, 9, 4, 2)
 GMACS = (0.1, 0.09, 0.08, 0.07, 0.06)
 LOSSES = (0.005, 0.01, 0.02)
@@ -111,7 +112,7 @@ def _candidates(setting: Setting, split: str) -> dict[str, Candidate]:
     """What can be measured on one split, by name."""
     evaluator = setting.evaluator(split=split, limit=SELECT_IMAGES if split == SELECT else None)
     meter = PolicyMeter(evaluator, [CHANNEL], setting.seed, split)
-    front = fronts_of(evaluator.bundle).nearest(CHANNEL.model, CHANNEL.snr_db)
+    front = fronts_of(evaluator.bundle).nearest(CHANNEL)
     # Policies of the same thresholds share the work of the blocks when they come one after another.
     policies = sorted((one.policy for one in front.policies), key=lambda policy: (policy.thresholds, policy.id))
 

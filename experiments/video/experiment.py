@@ -11,10 +11,10 @@ from experiments.harness.experiment import Experiment
 from experiments.harness.report import Cell, Curve, Estimate, Plot, Report, Table
 from experiments.harness.setting import Setting, three_policies
 from experiments.video.watching import CLIPS, PLAIN, SNR_DB, UNMERGED, Run, Streams, frame_id_of
-from offline.measure.evaluator import Evaluator
+from offline.measure.evaluator import BYPASS, Evaluator
 from policies.policy import Policy
-from policies.record import ChannelProfile
 from thinwire.bundle import Bundle, load_bundle
+from thinwire.channels import Channel
 
 BUNDLE = "cifar10"
 # Frames of a block, within which they are anything but independent: a second of these clips.
@@ -154,7 +154,7 @@ def _by_second(runs: Mapping[str, Run]) -> list[Curve]:
 
 def _elsewhere(setting: Setting, streams: Streams) -> dict[str, dict[str, list[float]]]:
     """Agreement with the plain model by the evaluator: value and standard error, by model and by what is looked at."""
-    bundle, channel = streams.bundle, ChannelProfile("awgn", SNR_DB)
+    bundle, channel = streams.bundle, Channel("awgn", SNR_DB)
     models: dict[str, tuple[Policy, int | None]] = {
         f"unmerged, S = {rate}": (Policy.unmerged(bundle.split_layer, rate), None) for rate in bundle.codec.rates
     }
@@ -164,7 +164,7 @@ def _elsewhere(setting: Setting, streams: Streams) -> dict[str, dict[str, list[f
         images = setting.images(bundle, limit=OWN_IMAGES) if name == OWN else streams.images(name)
         evaluator = Evaluator.load(bundle, images)
         unmerged = Policy.unmerged(bundle.split_layer, bundle.codec.rates[0])
-        plain = evaluator.measure_policy(unmerged, None, setting.seed).logits.argmax(1)
+        plain = evaluator.measure_policy(unmerged, BYPASS, setting.seed).logits.argmax(1)
         for label, (policy, cap) in models.items():
             labels = evaluator.measure_policy(policy, channel, setting.seed, cap).logits.argmax(1)
             estimate = clustered(100.0 * (labels == plain), 1 if name == OWN else BLOCK)

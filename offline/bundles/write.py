@@ -12,8 +12,8 @@ from cloud.torch_classifier import TorchClassifier
 from edge.torch_engine.engine import TorchEngine
 from offline.measure.evaluator import Evaluator, Measurement
 from offline.recipes.recipe import Recipe
-from policies.record import ChannelProfile
 from thinwire.bundle import Bundle, Reference, file_sha256
+from thinwire.channels import Channel
 from thinwire.nn.backbone import VisionTransformer
 from thinwire.nn.codec.decoder import JsccDecoder
 from thinwire.nn.codec.encoder import JsccEncoder
@@ -89,7 +89,7 @@ def measure_reference(evaluator: Evaluator, seed: int) -> tuple[Reference, dict[
         the reference, and what the unmerged model gives at every rate of the codec, AWGN, `REFERENCE_SNR_DB`.
     """
     bundle = evaluator.bundle
-    channel = ChannelProfile("awgn", REFERENCE_SNR_DB)
+    channel = Channel("awgn", REFERENCE_SNR_DB)
     transformed = evaluator.transform([None] * bundle.split_layer)
     measured = {rate: evaluator.measure(transformed, rate, channel, seed) for rate in bundle.codec.rates}
     best = max(one.accuracy for one in measured.values())

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from channel.keys import keyed_generator
-from channel.models.registry import get
 from channel.passage import carry
 from cloud.language.placement import CPU, Placement
 from cloud.reception import Equaliser, receive
@@ -17,9 +16,10 @@ from edge.torch_engine.engine import TorchEngine, Transformed
 from offline.measure.judges import Images, Judge, load_judge
 from offline.measure.prepared import PreparedImages
 from policies.policy import Policy
-from policies.record import ChannelProfile, Objectives
+from policies.record import Objectives
 from thinwire.bundle import Bundle
-from thinwire.csi import PERFECT, Csi
+from thinwire.channels import Channel
+from thinwire.csi import Csi
 from thinwire.equalise import ReceivedTokens
 from thinwire.errors import BundleError, InvalidRequestError
 from thinwire.frames import count_uses
@@ -27,6 +27,8 @@ from thinwire.nn.merging.matching import Rule
 from thinwire.nn.merging.transformer import rules_for
 
 LINK_ID = "evaluate"
+BYPASS = Channel("")
+"""No channel: the judge gets the tokens as they leave the device's layers; uses are counted all the same."""
 
 
 def request_id_of(name: str) -> str:
@@ -107,7 +109,6 @@ class Evaluator:
         engine: the device's side.
         judge: the cloud's side, and the right answers.
         images: what to measure on.
-        csi: what the receiver knows of the channel.
         equaliser: how it equalises.
         snr_error_db: by how much the encoder takes the SNR for higher than it is; the receiver is not misled.
     """
@@ -118,7 +119,6 @@ class Evaluator:
         engine: TorchEngine,
         judge: Judge,
         images: Images,
-        csi: Csi = PERFECT,
         equaliser: Equaliser = "mmse",
         snr_error_db: float = 0.0,
     ) -> None:
@@ -126,11 +126,10 @@ class Evaluator:
         self.engine = engine
         self.judge = judge
         self.images = images
-        self.csi = csi
         self.equaliser: Equaliser = equaliser
         self.snr_error_db = snr_error_db
         self._prepared = PreparedImages(engine, images.pixels)
-        self._unmerged: dict[tuple[ChannelProfile, int], Measurement] = {}
+        self._unmerged: dict[tuple[Channel, int], Measurement] = {}
 
     @classmethod
     def load(
@@ -138,7 +137,6 @@ class Evaluator:
         bundle: Bundle,
         images: Images,
         placement: Placement = CPU,
-        csi: Csi = PERFECT,
         equaliser: Equaliser = "mmse",
         snr_error_db: float = 0.0,
     ) -> "Evaluator":
@@ -146,7 +144,6 @@ class Evaluator:
 
         Args:
             placement: where they lie; on the CPU, as they are, by default.
-            csi: as for `Evaluator`.
             equaliser: as for `Evaluator`.
             snr_error_db: as for `Evaluator`.
 
@@ -157,7 +154,7 @@ class Evaluator:
         placement.check()
         judge = load_judge(bundle, images, placement)
         engine = TorchEngine.load(bundle, placement.main_device)
-        return cls(bundle, engine, judge, images, csi, equaliser, snr_error_db)
+        return cls(bundle, engine, judge, images, equaliser, snr_error_db)
 
     def transform(self, rules: Sequence[Rule | None]) -> list[tuple[NDArray[np.int64], Transformed]]:
         """The images after the device's blocks, in parts with their indices; rates, SNRs and caps can share it."""
@@ -166,7 +163,7 @@ class Evaluator:
     def measure_policy(
         self,
         policy: Policy,
-        channel: ChannelProfile | None,
+        channel: Channel,
         seed: int,
         max_channel_uses: int | None = None,
         report: Callable[[int], None] = lambda done: None,
@@ -176,7 +173,7 @@ class Evaluator:
         parts = self._prepared.transform(rules_for(policy.thresholds))
         return self.measure(parts, policy.symbols_per_token, channel, seed, max_channel_uses, policy.max_tokens, report)
 
-    def unmerged(self, channel: ChannelProfile, seed: int) -> Measurement:
+    def unmerged(self, channel: Channel, seed: int) -> Measurement:
         """What the bundle's unmerged reference gives; measured once.
 
         Raises:
@@ -194,7 +191,7 @@ class Evaluator:
         self,
         parts: Iterable[tuple[NDArray[np.int64], Transformed]],
         symbols_per_token: int,
-        channel: ChannelProfile | None,
+        channel: Channel,
         seed: int,
         max_channel_uses: int | None = None,
         max_tokens: int | None = None,
@@ -205,7 +202,7 @@ class Evaluator:
         Args:
             parts: what `transform` gave.
             symbols_per_token: the rate.
-            channel: model and SNR, or None to bypass codec and channel (uses are counted all the same).
+            channel: what frames are sent over; without a model, codec and channel are bypassed; see `BYPASS`.
             seed: of the keyed noise.
             max_channel_uses: the cap, pilots included.
             max_tokens: the policy's own limit.
@@ -214,11 +211,11 @@ class Evaluator:
         logits = np.zeros((len(self.images), self.judge.classes), dtype=np.float32)
         right = np.zeros(len(self.images), dtype=np.int64)
         encoded: dict[int, Encoded] = {}
-        cap = None if max_channel_uses is None else self.csi.payload_within(max_channel_uses)
+        cap = None if max_channel_uses is None else channel.csi.payload_within(max_channel_uses)
         for images, part in parts:
-            snr_db = self.bundle.codec.snr_db[1] if channel is None else channel.snr_db + self.snr_error_db
+            snr_db = channel.snr_db + self.snr_error_db if channel.model else self.bundle.codec.snr_db[1]
             frames = self.engine.transmit(part, symbols_per_token, snr_db, cap, max_tokens)
-            if channel is None:
+            if not channel.model:
                 _check_bypass(part, frames)
                 right[images], logits[images] = self.judge.tokens(part.tokens, images)
             else:
@@ -236,25 +233,25 @@ class Evaluator:
             right=right,
             asked=self.judge.asked,
             tokens=tokens,
-            uses=np.array([self._uses(int(count), symbols_per_token) for count in tokens]),
+            uses=np.array([_uses(int(count), symbols_per_token, channel.csi) for count in tokens]),
             capped=np.array([frame.capped for frame in frames]),
             edge_gmacs=np.array([frame.edge_gmacs for frame in frames]),
         )
 
-    def _send(self, frame: Encoded, name: str, channel: ChannelProfile, seed: int) -> ReceivedTokens:
+    def _send(self, frame: Encoded, name: str, channel: Channel, seed: int) -> ReceivedTokens:
         generator = keyed_generator(seed, LINK_ID, request_id_of(name), 0)
-        arrival = carry(frame.symbols, get(channel.model), channel.snr_db, self.csi, generator)
+        arrival = carry(frame.symbols, channel, generator)
         return receive(arrival.symbols, arrival.gain, arrival.noise_variance, self.equaliser)
-
-    def _uses(self, tokens: int, symbols_per_token: int) -> int:
-        pilots = self.csi.pilot_uses(tokens * symbols_per_token)
-        return count_uses(tokens, symbols_per_token, pilots=pilots).total
 
     def unmerged_gmacs(self) -> float:
         """What the device computes for one image when nothing merges, in 10^9 MACs."""
         bundle = self.bundle
         counts = np.full((1, bundle.split_layer + 1), bundle.patches)
         return float(self.engine.cost.gmacs(counts, [False] * bundle.split_layer, counts[:, -1])[0])
+
+
+def _uses(tokens: int, symbols_per_token: int, csi: Csi) -> int:
+    return count_uses(tokens, symbols_per_token, pilots=csi.pilot_uses(tokens * symbols_per_token)).total
 
 
 def _check_bypass(batch: Transformed, frames: Sequence[Encoded]) -> None:

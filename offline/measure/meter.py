@@ -12,8 +12,9 @@ from edge.torch_engine.engine import Transformed
 from offline.measure.evaluator import Evaluator, Measurement
 from offline.measure.latency import PairedLatency
 from policies.policy import Policy
-from policies.record import AccuracyAt, ChannelProfile, MeasuredPolicy, Objectives
+from policies.record import AccuracyAt, MeasuredPolicy, Objectives
 from policies.sensitivity import sensitive_below
+from thinwire.channels import Channel
 from thinwire.nn.merging.transformer import rules_for
 
 VERSIONS = {name: metadata.version(name) for name in ("torch", "timm", "transformers", "numpy")}
@@ -37,7 +38,7 @@ class PolicyMeter:
     def __init__(
         self,
         evaluator: Evaluator,
-        channels: Sequence[ChannelProfile],
+        channels: Sequence[Channel],
         seed: int,
         split: str = "select",
         snrs_db: Sequence[float] = (),
@@ -98,8 +99,8 @@ class PolicyMeter:
     def _record(
         self,
         policy: Policy,
-        channel: ChannelProfile,
-        found: Mapping[ChannelProfile, Measurement],
+        channel: Channel,
+        found: Mapping[Channel, Measurement],
         timed: tuple[float, float] | None,
     ) -> MeasuredPolicy:
         objectives = found[channel].objectives(self.evaluator.unmerged(channel, self.seed))
@@ -119,6 +120,6 @@ class PolicyMeter:
             provenance=self.provenance,
         )
 
-    def _accuracy(self, channel: ChannelProfile, measured: Measurement) -> AccuracyAt:
+    def _accuracy(self, channel: Channel, measured: Measurement) -> AccuracyAt:
         change, change_se = measured.change_from(self.evaluator.unmerged(channel, self.seed))
         return AccuracyAt(channel.snr_db, measured.accuracy, measured.accuracy_se, change, change_se)

@@ -10,7 +10,7 @@ from offline.measure.box import search_space
 from offline.measure.meter import VERSIONS
 from offline.measure.workers import Task, measure, measure_on_all, pool, run_all
 from policies.policy import Policy
-from policies.record import ChannelProfile, MeasuredPolicy
+from policies.record import MeasuredPolicy
 from policies.search.objectives import MAX_LOSS, Scale, check_names
 from policies.search.run import Progress, Search
 from policies.search.space import SearchSpace
@@ -18,6 +18,7 @@ from policies.search.strategies import load_strategy, make_strategy, strategy_ve
 from policies.store import Store
 from policies.study import Study
 from thinwire.bundle import Bundle, load_bundle
+from thinwire.channels import Channel
 from thinwire.errors import InvalidRequestError, StoreError
 
 log = logging.getLogger(__name__)
@@ -118,7 +119,7 @@ def search(
 
 
 def open_study(
-    store: Store, name: str, bundle: Bundle, task: Task, settings: dict[str, Any], channel: ChannelProfile | None = None
+    store: Store, name: str, bundle: Bundle, task: Task, settings: dict[str, Any], channel: Channel | None = None
 ) -> Study:
     """The study of that name, made where there is none.
 
@@ -199,7 +200,7 @@ def sweep(
             yield done, len(wanted), studies
 
 
-def profile_study(name: str, channel: ChannelProfile) -> str:
+def profile_study(name: str, channel: Channel) -> str:
     """The name of the study of one channel of a sweep."""
     return f"{name}-{channel.model}-{channel.snr_db:g}"
 
@@ -232,7 +233,7 @@ def _asked(plan: Plan) -> dict[str, Any]:
     }
 
 
-def channel_of(text: str) -> ChannelProfile:
+def channel_of(text: str) -> Channel:
     """A channel profile from text like ``awgn:10`` or ``rician:k_db=3:10``.
 
     Raises:
@@ -244,7 +245,7 @@ def channel_of(text: str) -> ChannelProfile:
     except ValueError:
         raise InvalidRequestError(f"expected a channel such as awgn:10, got {text!r}") from None
     served = Profile(model, level)
-    return ChannelProfile(served.model, served.snr_db)
+    return Channel(served.model, served.snr_db)
 
 
 def front_policies(store: Store, studies: Sequence[Study]) -> list[Policy]:

@@ -21,8 +21,9 @@ from offline.measure.judges import Images
 from offline.measure.latency import PairedLatency
 from offline.measure.meter import PolicyMeter
 from policies.policy import Policy
-from policies.record import ChannelProfile, MeasuredPolicy
+from policies.record import MeasuredPolicy
 from thinwire.bundle import Bundle, load_bundle
+from thinwire.channels import Channel
 from thinwire.errors import EvaluationError
 
 _P = ParamSpec("_P")
@@ -53,7 +54,7 @@ class Task:
     bundle: Path
     images: Images
     split: str
-    channels: tuple[ChannelProfile, ...]
+    channels: tuple[Channel, ...]
     seed: int
     snrs_db: tuple[float, ...] = ()
     timed: bool = False

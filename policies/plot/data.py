@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from policies.baseline import Baseline
 from policies.pareto import non_dominated
-from policies.record import MeasuredPolicy, Objectives
+from policies.record import CONTROL_RATE, MeasuredPolicy, Objectives
 from policies.search.objectives import OBJECTIVES
 from policies.study import Study
 from thinwire.errors import InvalidRequestError
@@ -228,13 +228,13 @@ def _figures(measured: Objectives) -> tuple[str, ...]:
 
 
 def _caption(data: StudyData, left_out: int) -> str:
-    study, channel = data.study, data.study.channel
+    study = data.study
     counts = sorted({one.objectives.n for one in data.trials} | {one.objectives.n for one in data.baselines})
     images = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
     missing = f"; {left_out} baselines not measured on these axes" if left_out else ""
     return (
         f"{study.name}: bundle {study.bundle_name} {study.bundle_digest[:10]}, "
-        f"{channel.model} at {channel.snr_db:g} dB, control rate {channel.control_rate:g} bit/use, "
+        f"{study.channel.name}, control rate {CONTROL_RATE:g} bit/use, "
         f"{study.split} split, {images} images, "
         f"{len(data.trials)} trials, seed {study.seed}{missing}"
     )

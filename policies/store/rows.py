@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from policies.baseline import Baseline
-from policies.record import ChannelProfile, MeasuredPolicy
+from policies.record import ChannelForm, MeasuredPolicy, channel_json
 from policies.study import Study
 from policies.trial import Trial
 from thinwire.records import read
@@ -26,14 +26,14 @@ _MEASURED = (
 
 def study_row(study: Study) -> dict[str, Any]:
     """The row of a study that is not in the store yet."""
-    row = asdict(study)
+    row = {**asdict(study), "channel": channel_json(study.channel)}
     del row["id"]
     return row
 
 
 def read_study(row: sa.RowMapping) -> Study:
     """The study of a row."""
-    return Study(**{**row, "channel": ChannelProfile(**row["channel"]), "created": _utc(row["created"])})
+    return Study(**{**row, "channel": ChannelForm(**row["channel"]).read(), "created": _utc(row["created"])})
 
 
 def trial_row(study: Study, trial: Trial) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def read_trial(study: Study, row: sa.RowMapping) -> Trial:
         **{name: row[name] for name in _MEASURED},
         "id": f"p-{row['policy_digest'][:10]}",
         "digest": row["policy_digest"],
-        "channel": asdict(study.channel),
+        "channel": channel_json(study.channel),
         "bundle_digest": study.bundle_digest,
     }
     return Trial(

@@ -8,12 +8,13 @@ import sqlalchemy as sa
 
 from policies.baseline import Baseline
 from policies.front import Front
-from policies.record import ChannelProfile, MeasuredPolicy
+from policies.record import MeasuredPolicy
 from policies.serviceable import serviceable
 from policies.store import rows, schema
 from policies.store.database import Database
 from policies.study import Study
 from policies.trial import Trial
+from thinwire.channels import Channel
 from thinwire.errors import InvalidRequestError, StoreError
 
 _T = TypeVar("_T")
@@ -61,7 +62,7 @@ class Store:
         *,
         bundle_name: str,
         bundle_digest: str,
-        channel: ChannelProfile,
+        channel: Channel,
         split: str,
         data_digest: str,
         seed: int,
@@ -130,7 +131,7 @@ class Store:
         if (measured.bundle_digest, measured.channel) != (study.bundle_digest, study.channel):
             raise StoreError(
                 f"policy {measured.policy.id} was measured with bundle {measured.bundle_digest} on "
-                f"{measured.channel}; study {study.name} is of {study.bundle_digest} on {study.channel}"
+                f"{measured.channel.name}; study {study.name} is of {study.bundle_digest} on {study.channel.name}"
             )
         trial = Trial(measured, source, seconds, suggesting_seconds, datetime.now(UTC))
         return self._insert(f"add policy {measured.policy.id}", schema.trials, rows.trial_row(study, trial))

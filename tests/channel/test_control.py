@@ -10,7 +10,7 @@ from channel.profiles import Profile
 from tests.channel.conftest import MakeFrame, Rig
 from thinwire.v1 import control_pb2
 
-RAYLEIGH = Profile("rayleigh", -2.0, 9, 5000.0, False)
+RAYLEIGH = Profile("rayleigh", -2.0, seed=9, symbol_rate_hz=5000.0, inject_airtime=False)
 
 
 async def set_profile(rig: Rig, link_id: str, profile: Profile) -> control_pb2.Profile:

@@ -1,13 +1,15 @@
 """A profile holds only what a channel can be."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from channel.profiles import Profile
+from thinwire.csi import PERFECT, Csi
 from thinwire.errors import InvalidRequestError
-from thinwire.v1 import link_pb2
+from thinwire.v1 import control_pb2, link_pb2
 
 
 @pytest.mark.parametrize(
@@ -29,8 +31,6 @@ from thinwire.v1 import link_pb2
         ("frame_loss", 1.0),
         ("frame_loss", math.nan),
         ("model", "rician:k=1"),
-        ("csi", ""),
-        ("csi", "pilots:count=0"),
     ],
 )
 def test_what_is_out_of_range_is_refused(field: str, value: Any) -> None:
@@ -44,32 +44,40 @@ def test_the_limits_are_inside(snr_db: float) -> None:
 
 
 def test_a_profile_survives_its_message() -> None:
-    profile = Profile("rician:k_db=3", -2.5, 2**64 - 1, 4800.0, True, 0.125, "pilots:count=4")
+    profile = Profile("rician:k_db=3", -2.5, Csi.parse("pilots:count=4"), 2**64 - 1, 4800.0, True, 0.125)
     assert Profile.from_proto(profile.to_proto()) == profile
 
 
-def test_model_and_csi_are_kept_in_one_spelling() -> None:
-    profile = Profile("rician:coherence=4,k_db=6.0", csi="pilots:every=0,count=2")
-    assert (profile.model, profile.csi) == ("rician:coherence=4", "pilots:count=2")
+def test_model_and_csi_are_told_in_one_spelling() -> None:
+    told = control_pb2.Profile(model="rician:coherence=4,k_db=6.0", symbol_rate_hz=1.0, csi="pilots:every=0,count=2")
+    kept = Profile.from_proto(told).to_proto()
+    assert (kept.model, kept.csi) == ("rician:coherence=4", "pilots:count=2")
+
+
+def test_a_message_with_a_csi_that_there_is_not_is_refused() -> None:
+    message = Profile().to_proto()
+    message.csi = "pilots:count=0"
+    with pytest.raises(InvalidRequestError, match="csi"):
+        Profile.from_proto(message)
 
 
 def test_a_message_without_csi_means_perfect() -> None:
     message = Profile().to_proto()
     message.csi = ""
-    assert Profile.from_proto(message).csi == "perfect"
+    assert Profile.from_proto(message).csi == PERFECT
 
 
 def test_a_frame_that_asks_for_nothing_gets_the_profile() -> None:
-    profile = Profile("rayleigh", 3.0, 5, 100.0, True)
+    profile = Profile("rayleigh", 3.0, seed=5, symbol_rate_hz=100.0, inject_airtime=True)
     assert profile.asked(link_pb2.ChannelRequest()) == profile
 
 
 def test_a_frame_gets_what_it_asks_for() -> None:
-    profile = Profile("rayleigh", 3.0, 5, 100.0, True)
+    profile = Profile("rayleigh", 3.0, seed=5, symbol_rate_hz=100.0, inject_airtime=True)
     asked = profile.asked(link_pb2.ChannelRequest(model="awgn", snr_db=0.0, seed=0))
-    assert asked == Profile("awgn", 0.0, 0, 100.0, True)
-    assert profile.asked(link_pb2.ChannelRequest(csi="none")) == Profile("rayleigh", 3.0, 5, 100.0, True, csi="none")
-    assert profile.asked(link_pb2.ChannelRequest(seed=9)) == Profile("rayleigh", 3.0, 9, 100.0, True)
+    assert asked == replace(profile, model="awgn", snr_db=0.0, seed=0)
+    assert profile.asked(link_pb2.ChannelRequest(csi="none")) == replace(profile, csi=Csi("none"))
+    assert profile.asked(link_pb2.ChannelRequest(seed=9)) == replace(profile, seed=9)
 
 
 @pytest.mark.parametrize("request_", [{"model": "none"}, {"snr_db": math.nan}, {"snr_db": 1e9}, {"csi": "x"}])

@@ -36,7 +36,7 @@ async def test_symbols_arrive_exactly_as_computed_in_process(rig: Rig, make_fram
     await rig.link.Infer(frame)
     (received,) = rig.cloud.frames
     symbols = unpack_symbols(frame)
-    assert received == transmit(frame, Profile(model, -3.0, 17)).frame
+    assert received == transmit(frame, Profile(model, -3.0, seed=17)).frame
     assert not np.array_equal(unpack_symbols(received), symbols)
     assert not received.HasField("channel")
 

@@ -6,7 +6,9 @@ from typing import Any
 import grpc
 import pytest
 
-from tests.channel.conftest import MakeFrame, Rig, until
+from channel.profiles import Profile
+from tests.channel.conftest import MakeFrame, Rig, StartRig, until
+from thinwire.csi import Csi
 from thinwire.errors import BundleMismatchError, InvalidFrameError, OverloadedError
 from thinwire.rpc import abort, from_rpc_error
 from thinwire.v1 import link_pb2
@@ -120,3 +122,15 @@ async def test_a_stream_whose_client_goes_away_cancels_what_is_in_flight(rig: Ri
     await until(lambda: sorted(cancelled) == [0, 1, 2])
     rig.cloud.behave = None
     assert (await rig.link.Infer(make_frame())).outputs[0].label == "cat"
+
+
+async def test_a_stream_parses_no_csi_but_what_a_frame_asks_for(
+    start_rig: StartRig, make_frame: MakeFrame, csi_parsed: list[str]
+) -> None:
+    rig = await start_rig(Profile(csi=Csi.parse("pilots:count=2")))
+    csi_parsed.clear()
+    frames = [make_frame(sequence_number=number) for number in range(20)]
+    frames[7].channel.csi = "none"
+    results = {result.sequence_number: result async for result in rig.link.Stream(iter(frames))}
+    assert [results[number].channel.csi for number in (0, 7, 19)] == ["pilots:count=2", "none", "pilots:count=2"]
+    assert csi_parsed == ["none"]

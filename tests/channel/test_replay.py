@@ -51,8 +51,8 @@ async def test_a_new_default_still_follows_the_trace_and_control_says_so(
     clock = FakeClock()
     rig = await start_rig(trace=TRACE, clock=clock)
     clock.now += 3.0
-    in_effect = Profile("rayleigh", 8.0, 5, 500.0)
-    assert await set_profile(rig, "", Profile("rayleigh", 1.0, 5, 77.0)) == in_effect
+    in_effect = Profile("rayleigh", 8.0, seed=5, symbol_rate_hz=500.0)
+    assert await set_profile(rig, "", Profile("rayleigh", 1.0, seed=5, symbol_rate_hz=77.0)) == in_effect
     assert Profile.from_proto(await rig.control.GetProfile(control_pb2.GetProfileRequest())) == in_effect
     await rig.link.Infer(make_frame())
     assert (rig.cloud.frames[0].reception.model, stamped(rig)) == ("rayleigh", [8.0])
@@ -78,7 +78,7 @@ async def test_a_retry_meets_the_same_noise_although_the_trace_moved_on(
 
 async def test_a_retry_meets_the_same_noise_although_the_profile_was_changed(rig: Rig, make_frame: MakeFrame) -> None:
     await rig.link.Infer(make_frame())
-    await set_profile(rig, "camera-1", Profile("rayleigh", -2.0, 9))
+    await set_profile(rig, "camera-1", Profile("rayleigh", -2.0, seed=9))
     await rig.link.Infer(make_frame())
     await rig.link.Infer(make_frame(sequence_number=4))
     first, retry, other = rig.cloud.frames

@@ -1,6 +1,7 @@
 """A trace says what its file says, step by step and over and over."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,6 @@ def test_a_trace_of_one_row_holds_for_ever() -> None:
 
 
 def test_a_profile_keeps_all_that_the_trace_does_not_say() -> None:
-    profile = Profile("rayleigh", 1.0, 5, 300.0, True)
-    assert TRACE.over(profile, 2.5) == Profile("rayleigh", 7.5, 5, 500.0, True)
-    assert Trace((0.0,), (-4.0,)).over(profile, 2.5) == Profile("rayleigh", -4.0, 5, 300.0, True)
+    profile = Profile("rayleigh", 1.0, seed=5, symbol_rate_hz=300.0, inject_airtime=True)
+    assert TRACE.over(profile, 2.5) == replace(profile, snr_db=7.5, symbol_rate_hz=500.0)
+    assert Trace((0.0,), (-4.0,)).over(profile, 2.5) == replace(profile, snr_db=-4.0)

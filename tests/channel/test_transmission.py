@@ -11,6 +11,7 @@ from channel.profiles import Profile
 from channel.realisation import Realisation, Symbols, apply
 from channel.transmission import transmit
 from tests.channel.conftest import MakeFrame
+from thinwire.csi import Csi
 from thinwire.errors import InvalidFrameError, InvalidRequestError, OverBudgetError, ThinwireError
 from thinwire.frames import read_reception, unpack_symbols
 from thinwire.v1 import link_pb2
@@ -71,7 +72,8 @@ def test_uses_are_counted_from_the_bytes(make_frame: MakeFrame) -> None:
 
 def test_pilots_are_counted_and_held_back(make_frame: MakeFrame) -> None:
     frame = make_frame(5, 3)
-    transmission = transmit(frame, Profile("rayleigh", 4.0, symbol_rate_hz=1000.0, csi="pilots:count=2,every=4"))
+    profile = Profile("rayleigh", 4.0, Csi.parse("pilots:count=2,every=4"), symbol_rate_hz=1000.0)
+    transmission = transmit(frame, profile)
     report = transmission.report
     assert (report.channel_uses, report.payload_uses, report.pilot_uses, report.csi) == (
         23, 15, 8, "pilots:count=2,every=4",
@@ -98,7 +100,7 @@ def test_the_receiver_is_told_what_differs_by_symbol(make_frame: MakeFrame, mode
 
 def test_too_many_pilots_are_the_requests_fault(make_frame: MakeFrame) -> None:
     with pytest.raises(InvalidRequestError, match="pilots beside"):
-        transmit(make_frame(4096, 256), Profile(csi="pilots:count=64,every=1"))
+        transmit(make_frame(4096, 256), Profile(csi=Csi.parse("pilots:count=64,every=1")))
 
 
 def test_power_is_checked_before_the_noise(make_frame: MakeFrame) -> None:
@@ -152,7 +154,7 @@ def test_a_model_at_fault_is_an_internal_error(
 @pytest.mark.parametrize(("most", "fits"), [(0, True), (41, True), (40, True), (39, False)])
 def test_no_frame_is_sent_that_costs_more_than_it_may(make_frame: MakeFrame, most: int, fits: bool) -> None:
     # 4 x 8 symbols, and two pilots ahead of every eight.
-    profile = Profile("awgn", csi="pilots:count=2,every=8")
+    profile = Profile("awgn", csi=Csi.parse("pilots:count=2,every=8"))
     frame = make_frame(max_channel_uses=most)
     if fits:
         sent = transmit(frame, profile)

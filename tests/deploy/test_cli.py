@@ -13,10 +13,10 @@ from deploy.cli.main import main
 from policies.front import Front
 from policies.fronts import Fronts
 from policies.policy import Policy
-from policies.record import ChannelProfile
 from policies.store import Store
 from tests.parts import random_pixels
 from thinwire.bundle import FRONT
+from thinwire.channels import Channel
 
 
 @pytest.fixture(name="data", scope="module")
@@ -127,7 +127,7 @@ def two_fronts_fixture(tiny_bundle, tmp_path):
     (front,) = Fronts.load(bundle.path(FRONT), bundle.digest).fronts
     limited = Policy.create((0.5, 0.5, 0.5), 2, 6)
     fading = tuple(
-        replace(front.policies[0], channel=ChannelProfile("rayleigh", 5.0), **changes)
+        replace(front.policies[0], channel=Channel("rayleigh", 5.0), **changes)
         for changes in ({}, {"policy": limited, "sensitive_below_db": 2.5})
     )
     Fronts((front, Front(bundle.name, bundle.digest, fading))).save(bundle.path(FRONT))
@@ -167,9 +167,9 @@ def test_policies_export_writes_fronts_that_serve(capsys, tiny_bundle, tmp_path)
         copied = {name: getattr(study, name) for name in ("bundle_name", "split", "data_digest", "seed", "versions")}
         first = store.trials(study)[0]
         for name, channel, digest in (
-            ("fading", ChannelProfile("rayleigh", 10.0), study.bundle_digest),
+            ("fading", Channel("rayleigh", 10.0), study.bundle_digest),
             ("again", study.channel, study.bundle_digest),
-            ("stranger", ChannelProfile("rayleigh", 10.0), "c" * 64),
+            ("stranger", Channel("rayleigh", 10.0), "c" * 64),
         ):
             other = store.study(name, channel=channel, bundle_digest=digest, **copied)
             store.add_trial(other, replace(first, channel=channel, bundle_digest=digest))

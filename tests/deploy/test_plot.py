@@ -7,10 +7,11 @@ import pytest
 from deploy.cli.main import main
 from policies.baseline import Baseline
 from policies.policy import Policy
-from policies.record import ChannelProfile, MeasuredPolicy, Objectives
+from policies.record import MeasuredPolicy, Objectives
 from policies.store import Store
+from thinwire.channels import Channel
 
-CHANNEL = ChannelProfile("awgn", 10.0)
+CHANNEL = Channel("awgn", 10.0)
 
 
 def objectives(number):

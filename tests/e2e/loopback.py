@@ -25,6 +25,7 @@ from policies.front import Front
 from policies.fronts import FrontFile, Fronts
 from policies.policy import Policy
 from thinwire.bundle import FRONT, Bundle
+from thinwire.channels import Channel
 from thinwire.v1 import link_pb2
 
 
@@ -71,7 +72,7 @@ async def loopback(bundle: Bundle, link_id: str, profile: Profile) -> AsyncItera
     client = LinkClient(target)
     engine = RecordingEngine(TorchEngine.load(bundle))
     front_file = FrontFile(bundle.path(FRONT), bundle.digest)
-    service = EdgeService(bundle, engine, front_file, Device(client, link_id, profile.snr_db))
+    service = EdgeService(bundle, engine, front_file, Device(client, link_id, Channel(snr_db=profile.snr_db)))
     delivered: list[link_pb2.Frame] = []
     answer = SemanticLinkServicer._answer
 
@@ -99,9 +100,9 @@ def write_tiny_bundle(folder: Path) -> Bundle:
     from offline.measure.meter import PolicyMeter
     from offline.measure.studies import open_study
     from offline.measure.workers import Task
-    from policies.record import ChannelProfile
     from policies.store import Store
     from tests.parts import make_bundle, make_classifier, make_engine, random_pixels
+    from thinwire.channels import Channel
 
     options = {"class_token": False, "global_pool": "avg"}
     engine, classifier = make_engine(**options), make_classifier(**options)
@@ -115,7 +116,7 @@ def write_tiny_bundle(folder: Path) -> Bundle:
     # A rate that leaves room for budgets of a few per cent; random weights would give any.
     reference = replace(measure_reference(evaluator, 0)[0], symbols_per_token=8, channel_uses=200)
     bundle = with_reference(bundle, reference)
-    meter = PolicyMeter(Evaluator.load(bundle, images), (ChannelProfile("awgn", 10.0),), 0, snrs_db=(0.0, 10.0))
+    meter = PolicyMeter(Evaluator.load(bundle, images), (Channel("awgn", 10.0),), 0, snrs_db=(0.0, 10.0))
     policies = [Policy.create(*given) for given in (([-1.0] * 3, 1), ([0.5, 0.4, 0.3], 2), ([0.8, 0.7, 1.0], 8))]
     task = Task(folder, images, "select", meter.channels, 0)
     with Store(f"sqlite:///{folder / 'store.sqlite'}") as store:

@@ -4,16 +4,15 @@ import numpy as np
 import pytest
 
 from channel.keys import keyed_generator
-from channel.models.registry import get
 from channel.passage import carry
 from channel.profiles import Profile
 from offline.data.images import LabelledImages, load
 from offline.measure.evaluator import LINK_ID, Evaluator, request_id_of
 from policies.fronts import Fronts
-from policies.record import ChannelProfile
 from tests.e2e.loopback import loopback
 from tests.parts import random_pixels
 from thinwire.bundle import FRONT, Bundle, load_bundle
+from thinwire.channels import Channel
 from thinwire.csi import Csi
 from thinwire.frames import unpack_symbols
 from thinwire.images import to_png
@@ -26,7 +25,7 @@ NEAR_TIE = 1e-4
 
 
 async def check_agreement(
-    bundle: Bundle, images: LabelledImages, policy_id: str, channel: str, csi: str = "perfect"
+    bundle: Bundle, images: LabelledImages, policy_id: str, model: str, csi: str = "perfect"
 ) -> int:
     """Send images through the processes and compare with the evaluator.
 
@@ -34,11 +33,11 @@ async def check_agreement(
         how many images were left out for a near tie.
     """
     policy = Fronts.load(bundle.path(FRONT), bundle.digest).get(policy_id)[0].policy
-    evaluator = Evaluator.load(bundle, images, csi=Csi.parse(csi))
+    evaluator, channel = Evaluator.load(bundle, images), Channel(model, SNR_DB, Csi.parse(csi))
     rules = rules_for(policy.thresholds)
     margin = evaluator.engine.transform(images.pixels, rules, policy.thresholds).tokens.margin
     near_tie = margin.numpy() < NEAR_TIE
-    expected = evaluator.measure_policy(policy, ChannelProfile(channel, SNR_DB), SEED)
+    expected = evaluator.measure_policy(policy, channel, SEED)
     encoded = evaluator.engine.transmit(
         evaluator.engine.transform(images.pixels, rules),
         policy.symbols_per_token,
@@ -46,7 +45,7 @@ async def check_agreement(
         max_tokens=policy.max_tokens,
     )
     parameters = Parameters(policy=policy_id)
-    async with loopback(bundle, LINK_ID, Profile(model=channel, snr_db=SNR_DB, seed=SEED, csi=csi)) as testbed:
+    async with loopback(bundle, LINK_ID, Profile(model, SNR_DB, channel.csi, SEED)) as testbed:
         for index, name in enumerate(images.names):
             request_id = request_id_of(name)
             answer = await testbed.service.classify(
@@ -58,7 +57,7 @@ async def check_agreement(
             np.testing.assert_allclose(sent, encoded[index].symbols, atol=1e-5)
             # The noise bit for bit: what the evaluator draws, applied to what this edge sent, is what arrived.
             generator = keyed_generator(SEED, LINK_ID, request_id, 0)
-            arrival = carry(sent, get(channel), SNR_DB, evaluator.csi, generator)
+            arrival = carry(sent, channel, generator)
             assert np.array_equal(delivered, arrival.symbols)
             assert answer.uses.pilots == testbed.delivered[-1].reception.pilot_uses == arrival.pilot_uses
             np.testing.assert_allclose(answer.logits, expected.logits[index], atol=1e-4)

@@ -71,7 +71,7 @@ async def test_the_cloud_drains(slow_testbed, tiny_bundle):
     ports = slow_testbed.ports
     link = LinkClient(f"{HOST}:{ports.cloud_grpc}")
     front_file = FrontFile(tiny_bundle.path(FRONT), tiny_bundle.digest)
-    service = EdgeService(tiny_bundle, TorchEngine.load(tiny_bundle), front_file, Device(link, "drain", 10.0))
+    service = EdgeService(tiny_bundle, TorchEngine.load(tiny_bundle), front_file, Device(link, "drain"))
     told = asyncio.Event()
 
     async def images():

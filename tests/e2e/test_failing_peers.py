@@ -31,7 +31,7 @@ async def test_a_stream_outlives_a_peer_that_is_killed_and_started_again(tiny_bu
     with LocalTestbed([str(tiny_bundle.folder)], ports, log_folder=tmp_path, processes=("cloud", "channel")) as testbed:
         client = LinkClient(f"{HOST}:{ports.channel_grpc}")
         front_file = FrontFile(tiny_bundle.path(FRONT), tiny_bundle.digest)
-        service = EdgeService(tiny_bundle, TorchEngine.load(tiny_bundle), front_file, Device(client, "stream", 10.0))
+        service = EdgeService(tiny_bundle, TorchEngine.load(tiny_bundle), front_file, Device(client, "stream"))
         while not await client.is_healthy(1.0):
             await asyncio.sleep(0.1)
 

@@ -23,9 +23,10 @@ from edge.torch_engine.engine import TorchEngine
 from policies.front import Front
 from policies.fronts import FrontFile, Fronts
 from policies.policy import Policy
-from policies.record import AccuracyAt, ChannelProfile, MeasuredPolicy, Objectives
+from policies.record import AccuracyAt, MeasuredPolicy, Objectives
 from tests.e2e.peers import PATIENCE_S, PICTURE, classify, frames_of
 from thinwire.bundle import FRONT
+from thinwire.channels import Channel
 from thinwire.logs import JsonFormatter
 from thinwire.rest.schemas import Parameters
 
@@ -44,7 +45,7 @@ def bundle_fixture(tiny_bundle, tmp_path):
     def measured(policy, uses, poor, rich):
         objectives = Objectives(rich, 0.01, 100, 0.1, uses, uses, uses / policy.symbols_per_token, 1.0, 0.0, 0.0, 0.01)
         curve = tuple(AccuracyAt(snr, one, 0.01, 0.0, 0.01) for snr, one in ((-5.0, poor), (20.0, rich)))
-        return MeasuredPolicy(policy, tiny_bundle.digest, ChannelProfile("awgn", 20.0), objectives, curve)
+        return MeasuredPolicy(policy, tiny_bundle.digest, Channel("awgn", 20.0), objectives, curve)
 
     bundle = replace(tiny_bundle, folder=tmp_path / "bundle")
     shutil.copytree(tiny_bundle.folder, bundle.folder)
@@ -109,7 +110,7 @@ async def test_a_stream_follows_a_recorded_fade(bundle, tmp_path):
             while not await client.is_healthy(1.0):
                 await asyncio.sleep(0.1)
             front_file = FrontFile(bundle.path(FRONT), bundle.digest)
-            service = EdgeService(bundle, TorchEngine.load(bundle), front_file, Device(client, "fade", 10.0))
+            service = EdgeService(bundle, TorchEngine.load(bundle), front_file, Device(client, "fade"))
 
             async def images():
                 # Once around the trace.

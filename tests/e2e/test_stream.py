@@ -14,6 +14,7 @@ from policies.fronts import Fronts
 from tests.e2e.peers import PICTURE
 from tests.videos import coloured, write_video
 from thinwire.bundle import FRONT
+from thinwire.channels import NOMINAL
 
 
 @pytest.fixture(name="clip")
@@ -61,8 +62,8 @@ def totals(testbed):
 
 def test_a_stream_meets_the_channel_once_a_frame_under_its_own_ids(testbed, tiny_bundle, clip):
     fronts = Fronts.load(tiny_bundle.path(FRONT), tiny_bundle.digest)
-    unmerged = choose_for(tiny_bundle, None, "none", Budget(), "awgn", 10.0)
-    within = choose_for(tiny_bundle, fronts, "auto", Budget(channel_uses=11), "awgn", 10.0)
+    unmerged = choose_for(tiny_bundle, None, "none", Budget(), NOMINAL)
+    within = choose_for(tiny_bundle, fronts, "auto", Budget(channel_uses=11), NOMINAL)
     before = totals(testbed)
     found = watch(testbed.edge_url, pictures_of([clip]), 7, [unmerged, unmerged, within], "a clip")
     after = totals(testbed)

@@ -16,9 +16,10 @@ from edge.service import EdgeService
 from policies.front import Front
 from policies.fronts import FrontFile, Fronts
 from policies.policy import Policy
-from policies.record import AccuracyAt, ChannelProfile, MeasuredPolicy, Objectives
+from policies.record import AccuracyAt, MeasuredPolicy, Objectives
 from tests.edge.fakes import LABELS, PATCHES, FakeCloud, FakeEngine, Relay
 from thinwire.bundle import FRONT, Bundle, Codec, Merging, Reference
+from thinwire.channels import Channel
 from thinwire.images import Preprocessing
 from thinwire.v1 import link_pb2
 
@@ -27,7 +28,7 @@ def _measured(bundle: Bundle, threshold: float, rate: int, p95: int, accuracy_by
     return MeasuredPolicy(
         policy=Policy.create((threshold, threshold), rate),
         bundle_digest=bundle.digest,
-        channel=ChannelProfile("awgn", 10.0),
+        channel=Channel("awgn", 10.0),
         objectives=Objectives(accuracy_by_snr[10.0], 0.01, 1000, 0.25, p95 * 0.9, p95, p95 / rate, 1.0, 0.0, 0.0, 0.01),
         accuracy_by_snr=tuple(
             AccuracyAt(snr_db, accuracy, 0.01, 0.0, 0.01) for snr_db, accuracy in accuracy_by_snr.items()
@@ -71,7 +72,7 @@ def coarse(bundle: Bundle) -> MeasuredPolicy:
 @pytest.fixture
 def fading(coarse: MeasuredPolicy) -> MeasuredPolicy:
     """The latter on a fading channel."""
-    return replace(coarse, channel=ChannelProfile("rayleigh", 10.0))
+    return replace(coarse, channel=Channel("rayleigh", 10.0))
 
 
 @pytest.fixture
@@ -113,7 +114,7 @@ async def client(cloud: FakeCloud) -> AsyncIterator[LinkClient]:
 
 @pytest.fixture
 def service(bundle: Bundle, engine: FakeEngine, front_file: FrontFile, client: LinkClient) -> Iterator[EdgeService]:
-    service = EdgeService(bundle, engine, front_file, Device(client, "camera", nominal_snr_db=10.0))
+    service = EdgeService(bundle, engine, front_file, Device(client, "camera"))
     yield service
     engine.open.set()
     service.device.close()
@@ -122,9 +123,7 @@ def service(bundle: Bundle, engine: FakeEngine, front_file: FrontFile, client: L
 @pytest.fixture
 def bare_service(bundle: Bundle, engine: FakeEngine, front_file: FrontFile, client: LinkClient) -> EdgeService:
     """Of a bundle whose reference was not measured."""
-    return EdgeService(
-        replace(bundle, reference=None), engine, front_file, Device(client, "camera", nominal_snr_db=10.0)
-    )
+    return EdgeService(replace(bundle, reference=None), engine, front_file, Device(client, "camera"))
 
 
 @pytest.fixture

@@ -9,19 +9,20 @@ import pytest
 
 from edge.device import Device
 from edge.link_client import LinkClient
+from thinwire.channels import Channel
 from thinwire.csi import Csi
 from thinwire.v1 import link_pb2
 
 
 @pytest.fixture
 async def device(client: LinkClient) -> AsyncIterator[Device]:
-    device = Device(client, "camera", 7.5, 2e4, "rician")
+    device = Device(client, "camera", Channel("rician", 7.5), 2e4)
     yield device
     device.close()
 
 
 def known(device: Device) -> tuple[float, float, str]:
-    return device.snr_db, device.symbol_rate_hz, device.model
+    return device.channel.snr_db, device.symbol_rate_hz, device.channel.model
 
 
 def report(snr_db: float = 3.0, rate_hz: float = 1e3, model: str = "awgn") -> link_pb2.ChannelReport:
@@ -40,16 +41,16 @@ async def test_what_a_request_asked_for_says_nothing_of_the_link(device: Device)
 
 
 async def test_what_receivers_know_is_learnt_unless_it_was_asked_for(device: Device) -> None:
-    assert device.csi == Csi()
+    assert device.channel.csi == Csi()
     told = link_pb2.ChannelReport(csi="pilots:count=4")
     device.learn(told, link_pb2.ChannelRequest(csi="pilots:count=4"))
-    assert device.csi == Csi()
+    assert device.channel.csi == Csi()
     device.learn(told, link_pb2.ChannelRequest())
-    assert device.csi == Csi.parse("pilots:count=4")
+    assert device.channel.csi == Csi.parse("pilots:count=4")
     # Of a proxy of another version, or of none.
     for unknown in ("telepathy", ""):
         device.learn(link_pb2.ChannelReport(csi=unknown), link_pb2.ChannelRequest())
-        assert device.csi == Csi.parse("pilots:count=4")
+        assert device.channel.csi == Csi.parse("pilots:count=4")
 
 
 @pytest.mark.parametrize("rate_hz", [0.0, math.inf, math.nan, -1.0])

@@ -179,7 +179,7 @@ async def test_the_registry_goes_with_its_application(
     bundle: Bundle, engine: Any, front_file: FrontFile, client: LinkClient, picture: Picture
 ) -> None:
     async def use() -> weakref.ref[Any]:
-        service = EdgeService(bundle, engine, front_file, Device(client, "camera", nominal_snr_db=10.0))
+        service = EdgeService(bundle, engine, front_file, Device(client, "camera"))
         async with open_app(service) as http:
             assert (await http.post("/v1/classify", json=body(picture()))).status_code == 200
             assert (await http.get("/health/ready")).status_code == 200

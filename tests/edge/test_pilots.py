@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from edge.service import EdgeService
-from thinwire.csi import Csi
+from thinwire.csi import PERFECT
 from thinwire.errors import BudgetError, InvalidRequestError, OverBudgetError
 from thinwire.rest.schemas import Parameters
 
@@ -96,4 +96,13 @@ async def test_what_a_request_asks_for_itself_is_not_learnt(service: EdgeService
     with pytest.raises(OverBudgetError, match="too dear"):
         await service.classify(picture(), asking(budget={"channel_uses": 39}, channel={"csi": "none"}))
     assert len(cloud.frames) == 1
-    assert service.device.csi == Csi.parse("perfect")
+    assert service.device.channel.csi == PERFECT
+
+
+async def test_what_the_link_tells_again_and_again_is_parsed_once(
+    service: EdgeService, cloud: Any, picture: Picture, csi_parsed: list[str]
+) -> None:
+    cloud.csi = "pilots:count=2,every=8"
+    for _ in range(5):
+        await service.classify(picture(), asking())
+    assert csi_parsed == [cloud.csi]

@@ -12,14 +12,14 @@ from edge.repeats import Prepared, Repeats, content_of, frame_id_of
 from edge.service import EdgeService
 from policies.choice import Choice
 from policies.policy import Policy
-from thinwire.csi import PERFECT
+from thinwire.channels import NOMINAL, Channel
 from thinwire.errors import BudgetError, IdTakenError, InvalidImageError, OverBudgetError, UnavailableError
 from thinwire.rest.schemas import Parameters, VqaParameters
 
 Picture = Callable[..., bytes]
 ID = "0123456789abcdef" * 2
 ENCODED = Encoded(np.ones((4, 2), np.complex64), np.zeros(16, np.int64), np.ones(4, np.int64), (4,), False, 0.1)
-PREPARED = Prepared(ENCODED, Choice("none", Policy.unmerged(1, 2), None), PERFECT, 0)
+PREPARED = Prepared(ENCODED, Choice("none", Policy.unmerged(1, 2), None), NOMINAL, 0)
 
 
 def asking(**parameters: Any) -> Parameters:
@@ -160,7 +160,7 @@ async def test_a_repeated_frame_says_nothing_of_the_link_now(
 ) -> None:
     for name, cloud.snr_db in ((ID, 15.0), (None, 3.0), (ID, 15.0)):
         await service.classify(picture(), asking(), name)
-    assert service.device.snr_db == 3.0
+    assert service.device.channel.snr_db == 3.0
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ async def test_a_frame_whose_answer_never_came_is_the_same_again(
     with pytest.raises(UnavailableError):
         await service.classify(picture(), asking(), ID)
     cloud.refusal = lambda _: None
-    service.device.snr_db = 0.0
+    service.device.channel = Channel(snr_db=0.0)
     await service.classify(picture(), asking(), ID)
     assert cloud.frames[0] == cloud.frames[-1]
     assert len(engine.calls) == 1
@@ -254,7 +254,7 @@ async def test_another_question_under_an_id_is_another_request(
     for question, parameters in (("where is it?", VqaParameters()), ("what is it?", VqaParameters(max_new_tokens=3))):
         with pytest.raises(IdTakenError):
             await other_service.ask(picture(), question, parameters, ID)
-    other_service.device.snr_db -= 10.0
+    other_service.device.channel = Channel(snr_db=0.0)
     answer = await other_service.ask(picture(), "what is it?", VqaParameters(timeout_ms=9000), ID)
     assert answer.outputs[0][0].startswith("what is it?")
     assert len(engine.calls) == 1

@@ -14,8 +14,8 @@ from edge.service import EdgeService
 from policies.front import Front
 from policies.fronts import FrontFile, Fronts
 from policies.policy import Policy
-from policies.record import ChannelProfile
 from thinwire.bundle import FRONT, Bundle
+from thinwire.channels import Channel
 from thinwire.errors import (
     BudgetError,
     BundleError,
@@ -235,10 +235,10 @@ async def test_an_snr_that_was_asked_for_counts_for_its_own_request_only(
 async def test_the_model_at_hand_is_asked_for_or_fed_back_or_nominal(
     bundle: Bundle, engine: Any, front_file: FrontFile, client: LinkClient, cloud: Any, coarse: Any, picture: Picture
 ) -> None:
-    channels = [ChannelProfile(model, 10.0) for model in ("awgn", "rayleigh", "rician")]
+    channels = [Channel(model, 10.0) for model in ("awgn", "rayleigh", "rician")]
     fronts = tuple(Front(bundle.name, bundle.digest, (replace(coarse, channel=channel),)) for channel in channels)
     Fronts(fronts).save(bundle.path(FRONT))
-    service = EdgeService(bundle, engine, front_file, Device(client, "camera", 10.0, nominal_model="rician"))
+    service = EdgeService(bundle, engine, front_file, Device(client, "camera", Channel("rician", 10.0)))
 
     async def model(**channel: Any) -> str:
         answer = await service.classify(picture(), asking(channel=channel or None))

@@ -7,8 +7,8 @@ from experiments.harness.report import Estimate
 from experiments.harness.setting import Setting
 from offline.measure.evaluator import Evaluator
 from policies.policy import Policy
-from policies.record import ChannelProfile
 from tests.experiments.tiny_data import write_cifar10
+from thinwire.channels import Channel
 from thinwire.csi import Csi
 
 
@@ -38,6 +38,6 @@ def test_a_case_is_what_the_evaluator_measures_under_the_same_terms(setting):
     policy = Policy.create([1, 1, 0.9, 1, 0.8, 1], 2, 20)
     case = robustness._Case(condition, 0.0, 64, robustness.Choice("mine", policy, None))
     found = robustness._measure(setting, evaluator, [case])[condition, 0.0, 64]
-    evaluator.csi, evaluator.snr_error_db = condition.csi, 3.0
-    expected = evaluator.measure_policy(policy, ChannelProfile("rayleigh", 0.0), setting.seed, 64)
+    evaluator.snr_error_db = 3.0
+    expected = evaluator.measure_policy(policy, Channel("rayleigh", 0.0, condition.csi), setting.seed, 64)
     assert found == {"policy": "mine", "right": expected.right.tolist(), "uses": expected.uses.mean()}

@@ -7,15 +7,16 @@ from scipy import stats
 from experiments.harness.report import Estimate
 from experiments.searches import front, interval, on_test, report
 from policies.policy import Policy
-from policies.record import ChannelProfile, MeasuredPolicy, Objectives
+from policies.record import MeasuredPolicy, Objectives
 from policies.search.objectives import Scale
+from thinwire.channels import Channel
 
 SCALE = Scale(("accuracy", "edge_gmacs", "channel_uses"), (-0.1, 1.0, 100.0), (0.0, 0.0, 1.0))
 
 
 def trial(number, change, gmacs, uses):
     figures = Objectives(0.5, 0.01, 100, gmacs, uses, int(uses), 10.0, 1.0, 0.0, change, 0.01)
-    return MeasuredPolicy(Policy.create([number / 100], 4), "b" * 64, ChannelProfile("awgn", 10.0), figures)
+    return MeasuredPolicy(Policy.create([number / 100], 4), "b" * 64, Channel("awgn", 10.0), figures)
 
 
 def test_a_front_holds_what_nothing_dominates_and_what_beats_the_reference_point():

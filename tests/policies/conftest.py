@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from policies.policy import Policy
-from policies.record import AccuracyAt, ChannelProfile, MeasuredPolicy, Objectives
+from policies.record import AccuracyAt, MeasuredPolicy, Objectives
+from thinwire.channels import Channel
 
 BUNDLE_DIGEST = "b" * 64
 
@@ -36,7 +37,7 @@ def _measured(
     return MeasuredPolicy(
         policy=Policy.create(thresholds, symbols_per_token, max_tokens),
         bundle_digest=BUNDLE_DIGEST,
-        channel=ChannelProfile("awgn", 10.0),
+        channel=Channel("awgn", 10.0),
         objectives=Objectives(**(figures | objectives)),
         accuracy_by_snr=tuple(AccuracyAt(*point, change=-0.03, change_se=0.004) for point in curve),
         sensitive_below_db=sensitive_below_db,

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import assume, given
@@ -9,8 +10,9 @@ from policies.choice import Choice, choose, choose_for, one_token_uses, resolve
 from policies.front import Front
 from policies.fronts import Fronts
 from policies.policy import Policy
-from policies.record import ChannelProfile, MeasuredPolicy
+from policies.record import MeasuredPolicy
 from thinwire.bundle import Bundle, Codec, Merging, Reference
+from thinwire.channels import Channel
 from thinwire.csi import Csi
 from thinwire.errors import BudgetError, BundleError, UnknownPolicyError
 from thinwire.images import Preprocessing
@@ -165,34 +167,34 @@ def test_the_smallest_frame_is_the_prefix_or_one_patch(prefix_tokens, uses):
 
 def test_auto_takes_the_smallest_rate_for_the_cost_of_one_token(front):
     with pytest.raises(BudgetError, match=r"one token \(4\)"):
-        resolve(Fronts((front,)), "auto", Budget(channel_uses=3), "awgn", 10.0, 0)
+        resolve(Fronts((front,)), "auto", Budget(channel_uses=3), HIGH, 0)
     with pytest.raises(BudgetError, match=r"one token \(12\)"):
-        resolve(Fronts((front,)), "auto", Budget(channel_uses=11), "awgn", 10.0, 3)
+        resolve(Fronts((front,)), "auto", Budget(channel_uses=11), HIGH, 3)
 
 
 def test_an_id_overrides_the_choice_but_not_the_cap(front):
     dearest = front.policies[2]
     budget = Budget(channel_uses=8, edge_gmacs=0.1, min_accuracy=0.99)
-    assert resolve(Fronts((front,)), dearest.policy.id, budget, "awgn", 10.0, 1) is dearest
+    assert resolve(Fronts((front,)), dearest.policy.id, budget, HIGH, 1) is dearest
 
 
 @pytest.mark.parametrize(("cap", "prefix_tokens", "least"), [(7, 0, 8), (7, 1, 8), (15, 2, 16)])
 def test_an_id_under_the_cost_of_one_token_is_refused(front, cap, prefix_tokens, least):
     asked = front.policies[2].policy.id
     with pytest.raises(BudgetError, match=f"got {cap} channel uses.*least that would do is {least}$"):
-        resolve(Fronts((front,)), asked, Budget(channel_uses=cap), "awgn", 10.0, prefix_tokens)
+        resolve(Fronts((front,)), asked, Budget(channel_uses=cap), HIGH, prefix_tokens)
 
 
 def test_an_unknown_id_is_refused(front):
     with pytest.raises(UnknownPolicyError):
-        resolve(Fronts((front,)), "none", Budget(), "awgn", 10.0, 0)
+        resolve(Fronts((front,)), "none", Budget(), HIGH, 0)
 
 
 def on(channel, *policies):
     return front_of(*(MeasuredPolicy(**(vars(one) | {"channel": channel})) for one in policies))
 
 
-LOW, HIGH, FADING = ChannelProfile("awgn", 0.0), ChannelProfile("awgn", 10.0), ChannelProfile("rayleigh", 10.0)
+LOW, HIGH, FADING = Channel("awgn", 0.0), Channel("awgn", 10.0), Channel("rayleigh", 10.0)
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +215,7 @@ def several(measured):
         ({}, "rayleigh", 1.0, FADING, 80),
         ({"channel_uses": 79}, "rayleigh", 1.0, FADING, 8),
         ({}, "pigeon", 1.0, LOW, 40),
-        ({}, None, 9.0, HIGH, 80),
+        ({}, "", 9.0, HIGH, 80),
         # What the nearest front cannot do is asked of the next one of the same model, never of another's.
         ({"channel_uses": 79}, "awgn", 10.0, LOW, 40),
         ({"min_accuracy": 0.65}, "awgn", 0.0, HIGH, 80),
@@ -224,17 +226,17 @@ def several(measured):
 def test_the_nearest_front_of_the_model_that_can_serves(several, budget, model, snr_db, channel, uses):
     if channel is None:
         with pytest.raises(BudgetError, match=f"that would do is {uses} "):
-            resolve(several, "auto", Budget(**budget), model, snr_db, 0)
+            resolve(several, "auto", Budget(**budget), Channel(model, snr_db), 0)
         return
-    found = resolve(several, "auto", Budget(**budget), model, snr_db, 0)
+    found = resolve(several, "auto", Budget(**budget), Channel(model, snr_db), 0)
     assert (found.channel, found.objectives.channel_uses_p95) == (channel, uses)
 
 
 def test_the_smallest_rate_is_that_of_the_models_own_fronts(several):
     with pytest.raises(BudgetError, match=r"one token \(4\)"):
-        resolve(several, "auto", Budget(channel_uses=3), "awgn", 10.0, 0)
+        resolve(several, "auto", Budget(channel_uses=3), HIGH, 0)
     with pytest.raises(BudgetError, match=r"got channel_uses 3, the least that would do is 8 "):
-        resolve(several, "auto", Budget(channel_uses=3), "rayleigh", 10.0, 0)
+        resolve(several, "auto", Budget(channel_uses=3), FADING, 0)
 
 
 @pytest.mark.parametrize(
@@ -243,8 +245,8 @@ def test_the_smallest_rate_is_that_of_the_models_own_fronts(several):
 )
 def test_an_id_is_taken_from_the_nearest_front_that_holds_it(several, model, snr_db, channel):
     large, tiny = (several.fronts[index].policies for index in (1, 2))
-    assert resolve(several, large[0].policy.id, Budget(), model, snr_db, 0).channel == channel
-    assert resolve(several, tiny[1].policy.id, Budget(), model, snr_db, 0).channel == FADING
+    assert resolve(several, large[0].policy.id, Budget(), Channel(model, snr_db), 0).channel == channel
+    assert resolve(several, tiny[1].policy.id, Budget(), Channel(model, snr_db), 0).channel == FADING
 
 
 def bundle_with(reference):
@@ -257,7 +259,7 @@ REFERENCE = Reference(symbols_per_token=4, channel_uses=256, accuracy=0.8, accur
 
 
 def test_none_is_the_unmerged_reference_under_the_cap():
-    choice = choose_for(bundle_with(REFERENCE), None, "none", Budget(channel_uses=99), None, 10.0)
+    choice = choose_for(bundle_with(REFERENCE), None, "none", Budget(channel_uses=99), HIGH)
     assert choice == Choice("none", Policy((1.0, 1.0), 4), 99, front=None)
 
 
@@ -265,24 +267,25 @@ def test_auto_and_an_id_are_resolved_in_the_fronts(several):
     bundle = bundle_with(REFERENCE)
     large = several.fronts[1].policies[0].policy
     for asked in ("auto", large.id):
-        for model, channel in (("awgn", HIGH), ("rayleigh", FADING)):
-            choice = choose_for(bundle, several, asked, Budget(channel_uses=90), model, 10.0)
+        for channel in (HIGH, FADING):
+            choice = choose_for(bundle, several, asked, Budget(channel_uses=90), channel)
             assert choice == Choice(large.id, large, 90, channel)
 
 
 def test_what_the_bundle_lacks_is_told(several):
     with pytest.raises(BundleError, match="no unmerged reference"):
-        choose_for(bundle_with(None), several, "none", Budget(), "awgn", 10.0)
+        choose_for(bundle_with(None), several, "none", Budget(), HIGH)
     with pytest.raises(BundleError, match="has no policies"):
-        choose_for(bundle_with(REFERENCE), None, "auto", Budget(), "awgn", 10.0)
+        choose_for(bundle_with(REFERENCE), None, "auto", Budget(), HIGH)
 
 
 def test_pilots_come_off_the_budget_before_anything_is_chosen(several):
     bundle, csi = bundle_with(REFERENCE), Csi.parse("pilots:count=4,every=16")
-    choice = choose_for(bundle, None, "none", Budget(channel_uses=99), None, 10.0, csi)
+    piloted = replace(HIGH, csi=csi)
+    choice = choose_for(bundle, None, "none", Budget(channel_uses=99), piloted)
     assert choice.cap == 79 == 99 - csi.pilot_uses(79)
     large, small = (several.fronts[1].policies[0].objectives.channel_uses_p95, Budget(channel_uses=5))
     enough = large + csi.pilot_uses(large)
-    assert choose_for(bundle, several, "auto", Budget(channel_uses=enough), "awgn", 10.0, csi).cap == large
+    assert choose_for(bundle, several, "auto", Budget(channel_uses=enough), piloted).cap == large
     with pytest.raises(BudgetError, match=r"of the 5 channel uses the pilots \(pilots:count=4,every=16\) leave 1 for"):
-        choose_for(bundle, several, "auto", small, "awgn", 10.0, csi)
+        choose_for(bundle, several, "auto", small, piloted)

@@ -4,11 +4,13 @@ import re
 import pytest
 
 from policies.front import Front
-from policies.record import ChannelProfile, MeasuredPolicy
+from policies.record import MeasuredPolicy
+from thinwire.channels import Channel
+from thinwire.csi import Csi
 from thinwire.errors import BundleError, BundleMismatchError, InvalidRequestError
 
 BUNDLE_DIGEST = "b" * 64
-RAYLEIGH = ChannelProfile("rayleigh", 10.0)
+RAYLEIGH = Channel("rayleigh", 10.0)
 
 
 @pytest.fixture
@@ -45,11 +47,11 @@ def test_a_front_is_of_one_bundle(front):
         Front("tiny", BUNDLE_DIGEST, (front.policies[0], stranger))
 
 
-@pytest.mark.parametrize("channel", [RAYLEIGH, ChannelProfile("awgn", 9.0), ChannelProfile("awgn", 10.0, 2.0)])
+@pytest.mark.parametrize("channel", [RAYLEIGH, Channel("awgn", 9.0), Channel("awgn", 10.0, Csi.parse("none"))])
 def test_a_front_is_of_one_channel(front, channel):
-    assert front.channel == ChannelProfile("awgn", 10.0)
+    assert front.channel == Channel("awgn", 10.0)
     stranger = altered(front.policies[1], channel=channel)
-    with pytest.raises(BundleError, match=re.escape(f"of one channel, got {front.channel} and {channel}")):
+    with pytest.raises(BundleError, match=re.escape(f"of one channel, got {front.channel.name} and {channel.name}")):
         Front("tiny", BUNDLE_DIGEST, (front.policies[0], stranger))
 
 

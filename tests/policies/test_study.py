@@ -2,11 +2,11 @@ from dataclasses import replace
 
 import pytest
 
-from policies.record import ChannelProfile
 from policies.study import Study
+from thinwire.channels import Channel
 from thinwire.errors import InvalidRequestError
 
-STUDY = Study("s", "tiny", "b" * 64, ChannelProfile("awgn", 10.0), "select", "d" * 64, 7, {"a": "1"}, {"n": (1, 2)})
+STUDY = Study("s", "tiny", "b" * 64, Channel("awgn", 10.0), "select", "d" * 64, 7, {"a": "1"}, {"n": (1, 2)})
 
 
 def test_settings_are_kept_as_json_keeps_them():

@@ -10,7 +10,7 @@ from channel.models import registry
 from channel.passage import carry
 from channel.realisation import clipped
 from tests.channel.models.theory import qpsk
-from thinwire.csi import Csi
+from thinwire.channels import Channel
 
 GUIDE = Path(__file__).parents[3] / "docs" / "channels.md"
 
@@ -22,9 +22,9 @@ def test_the_example_of_the_guide_works(monkeypatch: pytest.MonkeyPatch) -> None
     exec(found[1], names)
     monkeypatch.setattr(registry, "_MODELS", dict(registry._MODELS))
     registry.register("clipped_rayleigh", names["ClippedRayleigh"])  # type: ignore[arg-type]
-    model = registry.get("clipped_rayleigh:level_db=-3,coherence=16")
+    channel = Channel("clipped_rayleigh:level_db=-3,coherence=16", 60.0)
     sent = qpsk((8, 8), np.random.default_rng(0))[1]
-    arrival = carry(sent, model, 60.0, Csi(), np.random.default_rng(0))
+    arrival = carry(sent, channel, np.random.default_rng(0))
     np.testing.assert_allclose(arrival.symbols / arrival.gain, clipped(sent, 10 ** (-3 / 20)), atol=0.1)
 
 

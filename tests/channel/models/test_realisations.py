@@ -10,6 +10,7 @@ from channel.passage import carry
 from channel.profiles import Profile
 from channel.realisation import Realisation, Symbols
 from channel.transmission import transmit
+from thinwire.channels import Channel
 from thinwire.csi import Csi
 from thinwire.frames import pack_symbols
 from thinwire.v1 import link_pb2
@@ -42,8 +43,7 @@ def test_the_shape_says_nothing_but_the_order(model: str) -> None:
 def test_so_does_one_with_pilots(model: str, csi: str) -> None:
     sent = np.exp(1j * np.arange(48)).astype(np.complex64).reshape(12, 4)
     long, short = (
-        carry(symbols, registry.get(model), 3.0, Csi.parse(csi), np.random.default_rng(1))
-        for symbols in (sent, sent[:5])
+        carry(symbols, Channel(model, 3.0, Csi.parse(csi)), np.random.default_rng(1)) for symbols in (sent, sent[:5])
     )
     assert np.array_equal(short.symbols, long.symbols[:5])
     assert np.array_equal(short.gain, np.asarray(long.gain)[:5] if np.ndim(long.gain) else long.gain)

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from channel.models import registry
 from channel.passage import carry
 from channel.realisation import Symbols
+from thinwire.channels import Channel
 from thinwire.csi import Csi
 
 Z = NormalDist().inv_cdf(0.9995)  # two-sided 99.9%
@@ -54,12 +54,12 @@ def error_shares(
 
     Bits of one frame share gains and states, so that the frame is the independent unit.
     """
-    channel, knowledge = registry.get(model), Csi.parse(csi)
+    channel = Channel(model, snr_db, Csi.parse(csi))
     bits, sent = qpsk((frames, 1, symbols), np.random.default_rng(seed))
     shares = np.empty(frames)
     generator = np.random.default_rng((seed, 1))
     for index in range(frames):
-        arrival = carry(sent[index], channel, snr_db, knowledge, generator)
+        arrival = carry(sent[index], channel, generator)
         matched = np.conj(arrival.gain) * arrival.symbols
         shares[index] = np.mean((np.stack([matched.real, matched.imag], axis=-1) < 0) != bits[index])
     return shares

@@ -6,10 +6,10 @@ import pytest
 from experiments.digital.adaptation import choose, measure
 from experiments.digital.label import LabelSource
 from experiments.digital.mcs import Scheme, schemes
-from policies.record import ChannelProfile
 from tests.experiments.digital.parts import random_images
+from thinwire.channels import Channel
 
-AWGN = ChannelProfile("awgn", 10.0)
+AWGN = Channel("awgn", 10.0)
 
 
 class Sharp:
@@ -29,7 +29,7 @@ class Sharp:
 def test_it_weighs_what_is_lost_against_what_is_won(lost_from: int, lost: float, least: int) -> None:
     asked = []
 
-    def error_rate(scheme: Scheme, channel: ChannelProfile) -> float:
+    def error_rate(scheme: Scheme, channel: Channel) -> float:
         asked.append(scheme.payload)
         return lost if scheme.payload >= lost_from else 0.0
 
@@ -45,14 +45,14 @@ def test_it_weighs_what_is_lost_against_what_is_won(lost_from: int, lost: float,
 def test_what_is_lost_is_guessed_and_what_is_broken_is_wrong() -> None:
     images = random_images(100)
     source = LabelSource(images, images)
-    good = measure(source, Scheme(24, 2, 3), ChannelProfile("awgn", 20.0), images, 0, 0)
+    good = measure(source, Scheme(24, 2, 3), Channel("awgn", 20.0), images, 0, 0)
     assert (good.lost, good.fit) == (0.0, 1.0)
     assert good.right.mean() == pytest.approx(source.score(3))
-    bad = measure(source, Scheme(24, 2, 3), ChannelProfile("awgn", -15.0), images, 0, 0)
+    bad = measure(source, Scheme(24, 2, 3), Channel("awgn", -15.0), images, 0, 0)
     assert 0.3 < bad.lost < 1
     assert bad.right.mean() < good.right.mean()
     # The LDPC code has a CRC, so that what is lost becomes a guess.
-    padded = measure(source, Scheme(24, 2, 30), ChannelProfile("awgn", -15.0), images, 4, 0)
+    padded = measure(source, Scheme(24, 2, 30), Channel("awgn", -15.0), images, 4, 0)
     assert padded.lost == 1.0
     # One frame of 2^11 passes the CRC all the same.
     assert padded.right.mean() == pytest.approx((images.labels == 4).mean(), abs=0.02)

@@ -5,7 +5,7 @@ import pytest
 
 from experiments.digital import experiment as digital
 from experiments.digital.comparison import Point
-from policies.record import ChannelProfile
+from thinwire.channels import Channel
 
 SNRS_DB = (0.0, 5.0, 10.0)
 
@@ -14,7 +14,7 @@ def points() -> list[Point]:
     """100 images: analog always right on 80; digital on 90 from 5 dB on, and on 10 below."""
     found = []
     for snr_db in SNRS_DB:
-        channel = ChannelProfile("awgn", snr_db)
+        channel = Channel("awgn", snr_db)
         digital_right = np.arange(100) < (90 if snr_db >= 5 else 10)
         found.append(Point("analog, auto", 24, channel, np.arange(100) < 80, 20.0))
         details = {"scheme": "QPSK 0.50", "frames lost, %": 1.0}
@@ -31,7 +31,7 @@ def test_a_difference_has_its_paired_error() -> None:
 
 
 def test_a_part_of_the_images_is_compared_with_the_same_of_the_others() -> None:
-    channel = ChannelProfile("awgn", 0.0)
+    channel = Channel("awgn", 0.0)
     whole = Point("analog, auto", 24, channel, np.arange(100) % 4 == 0, 24.0)
     part = Point("picture, fixed", 24, channel, np.arange(25) < 20, 24.0, None, 4)
     assert digital.difference(part, whole).value == pytest.approx(-20)
@@ -55,7 +55,7 @@ def test_the_fall_below_the_design_is_told() -> None:
 
 
 def test_tables_and_plots_hold_every_point() -> None:
-    channels = [ChannelProfile("awgn", snr_db) for snr_db in SNRS_DB]
+    channels = [Channel("awgn", snr_db) for snr_db in SNRS_DB]
     table = digital.accuracy_table(points(), 24, channels)
     assert [row["method"] for row in table.rows] == ["analog, auto", "tokens, adaptive", "tokens, fixed"]
     assert table.rows[0]["uses"] == 20.0

@@ -20,15 +20,15 @@ from offline.bundles.checkpoints import preprocessing_of
 from offline.data.drawn import drawn_images, joined
 from offline.data.questioned import load_vqa
 from offline.measure import workers
-from offline.measure.evaluator import Evaluator
+from offline.measure.evaluator import BYPASS, Evaluator
 from offline.recipes.recipe import SearchRecipe
 from offline.recipes.vqa_recipe import CodecPictures, SelectPictures, load_vqa_recipe
 from offline.train.jscc import CodecRecipe
 from policies.fronts import Fronts
 from policies.policy import Policy
-from policies.record import ChannelProfile
 from tests.llava import PROMPT, SIZE, make_llava, make_tokenizer
 from thinwire.bundle import FRONT, checkpoint_digest, load_bundle
+from thinwire.channels import Channel
 from thinwire.errors import BundleError, InvalidRequestError
 from thinwire.images import Preprocessing
 
@@ -128,7 +128,7 @@ def test_unmerged_and_without_a_channel_answers_are_the_whole_models_own(built):
     images = load_vqa(data, bundle.preprocessing, "train").take(np.arange(12))
     answerer = TorchAnswerer.load(bundle)
     evaluator = Evaluator.load(bundle, images)
-    measured = evaluator.measure_policy(Policy.unmerged(1, 4), None, 0)
+    measured = evaluator.measure_policy(Policy.unmerged(1, 4), BYPASS, 0)
     views = answerer.view_images(images.pixels)
     asked = [Question(views[owner], question) for owner, question in zip(images.owners, images.questions, strict=True)]
     right = [0] * 12
@@ -142,7 +142,7 @@ def test_errors_are_clustered_by_image(built):
     bundle, data, _ = built
     images = load_vqa(data, bundle.preprocessing, "train").take(np.arange(12))
     evaluator = Evaluator(bundle, TorchEngine.load(bundle), Evaluator.load(bundle, images).judge, images)
-    measured = evaluator.measure_policy(Policy.unmerged(1, 4), ChannelProfile("awgn", 5.0), 3)
+    measured = evaluator.measure_policy(Policy.unmerged(1, 4), Channel("awgn", 5.0), 3)
     total = measured.asked.sum()
     accuracy = measured.right.sum() / total
     by_hand = sum((r - accuracy * a) ** 2 for r, a in zip(measured.right, measured.asked, strict=True)) ** 0.5 / total

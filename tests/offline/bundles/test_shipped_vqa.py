@@ -9,17 +9,17 @@ from deploy.cli.main import main
 from offline.data.drawn import drawn_images
 from offline.data.question_texts import easy_texts
 from offline.data.questioned import QuestionedImages
-from offline.measure.evaluator import Evaluator
+from offline.measure.evaluator import BYPASS, Evaluator
 from policies.budget import Budget
 from policies.choice import AUTO, choose_for
 from policies.fronts import Fronts
 from policies.policy import Policy
-from policies.record import ChannelProfile
 from thinwire.bundle import FRONT, load_bundle
+from thinwire.channels import Channel
 
 # Beyond what anything was trained on.
 FIRST_DRAWN = 3 * 10**9
-AWGN = ChannelProfile("awgn", 10.0)
+AWGN = Channel("awgn", 10.0)
 
 
 @pytest.fixture(scope="module", name="bundle")
@@ -45,7 +45,7 @@ def evaluator_fixture(bundle):
 
 
 def test_the_plain_model_answers(bundle, evaluator):
-    plain = evaluator.measure_policy(Policy.unmerged(bundle.split_layer, 1), None, 0)
+    plain = evaluator.measure_policy(Policy.unmerged(bundle.split_layer, 1), BYPASS, 0)
     assert plain.accuracy > 0.98
 
 
@@ -53,7 +53,7 @@ def test_the_plain_model_answers(bundle, evaluator):
 def test_a_budget_costs_little(bundle, evaluator, share):
     fronts = Fronts.load(bundle.path(FRONT), bundle.digest)
     uses = int(share * bundle.reference.channel_uses)
-    policy = choose_for(bundle, fronts, AUTO, Budget(channel_uses=uses), AWGN.model, AWGN.snr_db).policy
+    policy = choose_for(bundle, fronts, AUTO, Budget(channel_uses=uses), AWGN).policy
     measured = evaluator.measure_policy(policy, AWGN, 0, uses)
     assert measured.uses.max() <= uses
     change, _ = measured.change_from(evaluator.unmerged(AWGN, 0))

@@ -17,13 +17,13 @@ from offline.measure.judges import LabelJudge
 from offline.measure.meter import PolicyMeter
 from offline.measure.workers import Task
 from policies.policy import Policy
-from policies.record import ChannelProfile
 from policies.store import Store
 from tests.parts import make_classifier, make_engine, random_pixels
 from thinwire.bundle import Reference
+from thinwire.channels import Channel
 from thinwire.errors import BundleError, StoreError
 
-AWGN = ChannelProfile("awgn", 10.0)
+AWGN = Channel("awgn", 10.0)
 COUNT = 24
 
 
@@ -135,7 +135,7 @@ def received(baselines, index, symbols):
 
 @pytest.mark.parametrize("model", ["awgn", "rayleigh"])
 def test_logits_and_label_are_the_loop_over_single_images(model):
-    baselines = make_baselines(ChannelProfile(model, -3.0), count=60)
+    baselines = make_baselines(Channel(model, -3.0), count=60)
     images = baselines._evaluator.images
     scores = baselines._evaluator.judge.classifier.classify_images(images.pixels)
     right = {"logits": 0, "label": 0}
@@ -160,7 +160,7 @@ def test_logits_and_label_are_the_loop_over_single_images(model):
 
 def test_four_labels_fail_as_often_as_qpsk_does():
     count, snr_db = 3000, 3.0
-    baselines = make_baselines(ChannelProfile("awgn", snr_db), count=count)
+    baselines = make_baselines(Channel("awgn", snr_db), count=count)
     # Four classes are one symbol; this is what a model that is always right would score.
     labels = np.arange(count) % 4
     baselines._scores = (labels[:, None] == np.arange(4)).astype(np.float32)
@@ -180,7 +180,7 @@ def test_what_the_device_answers_costs_all_blocks_and_the_head(baselines):
 
 
 def test_without_noise_the_device_answers_as_the_plain_model_does():
-    baselines = make_baselines(ChannelProfile("awgn", 60.0))
+    baselines = make_baselines(Channel("awgn", 60.0))
     assert baselines.logits().accuracy == baselines.label().accuracy == 0.75
 
 

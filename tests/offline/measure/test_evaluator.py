@@ -9,11 +9,11 @@ from channel.passage import carry
 from channel.realisation import apply
 from cloud.reception import receive
 from offline.data.images import LabelledImages
-from offline.measure.evaluator import LINK_ID, Evaluator, request_id_of
+from offline.measure.evaluator import BYPASS, LINK_ID, Evaluator, request_id_of
 from offline.measure.judges import LabelJudge
 from policies.policy import Policy
-from policies.record import ChannelProfile
 from tests.parts import make_classifier, make_engine, random_pixels
+from thinwire.channels import Channel
 from thinwire.csi import Csi
 from thinwire.errors import InvalidRequestError
 
@@ -32,7 +32,7 @@ def make_evaluator(**options):
 def test_it_is_the_loop_over_single_images(channel, options):
     evaluator = make_evaluator(**options)
     cap = 4 * 9
-    measured = evaluator.measure_policy(POLICY, ChannelProfile(channel, 3.0), seed=2, max_channel_uses=cap)
+    measured = evaluator.measure_policy(POLICY, Channel(channel, 3.0), seed=2, max_channel_uses=cap)
     for index, name in enumerate(evaluator.images.names):
         encoded = evaluator.engine.encode(evaluator.images.pixels[index], POLICY, 3.0, cap)
         generator = keyed_generator(2, LINK_ID, request_id_of(name), 0)
@@ -49,7 +49,7 @@ def test_it_is_the_loop_over_single_images(channel, options):
 
 def test_without_a_channel_and_merging_it_is_the_plain_model():
     evaluator = make_evaluator()
-    measured = evaluator.measure_policy(Policy.unmerged(3, 4), None, seed=0)
+    measured = evaluator.measure_policy(Policy.unmerged(3, 4), BYPASS, seed=0)
     np.testing.assert_allclose(
         measured.logits, evaluator.judge.classifier.classify_images(evaluator.images.pixels), atol=1e-5
     )
@@ -64,7 +64,7 @@ def over(evaluator, indices):
 
 def test_noise_belongs_to_the_image_and_not_to_its_batch_or_place():
     one = make_evaluator()
-    channel = ChannelProfile("awgn", 0.0)
+    channel = Channel("awgn", 0.0)
     first = one.measure_policy(POLICY, channel, 7)
     backwards = over(one, np.arange(20)[::-1])
     np.testing.assert_allclose(first.logits[::-1], backwards.measure_policy(POLICY, channel, 7).logits, atol=1e-4)
@@ -75,17 +75,17 @@ def test_noise_belongs_to_the_image_and_not_to_its_batch_or_place():
 
 def test_a_policy_of_another_bundle_is_refused():
     with pytest.raises(InvalidRequestError, match="expected 3 thresholds"):
-        make_evaluator().measure_policy(Policy.create([0.5], 4), None, 0)
+        make_evaluator().measure_policy(Policy.create([0.5], 4), BYPASS, 0)
 
 
 def test_pilots_and_equaliser_are_those_of_the_link():
-    evaluator, channel = make_evaluator(), ChannelProfile("rayleigh:coherence=4", 3.0)
-    evaluator.csi, evaluator.equaliser = Csi.parse("pilots:count=2,every=6"), "zf"
+    evaluator, csi = make_evaluator(), Csi.parse("pilots:count=2,every=6")
+    evaluator.equaliser, channel = "zf", Channel("rayleigh:coherence=4", 3.0, csi)
     measured = evaluator.measure_policy(POLICY, channel, seed=2, max_channel_uses=40)
     for index, name in enumerate(evaluator.images.names):
-        encoded = evaluator.engine.encode(evaluator.images.pixels[index], POLICY, 3.0, evaluator.csi.payload_within(40))
+        encoded = evaluator.engine.encode(evaluator.images.pixels[index], POLICY, 3.0, csi.payload_within(40))
         generator = keyed_generator(2, LINK_ID, request_id_of(name), 0)
-        arrival = carry(encoded.symbols, get(channel.model), 3.0, evaluator.csi, generator)
+        arrival = carry(encoded.symbols, channel, generator)
         arrived = receive(arrival.symbols, arrival.gain, arrival.noise_variance, "zf")
         logits = evaluator.judge.classifier.classify_frames([arrived])[0]
         np.testing.assert_allclose(measured.logits[index], logits, atol=1e-4)
@@ -94,13 +94,13 @@ def test_pilots_and_equaliser_are_those_of_the_link():
 
 
 def test_the_encoder_may_be_told_another_snr_and_the_receiver_is_not():
-    evaluator, channel = make_evaluator(), ChannelProfile("awgn", 3.0)
+    evaluator, channel = make_evaluator(), Channel("awgn", 3.0)
     evaluator.snr_error_db = -6.0
     measured = evaluator.measure_policy(POLICY, channel, seed=2)
     for index, name in enumerate(evaluator.images.names):
         encoded = evaluator.engine.encode(evaluator.images.pixels[index], POLICY, -3.0)
         generator = keyed_generator(2, LINK_ID, request_id_of(name), 0)
-        arrival = carry(encoded.symbols, get("awgn"), 3.0, evaluator.csi, generator)
+        arrival = carry(encoded.symbols, channel, generator)
         arrived = receive(arrival.symbols, arrival.gain, arrival.noise_variance)
         np.testing.assert_allclose(
             measured.logits[index], evaluator.judge.classifier.classify_frames([arrived])[0], atol=1e-4

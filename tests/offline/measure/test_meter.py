@@ -9,13 +9,13 @@ from offline.measure.judges import LabelJudge
 from offline.measure.latency import PairedLatency
 from offline.measure.meter import PolicyMeter
 from policies.policy import Policy
-from policies.record import ChannelProfile
 from tests.parts import make_classifier, make_engine, random_pixels
 from thinwire.bundle import Reference
+from thinwire.channels import Channel
 from thinwire.errors import BundleError, InvalidRequestError
 
 OPTIONS = {"class_token": False, "global_pool": "avg"}
-CHANNELS = (ChannelProfile("awgn", 10.0), ChannelProfile("awgn", 0.0), ChannelProfile("rayleigh", 10.0))
+CHANNELS = (Channel("awgn", 10.0), Channel("awgn", 0.0), Channel("rayleigh", 10.0))
 POLICY = Policy.create([0.5, 0.4, 1.0], 4)
 SEED = 5
 

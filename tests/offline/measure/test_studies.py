@@ -12,11 +12,11 @@ from offline.data.images import LabelledImages
 from offline.measure.box import search_space, similarity_quantiles
 from offline.measure.studies import Plan, channel_of, check_merging, front_policies, search, sweep
 from offline.measure.workers import Task
-from policies.record import ChannelProfile
 from policies.search.space import SearchSpace
 from policies.store import Store
 from tests.parts import make_engine, random_pixels
 from thinwire.bundle import load_bundle
+from thinwire.channels import Channel
 from thinwire.errors import InvalidRequestError, StoreError
 
 IMAGES = 30
@@ -29,7 +29,7 @@ def images_of(bundle, count=IMAGES):
 
 @pytest.fixture(name="task")
 def task_fixture(tiny_bundle):
-    return Task(tiny_bundle.folder, images_of(tiny_bundle), "select", (ChannelProfile("awgn", 10.0),), seed=3)
+    return Task(tiny_bundle.folder, images_of(tiny_bundle), "select", (Channel("awgn", 10.0),), seed=3)
 
 
 @pytest.fixture(name="store")
@@ -126,7 +126,7 @@ def test_a_plan_that_makes_no_sense_is_refused(task, store, plan, message):
 def test_a_sweep_measures_fronts_on_channels_and_does_not_repeat_itself(tiny_bundle, task, store, in_process):
     found = search(store, "found", task, Plan("sobol"), 6)
     policies = front_policies(store, [found])
-    channels = (ChannelProfile("awgn", 0.0), ChannelProfile("rayleigh", 10.0))
+    channels = (Channel("awgn", 0.0), Channel("rayleigh", 10.0))
     wide = Task(tiny_bundle.folder, task.images, "select", channels, 3, snrs_db=(0.0, 5.0))
     steps = list(sweep(store, "front", wide, policies[:1]))
     assert [step[:2] for step in steps] == [(0, 1), (1, 1)]
@@ -166,8 +166,8 @@ def test_a_channel_that_is_none_is_told(text):
 
 
 def test_a_channels_parameters_may_stand_between_name_and_snr():
-    assert channel_of("awgn:-5") == ChannelProfile("awgn", -5.0)
-    assert channel_of("rician:coherence=4,k_db=6:7.5") == ChannelProfile("rician:coherence=4", 7.5)
+    assert channel_of("awgn:-5") == Channel("awgn", -5.0)
+    assert channel_of("rician:coherence=4,k_db=6:7.5") == Channel("rician:coherence=4", 7.5)
 
 
 def test_the_command_searches_resumes_and_tells(tiny_bundle, tmp_path, monkeypatch, capsys, in_process):

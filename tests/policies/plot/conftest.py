@@ -6,8 +6,9 @@ import pytest
 
 from policies.baseline import Baseline
 from policies.plot.data import Series, StudyData, choose_axes, series
-from policies.record import ChannelProfile, MeasuredPolicy
+from policies.record import MeasuredPolicy
 from policies.study import Study
+from thinwire.channels import Channel
 
 # Uses, GMACs and accuracy of five trials. Over uses and accuracy the first, the second and the fifth are the front;
 # compute adds the fourth, and the third is worse than the second in everything.
@@ -20,7 +21,7 @@ def _study_data(
     rows: Sequence[tuple[float, float, float]] = TRIALS,
     latency_ms: Sequence[float | None] | None = None,
 ) -> StudyData:
-    channel = ChannelProfile("awgn", 10.0)
+    channel = Channel("awgn", 10.0)
     study = Study(name, "cifar10", "b" * 64, channel, "select", "d" * 64, 7, {"thinwire": "0.1.0"})
     trials = []
     for index, (uses, gmacs, accuracy) in enumerate(rows):

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from policies.policy import Policy
-from policies.record import ChannelProfile
 from policies.search import bayes
 from policies.search.genetic import GeneticSearch
 from policies.search.run import Search
@@ -22,13 +21,14 @@ from policies.search.space import SearchSpace
 from policies.search.strategy import SobolSearch, Suggestion
 from policies.store import Store
 from tests.policies.search import toy
+from thinwire.channels import Channel
 from thinwire.errors import EvaluationError
 
 ROOT = Path(__file__).parents[3]
 IDENTITY = {
     "bundle_name": "toy",
     "bundle_digest": "b" * 64,
-    "channel": ChannelProfile("awgn", 10.0),
+    "channel": Channel("awgn", 10.0),
     "split": "select",
     "data_digest": "d" * 64,
     "seed": 7,

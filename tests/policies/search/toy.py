@@ -3,9 +3,10 @@
 import numpy as np
 
 from policies.policy import Policy
-from policies.record import ChannelProfile, MeasuredPolicy, Objectives
+from policies.record import MeasuredPolicy, Objectives
 from policies.search.objectives import Scale
 from policies.search.space import SearchSpace
+from thinwire.channels import Channel
 
 LAYERS = 6
 TOKENS = 65.0
@@ -57,7 +58,7 @@ def measure(policy: Policy, noise: float = ERROR) -> MeasuredPolicy:
         accuracy_change=change,
         accuracy_change_se=noise,
     )
-    return MeasuredPolicy(policy, "b" * 64, ChannelProfile("awgn", 10.0), figures)
+    return MeasuredPolicy(policy, "b" * 64, Channel("awgn", 10.0), figures)
 
 
 def scale(layers: int = LAYERS) -> Scale:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from policies.record import ChannelProfile
+from thinwire.channels import Channel
 
 ROOT = Path(__file__).parents[3]
 IDENTITY = {
     "bundle_name": "tiny",
     "bundle_digest": "b" * 64,
-    "channel": ChannelProfile("awgn", 10.0),
+    "channel": Channel("awgn", 10.0),
     "split": "select",
     "data_digest": "d" * 64,
     "seed": 7,
@@ -25,15 +25,16 @@ IDENTITY = {
 WRITER = f"""
 import sys
 from policies.policy import Policy
-from policies.record import ChannelProfile, MeasuredPolicy, Objectives
+from policies.record import MeasuredPolicy, Objectives
+from thinwire.channels import Channel
 from policies.store import Store
 
 def sample(number):
     figures = Objectives(0.5 + number / 100000, 0.01, 100, 1.0, 50.0 + number, 80, 10.0, 1.0, 0.0, 0.0, 0.01)
     policy = Policy.create((number / 10000, 0.5), 8)
-    return MeasuredPolicy(policy, "b" * 64, ChannelProfile("awgn", 10.0), figures)
+    return MeasuredPolicy(policy, "b" * 64, Channel("awgn", 10.0), figures)
 
-identity = dict(bundle_name="tiny", bundle_digest="b" * 64, channel=ChannelProfile("awgn", 10.0), split="select",
+identity = dict(bundle_name="tiny", bundle_digest="b" * 64, channel=Channel("awgn", 10.0), split="select",
                 data_digest="d" * 64, seed=7, versions={IDENTITY["versions"]}, settings={IDENTITY["settings"]})
 """
 

@@ -6,10 +6,11 @@ import sqlalchemy as sa
 
 from policies.baseline import Baseline
 from policies.front import Front
-from policies.record import ChannelProfile, MeasuredPolicy
+from policies.record import MeasuredPolicy
 from policies.store import Store
 from policies.study import Study
 from tests.policies.store.parts import IDENTITY, alter, past_the_store
+from thinwire.channels import Channel
 from thinwire.errors import InvalidRequestError, StoreError
 
 
@@ -28,7 +29,7 @@ def test_a_study_is_resumed_under_its_name(url, store):
     [
         ("bundle_name", "other"),
         ("bundle_digest", "c" * 64),
-        ("channel", ChannelProfile("awgn", 0.0)),
+        ("channel", Channel("awgn", 0.0)),
         ("split", "test"),
         ("data_digest", "e" * 64),
         ("seed", 8),
@@ -106,7 +107,7 @@ def test_a_policy_is_kept_once_per_study(store, measured):
     assert store.add_trial(two, sample)
 
 
-@pytest.mark.parametrize(("name", "value"), [("bundle_digest", "c" * 64), ("channel", ChannelProfile("awgn", 0.0))])
+@pytest.mark.parametrize(("name", "value"), [("bundle_digest", "c" * 64), ("channel", Channel("awgn", 0.0))])
 def test_a_trial_of_another_bundle_or_channel_is_refused(store, measured, name, value):
     study = store.study("s", **IDENTITY)
     with pytest.raises(StoreError, match="was measured with bundle"):
