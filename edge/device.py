@@ -38,11 +38,7 @@ class Device:
     """
 
     def __init__(
-        self,
-        client: LinkClient,
-        link_id: str,
-        channel: Channel = NOMINAL,
-        symbol_rate_hz: float = 10_000.0,
+        self, client: LinkClient, link_id: str, channel: Channel = NOMINAL, symbol_rate_hz: float = 10_000.0
     ) -> None:
         self.client = client
         self.link_id = link_id

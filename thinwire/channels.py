@@ -30,8 +30,8 @@ class Channel:
 
     @property
     def name(self) -> str:
-        """Model and SNR for people, as "awgn at 10 dB"."""
-        return f"{self.model} at {self.snr_db:g} dB"
+        """For people, as "awgn at 10 dB", and what receivers know of it where that is not all."""
+        return f"{self.model} at {self.snr_db:g} dB" + ("" if self.csi == PERFECT else f", {self.csi.text}")
 
     @property
     def family(self) -> str:

@@ -11,6 +11,7 @@ from thinwire.errors import InvalidRequestError
 
 def test_a_channel_has_a_name_for_people() -> None:
     assert [Channel("awgn", snr_db).name for snr_db in (10, -2.5)] == ["awgn at 10 dB", "awgn at -2.5 dB"]
+    assert Channel("rayleigh", 0.0, Csi.parse("pilots:count=2")).name == "rayleigh at 0 dB, pilots:count=2"
 
 
 @pytest.mark.parametrize(
