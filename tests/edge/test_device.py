@@ -59,6 +59,12 @@ async def test_a_symbol_rate_that_none_can_have_is_not_learnt(device: Device, ra
     assert known(device) == (3.0, 2e4, "rician")
 
 
+@pytest.mark.parametrize("snr_db", [math.inf, math.nan])
+async def test_an_snr_that_is_none_is_not_learnt(device: Device, snr_db: float) -> None:
+    device.learn(report(snr_db), link_pb2.ChannelRequest())
+    assert known(device) == (7.5, 1e3, "awgn")
+
+
 async def test_engines_run_one_at_a_time(device: Device) -> None:
     running, most = 0, 0
     lock = threading.Lock()
