@@ -12,7 +12,7 @@ demo: $(VENV)/.demo $(if $(EXTRAS),$(VENV)/.extra-$(EXTRAS))
 
 # ARGS="--random-order -v" shuffles files and the tests in each, and says the N with which --random-order-seed=N does again.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not clients and not data and not docker and not postgresql" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not clients and not data and not docker and not install and not postgresql" $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check

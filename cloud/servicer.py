@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloud.metrics import CloudMetrics
-from cloud.reception import Equaliser, receive
 from cloud.task import Task
 from thinwire import rpc, tracing
 from thinwire.bundle import Bundle
@@ -21,6 +20,7 @@ from thinwire.errors import BundleMismatchError, InvalidFrameError, ThinwireErro
 from thinwire.frame_stream import Context, answer_each, identified
 from thinwire.frames import check_frame, count_uses, read_reception
 from thinwire.outcomes import CANCELLED, OK
+from thinwire.reception import Equaliser, receive
 from thinwire.v1 import link_pb2, link_pb2_grpc
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def equalise(frame: link_pb2.Frame, symbols: NDArray[np.complex64], equaliser: E
 
     Args:
         symbols: the frame's symbols, ``N x S``.
-        equaliser: how; see `cloud.reception.receive`.
+        equaliser: how; see `thinwire.reception.receive`.
 
     Raises:
         InvalidFrameError: the reception is impossible, or the result is not finite in single precision.

@@ -6,11 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from deploy.cli.classify import classify
-from deploy.cli.vqa import ask, ask_again
 from deploy.ports import Ports
 from deploy.testbed import LocalTestbed
 from thinwire.bundle import Bundle
+from thinwire.client import Client
 from thinwire.errors import InvalidImageError, InvalidRequestError, PayloadTooLargeError
 from thinwire.images import MAX_BYTES, decode, to_png
 
@@ -79,33 +78,33 @@ def run_demo(bundles: Sequence[Bundle], images: Sequence[tuple[str, bytes]], snr
     with tempfile.TemporaryDirectory(prefix="thinwire-") as logs:
         arguments = ("--snr", str(snr_db), "--seed", str(SEED))
         folders = [str(bundle.folder) for bundle in bundles]
-        with LocalTestbed(folders, Ports.free(), arguments, Path(logs)) as testbed:
+        with (
+            LocalTestbed(folders, Ports.free(), arguments, Path(logs)) as testbed,
+            Client(testbed.edge_url, testbed.cloud_url) as client,
+        ):
             for bundle in bundles:
-                if bundle.task == "vqa":
-                    rows += _questions(testbed, bundle)
-                else:
-                    rows += _labels(testbed, bundle, images)
+                rows += _questions(client, bundle) if bundle.task == "vqa" else _labels(client, bundle, images)
     return rows
 
 
-def _labels(testbed: LocalTestbed, bundle: Bundle, images: Sequence[tuple[str, bytes]]) -> Iterator[dict[str, Any]]:
+def _labels(client: Client, bundle: Bundle, images: Sequence[tuple[str, bytes]]) -> Iterator[dict[str, Any]]:
     # The first request pays for lazy initialisation, which would stand in the times of one row.
-    classify(testbed.edge_url, images[0][1], {})
+    client.classify(images[0][1])
     for name, image in images:
         for budget in _budgets(bundle, reversed(SHARES)):
-            answer = classify(testbed.edge_url, image, {"top_k": 2} | _asked(budget))
-            yield {"task": "classify", "image": name, "budget": budget, "answer": answer}
+            answer = client.classify(image, top_k=2, policy=_policy(budget), budget=budget)
+            yield {"task": "classify", "image": name, "budget": budget, "answer": answer.model_dump()}
 
 
-def _questions(testbed: LocalTestbed, bundle: Bundle) -> Iterator[dict[str, Any]]:
+def _questions(client: Client, bundle: Bundle) -> Iterator[dict[str, Any]]:
     image, (first, *others) = drawing(), QUESTIONS
-    ask(testbed.edge_url, image, first, {})
+    client.ask(image, first)
     for budget in _budgets(bundle, (ASKED_SHARE,)):
-        answer = ask(testbed.edge_url, image, first, _asked(budget))
+        answer = client.ask(image, first, policy=_policy(budget), budget=budget)
         asked = {"task": "vqa", "image": "drawn", "budget": budget}
-        yield {**asked, "question": first, "answer": answer}
+        yield {**asked, "question": first, "answer": answer.model_dump()}
         for question in others:
-            yield {**asked, "question": question, "answer": ask_again(testbed.cloud_url, answer["id"], question, {})}
+            yield {**asked, "question": question, "answer": client.ask(answer, question).model_dump()}
 
 
 def _budgets(bundle: Bundle, shares: Iterable[float]) -> list[int | None]:
@@ -113,8 +112,8 @@ def _budgets(bundle: Bundle, shares: Iterable[float]) -> list[int | None]:
     return [None, *(int(bundle.reference.channel_uses * share) for share in shares)]
 
 
-def _asked(budget: int | None) -> dict[str, Any]:
-    return {"policy": "none"} if budget is None else {"budget": {"channel_uses": budget}}
+def _policy(budget: int | None) -> str:
+    return "none" if budget is None else "auto"
 
 
 def as_text(row: dict[str, Any]) -> dict[str, str]:

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from channel.keys import keyed_generator
 from channel.models.registry import get
 from channel.realisation import apply
-from cloud.reception import receive
 from deploy.cli.common import positive_int
 from experiments.harness.experiment import Experiment
 from experiments.harness.options import BUNDLE, LIMIT, Option
@@ -19,6 +18,7 @@ from offline.measure.judges import LabelJudge
 from policies.policy import Policy
 from thinwire.channels import Channel
 from thinwire.errors import InvalidRequestError
+from thinwire.reception import receive
 
 CHANNEL = Channel("awgn", 10.0)
 

@@ -8,12 +8,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deploy.cli.classify import classify
-from deploy.cli.vqa import ask as ask_about
-from deploy.cli.vqa import ask_again
 from deploy.demo import drawing, photographs
 from tests.readme import ask, examples, rounded
 from thinwire.bundle import load_bundle
+from thinwire.client import Client
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(1800)]
 ROOT = Path(__file__).parent.parent
@@ -48,22 +46,23 @@ def test_the_path_answers_under_a_budget():
     bundle = load_bundle("cifar10")
     _, cat = next(photographs(None))
     budget = bundle.reference.channel_uses // 5
-    answer = classify(EDGE, cat, {"budget": {"channel_uses": budget}})
-    assert answer["outputs"][0]["label"] in bundle.labels
-    assert 0 < answer["link"]["channel_uses"] <= budget
-    plain = classify(CLOUD, cat, {})
-    assert plain["link"] is None
+    with Client(EDGE) as edge, Client(CLOUD) as cloud:
+        answer = edge.classify(cat, budget=budget)
+        assert answer.label in bundle.labels
+        assert 0 < answer.link.channel_uses <= budget
+        assert cloud.classify(cat).link is None
 
 
 def test_questions_are_answered_and_the_picture_crosses_the_link_once():
     bundle = load_bundle("easy-vqa")
     budget = bundle.reference.channel_uses // 10
-    answer = ask_about(EDGE, drawing(), "what color is the triangle?", {"budget": {"channel_uses": budget}})
-    assert answer["outputs"][0]["answer"] == "blue"
-    assert 0 < answer["link"]["channel_uses"] <= budget
-    again = ask_again(CLOUD, answer["id"], "is there a circle?", {})
-    assert (again["outputs"][0]["answer"], again["link"]) == ("no", None)
-    assert ask_about(CLOUD, drawing(), "what color is the triangle?", {})["outputs"][0]["answer"] == "blue"
+    with Client(EDGE, CLOUD) as edge, Client(CLOUD) as cloud:
+        answer = edge.ask(drawing(), "what color is the triangle?", budget=budget)
+        assert answer.answer == "blue"
+        assert 0 < answer.link.channel_uses <= budget
+        again = edge.ask(answer, "is there a circle?")
+        assert (again.answer, again.link) == ("no", None)
+        assert cloud.ask(drawing(), "what color is the triangle?").answer == "blue"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,21 @@
-"""What the rooms of Thinwire share: the wire contract, errors, images, bundles and a few layers."""
+"""Thinwire: large transformers across an edge device and the cloud over a thin, noisy radio link.
 
+What people script with: `Client` and `AsyncClient` ask a running edge; `load_bundle`, `merge`, `Codec` and `simulate`
+are a bundle, the merging of tokens, the joint source-channel code and the channel, each on its own. Errors are
+`ThinwireError` and the classes of `thinwire.errors`. Each is imported when it is first named.
+"""
+
+import importlib
 import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from thinwire.bundle import load_bundle
+    from thinwire.client import AsyncClient, Client
+    from thinwire.errors import ThinwireError
+    from thinwire.nn.codec.pair import Codec
+    from thinwire.nn.merging.merge import merge
+    from thinwire.simulation import simulate
 
 # ONNX Runtime 1.31.1 reports on its user unless told otherwise; the client of the Hugging Face hub says who asks in all
 # its requests. Both look once, when they are loaded, and only this package and our commands load them, after this line.
@@ -8,3 +23,31 @@ import os
 for _name in ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY"):
     if not os.environ.get(_name):
         os.environ[_name] = "1"
+
+__all__ = ["AsyncClient", "Client", "Codec", "ThinwireError", "load_bundle", "merge", "simulate"]
+
+_HOMES = {
+    "AsyncClient": "thinwire.client",
+    "Client": "thinwire.client",
+    "Codec": "thinwire.nn.codec.pair",
+    "ThinwireError": "thinwire.errors",
+    "load_bundle": "thinwire.bundle",
+    "merge": "thinwire.nn.merging.merge",
+    "simulate": "thinwire.simulation",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return importlib.import_module("thinwire.errors")
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("thinwire")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'thinwire' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__, "__version__", "errors"])

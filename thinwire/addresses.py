@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 from thinwire.errors import InvalidRequestError, UnavailableError
 
 MAX_PORT = 65_535
+# Where an edge and a cloud answer REST unless told otherwise.
+EDGE_URL, CLOUD_URL = "http://127.0.0.1:8080", "http://127.0.0.1:8000"
 _ADDRESS = re.compile(r"(?:\[(?P<ipv6>[^\[\]]+)\]|(?P<host>[^\s\[\]:/]+)):(?P<port>[0-9]{1,5})")
 # gRPC's other ways to name a peer (its "name syntax"): a socket file, a resolver, addresses of one family.
 _SCHEME = re.compile(r"(unix|unix-abstract|vsock|dns|ipv4|ipv6|xds):.")

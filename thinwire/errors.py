@@ -22,6 +22,11 @@ class ThinwireError(Exception):
     # What a response over HTTP says beside the status.
     http_headers: Mapping[str, str] = MappingProxyType({})
 
+    @property
+    def detail(self) -> str:
+        """The text, as problem+json calls it."""
+        return str(self)
+
 
 class InvalidRequestError(ThinwireError):
     """A field is missing, of the wrong type, out of range or contradicts another."""
@@ -229,3 +234,28 @@ class DeadlineError(ThinwireError):
     http_status = 504
     grpc_status = "DEADLINE_EXCEEDED"
     title = "Deadline exceeded"
+
+
+BY_CODE: Mapping[str, type[ThinwireError]] = {
+    kind.code: kind for kind in list(vars().values()) if isinstance(kind, type) and issubclass(kind, ThinwireError)
+}
+
+
+def from_code(
+    code: str, detail: str, title: str = "", status: int = 500, retry_after_s: float | None = None
+) -> ThinwireError:
+    """The error that a problem tells; one of a code that this version does not know keeps what it says of itself.
+
+    Args:
+        code: the member ``error`` of the problem.
+        detail: its text.
+        title: for a code that is not known.
+        status: over HTTP, likewise.
+        retry_after_s: what the response said of another try; None: nothing.
+    """
+    error = BY_CODE.get(code, ThinwireError)(detail)
+    if code not in BY_CODE:
+        error.code, error.title, error.http_status = code, title or error.title, status
+    if retry_after_s is not None:
+        error.retry_after_s = retry_after_s
+    return error

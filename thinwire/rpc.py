@@ -11,9 +11,8 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from thinwire import errors
 from thinwire.addresses import parse_address
-from thinwire.errors import DeadlineError, OverBudgetError, OverloadedError, ThinwireError, UnavailableError
+from thinwire.errors import BY_CODE, DeadlineError, OverBudgetError, OverloadedError, ThinwireError, UnavailableError
 from thinwire.v1 import link_pb2
 
 ERROR_METADATA = "thinwire-error"
@@ -44,9 +43,6 @@ _SERVICE_CONFIG = {
             },
         }
     ]
-}
-_BY_CODE: dict[str, type[ThinwireError]] = {
-    kind.code: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ThinwireError)
 }
 
 
@@ -164,7 +160,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> ThinwireError:
     detail = error.details() or ""
     metadata: Iterable[tuple[str, str | bytes]] = error.trailing_metadata() or ()
     code = dict(metadata).get(ERROR_METADATA)
-    if isinstance(code, str) and code in _BY_CODE:
+    if isinstance(code, str) and code in BY_CODE:
         csi = dict(metadata).get(CSI_METADATA)
         retry_after_ms = _milliseconds(dict(metadata).get(RETRY_METADATA))
         told = csi if isinstance(csi, str) else ""
@@ -178,7 +174,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> ThinwireError:
 
 def from_problem(problem: link_pb2.Problem) -> ThinwireError:
     """The error that a result in a stream carries."""
-    error = _BY_CODE.get(problem.code, ThinwireError)(problem.detail)
+    error = BY_CODE.get(problem.code, ThinwireError)(problem.detail)
     if problem.retry_after_ms and isinstance(error, OverloadedError):
         error.retry_after_s = problem.retry_after_ms / 1e3
     if isinstance(error, OverBudgetError):

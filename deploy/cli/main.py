@@ -1,9 +1,12 @@
+# PYTHON_ARGCOMPLETE_OK
 """The entry point ``thinwire``."""
 
 import argparse
 import errno
+import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from importlib.util import find_spec
 
 from deploy.cli import bundle, classify, evaluate, policies, reproduce, serve, stream, testbed, vqa
@@ -19,6 +22,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="thinwire", description="Vision transformers split across an edge device and the cloud over a noisy link."
     )
+    top.add_argument("--version", action="version", version=f"thinwire {version('thinwire')}")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for module in (testbed, serve, classify, vqa, stream, evaluate, policies, bundle, reproduce):
         module.add_to(commands)
@@ -32,6 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         the exit status: 0, or 1 after an error that the user can mend, which is told on standard error.
     """
     top = parser()
+    # Set by the shell that asks for completions.
+    if "_ARGCOMPLETE" in os.environ:
+        import argcomplete
+
+        argcomplete.autocomplete(top)
     options, rest = top.parse_known_args(arguments)
     if rest and not hasattr(options, "rest"):
         top.error(f"unrecognized arguments: {' '.join(rest)}")

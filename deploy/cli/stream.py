@@ -8,16 +8,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploy.cli.client import add_link_options, is_loopback, link_parameters, post_image
+from deploy.cli.client import add_link_options, link_options
 from deploy.cli.common import add_json, positive, positive_int
 
 if TYPE_CHECKING:
-    from deploy.streaming import Answered, Tally
+    from deploy.streaming import Seen, Tally
 
-# Of one request: the edge's own limit is half of it.
-TIMEOUT_S = 60.0
-# Under the edge's five, so that no request meets a connection that is being closed.
-KEEPALIVE_S = 2.0
 # So many frames lost in a row, and the stream ends.
 GIVE_UP = 10
 SUMMARY = (
@@ -66,17 +62,16 @@ def switch(text: str) -> Switch:
     if not frame.isdecimal() or not what:
         raise argparse.ArgumentTypeError(f"must be FRAME:USES or FRAME:POLICY, got {text!r}")
     if what.isdecimal():
-        return int(frame), {"policy": "auto", "budget": {"channel_uses": int(what)}}
+        return int(frame), {"policy": "auto", "budget": int(what)}
     return int(frame), {"policy": what}
 
 
-def parameters_at(number: int, first: dict[str, Any], switches: Iterable[Switch]) -> dict[str, Any]:
-    """Parameters of a frame: ``first``, with what the last switch up to there puts in place of policy and budget."""
+def options_at(number: int, first: dict[str, Any], switches: Iterable[Switch]) -> dict[str, Any]:
+    """Options of a frame: ``first``, with what the last switch up to there puts in place of policy and budget."""
     past = [(frame, what) for frame, what in switches if frame <= number]
     if not past:
         return first
-    kept = {name: value for name, value in first.items() if name != "budget"}
-    return kept | max(past, key=lambda one: one[0])[1]
+    return first | {"budget": None} | max(past, key=lambda one: one[0])[1]
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -94,49 +89,50 @@ def _run(options: argparse.Namespace) -> None:
 
 
 async def _stream(options: argparse.Namespace, tally: "Tally") -> None:
-    import httpx
-
     from deploy.pictures import Picture, pictures_of
-    from deploy.streaming import stream
-    from thinwire.errors import DeadlineError, FrameLostError, OverloadedError, UnavailableError
+    from thinwire.client import AsyncClient, in_order
+    from thinwire.errors import DeadlineError, FrameLostError, OverloadedError, ThinwireError, UnavailableError
+    from thinwire.rest.schemas import ClassifyResponse
 
-    first = {"top_k": 1} | link_parameters(options)
-    limits = httpx.Limits(keepalive_expiry=KEEPALIVE_S)
-    trust = not is_loopback(options.url)
-    async with httpx.AsyncClient(timeout=TIMEOUT_S, limits=limits, trust_env=trust) as client:
+    first = link_options(options)
+    async with AsyncClient(options.url) as client:
 
-        async def ask(number: int, picture: Picture) -> dict[str, Any]:
-            parameters = parameters_at(number, first, options.switch)
+        async def ask(number: int, picture: Picture) -> ClassifyResponse | ThinwireError:
             try:
-                return await post_image(
-                    client, f"{options.url}/v1/classify", picture.data, picture.media_type, parameters
-                )
+                return await client.classify(picture.data, top_k=1, **options_at(number, first, options.switch))
             except (DeadlineError, FrameLostError, OverloadedError, UnavailableError) as error:
-                return {"error": error.code, "detail": str(error)}
+                return error
+            except ThinwireError as error:
+                raise type(error)(f"frame {number} ({picture.name}): {error}") from error
 
         lost_in_a_row = 0
         pictures = islice(pictures_of(options.sources), options.limit)
-        async with aclosing(stream(pictures, ask, options.overlap, options.fps)) as answers:
+        async with aclosing(in_order(pictures, ask, options.overlap, options.fps)) as answers:
             async for answered in answers:
-                lost_in_a_row = lost_in_a_row + 1 if answered.lost else 0
-                nobody = tally.figures() is None and answered.answer.get("error") == UnavailableError.code
+                answer = answered.answer
+                lost_in_a_row = lost_in_a_row + 1 if isinstance(answer, ThinwireError) else 0
+                nobody = tally.figures() is None and isinstance(answer, UnavailableError)
                 if nobody or lost_in_a_row == GIVE_UP:
-                    number, name, detail = answered.number, answered.picture, answered.answer["detail"]
-                    raise UnavailableError(f"frame {number} ({name}): {detail}")
+                    raise UnavailableError(f"frame {answered.number} ({answered.item.name}): {answer}")
                 tally.add(answered)
                 print(_line(answered, options.json), flush=True)
     if lost_in_a_row and tally.figures() is None:
         raise UnavailableError("no frame was answered")
 
 
-def _line(answered: "Answered", as_json: bool) -> str:
+def _line(answered: "Seen", as_json: bool) -> str:
+    from thinwire.errors import ThinwireError
+
     answer, milliseconds = answered.answer, answered.milliseconds
+    place = {"frame": answered.number, "picture": answered.item.name, "time_to_answer_ms": milliseconds}
+    if isinstance(answer, ThinwireError):
+        if as_json:
+            return json.dumps(place | {"error": answer.code, "detail": answer.detail})
+        return f"{answered.number:6}  lost: {answer.code}: {answer.detail}"
     if as_json:
-        place = {"frame": answered.number, "picture": answered.picture, "time_to_answer_ms": milliseconds}
-        return json.dumps(place | answer)
-    if answered.lost:
-        return f"{answered.number:6}  lost: {answer['error']}: {answer['detail']}"
-    best, link = answer["outputs"][0], answer["link"]
-    said = f"{answered.number:6}  {best['label']:12} {best['score']:.2f}"
-    cost = f"{answer['policy']['id']:12}  {link['tokens']:3} tokens  {link['channel_uses']:4} uses" if link else "plain"
+        return json.dumps(place | answer.model_dump())
+    said, link = f"{answered.number:6}  {answer.label:12} {answer.score:.2f}", answer.link
+    cost = "plain"
+    if link and answer.policy:
+        cost = f"{answer.policy.id:12}  {link.tokens:3} tokens  {link.channel_uses:4} uses"
     return f"{said}  {cost}  {milliseconds:7.1f} ms"

@@ -119,7 +119,7 @@ class Latents:
         """See `Feature`.
 
         Values that are means of their levels have lost the distortion's part of their power, like a linear MMSE
-        estimate. With m = 1 - D they are x' / m under a noise of variance 1 / m - 1, as in `cloud.reception`.
+        estimate. With m = 1 - D they are x' / m under a noise of variance 1 / m - 1, as in `thinwire.reception`.
         """
         kept = max(1 - 2 * distortion, 0.05)
         frames = [

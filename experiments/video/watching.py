@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from deploy.cli.client import is_loopback, post_image
 from deploy.pictures import Picture, pictures_of
-from deploy.streaming import OVERLAP, Answered, Tally, stream
+from deploy.streaming import Seen, Tally
 from deploy.testbed import LocalTestbed
 from experiments.harness.processes import counted_by_proxy, link_of, running
 from experiments.harness.setting import Setting
@@ -19,7 +18,10 @@ from offline.data.images import LabelledImages
 from offline.measure.evaluator import request_id_of
 from policies.choice import Choice
 from thinwire.bundle import Bundle
+from thinwire.client import OVERLAP, AsyncClient, in_order
+from thinwire.errors import ThinwireError
 from thinwire.images import decode, to_pixels
+from thinwire.rest.schemas import ClassifyResponse
 
 CLIPS = ("bikes", "bigbuckbunny")
 FRAMES, QUICK_FRAMES = 300, 30
@@ -28,7 +30,6 @@ SNR_DB = 10.0
 # Frames under way at once, by the name of the columns.
 OVERLAPS = {"one by one": 1, "four under way": 4}
 UNMERGED, OTHER_NOISE, PLAIN = "unmerged", "unmerged, other noise", "plain model, no channel"
-TIMEOUT_S = 60.0
 
 # What is kept of the answers to a clip's frames, in order: "id", "scores" by label, "policy", "tokens" and "uses".
 Run = list[dict[str, Any]]
@@ -53,7 +54,7 @@ def watch(
     policies: Sequence[Choice] = (),
     name: str | None = None,
     overlap: int = OVERLAP,
-) -> list[Answered]:
+) -> list[Seen]:
     """Stream the frames of a clip.
 
     Args:
@@ -68,41 +69,38 @@ def watch(
         the answers in order.
     """
 
-    async def run() -> list[Answered]:
-        import httpx
+    async def run() -> list[Seen]:
+        async with AsyncClient(url) as client:
 
-        async with httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=not is_loopback(url)) as client:
+            async def ask(number: int, picture: Picture) -> ClassifyResponse | ThinwireError:
+                choice = policies[min(number, len(policies) - 1)] if policies else None
+                key = None if name is None else frame_id_of(name, number)
+                return await client.classify(picture.data, top_k=labels, id=key, **_options(choice))
 
-            async def ask(number: int, picture: Picture) -> dict[str, Any]:
-                parameters: dict[str, Any] = {"top_k": labels}
-                if policies:
-                    parameters |= _parameters(policies[min(number, len(policies) - 1)])
-                request_id = None if name is None else frame_id_of(name, number)
-                return await post_image(
-                    client, f"{url}/v1/classify", picture.data, picture.media_type, parameters, request_id
-                )
-
-            async with aclosing(stream(frames, ask, overlap)) as answers:
+            async with aclosing(in_order(frames, ask, overlap)) as answers:
                 return [answered async for answered in answers]
 
     return asyncio.run(run())
 
 
-def _parameters(choice: Choice) -> dict[str, Any]:
-    return {"policy": choice.id} if choice.cap is None else {"budget": {"channel_uses": choice.cap}}
+def _options(choice: Choice | None) -> dict[str, Any]:
+    if choice is None:
+        return {}
+    return {"policy": choice.id} if choice.cap is None else {"budget": choice.cap}
 
 
-def _kept_of(answers: Sequence[Answered]) -> Run:
-    return [
-        {
-            "id": answered.answer["id"],
-            "scores": {output["label"]: output["score"] for output in answered.answer["outputs"]},
-            "policy": (answered.answer["policy"] or {}).get("id"),
-            "tokens": (answered.answer["link"] or {}).get("tokens"),
-            "uses": (answered.answer["link"] or {}).get("channel_uses"),
-        }
-        for answered in answers
-    ]
+def _kept_of(answers: Sequence[Seen]) -> Run:
+    return [_kept(seen.answer) for seen in answers if not isinstance(seen.answer, ThinwireError)]
+
+
+def _kept(answer: ClassifyResponse) -> dict[str, Any]:
+    return {
+        "id": answer.id,
+        "scores": {output.label: output.score for output in answer.outputs},
+        "policy": answer.policy.id if answer.policy else None,
+        "tokens": answer.link.tokens if answer.link else None,
+        "uses": answer.link.channel_uses if answer.link else None,
+    }
 
 
 class Streams:
@@ -123,7 +121,7 @@ class Streams:
         names = tuple(f"{clip}/{number}" for number in range(len(pixels)))
         return LabelledImages(names, np.stack(pixels), np.zeros(len(pixels), dtype=np.int64), self.bundle.labels)
 
-    def _watch(self, url: str, clip: str, policies: Sequence[Choice] = (), **options: Any) -> list[Answered]:
+    def _watch(self, url: str, clip: str, policies: Sequence[Choice] = (), **options: Any) -> list[Seen]:
         return watch(url, self._frames(clip), len(self.bundle.labels), policies, **options)
 
     def alone(self) -> dict[str, dict[str, Run]]:

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from channel.keys import keyed_generator
 from channel.models.registry import get
 from channel.realisation import apply
-from cloud.reception import receive
 from edge.torch_engine.cost import count_edge
 from edge.torch_engine.engine import TorchEngine, Transformed
 from offline.measure.evaluator import LINK_ID, Evaluator, Measurement, request_id_of
@@ -32,6 +31,7 @@ from policies.store import Store
 from thinwire.bundle import load_bundle
 from thinwire.nn.macs import count_macs
 from thinwire.nn.merging.tome import TOME, fixed_rules
+from thinwire.reception import receive
 
 ONE_THRESHOLD = (0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.5, 0.4, 0.2, 0.0)
 # Of the tokens, behind the last layer; a searched policy may have one, and what it gains must not be taken for the

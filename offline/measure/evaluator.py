@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from channel.keys import keyed_generator
 from channel.passage import carry
 from cloud.language.placement import CPU, Placement
-from cloud.reception import Equaliser, receive
 from edge.engine import Encoded
 from edge.torch_engine.engine import TorchEngine, Transformed
 from offline.measure.judges import Images, Judge, load_judge
@@ -25,6 +24,7 @@ from thinwire.errors import BundleError, InvalidRequestError
 from thinwire.frames import count_uses
 from thinwire.nn.merging.matching import Rule
 from thinwire.nn.merging.transformer import rules_for
+from thinwire.reception import Equaliser, receive
 
 LINK_ID = "evaluate"
 BYPASS = Channel("")

@@ -8,10 +8,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from deploy import healthcheck
-from deploy.cli.client import is_loopback, post
 from deploy.cli.main import main
 from deploy.pictures import Picture
 from experiments.video.watching import watch
+from thinwire.client import Client
+from thinwire.client.messages import is_loopback
 from thinwire.rpc import Server
 
 ANSWER = {
@@ -19,6 +20,8 @@ ANSWER = {
     "outputs": [{"label": "cat", "answer": "cat", "score": 0.5}],
     "policy": None,
     "link": None,
+    "cost": None,
+    "timings_ms": {"edge": None, "channel": None, "cloud": 1.0, "total": 2.0},
 }
 
 
@@ -78,9 +81,10 @@ def test_rest_is_asked_directly(capsys, tmp_path, serve, proxy):
     edge = serve()
     (tmp_path / "image.png").write_bytes(b"x")
     assert healthcheck.trouble(f"{edge.url}/health/ready") is None
-    assert post(f"{edge.url}/v1/classify", {})["outputs"]
+    with Client(edge.url) as client:
+        assert client.classify(b"x").label == "cat"
     assert main(["stream", str(tmp_path / "image.png"), "--url", edge.url]) == 0
-    assert watch(edge.url, iter([Picture("x", "image/png", b"x")]), 7)[0].answer["outputs"]
+    assert watch(edge.url, iter([Picture("x", "image/png", b"x")]), 7)[0].answer.label == "cat"
     assert [path.partition("?")[0] for path in edge.asked] == ["/health/ready", *["/v1/classify"] * 3]
     assert proxy.asked == []
 
@@ -133,7 +137,8 @@ async def test_grpc_is_asked_directly(proxy):
 
 
 def test_an_edge_elsewhere_is_asked_through_the_proxy(proxy):
-    assert post("http://edge.invalid/v1/classify", {})["outputs"]
+    with Client("http://edge.invalid") as client:
+        assert client.classify(b"x").label == "cat"
     assert proxy.asked == ["http://edge.invalid/v1/classify"]
 
 

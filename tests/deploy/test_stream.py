@@ -12,7 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from deploy.cli.main import main
-from deploy.cli.stream import GIVE_UP, parameters_at, switch
+from deploy.cli.stream import GIVE_UP, options_at, switch
+from tests.answers import body_of
 from tests.videos import coloured, write_video
 
 
@@ -43,10 +44,8 @@ class Handler(BaseHTTPRequestHandler):
             if number >= self.server.answers:
                 self.close_connection = True
                 return
-        link = {"tokens": 4, "channel_uses": 24}
-        answer = {"outputs": [{"label": "cat", "score": 0.5}], "policy": {"id": "p-1"}, "link": link}
         problem = {"error": "frame_lost", "detail": "gone"}
-        body = json.dumps(problem if number in self.server.lost else answer).encode()
+        body = json.dumps(problem if number in self.server.lost else body_of()).encode()
         self.send_response(503 if number in self.server.lost else 200)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
@@ -147,9 +146,9 @@ def test_what_is_no_switch_is_told(text):
 
 
 def test_a_switch_lasts_until_the_next():
-    first = {"top_k": 1, "policy": "p-1", "budget": {"channel_uses": 96}}
+    first = {"channel": None, "policy": "p-1", "budget": 96}
     switches = [switch("7:none"), switch("3:38")]
-    found = [parameters_at(number, first, switches) for number in range(9)]
+    found = [options_at(number, first, switches) for number in range(9)]
     assert found[:3] == [first] * 3
-    assert found[3:7] == [{"top_k": 1, "policy": "auto", "budget": {"channel_uses": 38}}] * 4
-    assert found[7:] == [{"top_k": 1, "policy": "none"}] * 2
+    assert found[3:7] == [{"channel": None, "policy": "auto", "budget": 38}] * 4
+    assert found[7:] == [{"channel": None, "policy": "none", "budget": None}] * 2

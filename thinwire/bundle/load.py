@@ -23,6 +23,12 @@ def load_bundle(name_or_folder: str | Path) -> Bundle:
 
     Raises:
         BundleError: there is none, its schema is another, or a file is missing or altered.
+
+    Example:
+        >>> import thinwire
+        >>> bundle = thinwire.load_bundle("cifar10")
+        >>> bundle.task, bundle.patches, bundle.reference.channel_uses
+        ('classify', 64, 192)
     """
     folder = Path(name_or_folder)
     try:

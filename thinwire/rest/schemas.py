@@ -217,6 +217,16 @@ class ClassifyResponse(BaseModel):
     cost: CostBody | None
     timings_ms: TimingsBody
 
+    @property
+    def label(self) -> str:
+        """The likeliest label."""
+        return self.outputs[0].label
+
+    @property
+    def score(self) -> float:
+        """Its softmax score."""
+        return self.outputs[0].score
+
 
 class AnswerBody(BaseModel):
     """One answer; its score is the geometric mean of its tokens' probabilities, that of its end included."""
@@ -234,6 +244,16 @@ class VqaResponse(BaseModel):
     link: LinkBody | None
     cost: CostBody | None
     timings_ms: TimingsBody
+
+    @property
+    def answer(self) -> str:
+        """The answer itself."""
+        return self.outputs[0].answer
+
+    @property
+    def score(self) -> float:
+        """Its score."""
+        return self.outputs[0].score
 
 
 class ModelBody(BaseModel):

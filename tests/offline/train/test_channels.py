@@ -6,9 +6,9 @@ import torch
 
 from channel.models.registry import get
 from channel.realisation import apply
-from cloud.reception import receive
 from offline.train.channels import draw_channels, equalise
 from thinwire.nn.codec.snr_gate import rate_mask
+from thinwire.reception import receive
 
 TOKENS, HIGHEST = 5, 8
 MIX = (

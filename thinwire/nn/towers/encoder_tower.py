@@ -38,16 +38,37 @@ class EncoderTower:
     def __init__(self, config: dict[str, Any], feature_layer: int) -> None:
         self._check(config)
         whole = self.config_class(**config)
-        self.depth = depth_of(feature_layer, whole.num_hidden_layers)
-        run = self.config_class(**config | {"num_hidden_layers": self.depth} | self.overrides())
-        self.module: nn.Module = self.model_class(run)
+        depth = depth_of(feature_layer, whole.num_hidden_layers)
+        run = self.config_class(**config | {"num_hidden_layers": depth} | self.overrides())
+        module = self.model_class(run)
         for part in self.unused:
-            delattr(self.module, part)
-        self.image_size: int = whole.image_size
-        self.channels: int = whole.num_channels
-        self.width: int = whole.hidden_size
-        self.patches = (whole.image_size // whole.patch_size) ** 2
-        self._layers: Any = self.module.encoder.layers
+            delattr(module, part)
+        self._run(module, whole, depth)
+
+    @classmethod
+    def around(cls, model: nn.Module, feature_layer: int = -1) -> Self:
+        """The tower that runs a model's own layers, which stay the model's.
+
+        Args:
+            model: one of ``model_class``.
+            feature_layer: as for the class.
+
+        Raises:
+            BundleError: the feature layer is impossible.
+        """
+        tower = cls.__new__(cls)
+        config: Any = model.config
+        tower._run(model, config, depth_of(feature_layer, config.num_hidden_layers))
+        return tower
+
+    def _run(self, module: Any, config: Any, depth: int) -> None:
+        self.module: nn.Module = module
+        self.depth = depth
+        self.image_size: int = config.image_size
+        self.channels: int = config.num_channels
+        self.width: int = config.hidden_size
+        self.patches = (config.image_size // config.patch_size) ** 2
+        self._layers: Any = module.encoder.layers
 
     @classmethod
     def from_spec(cls, spec: dict[str, Any]) -> Self:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from cloud.reception import receive
 from thinwire.errors import InvalidFrameError
+from thinwire.reception import receive
 
 SYMBOLS = np.array([[1 + 1j, -2j]], dtype=np.complex64)
 
