@@ -29,7 +29,8 @@ with 413. It becomes 8-bit sRGB, upright, with transparency over white. Of sever
 - **Colour profiles** (ICC) are obeyed, by Little CMS, with the perceptual intent: profiles of RGB on RGB, YCbCr and
   palettes, of grey on grey, of CMYK on CMYK. A profile is ignored if it is broken, is of other colours, is of sRGB, or
   has more than {limits.MAX_PROFILE_BYTES >> 20} MiB. Also ignored: gamma, chromaticities and code points of PNG (gAMA,
-  cHRM, cICP), profiles in GIF, the white point of CIELab. CMYK without a profile becomes 255 times (1 - ink) (1 - black).
+  cHRM, cICP), profiles in GIF, the white point of CIELab. CMYK without a profile becomes
+  255 times (1 - ink) (1 - black).
 - **Orientation** is read from EXIF, or else from XMP, and from a TIFF's own tag. All other metadata are ignored, broken
   or not. Pillow never sees them.
 - **Pixels.** A whole image is answered. If pixels are missing, or Pillow would decode others than the file's, the
