@@ -1,22 +1,164 @@
-"""What the README quotes is what ships."""
+"""What the README says can be done can be done, and what it quotes is what ships."""
 
+import json
 import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from deploy.cli.common import DEFAULT_BUNDLES
-from deploy.demo import drawing
+from deploy.cli.main import main, parser
+from deploy.demo import SHARES, drawing
 from policies.fronts import Fronts
+from tests.readme import (
+    CLOUD,
+    EDGE,
+    README,
+    ROOT,
+    USE,
+    Block,
+    ask,
+    blocks,
+    commands,
+    examples,
+    inline_commands,
+    rounded,
+)
 from thinwire.bundle import FRONT, load_bundle
 
-ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+MOST_WORDS = 900
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+# Commands of the README that are not run just as they stand, and what runs them.
+RUN_ELSEWHERE = {
+    "make demo": "test_make_demo below, without the installation",
+    "make demo IMAGES=folder": "test_what_make_would_do below; tests/deploy/test_testbed.py has a folder of images",
+    "make demo EXTRAS=vqa": "test_what_make_would_do below; requests of docs/use.md ask the same questions",
+    "make test": ".ci/run",
+    ".venv/bin/thinwire up": "the fixture `addresses` below, with --port 0",
+    "docker compose up --build --wait": "tests/test_compose.py",
+    "thinwire reproduce budgets": "tests/experiments/test_budgets.py, and .ci/run with --quick",
+}
+# A score, which depends on the noise, and that on the frame's id.
+_SCORE = re.compile(r"\b[01]\.\d\d\b")
+
+
+@pytest.fixture(name="addresses", scope="module")
+def addresses_fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Where a real `thinwire up` listens, on free ports."""
+    log = tmp_path_factory.mktemp("up") / "log"
+    command = [sys.executable, "-m", "deploy.cli.main", "up", "--port", "0"]
+    with log.open("wb") as errors, subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors) as up:
+        try:
+            assert up.stdout is not None
+            line = up.stdout.readline()
+            assert line, log.read_text()[-3000:]
+            yield json.loads(line)
+        finally:
+            up.terminate()
+
+
+def rewritten(text: str, addresses: dict[str, str]) -> str:
+    """Commands for this interpreter and for where the testbed listens."""
+    for address, name in ((EDGE, "edge"), (CLOUD, "cloud")):
+        text = text.replace(address, addresses[name])
+    return text.replace(".venv/bin/python", shlex.quote(sys.executable))
+
+
+@pytest.mark.parametrize(("script", "shown"), examples())
+def test_requests_get_the_answers_that_are_shown(script, shown, addresses):
+    assert rounded(ask(rewritten(script, addresses))) == rounded(shown)
+
+
+def test_the_python_example_prints_what_is_shown(addresses):
+    (example,) = [block.text for block in blocks(README) if block.language == "python"]
+    (shown,) = [block.text for block in blocks(README) if block.language == "text"]
+    client = "thinwire.Client({edge!r}, cloud_url={cloud!r})".format(**addresses)
+    assert example.count("thinwire.Client()") == 1
+    script = example.replace("thinwire.Client()", client)
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert _SCORE.sub("#", done.stdout) == _SCORE.sub("#", shown)
+
+
+def test_every_command_is_run_here_or_known_to_be_run_elsewhere():
+    of_requests = {command for script, _ in examples(README) for command in commands(script)}
+    shell = [command for block in blocks(README) if block.language == "bash" for command in commands(block.text)]
+    found = {*shell, *inline_commands(README)} - of_requests
+    assert found == set(RUN_ELSEWHERE)
+
+
+def test_every_block_is_of_a_kind_that_is_checked():
+    assert {block.language for block in blocks(README)} == {"bash", "json", "python", "text"}
+
+
+def test_make_demo(capfd):
+    # As without the extra vqa.
+    done = subprocess.run(["make", "--dry-run", "demo"], cwd=ROOT, capture_output=True, text=True, check=True)
+    command = done.stdout.splitlines()[-1].strip()
+    assert command == ".venv/bin/thinwire demo"
+    assert main([*shlex.split(command)[1:], "--bundle", DEFAULT_BUNDLES[0], "--json"]) == 0
+    rows = json.loads(capfd.readouterr().out)
+    uses = load_bundle(DEFAULT_BUNDLES[0]).reference.channel_uses
+    budgets = [int(share * uses) for share in SHARES]
+    assert sorted(row["budget"] or uses for row in rows) == [*budgets, uses]
+    assert {row["answer"]["outputs"][0]["label"] for row in rows} == {"cat"}
+
+
+@pytest.mark.parametrize("command", [command for command in RUN_ELSEWHERE if command.startswith("make ")])
+def test_what_make_would_do(command):
+    variables = re.findall(r"\w+=(\w+)", command)
+    done = subprocess.run(
+        [*shlex.split(command), "--dry-run", "--always-make"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert all(variable in done.stdout for variable in variables)
+
+
+def thinwire_commands(page: Path) -> list[str]:
+    """Every line of a page's blocks, fenced or indented, that runs ``thinwire``; one with an ellipsis is no command."""
+    found = re.findall(
+        r"^(?:    )?(?:\w+=\S+ )*(?:\.venv/bin/)?thinwire (.+)$", page.read_text().replace("\\\n", ""), re.MULTILINE
+    )
+    return [re.sub(r"\s+2> \S+$", "", command) for command in found if "..." not in command]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_have_arguments_that_the_command_line_takes(page, capsys):
+    for command in thinwire_commands(page):
+        rest, status = [], 0
+        try:
+            options, rest = parser().parse_known_args(shlex.split(command, comments=True))
+            # What an experiment takes, its own parser knows.
+            rest = [] if hasattr(options, "rest") else rest
+        except SystemExit as end:
+            # 0, as --version and --help end.
+            status = end.code
+        assert (status, rest) == (0, []), f"thinwire {command}\n{capsys.readouterr().err}"
+
+
+def test_the_guide_of_use_has_commands():
+    assert len(thinwire_commands(USE)) > 20
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_compiles(page):
+    for block in blocks(page):
+        if block == Block("python", block.text):
+            compile(block.text, page.name, "exec")
+
+
+def test_the_readme_is_short():
+    assert len(README.read_text().split()) <= MOST_WORDS
 
 
 def test_the_policies_that_it_names_are_on_the_shipped_fronts():
     bundles = [load_bundle(name) for name in DEFAULT_BUNDLES]
     fronts = [Fronts.load(bundle.path(FRONT), bundle.digest) for bundle in bundles]
     shipped = {measured.policy.id for front in fronts for measured in front.policies}
-    named = set(re.findall(r"\bp-[0-9a-f]{10}\b", README))
+    named = set(re.findall(r"\bp-[0-9a-f]{10}\b", README.read_text() + USE.read_text()))
     assert named
     assert named <= shipped
 

@@ -14,47 +14,46 @@ from thinwire.images.files import open_image
 
 HEAD = f"""# Images that are taken
 
-Written by `python -m tests.thinwire.images.page`: each row is a set of files that the tests make, decode and compare
-with what NumPy makes of the samples in them (`tests/thinwire/images`).
+Written by `python -m tests.thinwire.images.page`. Each row is a set of files that the tests make, decode and compare
+with what NumPy makes of their samples (`tests/thinwire/images`).
 
-An image is JPEG, PNG, WebP, BMP, GIF or TIFF, told by its first bytes; of {limits.MAX_BYTES >> 20} MiB,
-{limits.MAX_PIXELS:,} pixels (WebP {limits.MAX_WEBP_PIXELS:,}) and {limits.MAX_SIDE:,} pixels a side at most; more is
-refused with 413. It becomes 8-bit sRGB, upright, with transparency over white. Of several pages or frames the first
-counts.
+An image is a JPEG, PNG, WebP, BMP, GIF or TIFF; its first bytes decide. It may have {limits.MAX_BYTES >> 20} MiB,
+{limits.MAX_PIXELS:,} pixels (WebP {limits.MAX_WEBP_PIXELS:,}) and {limits.MAX_SIDE:,} pixels a side; more is refused
+with 413. It becomes 8-bit sRGB, upright, with transparency over white. Of several pages or frames the first counts.
 
-- **Depth.** Integers are scaled by the range of their type: of *n* unsigned bits from 0 to 2^n - 1, of *n* signed ones
-  from -2^(n-1) to 2^(n-1) - 1. Floats are scaled from 0 to 1. SMinSampleValue and SMaxSampleValue of a TIFF with one
-  sample of more than 8 bits or with a sign go before either. What is beyond the range is cut to it; NaN is its low
-  end. Floats most of which are beyond 0 to 1 are refused unless the file says what they mean.
+- **Depth.** Integers are scaled by the range of their type: *n* unsigned bits from 0 to 2^n - 1, *n* signed bits from
+  -2^(n-1) to 2^(n-1) - 1. Floats are scaled from 0 to 1. In a TIFF whose one sample is signed or has more than 8 bits,
+  SMinSampleValue and SMaxSampleValue win over both. What is beyond the range is cut to it; NaN is its low end. Floats
+  that are mostly outside of 0 to 1 are refused unless the file says what they mean.
 - **Interpretation.** WhiteIsZero and BlackIsZero are obeyed at every depth.
-- **Colour profiles** (ICC) are obeyed, by Little CMS, perceptually: those of RGB on RGB, YCbCr and palettes, those of
-  grey on grey, those of CMYK on CMYK. A profile that is broken, of other colours, or of more than
-  {limits.MAX_PROFILE_BYTES >> 20} MiB is ignored, and so is one of sRGB. Not looked at: gamma, chromaticities and
-  code points of PNG (gAMA, cHRM, cICP), profiles in GIF, the white point of CIELab. CMYK without a profile is what ink
-  leaves of white: 255 times (1 - ink) (1 - black).
-- **Orientation** is read from EXIF, or else from XMP, and from a TIFF's own tag. All other metadata are ignored,
-  broken or not, whatever the mode of the pixels: Pillow does not even get to see them.
-- **Pixels** that are whole are answered. Where some are missing, or Pillow would decode others than the file's, the
-  image is refused with 422 and the reason. libjpeg makes up what a JPEG lacks and does not say so: one whose last
-  pixels look like that is decoded a second time, with other bytes behind its data, which nobody reads where nothing is
-  missing. A JPEG that lacks nothing but its end (EOI) is whole.
-- **Missing pixels that nobody notices.** Only PNG has checksums. Bytes that are lost or changed in the middle of a
-  JPEG, or zeros in place of the last bytes of a WebP, TIFF or BMP, become wrong pixels as long as the file can still
-  be decoded; so does a JPEG inside a TIFF that is shorter than it should be, and a BMP of run lengths that ends early.
-  A JPEG may lack a part of its last block, and a flat one its last interval of restarts. A progressive JPEG all of
-  whose scans are there may lack a part of the last one, which says the lowest bits: it is answered less sharp. On the
-  other side, a progressive JPEG is refused whose scans never say the lowest bit of some coefficient, which the
-  standard allows and few files do, and so may be a JPEG without its end whose data end with several zeros.
+- **Colour profiles** (ICC) are obeyed, by Little CMS, with the perceptual intent: profiles of RGB on RGB, YCbCr and
+  palettes, of grey on grey, of CMYK on CMYK. A profile is ignored if it is broken, is of other colours, is of sRGB, or
+  has more than {limits.MAX_PROFILE_BYTES >> 20} MiB. Also ignored: gamma, chromaticities and code points of PNG (gAMA,
+  cHRM, cICP), profiles in GIF, the white point of CIELab. CMYK without a profile becomes
+  255 times (1 - ink) (1 - black).
+- **Orientation** is read from EXIF, or else from XMP, and from a TIFF's own tag. All other metadata are ignored, broken
+  or not. Pillow never sees them.
+- **Pixels.** A whole image is answered. If pixels are missing, or Pillow would decode others than the file's, the
+  image is refused with 422 and the reason. libjpeg fills in what a JPEG lacks without saying so. A JPEG whose last
+  pixels look filled in is therefore decoded twice, with different bytes after its data: in a whole file nobody reads
+  them, so the two results are equal. A JPEG that lacks only its end marker (EOI) counts as whole.
+- **Missing pixels that go unnoticed.** Only PNG has checksums. These become wrong pixels as long as the file can still
+  be decoded: bytes lost or changed in the middle of a JPEG; zeros in place of the last bytes of a WebP, TIFF or BMP; a
+  JPEG inside a TIFF that is too short; a BMP of run lengths that ends early. A JPEG may lack part of its last block,
+  and a flat one its last restart interval. A progressive JPEG with all its scans may lack part of the last one, which
+  holds the lowest bits; it is answered less sharp.
+- **Whole images that are refused.** A progressive JPEG whose scans never give the lowest bit of some coefficient, which
+  the standard allows and few files do. And perhaps a JPEG without its end marker whose data end in several zeros.
 
 ## Formats, modes and depths
 
-The mode is Pillow's. Variants differ in what makes no difference.
+The mode is Pillow's. The variants of a row all have the same result.
 """
 
 METADATA_HEAD = """
 ## Metadata
 
-"turned": the image is brought upright; "converted": to sRGB; "ignored": the pixels are those without.
+"turned": the image is brought upright; "converted": to sRGB; "ignored": the pixels are as without the metadata.
 """
 
 
