@@ -9,10 +9,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import BaseModel
 
-from thinwire import tracing
 from thinwire.bundle import Bundle
 from thinwire.rest import docs, models, problems
-from thinwire.rest.head import HeadAsGet
 from thinwire.rest.schemas import (
     ClassifyBody,
     HealthResponse,
@@ -21,7 +19,6 @@ from thinwire.rest.schemas import (
     VqaBody,
     VqaParameters,
 )
-from thinwire.rest.spans import RequestSpans
 
 
 def add_common(
@@ -29,7 +26,7 @@ def add_common(
 ) -> None:
     """Add what is not a task: ``/v1/models``, ``/metrics``, ``/health/*`` and ``/docs``.
 
-    Beside it every error is answered with problem+json, HEAD wherever GET is, and requests are traced.
+    Beside it every error is answered with problem+json.
 
     Args:
         app: one that FastAPI has added no pages to.
@@ -38,9 +35,6 @@ def add_common(
         registry: what ``/metrics`` shows.
     """
     problems.install(app)
-    if tracing.is_on():
-        app.add_middleware(RequestSpans)
-    app.add_middleware(HeadAsGet)
     docs.add_to(app)
     # Not in closures: FastAPI's caches keep the endpoints, and would keep what they hold when the application is gone.
     app.state.ready, app.state.registry = ready, registry
