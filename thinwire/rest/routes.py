@@ -1,6 +1,7 @@
 """What every REST interface of ours has: models, health, and the descriptions of requests."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -64,27 +65,13 @@ def describe_classify() -> dict[str, Any]:
     parameters = _inlined(Parameters.model_json_schema())
     binary = {"type": "string", "format": "binary"}
     form = {"type": "object", "required": ["image"], "properties": {"image": binary, "parameters": parameters}}
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {"schema": _inlined(ClassifyBody.model_json_schema())},
-                "multipart/form-data": {
-                    "schema": form,
-                    "encoding": {"parameters": {"contentType": "application/json"}},
-                },
-                "image/*": {"schema": binary},
-            },
-        },
-        "parameters": [
-            {
-                "name": "parameters",
-                "in": "query",
-                "description": "With a raw image body only: the parameters as JSON",
-                "content": {"application/json": {"schema": parameters}},
-            }
-        ],
+    in_query = {
+        "name": "parameters",
+        "in": "query",
+        "description": "With a raw image body only: the parameters as JSON",
+        "content": {"application/json": {"schema": parameters}},
     }
+    return describe_json(ClassifyBody, _form(form) | {"image/*": {"schema": binary}}) | {"parameters": [in_query]}
 
 
 def describe_vqa() -> dict[str, Any]:
@@ -99,28 +86,22 @@ def describe_vqa() -> dict[str, Any]:
             "parameters": _inlined(VqaParameters.model_json_schema()),
         },
     }
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {"schema": _inlined(VqaBody.model_json_schema())},
-                "multipart/form-data": {
-                    "schema": form,
-                    "encoding": {"parameters": {"contentType": "application/json"}},
-                },
-            },
-        }
-    }
+    return describe_json(VqaBody, _form(form))
 
 
-def describe_json(kind: type[BaseModel]) -> dict[str, Any]:
-    """OpenAPI of a body that `parse_only_json` reads."""
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": _inlined(kind.model_json_schema())}},
-        }
-    }
+def _form(schema: dict[str, Any]) -> dict[str, Any]:
+    encoding = {"parameters": {"contentType": "application/json"}}
+    return {"multipart/form-data": {"schema": schema, "encoding": encoding}}
+
+
+def describe_json(kind: type[BaseModel], others: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+    """OpenAPI of a body that `parse_only_json` reads.
+
+    Args:
+        others: what else it may be, by its media type.
+    """
+    content = {"application/json": {"schema": _inlined(kind.model_json_schema())}, **others}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def _inlined(schema: dict[str, Any]) -> dict[str, Any]:

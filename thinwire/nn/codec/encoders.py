@@ -81,14 +81,17 @@ class AttentionEncoder(JsccEncoder):
 OWN: dict[str, type[JsccEncoder]] = {MLP: MlpEncoder, "attention": AttentionEncoder}
 
 
-def find_encoder(name: str) -> type[JsccEncoder]:
-    """The class of an encoder.
+def build_encoder(codec: Codec, width: int) -> JsccEncoder:
+    """The encoder of a codec, for tokens of a width, with random weights.
 
     Raises:
-        BundleError: none of that name is installed, what is cannot be imported, or it is none.
+        BundleError: none of its name is installed, what is cannot be imported, or it is none.
     """
-    if name in OWN:
-        return OWN[name]
+    kind = OWN.get(codec.encoder) or _load(codec.encoder)
+    return kind(width, codec.hidden, codec.max_symbols_per_token)
+
+
+def _load(name: str) -> type[JsccEncoder]:
     installed = {entry.name: entry for entry in entry_points(group=GROUP)}
     if name not in installed:
         raise BundleError(f"no encoder {name!r} is installed; there are {', '.join(sorted(OWN | installed))}")
@@ -99,12 +102,3 @@ def find_encoder(name: str) -> type[JsccEncoder]:
     if not (isinstance(found, type) and issubclass(found, JsccEncoder)):
         raise BundleError(f"expected a class of JsccEncoder as encoder {name!r}, got {found!r}")
     return found
-
-
-def build_encoder(codec: Codec, width: int) -> JsccEncoder:
-    """The encoder of a codec, for tokens of a width, with random weights.
-
-    Raises:
-        BundleError: see `find_encoder`.
-    """
-    return find_encoder(codec.encoder)(width, codec.hidden, codec.max_symbols_per_token)
