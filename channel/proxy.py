@@ -14,8 +14,8 @@ from channel.metrics import ChannelMetrics
 from channel.transmission import is_lost, transmit
 from thinwire import tracing
 from thinwire.errors import FrameLostError, ThinwireError
-from thinwire.frame_stream import MAX_IN_FLIGHT, Context, answer_each, identified
-from thinwire.frames import frame_key
+from thinwire.frame_stream import MAX_IN_FLIGHT, Context, answer_each
+from thinwire.frames import frame_key, identified
 from thinwire.rpc import ERROR_METADATA, abort, error_metadata, from_rpc_error, to_problem
 from thinwire.v1 import link_pb2, link_pb2_grpc
 

@@ -9,7 +9,7 @@ from cloud.metrics import CloudMetrics
 from cloud.questions import Questions
 from cloud.routes import chat, classify, vqa
 from thinwire.rest import problems
-from thinwire.rest.request_ids import Application
+from thinwire.rest.application import Application
 from thinwire.rest.routes import add_common
 
 

@@ -17,10 +17,10 @@ from thinwire import rpc, tracing
 from thinwire.bundle import Bundle
 from thinwire.equalise import ReceivedTokens
 from thinwire.errors import BundleMismatchError, InvalidFrameError, ThinwireError, UnknownTaskError
-from thinwire.frame_stream import Context, answer_each, identified
-from thinwire.frames import check_frame, count_uses, read_reception
-from thinwire.outcomes import CANCELLED, OK
+from thinwire.frame_stream import Context, answer_each
+from thinwire.frames import check_frame, count_uses, identified, read_reception
 from thinwire.reception import Equaliser, receive
+from thinwire.rpc import CANCELLED, OK
 from thinwire.v1 import link_pb2, link_pb2_grpc
 
 log = logging.getLogger(__name__)

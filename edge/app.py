@@ -14,7 +14,7 @@ from edge.routes.common import services_of
 from edge.service import EdgeService
 from thinwire.errors import InvalidRequestError
 from thinwire.rest import problems
-from thinwire.rest.request_ids import Application
+from thinwire.rest.application import Application
 from thinwire.rest.routes import add_common
 
 HEALTH_TIMEOUT_S = 1.0

@@ -30,7 +30,7 @@ from thinwire.channels import Channel
 from thinwire.equalise import ReceivedTokens
 from thinwire.images import Preprocessing
 from thinwire.nn.codec.decoder import JsccDecoder
-from thinwire.nn.codec.mlp import MlpEncoder
+from thinwire.nn.codec.encoders import MlpEncoder
 
 PROMPT = "USER: <image>\n{question} ASSISTANT:"
 SIZE, PATCHES, WIDTH, CONTEXT = 32, 16, 32, 160

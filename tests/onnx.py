@@ -12,7 +12,7 @@ from tests.parts import make_engine
 from tests.towers import make_vqa_engine
 from thinwire.bundle import Merging
 from thinwire.exports import EDGE
-from thinwire.nn.codec.registry import build_encoder
+from thinwire.nn.codec.encoders import build_encoder
 from thinwire.onnx_session import OnnxSession
 
 AVERAGE = {"class_token": False, "global_pool": "avg"}

@@ -13,7 +13,7 @@ from thinwire.bundle import Bundle, Codec, Merging
 from thinwire.images import Preprocessing
 from thinwire.nn.backbone import VisionTransformer, build_backbone
 from thinwire.nn.codec.decoder import JsccDecoder
-from thinwire.nn.codec.mlp import MlpEncoder
+from thinwire.nn.codec.encoders import MlpEncoder
 from thinwire.nn.towers.timm_tower import TimmTower
 
 SIZE = 20

@@ -12,7 +12,7 @@ from offline.bundles.write import write_weights
 from tests.parts import SIZE
 from thinwire.bundle import Bundle, Codec, Language, Merging
 from thinwire.images import Preprocessing
-from thinwire.nn.codec.mlp import MlpEncoder
+from thinwire.nn.codec.encoders import MlpEncoder
 from thinwire.nn.towers.interface import Tower
 
 CONFIG = {

@@ -8,6 +8,7 @@ from google.protobuf.message import DecodeError
 
 from thinwire import rpc
 from thinwire.errors import InvalidFrameError, ThinwireError
+from thinwire.frames import identified
 from thinwire.v1 import link_pb2
 
 Context = grpc.aio.ServicerContext[link_pb2.Frame, link_pb2.Result]
@@ -54,8 +55,3 @@ async def answer_each(
     # Only now, so that what came before it is answered.
     if unreadable:
         await rpc.abort(context, InvalidFrameError("the stream holds a message that is no frame"))
-
-
-def identified(frame: link_pb2.Frame) -> link_pb2.Result:
-    """An empty result with the name of its frame."""
-    return link_pb2.Result(link_id=frame.link_id, request_id=frame.request_id, sequence_number=frame.sequence_number)

@@ -52,15 +52,6 @@ def pack_symbols(symbols: NDArray[np.complex64]) -> bytes:
     return np.ascontiguousarray(symbols, dtype="<c8").tobytes()
 
 
-def unpack_symbols(frame: link_pb2.Frame) -> NDArray[np.complex64]:
-    """The frame's symbols, after `check_frame`.
-
-    Returns:
-        a ``tokens x symbols_per_token`` array of complex64.
-    """
-    return np.frombuffer(frame.symbols, dtype="<c8").reshape(frame.tokens, frame.symbols_per_token)
-
-
 def describe(gain: complex | NDArray[np.complex64], noise_variance: float | NDArray[np.float32]) -> link_pb2.Reception:
     """What a receiver knows of gain and noise, as a message: numbers, or arrays of one for each symbol."""
     reception = link_pb2.Reception()
@@ -116,7 +107,7 @@ def check_frame(frame: link_pb2.Frame) -> NDArray[np.complex64]:
     """Check a frame's identity, that the length of its symbols is that of its shape, and that they are finite.
 
     Returns:
-        the symbols, as `unpack_symbols` gives them.
+        the symbols, a ``tokens x symbols_per_token`` array of complex64.
 
     Raises:
         InvalidFrameError: any of these is not so.
@@ -174,3 +165,8 @@ def frame_key(frame: link_pb2.Frame) -> tuple[str, str, int]:
 def frame_id(request_id: str, sequence_number: int) -> str:
     """The name by which REST tells of a frame; the first of a request has that of the request."""
     return f"{request_id}-{sequence_number}" if sequence_number else request_id
+
+
+def identified(frame: link_pb2.Frame) -> link_pb2.Result:
+    """An empty result with the name of its frame."""
+    return link_pb2.Result(link_id=frame.link_id, request_id=frame.request_id, sequence_number=frame.sequence_number)

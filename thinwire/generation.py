@@ -1,9 +1,11 @@
 """How an answer is to be generated, as REST and the link both say it."""
 
-import math
-from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
 
 from thinwire.errors import InvalidRequestError
+from thinwire.records import Count, NotNegative, Positive, Whole, record
 from thinwire.v1 import link_pb2
 
 MAX_QUESTION_CHARACTERS = 2_000
@@ -12,7 +14,7 @@ MAX_NEW_TOKENS = 256
 MAX_TEMPERATURE = 2.0
 
 
-@dataclass(frozen=True)
+@record()
 class Generation:
     """How to generate one answer.
 
@@ -26,24 +28,10 @@ class Generation:
         InvalidRequestError: one is out of range.
     """
 
-    max_new_tokens: int = DEFAULT_NEW_TOKENS
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int | None = None
-
-    def __post_init__(self) -> None:
-        limits = {
-            "max_new_tokens": (1 <= self.max_new_tokens <= MAX_NEW_TOKENS, f"1 to {MAX_NEW_TOKENS}"),
-            "temperature": (
-                math.isfinite(self.temperature) and 0 <= self.temperature <= MAX_TEMPERATURE,
-                f"0 to {MAX_TEMPERATURE:g}",
-            ),
-            "top_p": (0 < self.top_p <= 1, "above 0 and up to 1"),
-            "seed": (self.seed is None or 0 <= self.seed < 2**64, "0 to 2^64 - 1"),
-        }
-        for name, (is_right, expected) in limits.items():
-            if not is_right:
-                raise InvalidRequestError(f"{name} must be {expected}, got {getattr(self, name)}")
+    max_new_tokens: Annotated[Count, Field(le=MAX_NEW_TOKENS)] = DEFAULT_NEW_TOKENS
+    temperature: Annotated[NotNegative, Field(le=MAX_TEMPERATURE)] = 0.0
+    top_p: Annotated[Positive, Field(le=1)] = 1.0
+    seed: Annotated[Whole, Field(lt=2**64)] | None = None
 
     def to_message(self) -> link_pb2.Generation:
         """As a frame carries it."""

@@ -19,7 +19,7 @@ from thinwire import tracing
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 # How long a process that ends waits for the last lines of others.
 _LAST_S = 1.0
-# What the caller of the request under way calls it; see `thinwire.rest.request_ids`.
+# What the caller of the request under way calls it; see `thinwire.rest.application`.
 x_request_id: ContextVar[str] = ContextVar("x_request_id", default="")
 _log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from thinwire.outcomes import OK, outcome_of
+from thinwire.rpc import OK, outcome_of
 
 TOKENS = tuple(2**n for n in range(11))
 _USES = tuple(4**n for n in range(1, 9))

@@ -1,8 +1,13 @@
-"""gRPC as every process uses it: one factory for channels, one for servers, one mapping of errors."""
+"""gRPC as every process uses it: one factory for channels, one for servers, one mapping of errors to its and back.
 
+That mapping also gives the one word for how a piece of work ended, in metrics, traces and logs.
+"""
+
+import asyncio
 import json
 import math
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
@@ -15,6 +20,8 @@ from thinwire.addresses import parse_address
 from thinwire.errors import BY_CODE, DeadlineError, OverBudgetError, OverloadedError, ThinwireError, UnavailableError
 from thinwire.v1 import link_pb2
 
+OK = "ok"
+CANCELLED = "cancelled"
 ERROR_METADATA = "thinwire-error"
 # Beside the code of an error that says so: milliseconds after which the call may be made again, and the link's CSI.
 RETRY_METADATA = "retry-after-ms"
@@ -191,3 +198,19 @@ def to_problem(error: ThinwireError) -> link_pb2.Problem:
 def _milliseconds(value: object) -> int:
     # A peer's text.
     return int(value) if isinstance(value, str) and re.fullmatch(r"\d{1,9}", value) else 0
+
+
+def outcome_of(error: BaseException) -> str:
+    """The word: "cancelled", or the code of an error; what is none of `thinwire.errors` is "internal"."""
+    # A stream that its reader leaves ends with a GeneratorExit.
+    if isinstance(error, asyncio.CancelledError | GeneratorExit) or _is_disconnect(error):
+        return CANCELLED
+    if isinstance(error, grpc.aio.AioRpcError):
+        error = from_rpc_error(error)
+    return error.code if isinstance(error, ThinwireError) else ThinwireError.code
+
+
+def _is_disconnect(error: BaseException) -> bool:
+    # Looked up and not imported: the channel's image has no REST.
+    requests = sys.modules.get("starlette.requests")
+    return requests is not None and isinstance(error, requests.ClientDisconnect)

@@ -71,11 +71,10 @@ def simulate(
     """
     # Called from above: this package stands below the channel.
     from channel.keys import keyed_generator
-    from channel.models import registry
     from channel.passage import carry
     from channel.profiles import Profile
 
-    profile = Profile(model=model, snr_db=snr_db, seed=seed, csi=csi)
+    profile = Profile(model=model, snr_db=snr_db, seed=seed, csi=Csi.parse(csi))
     sent = np.atleast_2d(np.asarray(symbols, np.complex64))
     most = (MAX_TOKENS, MAX_SYMBOLS_PER_TOKEN)
     if sent.ndim != 2 or not all(1 <= count <= limit for count, limit in zip(sent.shape, most, strict=True)):
@@ -84,6 +83,6 @@ def simulate(
         raise InvalidFrameError("the symbols are not all finite")
     check_power(np.ascontiguousarray(sent))
     generator = keyed_generator(seed, LINK, REQUEST, frame)
-    arrival = carry(sent, registry.get(profile.model), snr_db, Csi.parse(profile.csi), generator)
+    arrival = carry(sent, profile, generator)
     received = receive(arrival.symbols, arrival.gain, arrival.noise_variance)
     return Received(arrival, received, sent.size + arrival.pilot_uses)

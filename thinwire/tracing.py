@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from thinwire.errors import ThinwireError, UnavailableError
 from thinwire.otel import exporter_name, open_exporter, open_provider, refusing_complaints
-from thinwire.outcomes import outcome_of
-from thinwire.rpc import MAX_DETAIL_CHARACTERS
+from thinwire.rpc import MAX_DETAIL_CHARACTERS, outcome_of
 from thinwire.v1 import link_pb2
 
 if TYPE_CHECKING:

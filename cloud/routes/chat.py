@@ -11,16 +11,16 @@ from cloud.answerer import Answer
 from cloud.questions import Questions
 from cloud.routes.common import Clock, metrics_of, observe_image, refuse_link_parameters, task_of
 from cloud.routes.vqa import ask, respond, streamed, view
-from thinwire.rest import openai_errors
+from thinwire.rest import problems
+from thinwire.rest.application import while_connected, within
 from thinwire.rest.events import MEDIA_TYPE, EventStream, openai_event
 from thinwire.rest.openai import ChatBody, ChatRequest, from_chat
 from thinwire.rest.openai_answers import Chunks, Ending, to_completion
 from thinwire.rest.parsing import parse_only_json
 from thinwire.rest.routes import describe_json
-from thinwire.rest.waiting import while_connected, within
 
 _RESPONSES: dict[int | str, dict[str, Any]] = {
-    **openai_errors.RESPONSES,
+    **problems.OPENAI_RESPONSES,
     200: {
         "description": "A chat.completion; or, if asked for, server-sent events with chat.completion.chunk",
         "content": {"application/json": {"schema": {"type": "object"}}, MEDIA_TYPE: {"schema": {"type": "string"}}},

@@ -9,10 +9,10 @@ from cloud.classification import Classification, Ranking
 from cloud.routes.common import Clock, metrics_of, observe_image, refuse_link_parameters, task_of
 from thinwire import tracing
 from thinwire.images import decode_apart
+from thinwire.rest.application import while_connected, within
 from thinwire.rest.parsing import parse_classify
 from thinwire.rest.routes import describe_classify
 from thinwire.rest.schemas import ClassifyResponse, LabelBody
-from thinwire.rest.waiting import while_connected, within
 
 log = logging.getLogger(__name__)
 

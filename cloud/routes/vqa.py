@@ -11,11 +11,11 @@ from cloud.questions import Questions, stream
 from cloud.routes.common import Clock, metrics_of, observe_image, refuse_link_parameters, task_of
 from thinwire import tracing
 from thinwire.images import decode_apart
+from thinwire.rest.application import while_connected, within
 from thinwire.rest.events import MEDIA_TYPE, EventStream, event
 from thinwire.rest.parsing import parse_only_json, parse_vqa
 from thinwire.rest.routes import describe_json, describe_vqa
 from thinwire.rest.schemas import AnswerBody, GenerationParameters, QuestionsBody, VqaResponse
-from thinwire.rest.waiting import while_connected, within
 
 log = logging.getLogger(__name__)
 _EVENTS = {

@@ -4,10 +4,10 @@ from fastapi import FastAPI, Request
 
 from edge.routes.common import FrameId, costs, device_of, service_of
 from thinwire.rest import problems
+from thinwire.rest.application import while_connected
 from thinwire.rest.parsing import parse_classify
 from thinwire.rest.routes import describe_classify
 from thinwire.rest.schemas import ClassifyResponse, LabelBody
-from thinwire.rest.waiting import while_connected
 
 
 def add_to(app: FastAPI, is_served: bool) -> None:

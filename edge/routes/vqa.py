@@ -8,17 +8,17 @@ from fastapi import FastAPI, Request
 
 from edge.answer import Answer
 from edge.routes.common import FrameId, costs, device_of, service_of
-from thinwire.rest import openai_errors, problems
+from thinwire.rest import problems
+from thinwire.rest.application import while_connected
 from thinwire.rest.events import MEDIA_TYPE, EventStream, openai_event
 from thinwire.rest.openai import ChatBody, from_chat
 from thinwire.rest.openai_answers import Chunks, Ending, to_completion
 from thinwire.rest.parsing import parse_only_json, parse_vqa
 from thinwire.rest.routes import describe_json, describe_vqa
 from thinwire.rest.schemas import AnswerBody, VqaResponse
-from thinwire.rest.waiting import while_connected
 
 _CHAT: dict[int | str, dict[str, Any]] = {
-    **openai_errors.RESPONSES,
+    **problems.OPENAI_RESPONSES,
     200: {
         "description": "A chat.completion; or, if asked for, server-sent events with chat.completion.chunk",
         "content": {"application/json": {"schema": {"type": "object"}}, MEDIA_TYPE: {"schema": {"type": "string"}}},

@@ -15,7 +15,7 @@ from policies.policy import Policy
 from thinwire.bundle import Bundle
 from thinwire.images import normalise
 from thinwire.nn.codec.encoder import JsccEncoder
-from thinwire.nn.codec.registry import build_encoder
+from thinwire.nn.codec.encoders import build_encoder
 from thinwire.nn.merging.matching import Rule, merge_down_to
 from thinwire.nn.merging.tokens import Tokens
 from thinwire.nn.merging.transformer import embed, rules_for, run_layers

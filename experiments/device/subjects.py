@@ -17,7 +17,7 @@ from thinwire.bundle import Bundle, Codec, Merging, load_bundle, shipped
 from thinwire.exports import EDGE
 from thinwire.images import Preprocessing
 from thinwire.nn.backbone import VisionTransformer, build_backbone
-from thinwire.nn.codec.mlp import MlpEncoder
+from thinwire.nn.codec.encoders import MlpEncoder
 from thinwire.nn.towers.timm_tower import TimmTower
 from thinwire.nn.weights import load_backbone
 from thinwire.onnx_session import OnnxSession, open_session

@@ -26,7 +26,7 @@ from thinwire.bundle import Bundle, Codec, Merging
 from thinwire.cores import model_threads
 from thinwire.nn.backbone import build_backbone
 from thinwire.nn.codec.decoder import JsccDecoder
-from thinwire.nn.codec.mlp import MlpEncoder
+from thinwire.nn.codec.encoders import MlpEncoder
 
 CONCURRENT = 32
 FRAMES = 64

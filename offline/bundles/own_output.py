@@ -25,7 +25,7 @@ from thinwire.generation import Generation
 from thinwire.images import Preprocessing, normalise
 from thinwire.nn.backbone import VisionTransformer
 from thinwire.nn.codec.decoder import JsccDecoder
-from thinwire.nn.codec.registry import build_encoder
+from thinwire.nn.codec.encoders import build_encoder
 from thinwire.nn.merging.transformer import embed, run_layers
 from thinwire.nn.packed import Packing
 from thinwire.nn.towers.timm_tower import TimmTower

@@ -17,11 +17,9 @@ from torch import Tensor, nn
 from transformers import AutoConfig
 
 from thinwire.errors import BundleError
-from thinwire.nn.towers.clip_tower import ClipTower
-from thinwire.nn.towers.encoder_tower import EncoderTower
+from thinwire.nn.towers.encoder_tower import ClipTower, EncoderTower, SiglipTower
 from thinwire.nn.towers.interface import Tower
 from thinwire.nn.towers.registry import build_tower
-from thinwire.nn.towers.siglip_tower import SiglipTower
 
 TOWERS: dict[str, type[EncoderTower]] = {kind.config_class.model_type: kind for kind in (ClipTower, SiglipTower)}
 LLAVA = "llava"

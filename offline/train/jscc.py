@@ -27,7 +27,7 @@ from thinwire.bundle import MLP, Codec, Merging
 from thinwire.images import Preprocessing, normalise
 from thinwire.nn.codec.decoder import JsccDecoder
 from thinwire.nn.codec.encoder import JsccEncoder
-from thinwire.nn.codec.registry import build_encoder
+from thinwire.nn.codec.encoders import build_encoder
 from thinwire.nn.codec.snr_gate import rate_mask
 from thinwire.nn.merging.transformer import embed, run_layers
 from thinwire.nn.towers.interface import Tower

@@ -14,7 +14,7 @@ from channel.profiles import Profile
 from channel.transmission import transmit
 from tests.channel.conftest import MakeFrame, Rig, StartRig, until
 from thinwire.errors import BundleMismatchError
-from thinwire.frames import MAX_TOKENS, unpack_symbols
+from thinwire.frames import MAX_TOKENS, check_frame
 from thinwire.rpc import abort
 from thinwire.v1 import control_pb2, link_pb2
 
@@ -35,9 +35,9 @@ async def test_symbols_arrive_exactly_as_computed_in_process(rig: Rig, make_fram
     )
     await rig.link.Infer(frame)
     (received,) = rig.cloud.frames
-    symbols = unpack_symbols(frame)
+    symbols = check_frame(frame)
     assert received == transmit(frame, Profile(model, -3.0, seed=17)).frame
-    assert not np.array_equal(unpack_symbols(received), symbols)
+    assert not np.array_equal(check_frame(received), symbols)
     assert not received.HasField("channel")
 
 

@@ -13,18 +13,18 @@ from channel.transmission import transmit
 from tests.channel.conftest import MakeFrame
 from thinwire.csi import Csi
 from thinwire.errors import InvalidFrameError, InvalidRequestError, OverBudgetError, ThinwireError
-from thinwire.frames import read_reception, unpack_symbols
+from thinwire.frames import check_frame, read_reception
 from thinwire.v1 import link_pb2
 
 
 @pytest.mark.parametrize("model", ["awgn", "rayleigh"])
 def test_the_receiver_gets_the_keyed_realisation_and_its_description(make_frame: MakeFrame, model: str) -> None:
     frame = make_frame(reception=link_pb2.Reception(model="a lie", snr_db=99.0, gain_real=5.0, gain_imag=5.0))
-    symbols = unpack_symbols(frame)
+    symbols = check_frame(frame)
     received = transmit(frame, Profile(model, 5.0, seed=42)).frame
     generator = keyed_generator(42, frame.link_id, frame.request_id, frame.sequence_number)
     realisation = registry.get(model).draw((4, 8), 5.0, generator)
-    assert np.array_equal(unpack_symbols(received), apply(symbols, realisation))
+    assert np.array_equal(check_frame(received), apply(symbols, realisation))
     assert complex(received.reception.gain_real, received.reception.gain_imag) == realisation.gain
     assert received.reception.noise_variance == pytest.approx(10**-0.5)
     assert (received.reception.model, received.reception.snr_db) == (model, 5.0)
@@ -82,17 +82,17 @@ def test_pilots_are_counted_and_held_back(make_frame: MakeFrame) -> None:
     reception = transmission.frame.reception
     assert (reception.pilot_uses, len(reception.gains), reception.noise_variances) == (8, 15 * 8, b"")
     assert reception.noise_variance == pytest.approx(10**-0.4 * 1.5)
-    assert unpack_symbols(transmission.frame).shape == (5, 3)
+    assert check_frame(transmission.frame).shape == (5, 3)
 
 
 @pytest.mark.parametrize("model", ["rayleigh:coherence=1", "gilbert_elliott", "erasure", "ofdm"])
 def test_the_receiver_is_told_what_differs_by_symbol(make_frame: MakeFrame, model: str) -> None:
     frame = make_frame()
-    sent = unpack_symbols(frame).copy()
+    sent = check_frame(frame).copy()
     received = transmit(frame, Profile(model, 5.0, seed=42)).frame
     generator = keyed_generator(42, frame.link_id, frame.request_id, frame.sequence_number)
     realisation = registry.get(model).draw((4, 8), 5.0, generator)
-    assert np.array_equal(unpack_symbols(received), apply(sent, realisation))
+    assert np.array_equal(check_frame(received), apply(sent, realisation))
     gain, variance = read_reception(received)
     assert np.array_equal(gain, realisation.gain)
     assert np.array_equal(variance, realisation.noise_variance)
@@ -105,10 +105,10 @@ def test_too_many_pilots_are_the_requests_fault(make_frame: MakeFrame) -> None:
 
 def test_power_is_checked_before_the_noise(make_frame: MakeFrame) -> None:
     # At -30 dB what is received has a thousand times the power that a sender may use.
-    loud = unpack_symbols(transmit(make_frame(), Profile(snr_db=-30.0)).frame)
+    loud = check_frame(transmit(make_frame(), Profile(snr_db=-30.0)).frame)
     assert np.mean(np.abs(loud) ** 2) > 100
     frame = make_frame()
-    frame.symbols = (unpack_symbols(frame) * np.float32(1.01)).tobytes()
+    frame.symbols = (check_frame(frame) * np.float32(1.01)).tobytes()
     with pytest.raises(InvalidFrameError, match="power"):
         transmit(frame, Profile())
 

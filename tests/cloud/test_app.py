@@ -13,7 +13,7 @@ from cloud.server import CloudServer, Settings
 from tests.exposition import outcomes
 from tests.json_logs import json_lines
 from tests.openai import check_openai
-from thinwire.rest.bodies import MAX_BODY_BYTES
+from thinwire.rest.parsing import MAX_BODY_BYTES
 
 # One server for all, since uvicorn takes its time to stop.
 pytestmark = pytest.mark.asyncio(loop_scope="module")

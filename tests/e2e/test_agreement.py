@@ -14,7 +14,7 @@ from tests.parts import random_pixels
 from thinwire.bundle import FRONT, Bundle, load_bundle
 from thinwire.channels import Channel
 from thinwire.csi import Csi
-from thinwire.frames import unpack_symbols
+from thinwire.frames import check_frame
 from thinwire.images import to_png
 from thinwire.nn.merging.transformer import rules_for
 from thinwire.rest.schemas import Parameters
@@ -53,7 +53,7 @@ async def check_agreement(
             )
             if near_tie[index]:
                 continue
-            sent, delivered = testbed.engine.encoded[-1].symbols, unpack_symbols(testbed.delivered[-1])
+            sent, delivered = testbed.engine.encoded[-1].symbols, check_frame(testbed.delivered[-1])
             np.testing.assert_allclose(sent, encoded[index].symbols, atol=1e-5)
             # The noise bit for bit: what the evaluator draws, applied to what this edge sent, is what arrived.
             generator = keyed_generator(SEED, LINK_ID, request_id, 0)

@@ -16,7 +16,7 @@ from channel.profiles import Profile
 from channel.server import ChannelServer, Settings
 from offline.measure.evaluator import request_id_of
 from thinwire.equalise import zero_forcing
-from thinwire.frames import pack_symbols, read_reception, unpack_symbols
+from thinwire.frames import check_frame, pack_symbols, read_reception
 from thinwire.rpc import Server, open_channel
 from thinwire.v1 import link_pb2, link_pb2_grpc
 
@@ -59,7 +59,7 @@ async def errors_per_frame(profile: Profile, frames: int, shape: tuple[int, int]
                 await link.Infer(frame)
             arrived = receiver.frames.pop(frame.request_id)
             gain, variance = read_reception(arrived)
-            equalised, _ = zero_forcing(unpack_symbols(arrived), np.asarray(gain), variance)
+            equalised, _ = zero_forcing(check_frame(arrived), np.asarray(gain), variance)
             decided = np.stack((equalised.real < 0, equalised.imag < 0), axis=-1)
             shares[index] = np.mean(decided != bits)
 

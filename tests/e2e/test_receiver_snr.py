@@ -8,7 +8,7 @@ from channel.profiles import Profile
 from offline.measure.evaluator import request_id_of
 from tests.e2e.loopback import loopback
 from tests.parts import random_pixels
-from thinwire.frames import unpack_symbols
+from thinwire.frames import check_frame
 from thinwire.images import to_png
 from thinwire.rest.schemas import Parameters
 
@@ -27,7 +27,7 @@ async def test_the_snr_that_is_set_is_the_snr_that_arrives(tiny_bundle, model, s
             frame = testbed.delivered[-1]
             assert abs(np.mean(np.abs(sent) ** 2) - 1) < 1e-5
             gain = complex(frame.reception.gain_real, frame.reception.gain_imag)
-            noise_energy += float(np.sum(np.abs(unpack_symbols(frame) - gain * sent) ** 2))
+            noise_energy += float(np.sum(np.abs(check_frame(frame) - gain * sent) ** 2))
             uses += sent.size
             gains.append(abs(gain) ** 2)
             assert frame.reception.snr_db == pytest.approx(snr_db)

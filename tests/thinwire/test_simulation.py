@@ -7,8 +7,9 @@ from channel.keys import keyed_generator
 from channel.models.rician import Rician
 from channel.profiles import Profile
 from channel.transmission import transmit
+from thinwire.csi import Csi
 from thinwire.errors import InvalidFrameError, InvalidRequestError
-from thinwire.frames import pack_symbols, read_reception, unpack_symbols
+from thinwire.frames import check_frame, pack_symbols, read_reception
 from thinwire.reception import receive
 from thinwire.simulation import LINK, REQUEST, simulate
 from thinwire.v1 import link_pb2
@@ -26,11 +27,11 @@ def test_it_is_what_the_proxy_does(model, csi):
     symbols = unit((5, 3))
     frame = link_pb2.Frame(link_id=LINK, request_id=REQUEST, sequence_number=2, tokens=5, symbols_per_token=3)
     frame.symbols = pack_symbols(symbols)
-    sent = transmit(frame, Profile(model=model, snr_db=5.0, seed=9, csi=csi))
+    sent = transmit(frame, Profile(model=model, snr_db=5.0, seed=9, csi=Csi.parse(csi)))
     gain, noise_variance = read_reception(sent.frame)
-    expected = receive(unpack_symbols(sent.frame), gain, noise_variance)
+    expected = receive(check_frame(sent.frame), gain, noise_variance)
     received = simulate(symbols, model, snr_db=5.0, csi=csi, seed=9, frame=2)
-    np.testing.assert_array_equal(received.arrival.symbols, unpack_symbols(sent.frame))
+    np.testing.assert_array_equal(received.arrival.symbols, check_frame(sent.frame))
     np.testing.assert_allclose(received.equalised.symbols, expected.symbols, rtol=1e-6)
     assert received.equalised.noise_variance == pytest.approx(expected.noise_variance, rel=1e-6)
     assert received.channel_uses == sent.report.channel_uses

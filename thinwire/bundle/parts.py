@@ -43,7 +43,7 @@ class Codec:
         max_symbols_per_token: complex symbols per token at the highest rate; any lower rate masks channels.
         rates: symbols per token that policies use.
         snr_db: lowest and highest SNR that the pair was trained for.
-        encoder: architecture of the encoder, by its name in `thinwire.nn.codec.registry`.
+        encoder: architecture of the encoder, by its name in `thinwire.nn.codec.encoders`.
     """
 
     hidden: Count

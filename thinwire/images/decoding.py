@@ -1,18 +1,24 @@
-"""Decoding of images that may be hostile."""
+"""Decoding of images that may be hostile: which reader a file gets, and from its pixels to sRGB."""
 
+import io
 import math
+import struct
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import BmpImagePlugin, GifImagePlugin, Image
 
 from thinwire.errors import InvalidImageError, PayloadTooLargeError
 from thinwire.images import limits
-from thinwire.images.colour import to_srgb
-from thinwire.images.files import open_image, refusing
+from thinwire.images.colour import to_rgb
+from thinwire.images.jpeg import open_jpeg
+from thinwire.images.png import SIGNATURE, open_png
 from thinwire.images.preprocessing import Preprocessing, to_pixels
-from thinwire.images.samples import colours_of, to_rgb
+from thinwire.images.reading import Opened, bounded_profile, orientation_of, refusing
+from thinwire.images.tiff import open_tiff
+from thinwire.images.webp import open_webp
 from thinwire.workers import Workers
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
@@ -72,7 +78,7 @@ def decode(data: bytes) -> Image.Image:
     opened = open_image(data)
     if opened is None:
         raise InvalidImageError(f"{len(data)} bytes that are not an image ({', '.join(FORMATS)})")
-    image, metadata, grey, whole, description = opened
+    image, orientation, profile, grey, whole, description = opened
     # Otherwise an image that is decoded a second time would be in memory twice.
     del opened
     with refusing(description):
@@ -88,6 +94,48 @@ def decode(data: bytes) -> Image.Image:
             # It holds the file.
             whole = None
         # Before its colours are converted, since most images take less memory until then.
-        if metadata.orientation in _UPRIGHT:
-            image = image.transpose(_UPRIGHT[metadata.orientation])
-        return to_rgb(image, grey, to_srgb(metadata.profile, colours_of(image)))
+        if orientation in _UPRIGHT:
+            image = image.transpose(_UPRIGHT[orientation])
+        return to_rgb(image, grey, profile)
+
+
+def open_image(data: bytes) -> Opened | None:
+    """Read a file's header, by the plugin of its format: `Image.open` hides why one refuses.
+
+    Returns:
+        nothing where the bytes start as no format does.
+
+    Raises:
+        InvalidImageError: the header cannot be read, or pixels are missing.
+    """
+    for form, (signatures, opener) in _OPENERS.items():
+        if data.startswith(signatures):
+            with refusing(form):
+                opened = opener(data)
+            return opened and opened._replace(description=opened.description or form)
+    return None
+
+
+def _open_bmp(data: bytes) -> Opened:
+    profile = b""
+    # The header of version 5 ends with where a profile is, if there is one. Source: BITMAPV5HEADER.
+    if len(data) > 138 and data[14:18] == struct.pack("<I", 124) and data[70:74] == b"DEBM":
+        start, length = struct.unpack_from("<II", data, 126)
+        profile = bounded_profile(data[14 + start : 14 + start + length])
+    return Opened(BmpImagePlugin.BmpImageFile(io.BytesIO(data)), profile=profile)
+
+
+def _open_gif(data: bytes) -> Opened:
+    image = GifImagePlugin.GifImageFile(io.BytesIO(data))
+    xmp = image.info.get("xmp", b"")
+    return Opened(image, orientation_of(xmp=[xmp] if isinstance(xmp, bytes) else []))
+
+
+_OPENERS: dict[str, tuple[tuple[bytes, ...], Callable[[bytes], Opened | None]]] = {
+    "JPEG": ((b"\xff\xd8\xff",), open_jpeg),
+    "PNG": ((SIGNATURE,), open_png),
+    "WebP": ((b"RIFF",), open_webp),
+    "BMP": ((b"BM",), _open_bmp),
+    "GIF": ((b"GIF87a", b"GIF89a"), _open_gif),
+    "TIFF": ((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), open_tiff),
+}

@@ -4,16 +4,18 @@ Pillow refuses a file whose text or profile is damaged or large; so it gets neit
 sections 5 and 11.
 """
 
+import functools
+import io
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import NamedTuple
 
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from thinwire.errors import InvalidImageError
+from thinwire.images.colour import SIXTEEN_BITS, with_clear
 from thinwire.images.limits import MAX_PARTS, MAX_PROFILE_BYTES, MAX_TEXT_BYTES
-from thinwire.images.metadata import Metadata, inflate, orientation_of
+from thinwire.images.reading import Opened, inflate, orientation_of
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _END = bytes.fromhex("0000000049454e44ae426082")
@@ -29,26 +31,8 @@ _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 _PACKED, _INFLATED = 2**16, 2**20
 
 
-class Png(NamedTuple):
-    """A file without its metadata.
-
-    Attributes:
-        data: its header, palette, transparency and pixels.
-        metadata: what the rest said.
-        bits: of a sample.
-        colour: the colour type, 0 grey, 2 RGB, 3 palette, 4 grey with alpha, 6 RGBA.
-        clear: the samples of the colour that is clear, as the file has them, or nothing.
-    """
-
-    data: bytes
-    metadata: Metadata
-    bits: int
-    colour: int
-    clear: tuple[int, ...]
-
-
-def strip(data: bytes) -> Png:
-    """Part the pixels from the metadata.
+def open_png(data: bytes) -> Opened:
+    """Read a file's header; the pixels are parted from the metadata.
 
     Raises:
         InvalidImageError: a chunk is missing that the pixels need, or one is there that nobody knows.
@@ -93,19 +77,24 @@ def strip(data: bytes) -> Png:
     pieces = [SIGNATURE, *(data[chunks[kind]] for kind in kept if kind in chunks), data[first:last]]
     if last <= len(data):
         pieces.append(_END)
-    return Png(
-        b"".join(pieces),
-        _metadata(texts),
-        bits,
-        colour,
-        struct.unpack(f">{samples}H", transparency) if samples and transparency else (),
-    )
+    clear = struct.unpack(f">{samples}H", transparency) if samples and transparency else ()
+    if clear and bits == 16 and colour == 2:
+        raise InvalidImageError("PNG of 16-bit RGB with a clear colour: of 16 bits 8 are left, which do not tell it")
+    file = b"".join(pieces)
+    image = PngImagePlugin.PngImageFile(io.BytesIO(file))
+    if clear and 1 < bits <= 8 and colour == 0:
+        # Pillow scales the samples, and not the one that is clear.
+        most = (1 << bits) - 1
+        image.info["transparency"] = (clear[0] & most) * 255 // most
+    grey = with_clear(SIXTEEN_BITS, clear) if image.mode.startswith("I;16") else None
+    return Opened(image, *_metadata(texts), grey, functools.partial(_whole, file))
 
 
-def _metadata(texts: dict[bytes, bytes]) -> Metadata:
+def _metadata(texts: dict[bytes, bytes]) -> tuple[int, bytes]:
+    """The orientation, and the colour profile."""
     exif = (texts.get(b"eXIf", b""), *(_raw_profile(kind, texts.get(kind, b"")) for kind in (b"zTXt", b"tEXt")))
     packed = texts.get(b"iCCP", b"").partition(b"\0")[2][1:]
-    return Metadata(orientation_of(exif, [_xmp(texts.get(b"iTXt", b""))]), inflate(packed, MAX_PROFILE_BYTES))
+    return orientation_of(exif, [_xmp(texts.get(b"iTXt", b""))]), inflate(packed, MAX_PROFILE_BYTES)
 
 
 def _raw_profile(kind: bytes, body: bytes) -> bytes:
@@ -125,11 +114,11 @@ def _xmp(body: bytes) -> bytes:
     return inflate(text, MAX_TEXT_BYTES) if rest[:1] == b"\1" else text
 
 
-def whole(png: Png, image: Image.Image) -> Image.Image:
+def _whole(data: bytes, image: Image.Image) -> Image.Image:
     """Tell whether all pixels of a picture were in its file: Pillow leaves the rest of its rows zero.
 
     Args:
-        png: the file.
+        data: the file, without its metadata.
         image: decoded from it.
 
     Returns:
@@ -138,7 +127,7 @@ def whole(png: Png, image: Image.Image) -> Image.Image:
     Raises:
         InvalidImageError: some were not.
     """
-    width, height, interlace = struct.unpack_from(">II4xB", png.data, 16)
+    width, height, bits, colour, interlace = struct.unpack_from(">IIBB2xB", data, 16)
     last_row = image.crop((0, height - 1, width, height))
     # The last row is not the last that comes of an interlaced picture.
     if not interlace and last_row.tobytes().strip(b"\0"):
@@ -147,9 +136,9 @@ def whole(png: Png, image: Image.Image) -> Image.Image:
     for left, top, across, down in _ADAM7 if interlace else ((0, 0, 1, 1),):
         columns, rows = -(-(width - left) // across), -(-(height - top) // down)
         if columns > 0 and rows > 0:
-            needed += rows * (1 + (columns * _SAMPLES[png.colour] * png.bits + 7) // 8)
+            needed += rows * (1 + (columns * _SAMPLES[colour] * bits + 7) // 8)
     there = 0
-    for length in _inflated(png.data):
+    for length in _inflated(data):
         there += length
         if there >= needed:
             return image

@@ -9,14 +9,15 @@ import io
 import math
 import struct
 import sys
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import TiffImagePlugin
 
 from thinwire.errors import InvalidImageError
-from thinwire.images.metadata import ORIENTATION, Metadata, bounded_profile, orientation_of
-from thinwire.images.samples import Grey
+from thinwire.images.colour import Grey
+from thinwire.images.reading import ORIENTATION, Opened, bounded_profile, orientation_of, refusing
 
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 STRIP_OFFSETS, SAMPLES, ROWS_PER_STRIP, STRIP_COUNTS, PLANES = 273, 277, 278, 279, 284
@@ -37,22 +38,6 @@ _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
 _KINDS = {_UNSIGNED: "unsigned", _SIGNED: "signed", _FLOAT: "float"}
 _LETTERS = {_UNSIGNED: "u", _SIGNED: "i", _FLOAT: "f"}
 _PHOTOMETRIC = {0: "WhiteIsZero", 1: "BlackIsZero", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr", 8: "CIELab"}
-
-
-class Tiff(NamedTuple):
-    """A file with a directory of its first page's pixels.
-
-    Attributes:
-        data: at its beginning.
-        metadata: what the rest said.
-        grey: what Pillow's samples mean, where they are not 8-bit already.
-        description: of the samples, for messages.
-    """
-
-    data: io.BytesIO
-    metadata: Metadata
-    grey: Grey | None
-    description: str
 
 
 class Directory:
@@ -157,8 +142,8 @@ class Directory:
         return kind, raw
 
 
-def strip(data: bytes) -> Tiff:
-    """Part the first page's pixels from the metadata.
+def open_tiff(data: bytes) -> Opened:
+    """Read a file's header; the first page's pixels are parted from the metadata.
 
     Raises:
         InvalidImageError: pixels are missing, or Pillow would decode others than the file's.
@@ -181,7 +166,6 @@ def strip(data: bytes) -> Tiff:
     orientation = directory.integer(ORIENTATION, 0)
     if not 1 <= orientation <= 8:
         orientation = orientation_of(xmp=[directory.raw(XMP)])
-    metadata = Metadata(orientation, bounded_profile(directory.raw(PROFILE)))
     grey = None
     if samples == 1:
         # Pillow takes the planes of one sample for those of several.
@@ -193,7 +177,10 @@ def strip(data: bytes) -> Tiff:
         if 0 < colours.max(initial=0) < 256:
             # Written as 8 bits, against the standard, by so many that libtiff takes it, too.
             directory.set(COLOUR_MAP, [257 * int(colour) for colour in colours])
-    return Tiff(directory.written(), metadata, grey, description)
+    profile, description = bounded_profile(directory.raw(PROFILE)), f"{description},"
+    with refusing(description):
+        image = TiffImagePlugin.TiffImageFile(directory.written())
+    return Opened(image, orientation, profile, grey, description=description)
 
 
 def _missing(directory: Directory, samples: int, bits: int) -> str:

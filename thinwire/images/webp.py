@@ -1,29 +1,29 @@
 """WebP files: what Pillow needs of them to find the pixels, and what is read of the rest. Source: RFC 9649."""
 
+import io
 import struct
-from typing import NamedTuple
+
+from PIL import WebPImagePlugin
 
 from thinwire.errors import InvalidImageError
 from thinwire.images.limits import MAX_PARTS
-from thinwire.images.metadata import Metadata, bounded_profile, orientation_of
+from thinwire.images.reading import Opened, bounded_profile, orientation_of
 
 # Of the extended header: profile, EXIF and XMP follow.
 _FLAGS = 0x20 | 0x08 | 0x04
 
 
-class Webp(NamedTuple):
-    """A file without its metadata."""
+def open_webp(data: bytes) -> Opened | None:
+    """Read a file's header; the pixels are parted from the metadata. Metadata that a cut file lacks are no loss.
 
-    data: bytes
-    metadata: Metadata
-
-
-def strip(data: bytes) -> Webp:
-    """Part the pixels from the metadata; metadata that a cut file lacks are no loss.
+    Returns:
+        nothing where it is another RIFF file.
 
     Raises:
         InvalidImageError: it has too many chunks.
     """
+    if data[8:12] != b"WEBP":
+        return None
     kept = bytearray()
     found: dict[bytes, bytes] = {}
     at = 12
@@ -47,4 +47,5 @@ def strip(data: bytes) -> Webp:
         raise InvalidImageError(f"WebP of more than {MAX_PARTS} chunks")
     profile = bounded_profile(found.get(b"ICCP", b""))
     orientation = orientation_of([found.get(b"EXIF", b"")], [found.get(b"XMP ", b"")])
-    return Webp(b"RIFF" + struct.pack("<I", 4 + len(kept)) + b"WEBP" + kept, Metadata(orientation, profile))
+    file = io.BytesIO(b"RIFF" + struct.pack("<I", 4 + len(kept)) + b"WEBP" + kept)
+    return Opened(WebPImagePlugin.WebPImageFile(file), orientation, profile)

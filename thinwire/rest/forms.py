@@ -13,7 +13,6 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from thinwire.errors import InvalidRequestError
-from thinwire.rest.bodies import decode_text
 from thinwire.rest.data_urls import decode_base64
 
 
@@ -30,14 +29,6 @@ class Part:
     name: str
     content: bytes
     content_type: str
-
-    def text(self) -> str:
-        """Its content as text.
-
-        Raises:
-            InvalidRequestError: it is not of its charset.
-        """
-        return decode_text(self.content, self.content_type, f"the field {self.name!r}")
 
 
 async def read_form(content_type: str, body: AsyncGenerator[bytes], names: Collection[str]) -> dict[str, Part]:

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from thinwire.bundle import Bundle
 from thinwire.errors import UnknownModelError
-from thinwire.rest import openai_errors
+from thinwire.rest import problems
 from thinwire.rest.schemas import ModelBody
 
 
@@ -40,13 +40,13 @@ def add_to(app: FastAPI, bundles: Sequence[Bundle]) -> None:
     described = [_described(bundle) for bundle in bundles]
     listed = [ListedModel(id=bundle.name, created=created) for bundle in bundles]
 
-    @app.get("/v1/models", responses=openai_errors.RESPONSES)
+    @app.get("/v1/models", responses=problems.OPENAI_RESPONSES)
     async def models() -> ModelsResponse:
         """The bundles that this process serves."""
         return ModelsResponse(data=listed, models=described)
 
     # Clients ask for the names that they know from elsewhere, slashes and all.
-    @app.get("/v1/models/{model:path}", responses=openai_errors.RESPONSES)
+    @app.get("/v1/models/{model:path}", responses=problems.OPENAI_RESPONSES)
     async def one_model(model: str) -> OneModel:
         """One of the bundles that this process serves."""
         for in_short, whole in zip(listed, described, strict=True):

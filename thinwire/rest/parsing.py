@@ -1,19 +1,27 @@
-"""Requests from their forms: JSON, multipart/form-data, or a raw image."""
+"""Requests: the body as it comes, and image and parameters from JSON, multipart/form-data, or a raw image."""
 
-from collections.abc import Callable, Collection
+import asyncio
+import codecs
+from collections.abc import AsyncGenerator, Callable, Collection
 from typing import TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
+from python_multipart.multipart import parse_options_header
 
-from thinwire.errors import InvalidRequestError
-from thinwire.rest.bodies import decode_text, media_type, pieces, read_body
+from thinwire.errors import InvalidRequestError, PayloadTooLargeError
+from thinwire.images import MAX_BYTES
 from thinwire.rest.data_urls import is_image, read_data_url, read_image
 from thinwire.rest.forms import Part, read_form
+from thinwire.rest.inflating import Inflater, coding_of
 from thinwire.rest.problems import describe_validation, name_of
 from thinwire.rest.schemas import ClassifyBody, Parameters, QuestionInputs, VqaBody, VqaParameters
 
 B = TypeVar("B", bound=BaseModel)
+# Base64 takes 4 bytes for 3, and JSON 4 more for a line break after each 64; the rest of the body is small.
+MAX_BODY_BYTES = MAX_BYTES * 4 // 3 * 68 // 64 + 64 * 1024
+# Text of any other charset is taken for UTF-8, which JSON always is by RFC 8259, or else refused.
+_CHARSETS = {"iso8859-1", "iso8859-15", "cp1252", "utf-16"}
 
 
 async def parse_classify(request: Request) -> tuple[bytes, Parameters]:
@@ -26,9 +34,9 @@ async def parse_classify(request: Request) -> tuple[bytes, Parameters]:
     Raises:
         InvalidRequestError: the body or a parameter is not what was expected.
         InvalidImageError: the base64 is not valid.
-        PayloadTooLargeError, UnsupportedEncodingError: as for `thinwire.rest.bodies.pieces`.
+        PayloadTooLargeError, UnsupportedEncodingError: as for `_pieces`.
     """
-    kind = media_type(request)
+    kind = _media_type(request)
     is_raw = is_image(kind)
     _check_query(request, {"parameters"} if is_raw else set())
     if _is_json(kind):
@@ -39,7 +47,7 @@ async def parse_classify(request: Request) -> tuple[bytes, Parameters]:
         return image, _parse_part(Parameters, parts.get("parameters"))
     if is_raw:
         parameters = _parse_parameters(Parameters, request.query_params.get("parameters"))
-        return await read_body(request), parameters
+        return await _read_body(request), parameters
     raise InvalidRequestError(f"content type {kind[:80]!r}: expected application/json, multipart/form-data or image/*")
 
 
@@ -52,9 +60,9 @@ async def parse_vqa(request: Request) -> tuple[bytes, str, VqaParameters]:
     Raises:
         InvalidRequestError: the body or a parameter is not what was expected.
         InvalidImageError: the base64 is not valid.
-        PayloadTooLargeError, UnsupportedEncodingError: as for `thinwire.rest.bodies.pieces`.
+        PayloadTooLargeError, UnsupportedEncodingError: as for `_pieces`.
     """
-    kind = media_type(request)
+    kind = _media_type(request)
     _check_query(request, set())
     if _is_json(kind):
         body = await _parse_body(request, VqaBody)
@@ -62,7 +70,7 @@ async def parse_vqa(request: Request) -> tuple[bytes, str, VqaParameters]:
     if kind == "multipart/form-data":
         image, parts = await _parse_form(request, {"question", "parameters"})
         parameters = _parse_part(VqaParameters, parts.get("parameters"))
-        asked = {"question": parts["question"].text()} if "question" in parts else {}
+        asked = {"question": text_of(parts["question"])} if "question" in parts else {}
         return image, _validated(lambda: QuestionInputs.model_validate(asked)).question, parameters
     hint = "; a raw image has no question" if is_image(kind) else ""
     raise InvalidRequestError(f"content type {kind[:80]!r}: expected application/json or multipart/form-data{hint}")
@@ -73,16 +81,16 @@ async def parse_only_json(request: Request, kind: type[B]) -> B:
 
     Raises:
         InvalidRequestError: the body is not what was expected.
-        PayloadTooLargeError, UnsupportedEncodingError: as for `thinwire.rest.bodies.pieces`.
+        PayloadTooLargeError, UnsupportedEncodingError: as for `_pieces`.
     """
     _check_query(request, set())
-    if not _is_json(media_type(request)):
-        raise InvalidRequestError(f"content type {media_type(request)[:80]!r}: expected application/json")
+    if not _is_json(_media_type(request)):
+        raise InvalidRequestError(f"content type {_media_type(request)[:80]!r}: expected application/json")
     return await _parse_body(request, kind)
 
 
 async def _parse_body(request: Request, kind: type[B]) -> B:
-    body = await read_body(request)
+    body = await _read_body(request)
     return parse_json(kind, decode_text(body, request.headers.get("content-type", ""), "the body"))
 
 
@@ -110,7 +118,7 @@ def _is_json(kind: str) -> bool:
 
 async def _parse_form(request: Request, names: Collection[str]) -> tuple[bytes, dict[str, Part]]:
     """The image, and those of the other parts that there are."""
-    parts = await read_form(request.headers["content-type"], pieces(request), {"image", *names})
+    parts = await read_form(request.headers["content-type"], _pieces(request), {"image", *names})
     if "image" not in parts:
         raise InvalidRequestError("the form needs the image in the part 'image'")
     image = parts["image"].content
@@ -118,6 +126,83 @@ async def _parse_form(request: Request, names: Collection[str]) -> tuple[bytes, 
     if image[:5].lower() == b"data:":
         image = read_data_url(image.decode("latin-1"), "image")
     return image, parts
+
+
+async def _read_body(request: Request) -> bytes:
+    """The whole body, inflated.
+
+    Raises:
+        PayloadTooLargeError, UnsupportedEncodingError, InvalidRequestError: as for `_pieces`.
+    """
+    body = bytearray()
+    async for piece in _pieces(request):
+        body += piece
+    return bytes(body)
+
+
+async def _pieces(request: Request) -> AsyncGenerator[bytes]:
+    """The body as it comes, inflated, refused as soon as it is too large.
+
+    Raises:
+        PayloadTooLargeError: more than `MAX_BODY_BYTES` are declared, arrive, or come out.
+        UnsupportedEncodingError: its ``Content-Encoding`` is none that we inflate.
+        InvalidRequestError: it is not of its ``Content-Encoding``, or is cut short.
+    """
+    declared = request.headers.get("content-length", "0")
+    if declared.isdecimal() and int(declared) > MAX_BODY_BYTES:
+        raise PayloadTooLargeError(f"the body has {declared} bytes; the limit is {MAX_BODY_BYTES}")
+    encodings = request.headers.getlist("content-encoding")
+    coding = coding_of(encodings) if encodings else ""
+    inflater = Inflater(coding, MAX_BODY_BYTES) if coding else None
+    received = 0
+    async for chunk in request.stream():
+        received += len(chunk)
+        if received > MAX_BODY_BYTES:
+            raise PayloadTooLargeError(f"the body is over {MAX_BODY_BYTES} bytes")
+        if inflater is None:
+            yield chunk
+            continue
+        for piece in inflater.feed(chunk):
+            yield piece
+            # One chunk can hold megabytes, and others are served by this loop, too.
+            await asyncio.sleep(0)
+    if inflater is not None:
+        inflater.finish()
+
+
+def _media_type(request: Request) -> str:
+    """The body's media type, in lower case and without its parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def decode_text(content: bytes, content_type: str, name: str) -> str:
+    """Text of the charset that a content type names, UTF-8 by default; a byte order mark is left out.
+
+    Args:
+        content: the text's bytes.
+        content_type: the value of its header.
+        name: what to call it in an error.
+
+    Raises:
+        InvalidRequestError: the bytes are not of that charset.
+    """
+    try:
+        charset = codecs.lookup(parse_options_header(content_type)[1].get(b"charset", b"").decode("latin-1")).name
+    except (LookupError, ValueError):
+        charset = ""
+    try:
+        return content.decode(charset if charset in _CHARSETS else "utf-8-sig")
+    except UnicodeDecodeError:
+        raise InvalidRequestError(f"{name} is not {charset if charset in _CHARSETS else 'UTF-8'}") from None
+
+
+def text_of(part: Part) -> str:
+    """The text of a form's part.
+
+    Raises:
+        InvalidRequestError: it is not of its charset.
+    """
+    return decode_text(part.content, part.content_type, f"the field {part.name!r}")
 
 
 def _check_query(request: Request, allowed: set[str]) -> None:
@@ -131,7 +216,7 @@ def _check_query(request: Request, allowed: set[str]) -> None:
 
 
 def _parse_part(kind: type[B], part: Part | None) -> B:
-    return _parse_parameters(kind, None if part is None else part.text())
+    return _parse_parameters(kind, None if part is None else text_of(part))
 
 
 def _parse_parameters(kind: type[B], text: str | None) -> B:

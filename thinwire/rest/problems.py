@@ -9,12 +9,12 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from thinwire import tracing
-from thinwire.errors import InvalidRequestError, ThinwireError
-from thinwire.rest import openai_errors
+from thinwire.errors import BudgetError, InvalidImageError, InvalidRequestError, ThinwireError, UnknownPolicyError
 from thinwire.rest.schemas import ProblemBody
 
 log = logging.getLogger(__name__)
@@ -26,11 +26,39 @@ MAX_ERRORS = 10
 MAX_PART_CHARACTERS = 80
 # Of these, the value is the whole around what is wrong.
 _WITHOUT_VALUE = {"missing", "json_invalid"}
+# What of a chat completion such an error is about, where it does not know itself.
+_PARAMS = {InvalidImageError.code: "messages", BudgetError.code: "budget", UnknownPolicyError.code: "policy"}
+# What the paths of OpenAI's API begin with behind /v1, be they served here or not: its clients show nothing of
+# problem+json.
+_OPENAIS = {
+    *("chat", "models"),
+    *("responses", "completions", "embeddings", "images", "audio", "moderations", "files", "batches"),
+}
+
+
+class Error(BaseModel):
+    """What went wrong: for people, by kind, in which field, and the code to test for."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class ErrorBody(BaseModel):
+    """An error as OpenAI's API has it."""
+
+    error: Error
+
+
 RESPONSES: dict[int | str, dict[str, Any]] = {
     "default": {
         "description": "An error by RFC 9457",
         "content": {MEDIA_TYPE: {"schema": ProblemBody.model_json_schema()}},
     }
+}
+OPENAI_RESPONSES: dict[int | str, dict[str, Any]] = {
+    "default": {"description": "An error in OpenAI's form", "model": ErrorBody}
 }
 
 
@@ -57,7 +85,7 @@ def openai(error: ThinwireError) -> JSONResponse:
 def openai_body(error: ThinwireError) -> dict[str, Any]:
     """The JSON for it, where no response can begin any more."""
     tracing.fail(error.code, str(error))
-    return openai_errors.body(error)
+    return _openai_body(error.http_status, str(error), error.code, error.param or _PARAMS.get(error.code))
 
 
 def _headers(error: ThinwireError) -> dict[str, str]:
@@ -72,8 +100,18 @@ def _body(status: int, title: str, detail: str, code: str) -> dict[str, Any]:
     return ProblemBody(type="about:blank", title=title, status=status, detail=detail, error=code).model_dump()
 
 
+def _openai_body(status: int, message: str, code: str, param: str | None = None) -> dict[str, Any]:
+    kind = "rate_limit_error" if status == 429 else "server_error" if status >= 500 else "invalid_request_error"
+    return ErrorBody(error=Error(message=message, type=kind, param=param, code=code)).model_dump()
+
+
+def _is_openais(request: Request) -> bool:
+    path = request.url.path
+    return path.startswith("/v1/") and path.split("/", 3)[2] in _OPENAIS
+
+
 def _answer(request: Request, error: ThinwireError) -> JSONResponse:
-    return openai(error) if openai_errors.is_for(request.url.path) else problem(error)
+    return openai(error) if _is_openais(request) else problem(error)
 
 
 def describe_validation(errors: list[Any]) -> str:
@@ -133,10 +171,10 @@ def install(app: FastAPI) -> None:
         status, detail, code = error.status_code, str(error.detail), "http_error"
         headers = dict(error.headers) if error.headers else None
         tracing.fail(code, detail)
-        if openai_errors.is_for(request.url.path):
+        if _is_openais(request):
             if status == 404:
                 detail = f"{request.url.path[:MAX_PART_CHARACTERS]} is not served here"
-            return JSONResponse(openai_errors.of(status, detail, code), status, headers)
+            return JSONResponse(_openai_body(status, detail, code), status, headers)
         return JSONResponse(_body(status, detail, detail, code), status, headers, MEDIA_TYPE)
 
     @app.exception_handler(ClientDisconnect)

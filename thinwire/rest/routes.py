@@ -1,6 +1,7 @@
 """What every REST interface of ours has: models, health, and the descriptions of requests."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -9,10 +10,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import BaseModel
 
-from thinwire import tracing
 from thinwire.bundle import Bundle
 from thinwire.rest import docs, models, problems
-from thinwire.rest.head import HeadAsGet
 from thinwire.rest.schemas import (
     ClassifyBody,
     HealthResponse,
@@ -21,7 +20,6 @@ from thinwire.rest.schemas import (
     VqaBody,
     VqaParameters,
 )
-from thinwire.rest.spans import RequestSpans
 
 
 def add_common(
@@ -29,7 +27,7 @@ def add_common(
 ) -> None:
     """Add what is not a task: ``/v1/models``, ``/metrics``, ``/health/*`` and ``/docs``.
 
-    Beside it every error is answered with problem+json, HEAD wherever GET is, and requests are traced.
+    Beside it every error is answered with problem+json.
 
     Args:
         app: one that FastAPI has added no pages to.
@@ -38,9 +36,6 @@ def add_common(
         registry: what ``/metrics`` shows.
     """
     problems.install(app)
-    if tracing.is_on():
-        app.add_middleware(RequestSpans)
-    app.add_middleware(HeadAsGet)
     docs.add_to(app)
     # Not in closures: FastAPI's caches keep the endpoints, and would keep what they hold when the application is gone.
     app.state.ready, app.state.registry = ready, registry
@@ -70,27 +65,13 @@ def describe_classify() -> dict[str, Any]:
     parameters = _inlined(Parameters.model_json_schema())
     binary = {"type": "string", "format": "binary"}
     form = {"type": "object", "required": ["image"], "properties": {"image": binary, "parameters": parameters}}
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {"schema": _inlined(ClassifyBody.model_json_schema())},
-                "multipart/form-data": {
-                    "schema": form,
-                    "encoding": {"parameters": {"contentType": "application/json"}},
-                },
-                "image/*": {"schema": binary},
-            },
-        },
-        "parameters": [
-            {
-                "name": "parameters",
-                "in": "query",
-                "description": "With a raw image body only: the parameters as JSON",
-                "content": {"application/json": {"schema": parameters}},
-            }
-        ],
+    in_query = {
+        "name": "parameters",
+        "in": "query",
+        "description": "With a raw image body only: the parameters as JSON",
+        "content": {"application/json": {"schema": parameters}},
     }
+    return describe_json(ClassifyBody, _form(form) | {"image/*": {"schema": binary}}) | {"parameters": [in_query]}
 
 
 def describe_vqa() -> dict[str, Any]:
@@ -105,28 +86,22 @@ def describe_vqa() -> dict[str, Any]:
             "parameters": _inlined(VqaParameters.model_json_schema()),
         },
     }
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {"schema": _inlined(VqaBody.model_json_schema())},
-                "multipart/form-data": {
-                    "schema": form,
-                    "encoding": {"parameters": {"contentType": "application/json"}},
-                },
-            },
-        }
-    }
+    return describe_json(VqaBody, _form(form))
 
 
-def describe_json(kind: type[BaseModel]) -> dict[str, Any]:
-    """OpenAPI of a body that `parse_only_json` reads."""
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": _inlined(kind.model_json_schema())}},
-        }
-    }
+def _form(schema: dict[str, Any]) -> dict[str, Any]:
+    encoding = {"parameters": {"contentType": "application/json"}}
+    return {"multipart/form-data": {"schema": schema, "encoding": encoding}}
+
+
+def describe_json(kind: type[BaseModel], others: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+    """OpenAPI of a body that `parse_only_json` reads.
+
+    Args:
+        others: what else it may be, by its media type.
+    """
+    content = {"application/json": {"schema": _inlined(kind.model_json_schema())}, **others}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def _inlined(schema: dict[str, Any]) -> dict[str, Any]:

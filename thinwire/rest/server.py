@@ -3,15 +3,13 @@
 import asyncio
 import contextlib
 import math
-import re
 import socket
 from collections.abc import Iterator, Sequence
-from urllib.parse import unquote
 
 import uvicorn
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from thinwire import addresses
 from thinwire.errors import UnavailableError
@@ -19,7 +17,6 @@ from thinwire.errors import UnavailableError
 # Load balancers close an idle connection after 60 s as a rule. Were we the first to close it, a request could be under
 # way on it, and be lost.
 KEEP_ALIVE_S = 75
-_AUTHORITY = re.compile(rb"https?://[^/]*", re.IGNORECASE)
 
 
 class _Uvicorn(uvicorn.Server):
@@ -27,17 +24,6 @@ class _Uvicorn(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave the process's signals to whoever runs the loop, who drains the link as well."""
         yield
-
-
-def _in_origin_form(app: ASGIApp) -> ASGIApp:
-    # A client that takes us for a proxy asks for the whole URL (RFC 9112, 3.2.2), which uvicorn passes on as a path.
-    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-        if found := _AUTHORITY.match(scope["raw_path"]):
-            raw_path = scope["raw_path"][found.end() :] or b"/"
-            scope = {**scope, "raw_path": raw_path, "path": unquote(raw_path.decode("ascii"))}
-        await app(scope, receive, send)
-
-    return serve
 
 
 def _with_cors(app: FastAPI, origins: Sequence[str]) -> ASGIApp:
@@ -72,7 +58,7 @@ class HttpServer:
         self._address = (host, port)
         self._server = _Uvicorn(
             uvicorn.Config(
-                _in_origin_form(_with_cors(app, cors_origins) if cors_origins else app),
+                _with_cors(app, cors_origins) if cors_origins else app,
                 lifespan="off",
                 ws="none",
                 log_config=None,

@@ -7,8 +7,7 @@ import torch
 from edge.torch_engine.cost import count_edge
 from thinwire.bundle import Merging
 from thinwire.nn.backbone import build_backbone
-from thinwire.nn.codec.attention import AttentionEncoder
-from thinwire.nn.codec.mlp import MlpEncoder
+from thinwire.nn.codec.encoders import AttentionEncoder, MlpEncoder
 from thinwire.nn.macs import count_macs
 from thinwire.nn.towers.registry import build_tower
 from thinwire.nn.towers.timm_tower import TimmTower

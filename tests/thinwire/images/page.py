@@ -10,7 +10,7 @@ import numpy as np
 from tests.thinwire.images import cases, metadata_cases
 from thinwire.errors import InvalidImageError
 from thinwire.images import decode, limits
-from thinwire.images.files import open_image
+from thinwire.images.decoding import open_image
 
 HEAD = f"""# Images that are taken
 

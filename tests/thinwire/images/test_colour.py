@@ -145,7 +145,7 @@ def test_a_profile_is_obeyed_up_to_its_limit(form, monkeypatch):
     image, options = Image.fromarray(MUTED), LOSSLESS[form]
     large = saved(image, form, icc_profile=profiles.wide_rgb(padding=2_000_000), **options)
     assert away(large, profiles.of_wide(MUTED)) <= 2
-    monkeypatch.setattr("thinwire.images.metadata.MAX_PROFILE_BYTES", 1_000_000)
+    monkeypatch.setattr("thinwire.images.reading.MAX_PROFILE_BYTES", 1_000_000)
     monkeypatch.setattr("thinwire.images.png.MAX_PROFILE_BYTES", 1_000_000)
     np.testing.assert_array_equal(pixels_of(large), MUTED)
 

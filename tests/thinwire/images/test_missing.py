@@ -12,8 +12,9 @@ from PIL import Image
 from tests.thinwire.images.files import chunk, png, tiff
 from tests.thinwire.images.making import saved
 from thinwire.errors import InvalidImageError
-from thinwire.images import decode, scans
-from thinwire.images.files import open_image, refusing
+from thinwire.images import decode
+from thinwire.images.decoding import open_image
+from thinwire.images.reading import refusing
 
 END = b"\xff\xd9"
 SIZES = [(1, 1), (8, 8), (16, 16), (17, 33), (300, 250), (321, 257)]
@@ -158,7 +159,7 @@ def test_a_jpeg_of_several_baseline_scans_may_lack_none_of_them():
 
 
 def test_a_picture_that_does_not_end_flat_is_decoded_once(monkeypatch):
-    monkeypatch.setattr(scans, "_checksum", lambda _: pytest.fail("looked at twice"))
+    monkeypatch.setattr("thinwire.images.jpeg._checksum", lambda _: pytest.fail("looked at twice"))
     for way in WAYS:
         if way != "CMYK":
             decode(jpeg(noise(320, 256), way))

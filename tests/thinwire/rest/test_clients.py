@@ -12,8 +12,8 @@ import pytest
 from fastapi import Request
 
 from thinwire.rest import problems
+from thinwire.rest.application import Application
 from thinwire.rest.parsing import parse_classify, parse_vqa
-from thinwire.rest.request_ids import Application
 from thinwire.rest.server import HttpServer
 
 # Larger than one read of a socket, and no text.

@@ -10,6 +10,7 @@ import pytest
 
 from thinwire.errors import InvalidImageError, InvalidRequestError
 from thinwire.rest.forms import read_form
+from thinwire.rest.parsing import text_of
 
 IMAGE = bytes(range(256)) * 30 + b"\r\n--bound\r\n--\r\n"
 TYPE = "multipart/form-data; boundary=boundary"
@@ -78,15 +79,15 @@ TEXTS = {
 async def test_a_text_may_be_a_file(name):
     for field in ("question", "parameters"):
         headers = f'Content-Disposition: form-data; name="{field}"{TEXTS[name]}'
-        assert (await read(part(headers, "où?".encode())))[field].text() == "où?"
+        assert text_of((await read(part(headers, "où?".encode())))[field]) == "où?"
 
 
 async def test_a_part_has_a_charset():
     headers = 'Content-Disposition: form-data; name="question"\nContent-Type: text/plain; charset=ISO-8859-1'
-    assert (await read(part(headers, "où?".encode("latin-1"))))["question"].text() == "où?"
+    assert text_of((await read(part(headers, "où?".encode("latin-1"))))["question"]) == "où?"
     plain = (await read(part('Content-Disposition: form-data; name="question"', b"\xff")))["question"]
     with pytest.raises(InvalidRequestError, match="the field 'question' is not UTF-8"):
-        plain.text()
+        text_of(plain)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +116,7 @@ async def test_what_mail_libraries_make():
     body = form.as_bytes(policy=email.policy.HTTP).partition(b"\r\n\r\n")[2]
     assert b"base64" in body
     parts = await read_body(body)
-    assert (parts["image"].content, parts["question"].text()) == (IMAGE, "où =?")
+    assert (parts["image"].content, text_of(parts["question"])) == (IMAGE, "où =?")
 
 
 AROUND = {

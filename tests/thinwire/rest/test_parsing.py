@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from thinwire.images import MAX_BYTES
 from thinwire.rest import problems
-from thinwire.rest.bodies import MAX_BODY_BYTES
-from thinwire.rest.parsing import parse_classify
+from thinwire.rest.parsing import MAX_BODY_BYTES, parse_classify
 
 IMAGE = bytes(range(256)) * 3
 JSON = {"content-type": "application/json"}

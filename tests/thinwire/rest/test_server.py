@@ -33,27 +33,6 @@ def test_a_port_that_is_taken_is_told():
         _listen("127.0.0.1", listener.getsockname()[1])
 
 
-async def test_a_client_may_ask_for_a_whole_url():
-    app = FastAPI()
-
-    @app.get("/{path:path}")
-    async def where(path: str, q: str = "") -> str:
-        return f"/{path}?{q}"
-
-    server = HttpServer(app, "127.0.0.1", 0, 5)
-    proxy = f"http://127.0.0.1:{await server.start()}"
-    try:
-        async with httpx.AsyncClient(proxy=proxy) as client:
-            for target in ("/health/live?", "/a%20b/http://c?d", "/?"):
-                url = f"http://edge.example:8080{target}".replace("?d", "?q=d")
-                assert (await client.get(url)).json() == target.replace("%20", " ")
-            assert (await client.get("http://edge.example")).json() == "/?"
-        async with httpx.AsyncClient(base_url=proxy) as client:
-            assert (await client.get("/http://c")).json() == "/http://c?"
-    finally:
-        await server.stop()
-
-
 PAGE = "https://page.example"
 
 

@@ -19,7 +19,7 @@ class JsccEncoder(nn.Module, ABC):
     information is sent.
 
     To add an architecture, write a class with `symbols` that is built from the same arguments, and name it; see
-    `thinwire.nn.codec.registry`.
+    `thinwire.nn.codec.encoders`.
 
     Args:
         width: D of the tokens.

@@ -13,7 +13,7 @@ from thinwire.equalise import ReceivedTokens
 from thinwire.errors import InvalidRequestError
 from thinwire.nn.codec.decoder import JsccDecoder, decode_frames
 from thinwire.nn.codec.encoder import JsccEncoder
-from thinwire.nn.codec.registry import build_encoder
+from thinwire.nn.codec.encoders import build_encoder
 from thinwire.nn.weights import load_part
 
 

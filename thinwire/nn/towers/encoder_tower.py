@@ -1,10 +1,11 @@
-"""What transformers' vision encoders with separate query, key and value projections have in common."""
+"""transformers' vision encoders with separate query, key and value projections as towers: CLIP's and SigLIP's."""
 
 from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers import CLIPVisionConfig, CLIPVisionModel, SiglipVisionConfig, SiglipVisionModel
 
 from thinwire.errors import BundleError
 from thinwire.macs import LayerMacs
@@ -139,6 +140,36 @@ class EncoderTower:
             attention_width=attention.num_heads * attention.head_dim,
             head_dim=attention.head_dim,
         )
+
+
+class ClipTower(EncoderTower):
+    """``CLIPVisionModel`` up to a feature layer (Radford et al., 2021), which LLaVA reads.
+
+    It has a class token, and a norm before the first layer.
+    """
+
+    name = "clip"
+    config_class = CLIPVisionConfig
+    model_class = CLIPVisionModel
+    prefix_tokens = 1
+
+    def embed(self, images: Tensor) -> Tensor:
+        """See `Tower.embed`."""
+        embedded: Tensor = self.module.pre_layrnorm(super().embed(images))  # type: ignore[operator]
+        return embedded
+
+
+class SiglipTower(EncoderTower):
+    """``SiglipVisionModel`` up to a feature layer (Zhai et al., 2023): no class token, and without its pooling head."""
+
+    name = "siglip"
+    config_class = SiglipVisionConfig
+    model_class = SiglipVisionModel
+
+    @classmethod
+    def overrides(cls) -> dict[str, Any]:
+        """See `EncoderTower.overrides`."""
+        return {"vision_use_head": False}
 
 
 def depth_of(feature_layer: object, layers: int) -> int:

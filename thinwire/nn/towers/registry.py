@@ -11,8 +11,8 @@ GROUP = "thinwire.towers"
 # that would run whatever a bundle likes.
 OWN = {
     "timm": "thinwire.nn.towers.timm_tower:TimmTower",
-    "clip": "thinwire.nn.towers.clip_tower:ClipTower",
-    "siglip": "thinwire.nn.towers.siglip_tower:SiglipTower",
+    "clip": "thinwire.nn.towers.encoder_tower:ClipTower",
+    "siglip": "thinwire.nn.towers.encoder_tower:SiglipTower",
 }
 
 

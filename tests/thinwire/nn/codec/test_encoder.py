@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from thinwire.bundle import Codec
-from thinwire.nn.codec.registry import OWN, build_encoder
+from thinwire.nn.codec.encoders import OWN, build_encoder
 
 
 def make_encoder(name):

@@ -9,10 +9,9 @@ import torch
 
 from tests.towers import CONFIG
 from thinwire.errors import BundleError
-from thinwire.nn.towers.clip_tower import ClipTower
+from thinwire.nn.towers.encoder_tower import ClipTower, SiglipTower
 from thinwire.nn.towers.interface import Tower
 from thinwire.nn.towers.registry import OWN, build_tower
-from thinwire.nn.towers.siglip_tower import SiglipTower
 from thinwire.nn.towers.timm_tower import TimmTower
 
 ROOT = Path(__file__).parents[4]

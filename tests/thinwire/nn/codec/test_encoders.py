@@ -12,7 +12,7 @@ from tests.parts import make_engine
 from thinwire.bundle import Codec, load_bundle
 from thinwire.errors import BundleError
 from thinwire.nn.codec.encoder import JsccEncoder
-from thinwire.nn.codec.registry import OWN, build_encoder
+from thinwire.nn.codec.encoders import OWN, build_encoder
 
 CODEC = Codec(hidden=32, max_symbols_per_token=8, rates=(1, 8), snr_db=(-5.0, 20.0))
 # Somebody's own encoder: one class.

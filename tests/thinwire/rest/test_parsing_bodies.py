@@ -20,7 +20,7 @@ from tests.thinwire.rest.test_parsing import (
     part,
 )
 from thinwire.errors import InvalidRequestError
-from thinwire.rest.bodies import MAX_BODY_BYTES, decode_text
+from thinwire.rest.parsing import MAX_BODY_BYTES, decode_text
 
 BODIES = {
     "json": (json.dumps(as_json()).encode(), JSON),

@@ -1,15 +1,20 @@
-"""What is read of a file beside its pixels: its orientation, and its colour profile.
+"""What the readers of all formats share: what they give, how they refuse, and the metadata that matter.
 
-Each reader here takes bytes that may be anything, and gives nothing where they say nothing: what stands beside the
-pixels is no reason to refuse them.
+Each reader of metadata takes bytes that may be anything, and gives nothing where they say nothing: what stands beside
+the pixels is no reason to refuse them.
 """
 
+import contextlib
 import re
 import struct
 import zlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
+from PIL import Image
+
+from thinwire.errors import InvalidImageError, PayloadTooLargeError, ThinwireError
+from thinwire.images.colour import Grey
 from thinwire.images.limits import MAX_PROFILE_BYTES, MAX_TEXT_BYTES
 
 ORIENTATION = 274
@@ -18,17 +23,52 @@ _INTEGERS = {1: "B", 3: "H", 4: "I"}
 _XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:\s*=\s*[\"']|>)\s*([1-8])")
 
 
-@dataclass(frozen=True)
-class Metadata:
-    """What a file says of its pixels.
+class Opened(NamedTuple):
+    """A file whose header is read.
 
     Attributes:
+        image: not decoded yet.
         orientation: as in EXIF, 1 (upright) to 8.
         profile: an ICC profile, or nothing.
+        grey: what its samples mean, if that is not what Pillow takes them for.
+        whole: makes a picture that lacks nothing of the decoded one, or raises InvalidImageError where pixels are
+            missing; none where Pillow tells that.
+        description: the format, and perhaps the samples, for messages.
     """
 
+    image: Image.Image
     orientation: int = 1
     profile: bytes = b""
+    grey: Grey | None = None
+    whole: Callable[[Image.Image], Image.Image] | None = None
+    description: str = ""
+
+
+@contextlib.contextmanager
+def refusing(description: str) -> Iterator[None]:
+    """Say of what image it is that Pillow does not decode it, and why, in words.
+
+    Raises:
+        PayloadTooLargeError: it has too many pixels for Pillow.
+        InvalidImageError: anything else.
+    """
+    try:
+        yield
+    except ThinwireError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise PayloadTooLargeError(str(error)) from None
+    # Pillow's decoders let many kinds of exception through on malformed input (struct.error, KeyError, ...).
+    except Exception as error:
+        reason = str(error)
+        if isinstance(error, struct.error | LookupError | TypeError):
+            reason = "its structure is damaged or cut off"
+        elif reason.startswith("image file is truncated"):
+            reason = "pixels are missing: its data are cut off"
+        elif reason.startswith("decoder error") or not re.search(r"[A-Za-z]+ [A-Za-z]+", reason):
+            # A number, a key of a table, nothing.
+            reason = "it is damaged, or coded in a way that is not supported"
+        raise InvalidImageError(f"{description} is not decoded: {reason}") from None
 
 
 def orientation_of(exif: Iterable[bytes] = (), xmp: Iterable[bytes] = ()) -> int:

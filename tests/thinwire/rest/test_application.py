@@ -1,4 +1,4 @@
-"""Every response names its request, as its caller did; and so does every line of the log."""
+"""What all applications do: name requests in answers and logs, take HEAD wherever GET is, and whole URLs."""
 
 import asyncio
 import logging
@@ -6,15 +6,15 @@ import re
 
 import httpx
 import pytest
-from fastapi import Request
+from fastapi import Request, Response
+from starlette.responses import StreamingResponse
 
 from tests.json_logs import json_lines
-from thinwire.errors import UnavailableError
+from thinwire.errors import UnavailableError, UnknownPolicyError
 from thinwire.rest import problems
+from thinwire.rest.application import Application, while_connected
 from thinwire.rest.events import EventStream, event
-from thinwire.rest.request_ids import Application
 from thinwire.rest.server import HttpServer
-from thinwire.rest.waiting import while_connected
 
 UUID = "8e03978e-40d5-43dd-bc93-6c894a57f932"
 log = logging.getLogger(__name__)
@@ -129,5 +129,82 @@ async def test_over_a_socket():
                 response = await client.post("/work", headers={"x-request-id": given})
                 raw = given if isinstance(given, bytes) else given.encode()
                 assert [value for name, value in response.headers.raw if name.lower() == b"x-request-id"] == [raw]
+                # A body behind the head would be taken for the next answer on the connection.
+                asked = await client.head("/openapi.json")
+                assert (asked.status_code, asked.content) == (200, b"")
+                assert int(asked.headers["content-length"]) > 0
     finally:
         await server.stop()
+
+
+async def test_a_client_may_ask_for_a_whole_url():
+    app = Application()
+
+    @app.get("/{path:path}")
+    async def where(path: str, q: str = "") -> str:
+        return f"/{path}?{q}"
+
+    server = HttpServer(app, "127.0.0.1", 0, 5)
+    proxy = f"http://127.0.0.1:{await server.start()}"
+    try:
+        async with httpx.AsyncClient(proxy=proxy) as client:
+            for target in ("/health/live?", "/a%20b/http://c?d", "/?"):
+                url = f"http://edge.example:8080{target}".replace("?d", "?q=d")
+                assert (await client.get(url)).json() == target.replace("%20", " ")
+            assert (await client.get("http://edge.example")).json() == "/?"
+        async with httpx.AsyncClient(base_url=proxy) as client:
+            assert (await client.get("/http://c")).json() == "/http://c?"
+    finally:
+        await server.stop()
+
+
+def make_reading_app():
+    app = Application()
+    problems.install(app)
+
+    @app.get("/read/{name}")
+    async def read(name: str, response: Response):
+        if name == "none":
+            raise UnknownPolicyError("no such policy")
+        response.headers["x-name"] = name
+        return {"name": name}
+
+    @app.get("/stream")
+    async def stream():
+        async def pieces():
+            yield b"one"
+            yield b"two"
+
+        return StreamingResponse(pieces())
+
+    @app.post("/write")
+    async def write():
+        return None
+
+    return app
+
+
+@pytest.fixture(name="reading")
+async def reading_fixture():
+    transport = httpx.ASGITransport(make_reading_app())
+    named = {"x-request-id": UUID}
+    async with httpx.AsyncClient(transport=transport, base_url="http://edge", headers=named) as client:
+        yield client
+
+
+@pytest.mark.parametrize("path", ["/read/a", "/read/none", "/read", "/stream", "/openapi.json", "/write"])
+async def test_head_says_what_get_says(reading, path):
+    got, asked = await reading.get(path), await reading.head(path)
+    assert got.content
+    assert (asked.status_code, asked.headers, asked.content) == (got.status_code, got.headers, b"")
+
+
+@pytest.mark.parametrize(("method", "path", "allowed"), [("POST", "/read/a", "GET, HEAD"), ("HEAD", "/write", "POST")])
+async def test_a_refusal_names_the_methods(reading, method, path, allowed):
+    refused = await reading.request(method, path)
+    assert (refused.status_code, refused.headers["allow"]) == (405, allowed)
+
+
+async def test_the_document_has_no_operation_for_it(reading):
+    paths = (await reading.get("/openapi.json")).json()["paths"]
+    assert [*paths["/read/{name}"]] == ["get"]

@@ -1,14 +1,43 @@
-"""Attention over the frame's tokens: an encoder that knows what else it sends."""
+"""Encoders by name: our own two, then those of installed packages."""
+
+from importlib.metadata import entry_points
 
 import torch
 from torch import Tensor, nn
 
+from thinwire.bundle import MLP, Codec
+from thinwire.errors import BundleError
 from thinwire.nn.attention import key_bias, run_block
 from thinwire.nn.backbone import Block
 from thinwire.nn.codec.encoder import JsccEncoder
 from thinwire.nn.codec.snr_gate import SnrGate
 
+GROUP = "thinwire.encoders"
 HEADS = 4
+
+
+class MlpEncoder(JsccEncoder):
+    """Two linear layers per token, with a gate by SNR and rate between them: the encoder of the shipped pairs.
+
+    Args:
+        width: D of the tokens.
+        hidden: width between the layers.
+        max_symbols_per_token: complex symbols at the highest rate.
+    """
+
+    def __init__(self, width: int, hidden: int, max_symbols_per_token: int) -> None:
+        super().__init__(width, hidden, max_symbols_per_token)
+        self.norm = nn.LayerNorm(width)
+        self.first = nn.Linear(width + 1, hidden)
+        self.gate = SnrGate(hidden, max_symbols_per_token)
+        self.second = nn.Linear(hidden, 2 * max_symbols_per_token)
+
+    def symbols(self, x: Tensor, sizes: Tensor, valid: Tensor, snr_db: Tensor, symbols_per_token: Tensor) -> Tensor:
+        """See `JsccEncoder`."""
+        features = torch.cat((self.norm(x), sizes.log2()[..., None]), dim=-1)
+        hidden = nn.functional.gelu(self.gate(self.first(features), snr_db, symbols_per_token))
+        symbols: Tensor = self.second(hidden)
+        return symbols
 
 
 class AttentionEncoder(JsccEncoder):
@@ -47,3 +76,29 @@ class AttentionEncoder(JsccEncoder):
         hidden = run_block(self.block, hidden, key_bias(valid, None, hidden.dtype))
         symbols: Tensor = self.second(self.block_gate(self.block_norm(hidden), snr_db, symbols_per_token))
         return symbols
+
+
+OWN: dict[str, type[JsccEncoder]] = {MLP: MlpEncoder, "attention": AttentionEncoder}
+
+
+def build_encoder(codec: Codec, width: int) -> JsccEncoder:
+    """The encoder of a codec, for tokens of a width, with random weights.
+
+    Raises:
+        BundleError: none of its name is installed, what is cannot be imported, or it is none.
+    """
+    kind = OWN.get(codec.encoder) or _load(codec.encoder)
+    return kind(width, codec.hidden, codec.max_symbols_per_token)
+
+
+def _load(name: str) -> type[JsccEncoder]:
+    installed = {entry.name: entry for entry in entry_points(group=GROUP)}
+    if name not in installed:
+        raise BundleError(f"no encoder {name!r} is installed; there are {', '.join(sorted(OWN | installed))}")
+    try:
+        found = installed[name].load()
+    except Exception as error:
+        raise BundleError(f"the encoder {name!r} ({installed[name].value}) cannot be imported: {error}") from None
+    if not (isinstance(found, type) and issubclass(found, JsccEncoder)):
+        raise BundleError(f"expected a class of JsccEncoder as encoder {name!r}, got {found!r}")
+    return found

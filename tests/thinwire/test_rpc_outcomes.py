@@ -6,7 +6,7 @@ import pytest
 from starlette.requests import ClientDisconnect
 
 from thinwire.errors import BudgetError, ThinwireError
-from thinwire.outcomes import outcome_of
+from thinwire.rpc import outcome_of
 
 
 def rpc_error(status: grpc.StatusCode, *trailing: tuple[str, str]) -> grpc.aio.AioRpcError:
