@@ -13,12 +13,12 @@ from cloud.held_frames import HeldFrames
 from cloud.metrics import CloudMetrics
 from cloud.model_thread import ModelThread
 from cloud.questions import Questions
-from cloud.reception import Equaliser
 from cloud.servicer import SemanticLinkServicer
 from cloud.task import Batching
 from thinwire import process, rpc
 from thinwire.addresses import parse_address
 from thinwire.bundle import Bundle, check_tasks
+from thinwire.equalise import Equaliser
 from thinwire.errors import UnavailableError
 from thinwire.rest.server import KEEP_ALIVE_S, HttpServer
 from thinwire.v1 import link_pb2, link_pb2_grpc
@@ -41,7 +41,7 @@ class Settings:
         held_frames: most frames that are kept for more questions.
         held_s: how long they are kept.
         held_bytes: most memory that what is kept of them takes.
-        equaliser: how frames are equalised; see `cloud.reception.receive`.
+        equaliser: how frames are equalised; see `thinwire.equalise.receive`.
         keep_alive_s: see `HttpServer`.
         cors_origins: see `HttpServer`.
 

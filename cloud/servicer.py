@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloud.metrics import CloudMetrics
-from cloud.reception import Equaliser, receive
 from cloud.task import Task
 from thinwire import rpc, tracing
 from thinwire.bundle import Bundle
-from thinwire.equalise import ReceivedTokens
+from thinwire.equalise import Equaliser, ReceivedTokens, receive
 from thinwire.errors import BundleMismatchError, InvalidFrameError, ThinwireError, UnknownTaskError
 from thinwire.frame_stream import Context, answer_each, identified
 from thinwire.frames import check_frame, count_uses, read_reception
@@ -31,7 +30,7 @@ def equalise(frame: link_pb2.Frame, symbols: NDArray[np.complex64], equaliser: E
 
     Args:
         symbols: the frame's symbols, ``N x S``.
-        equaliser: how; see `cloud.reception.receive`.
+        equaliser: how; see `thinwire.equalise.receive`.
 
     Raises:
         InvalidFrameError: the reception is impossible, or the result is not finite in single precision.

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from channel.keys import keyed_generator
 from channel.models.registry import get
 from channel.realisation import apply
-from cloud.reception import receive
 from deploy.cli.common import positive_int
 from experiments.harness.experiment import Experiment
 from experiments.harness.options import BUNDLE, LIMIT, Option
@@ -18,6 +17,7 @@ from offline.measure.evaluator import LINK_ID, Evaluator, request_id_of
 from offline.measure.judges import LabelJudge
 from policies.policy import Policy
 from policies.record import ChannelProfile
+from thinwire.equalise import receive
 from thinwire.errors import InvalidRequestError
 
 CHANNEL = ChannelProfile("awgn", 10.0)

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from cloud.language.load import load_checkpoint
-from cloud.language.placement import CPU, Placement
 from offline.bundles.checkpoints import check_configuration, fetch_configuration, fetch_weights
 from offline.bundles.folders import check_folders
 from offline.bundles.own_output import check_codec, check_split_llava, perturbed
@@ -29,6 +28,7 @@ from thinwire.errors import BundleError, InvalidRequestError
 from thinwire.images import Preprocessing
 from thinwire.nn.codec.decoder import JsccDecoder
 from thinwire.nn.codec.encoder import JsccEncoder
+from thinwire.nn.placement import CPU, Placement
 
 log = logging.getLogger(__name__)
 # Drawn pictures beyond those of the training of the LLaVA, which counts its own from 0.

@@ -10,10 +10,10 @@ from huggingface_hub import snapshot_download
 from pydantic import PlainValidator
 from transformers import AutoImageProcessor, AutoTokenizer, LlavaProcessor
 
-from cloud.language.prompt import QUESTION, Prompt
 from offline.bundles.vision_tower import LLAVA, plan_tower, read_config
 from thinwire.errors import BundleError, InvalidRequestError
 from thinwire.images import RESAMPLING, Preprocessing
+from thinwire.prompt import QUESTION, Prompt
 from thinwire.records import Positive, Real, read, record
 
 # All that is read of a repository: no code and no pickles. What says what the model is comes first.

@@ -5,7 +5,6 @@ import logging
 from functools import partial
 from pathlib import Path
 
-from cloud.language.placement import CPU, Placement
 from offline.bundles.write import measure_reference, with_reference
 from offline.measure.evaluator import Evaluator
 from offline.measure.judges import Images
@@ -19,6 +18,7 @@ from policies.store import Store
 from policies.study import Study
 from thinwire.bundle import FRONT, Bundle
 from thinwire.errors import InvalidRequestError
+from thinwire.nn.placement import CPU, Placement
 
 log = logging.getLogger(__name__)
 POLICIES = "policies.sqlite"

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from channel.keys import keyed_generator
 from channel.models.registry import get
 from channel.realisation import apply
-from cloud.reception import receive
 from edge.torch_engine.cost import count_edge
 from edge.torch_engine.engine import TorchEngine, Transformed
 from offline.measure.evaluator import LINK_ID, Evaluator, Measurement, request_id_of
@@ -30,6 +29,7 @@ from policies.policy import Policy
 from policies.record import Objectives
 from policies.store import Store
 from thinwire.bundle import load_bundle
+from thinwire.equalise import receive
 from thinwire.nn.macs import count_macs
 from thinwire.nn.merging.tome import TOME, fixed_rules
 

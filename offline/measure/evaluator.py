@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from channel.keys import keyed_generator
 from channel.models.registry import get
 from channel.passage import carry
-from cloud.language.placement import CPU, Placement
-from cloud.reception import Equaliser, receive
 from edge.engine import Encoded
 from edge.torch_engine.engine import TorchEngine, Transformed
 from offline.measure.judges import Images, Judge, load_judge
@@ -20,11 +18,12 @@ from policies.policy import Policy
 from policies.record import ChannelProfile, Objectives
 from thinwire.bundle import Bundle
 from thinwire.csi import PERFECT, Csi
-from thinwire.equalise import ReceivedTokens
+from thinwire.equalise import Equaliser, ReceivedTokens, receive
 from thinwire.errors import BundleError, InvalidRequestError
 from thinwire.frames import count_uses
 from thinwire.nn.merging.matching import Rule
 from thinwire.nn.merging.transformer import rules_for
+from thinwire.nn.placement import CPU, Placement
 
 LINK_ID = "evaluate"
 

@@ -15,7 +15,6 @@ from typing import ParamSpec, TypeVar
 
 import torch
 
-from cloud.language.placement import CPU, Placement
 from offline.measure.evaluator import Evaluator
 from offline.measure.judges import Images
 from offline.measure.latency import PairedLatency
@@ -24,6 +23,7 @@ from policies.policy import Policy
 from policies.record import ChannelProfile, MeasuredPolicy
 from thinwire.bundle import Bundle, load_bundle
 from thinwire.errors import EvaluationError
+from thinwire.nn.placement import CPU, Placement
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")

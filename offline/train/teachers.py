@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import LlavaForConditionalGeneration
 
-from cloud.head import classify_tokens
 from offline.train.packing import Segments, answer_logits, pack
 from thinwire.nn.backbone import VisionTransformer
+from thinwire.nn.head import classify_tokens
 
 
 class Teacher(Protocol):
@@ -62,7 +62,7 @@ class LabelTeacher:
 
     Args:
         model: the backbone, whose blocks from ``split_layer`` on and head are used.
-        proportional_attention: of those blocks; see `cloud.head.classify_tokens`.
+        proportional_attention: of those blocks; see `thinwire.nn.head.classify_tokens`.
     """
 
     def __init__(self, model: VisionTransformer, split_layer: int, proportional_attention: bool) -> None:

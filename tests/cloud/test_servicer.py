@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
 from cloud.classification import rank
-from cloud.reception import receive
 from cloud.servicer import SemanticLinkServicer, equalise
 from tests.cloud.conftest import MAX_QUEUE, POISON
 from thinwire import rpc
+from thinwire.equalise import receive
 from thinwire.errors import InvalidFrameError
 from thinwire.frames import check_frame, describe
 from thinwire.v1 import link_pb2, link_pb2_grpc

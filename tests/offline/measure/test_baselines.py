@@ -8,7 +8,6 @@ import pytest
 from channel.keys import keyed_generator
 from channel.models.registry import get
 from channel.realisation import apply
-from cloud.reception import receive
 from edge.torch_engine.engine import TorchEngine
 from offline.data.images import LabelledImages
 from offline.measure.baselines import Baselines, measure_baselines
@@ -21,6 +20,7 @@ from policies.record import ChannelProfile
 from policies.store import Store
 from tests.parts import make_classifier, make_engine, random_pixels
 from thinwire.bundle import Reference
+from thinwire.equalise import receive
 from thinwire.errors import BundleError, StoreError
 
 AWGN = ChannelProfile("awgn", 10.0)

@@ -7,7 +7,6 @@ from channel.keys import keyed_generator
 from channel.models.registry import get
 from channel.passage import carry
 from channel.realisation import apply
-from cloud.reception import receive
 from offline.data.images import LabelledImages
 from offline.measure.evaluator import LINK_ID, Evaluator, request_id_of
 from offline.measure.judges import LabelJudge
@@ -15,6 +14,7 @@ from policies.policy import Policy
 from policies.record import ChannelProfile
 from tests.parts import make_classifier, make_engine, random_pixels
 from thinwire.csi import Csi
+from thinwire.equalise import receive
 from thinwire.errors import InvalidRequestError
 
 POLICY = Policy.create([0.5, 0.4, 1.0], 4)

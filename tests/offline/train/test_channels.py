@@ -6,8 +6,8 @@ import torch
 
 from channel.models.registry import get
 from channel.realisation import apply
-from cloud.reception import receive
 from offline.train.channels import draw_channels, equalise
+from thinwire.equalise import receive
 from thinwire.nn.codec.snr_gate import rate_mask
 
 TOKENS, HIGHEST = 5, 8
