@@ -11,7 +11,7 @@ from offline.measure.judges import Images
 from offline.measure.studies import Plan, channel_of, front_policies, profile_study, search, sweep
 from offline.measure.workers import Task
 from offline.recipes.recipe import SearchRecipe
-from offline.train.resuming import load_state
+from offline.train.running import load_state
 from policies.fronts import Fronts
 from policies.record import ChannelProfile
 from policies.search.run import Progress

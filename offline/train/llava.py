@@ -12,12 +12,11 @@ import logging
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.attention import sdpa_kernel
 from transformers import LlavaForConditionalGeneration
 
 from offline.data.drawings import COLOURS, KINDS
@@ -28,7 +27,7 @@ from offline.recipes.recipe import Name, read_recipe
 from offline.train.llava_batches import Batch, Mixture, make_batch
 from offline.train.llava_model import build_llava, build_tokenizer, patch_size, save_llava
 from offline.train.packing import IGNORED, Segments, answer_logits
-from offline.train.resuming import digest_of, load_state
+from offline.train.running import Checkpoint, attention_backends, digest_of
 from thinwire.errors import BundleError, InvalidRequestError
 from thinwire.images import Preprocessing, normalise
 from thinwire.records import Count, JsonObject, NotNegative, Positive, Whole, read, record
@@ -120,9 +119,7 @@ class LlavaTrainer:
         self.recipe = recipe
         self.train = train
         self.select = select
-        self.checkpoint = checkpoint
         self.seed = seed
-        self._asked = digest_of(recipe, seed, len(train))
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.tokenizer = build_tokenizer(words())
         self.segments = Segments(self.tokenizer)
@@ -147,13 +144,18 @@ class LlavaTrainer:
             pct_start=training.warm_up / (training.steps + 1),
             cycle_momentum=False,
         )
-        # The fused backward pass on a CPU takes several times as long as the plain products at these sizes.
-        self.attention = [SDPBackend.MATH] + ([] if self.device.type == "cpu" else [SDPBackend.EFFICIENT_ATTENTION])
+        parts = {
+            "model": self.model,
+            "patch_head": self.patch_head,
+            "optimiser": self.optimiser,
+            "schedule": self.schedule,
+        }
+        self.state = Checkpoint(checkpoint, parts, digest_of(recipe, seed, len(train)), "step")
 
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Cross-entropy of the answers' tokens, and of what is in each patch."""
         images = torch.from_numpy(normalise(batch.pixels, self.recipe.preprocessing)).to(self.device)
-        with sdpa_kernel(self.attention), torch.autocast(self.device.type, torch.bfloat16):
+        with sdpa_kernel(attention_backends(self.device)), torch.autocast(self.device.type, torch.bfloat16):
             tokens = tower_tokens(self.model, images)
             said = self.patch_head(tokens).float()
             if batch.kept is not None:
@@ -167,7 +169,7 @@ class LlavaTrainer:
 
     def run(self) -> None:
         """Train, or go on from the checkpoint."""
-        first = self._resume()
+        first = self.state.resume(self.device)
         training = self.recipe.training
         patch = patch_size(self.model)
         parameters = [*self.model.parameters(), *self.patch_head.parameters()]
@@ -190,9 +192,9 @@ class LlavaTrainer:
                          training.steps, mean[0], mean[1], self.accuracy(), now - logged)  # fmt: skip
                 totals, summed, logged = torch.zeros(2), 0, time.monotonic()
             if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
-                self._save(step + 1)
+                self.state.save(step + 1)
                 saved = time.monotonic()
-        self._save(training.steps)
+        self.state.save(training.steps)
         self.model.eval()
 
     def accuracy(self, limit: int = 100) -> float:
@@ -203,30 +205,6 @@ class LlavaTrainer:
         right = right_answers(self.model, self.segments, tokens, asked.rows)
         self.model.train()
         return float(right.mean())
-
-    def _resume(self) -> int:
-        if not self.checkpoint.exists():
-            return 0
-        state = load_state(self.checkpoint, self.device, self._asked)
-        for name, part in self._parts().items():
-            part.load_state_dict(state[name])
-        return int(state["step"])
-
-    def _save(self, step: int) -> None:
-        partial = self.checkpoint.with_suffix(".partial")
-        torch.save(
-            {name: part.state_dict() for name, part in self._parts().items()} | {"step": step, "asked": self._asked},
-            partial,
-        )
-        partial.replace(self.checkpoint)
-
-    def _parts(self) -> dict[str, Any]:
-        return {
-            "model": self.model,
-            "patch_head": self.patch_head,
-            "optimiser": self.optimiser,
-            "schedule": self.schedule,
-        }
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

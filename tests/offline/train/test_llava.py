@@ -58,14 +58,14 @@ def test_a_run_that_was_cut_off_ends_with_the_weights_of_one_that_was_not(tmp_pa
         """Stands for a kill after the third step."""
 
     cut = trainer(tmp_path / "cut.ckpt")
-    save = cut._save
+    save = cut.state.save
 
     def save_and_die(step):
         save(step)
         if step == 3:
             raise CutOff
 
-    monkeypatch.setattr(cut, "_save", save_and_die)
+    monkeypatch.setattr(cut.state, "save", save_and_die)
     with pytest.raises(CutOff):
         cut.run()
     resumed = trainer(tmp_path / "cut.ckpt")
