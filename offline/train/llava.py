@@ -6,7 +6,6 @@ is not part of the model: that teaches a transformer without a prior of images i
 teach in many more. A checkpoint a minute makes the run resumable to the same weights.
 """
 
-import argparse
 import json
 import logging
 import time
@@ -23,20 +22,17 @@ from offline.data.drawings import COLOURS, KINDS
 from offline.data.question_texts import words
 from offline.data.questioned import QuestionedImages, load_vqa, split_select
 from offline.measure.llava_report import report, right_answers, tower_tokens, visual_tokens
-from offline.recipes.recipe import Name, read_recipe
 from offline.train.llava_batches import Batch, Mixture, make_batch
 from offline.train.llava_model import build_llava, build_tokenizer, patch_size, save_llava
 from offline.train.packing import IGNORED, Segments, answer_logits
 from offline.train.running import Checkpoint, attention_backends, digest_of
-from thinwire.errors import BundleError, InvalidRequestError
+from thinwire.errors import InvalidRequestError
 from thinwire.images import Preprocessing, normalise
-from thinwire.records import Count, JsonObject, NotNegative, Positive, Whole, read, record
+from thinwire.records import Count, JsonObject, NotNegative, Positive, Whole, record
 
 log = logging.getLogger(__name__)
 SECONDS_BETWEEN_CHECKPOINTS = 60
 STEPS_BETWEEN_LOGS = 100
-# The fields of a recipe that are of the model and its training.
-OWN = ("preprocessing", "llava", "llava_training")
 # Nine patches of ten show nothing but the ground.
 GROUND_WEIGHT = 0.1
 
@@ -60,46 +56,13 @@ class LlavaTraining:
 
 
 @record()
-class LlavaShape:
-    """The model of a recipe; see `build_llava`."""
-
-    vision: JsonObject
-    text: JsonObject
-    feature_layer: int
-
-
-@record()
 class LlavaRecipe:
     """How a small LLaVA is made; ``model`` as in `build_llava`."""
 
-    name: Name
+    name: str
     model: JsonObject
     preprocessing: Preprocessing
     training: LlavaTraining
-
-
-def load_llava_recipe(name_or_path: str) -> LlavaRecipe:
-    """Read a recipe: a file, or the name of one that comes with the package. Other stages' fields are left alone.
-
-    Raises:
-        InvalidRequestError: there is none, or one of its own fields is missing, unknown or no such value.
-    """
-    content = read_recipe(name_or_path)
-    try:
-        own = read(_Form, {name: content[name] for name in ("name", *OWN) if name in content})
-    except (BundleError, InvalidRequestError) as error:
-        raise InvalidRequestError(f"no readable recipe {name_or_path}: {error}") from None
-    return LlavaRecipe(own.name, asdict(own.llava), own.preprocessing, own.llava_training)
-
-
-@record()
-class _Form:
-    """What stands in a file."""
-
-    name: Name
-    preprocessing: Preprocessing
-    llava: LlavaShape
-    llava_training: LlavaTraining
 
 
 class LlavaTrainer:
@@ -239,19 +202,3 @@ def train_llava(recipe: LlavaRecipe, data: str, work: Path, seed: int = 0) -> Pa
     (work / "report-select.json").write_text(json.dumps(asdict(measured), indent=2) + "\n")
     log.info("select: %s", measured)
     return folder
-
-
-def main() -> None:
-    """``python -m offline.train.llava --recipe easy-vqa --data TAR --work DIR``."""
-    parser = argparse.ArgumentParser(description="Train a small LLaVA; a second call goes on where the first stopped.")
-    parser.add_argument("--recipe", default="easy-vqa", help="name or file of a recipe")
-    parser.add_argument("--data", required=True, help="tar or folder in easy-VQA's layout")
-    parser.add_argument("--work", required=True, type=Path, help="folder of the checkpoint and the result")
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    train_llava(load_llava_recipe(arguments.recipe), arguments.data, arguments.work, arguments.seed)
-
-
-if __name__ == "__main__":
-    main()
