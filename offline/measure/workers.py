@@ -17,8 +17,7 @@ import torch
 
 from offline.measure.evaluator import Evaluator
 from offline.measure.judges import Images
-from offline.measure.latency import PairedLatency
-from offline.measure.meter import PolicyMeter
+from offline.measure.meter import PairedLatency, PolicyMeter
 from policies.policy import Policy
 from policies.record import ChannelProfile, MeasuredPolicy
 from thinwire.bundle import Bundle, load_bundle
