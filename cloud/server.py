@@ -18,8 +18,8 @@ from cloud.task import Batching
 from thinwire import process, rpc
 from thinwire.addresses import parse_address
 from thinwire.bundle import Bundle, check_tasks
+from thinwire.equalise import Equaliser
 from thinwire.errors import UnavailableError
-from thinwire.reception import Equaliser
 from thinwire.rest.server import KEEP_ALIVE_S, HttpServer
 from thinwire.v1 import link_pb2, link_pb2_grpc
 
@@ -41,7 +41,7 @@ class Settings:
         held_frames: most frames that are kept for more questions.
         held_s: how long they are kept.
         held_bytes: most memory that what is kept of them takes.
-        equaliser: how frames are equalised; see `thinwire.reception.receive`.
+        equaliser: how frames are equalised; see `thinwire.equalise.receive`.
         keep_alive_s: see `HttpServer`.
         cors_origins: see `HttpServer`.
 

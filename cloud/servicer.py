@@ -15,11 +15,10 @@ from cloud.metrics import CloudMetrics
 from cloud.task import Task
 from thinwire import rpc, tracing
 from thinwire.bundle import Bundle
-from thinwire.equalise import ReceivedTokens
+from thinwire.equalise import Equaliser, ReceivedTokens, receive
 from thinwire.errors import BundleMismatchError, InvalidFrameError, ThinwireError, UnknownTaskError
 from thinwire.frame_stream import Context, answer_each
 from thinwire.frames import check_frame, count_uses, identified, read_reception
-from thinwire.reception import Equaliser, receive
 from thinwire.rpc import CANCELLED, OK
 from thinwire.v1 import link_pb2, link_pb2_grpc
 
@@ -31,7 +30,7 @@ def equalise(frame: link_pb2.Frame, symbols: NDArray[np.complex64], equaliser: E
 
     Args:
         symbols: the frame's symbols, ``N x S``.
-        equaliser: how; see `thinwire.reception.receive`.
+        equaliser: how; see `thinwire.equalise.receive`.
 
     Raises:
         InvalidFrameError: the reception is impossible, or the result is not finite in single precision.

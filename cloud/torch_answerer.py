@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from cloud.answerer import Answer, Question
 from cloud.language.load import load_checkpoint
 from cloud.language.model import LanguageModel
-from cloud.language.placement import CPU, Placement
 from cloud.language.prefix import VisualPrefix
 from thinwire.bundle import Bundle, Language, checkpoint_digest
 from thinwire.equalise import ReceivedTokens
 from thinwire.errors import BundleError, ThinwireError
 from thinwire.images import normalise
 from thinwire.nn.codec.decoder import JsccDecoder, decode_frames
+from thinwire.nn.placement import CPU, Placement
 from thinwire.nn.weights import load_part
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cloud.head import classify_packed
 from thinwire.bundle import Bundle
 from thinwire.equalise import ReceivedTokens
 from thinwire.images import normalise
 from thinwire.nn.backbone import VisionTransformer
 from thinwire.nn.codec.decoder import JsccDecoder, decode_frames
+from thinwire.nn.head import classify_packed
 from thinwire.nn.weights import load_backbone, load_part
 
 

@@ -88,8 +88,9 @@ def _trained(setting: Setting, shipped: Bundle) -> dict[str, Bundle]:
             )
             trainer.run()
             write_bundle(
-                replace(recipe, codec=codec), shipped.labels, model, trainer.encoder, trainer.decoder, folder
-            )  # fmt: skip
+                replace(shipped, codec=codec, reference=None, exports={}, folder=folder),
+                {"backbone": model, "encoder": trainer.encoder, "decoder": trainer.decoder},
+            )
         bundles[label] = load_bundle(folder)
     return bundles
 

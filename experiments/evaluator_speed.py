@@ -17,8 +17,8 @@ from offline.measure.evaluator import LINK_ID, Evaluator, request_id_of
 from offline.measure.judges import LabelJudge
 from policies.policy import Policy
 from thinwire.channels import Channel
+from thinwire.equalise import receive
 from thinwire.errors import InvalidRequestError
-from thinwire.reception import receive
 
 CHANNEL = Channel("awgn", 10.0)
 

@@ -11,10 +11,10 @@ from experiments.harness.report import Curve, Estimate, Plot, Report, Table
 from experiments.harness.setting import Setting, chosen, fronts_of
 from offline.data.drawn import FIRST_UNSEEN, scenes
 from offline.data.questioned import QuestionedImages, load_vqa, split_select
+from offline.measure.cloud_cost import QuestionCompute
 from offline.measure.evaluator import BYPASS, Evaluator
 from offline.measure.judges import AnswerJudge, Images
 from offline.measure.llava_report import report
-from offline.measure.question_cost import QuestionCompute
 from policies.policy import Policy
 from thinwire.bundle import Bundle
 from thinwire.channels import Channel

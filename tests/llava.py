@@ -19,8 +19,7 @@ from transformers import (
 from cloud.language.model import LanguageModel
 from cloud.torch_answerer import TorchAnswerer
 from offline.bundles.vision_tower import read_tower
-from offline.bundles.write import with_reference
-from offline.bundles.write_vqa import write_vqa_bundle as write_trained
+from offline.bundles.write import write_bundle
 from policies.front import Front
 from policies.fronts import Fronts
 from policies.policy import Policy
@@ -154,22 +153,11 @@ def write_whole_vqa_bundle(folder: Path) -> Bundle:
     checkpoint = folder.with_name(f"{folder.name}-checkpoint")
     model.save_pretrained(checkpoint)
     tokenizer.save_pretrained(checkpoint)
-    template = make_vqa_bundle()
     torch.manual_seed(0)
-    assert template.language is not None
-    bundle = write_trained(
-        "tiny-vqa",
-        read_tower(checkpoint),
-        template.language,
-        template.preprocessing,
-        template.merging,
-        template.codec,
-        MlpEncoder(WIDTH, 32, 8),
-        make_decoder(),
-        folder,
-        checkpoint,
-    )
-    bundle = with_reference(bundle, Reference(8, 8 * PATCHES, 0.5, 0.1, 10, 10.0))
+    tower = read_tower(checkpoint)
+    bundle = replace(make_vqa_bundle(folder), model=tower.spec, reference=Reference(8, 8 * PATCHES, 0.5, 0.1, 10, 10.0))
+    parts = {"backbone": tower.tower.module, "encoder": MlpEncoder(WIDTH, 32, 8), "decoder": make_decoder()}
+    bundle = write_bundle(bundle, parts, checkpoint)
     measured = MeasuredPolicy(
         Policy.create([0.5], 4),
         bundle.digest,

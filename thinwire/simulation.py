@@ -7,10 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from thinwire.csi import Csi
-from thinwire.equalise import ReceivedTokens
+from thinwire.equalise import ReceivedTokens, receive
 from thinwire.errors import InvalidFrameError
 from thinwire.frames import MAX_SYMBOLS_PER_TOKEN, MAX_TOKENS, all_finite, check_power
-from thinwire.reception import receive
 
 if TYPE_CHECKING:
     from channel.passage import Arrival

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoTokenizer, BitsAndBytesConfig, LlavaForConditionalGeneration
 
-from cloud.language.placement import Placement
 from thinwire.errors import BundleError, UnavailableError
+from thinwire.nn.placement import Placement
 
 
 def load_checkpoint(checkpoint: str, revision: str | None, placement: Placement) -> tuple[Any, Any]:

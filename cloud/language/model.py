@@ -9,8 +9,8 @@ from torch import Tensor
 from cloud.answerer import Answer, Question
 from cloud.language.generate import Row, generate
 from cloud.language.prefix import VisualPrefix, compute_prefixes
-from cloud.language.prompt import Prompt
 from thinwire.errors import BundleError, InvalidRequestError, ThinwireError
+from thinwire.prompt import Prompt
 
 
 class LanguageModel:
@@ -19,7 +19,7 @@ class LanguageModel:
     Args:
         model: in evaluation mode.
         tokenizer: of the same checkpoint.
-        prompt: see `cloud.language.prompt.Prompt`.
+        prompt: see `thinwire.prompt.Prompt`.
 
     Attributes:
         model: the whole of it.

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cloud.language.placement import Placement
+    from thinwire.nn.placement import Placement
 
 DEFAULT_BUNDLE = "cifar10"
 # One for each task.
@@ -56,7 +56,7 @@ def add_placement(parser: argparse._ActionsContainer) -> None:
 
 def placement_of(options: argparse.Namespace) -> "Placement":
     """What `add_placement` asked for."""
-    from cloud.language.placement import Placement
+    from thinwire.nn.placement import Placement
 
     return Placement(options.dtype, options.device, options.bits)
 

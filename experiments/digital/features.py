@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cloud.head import classify_packed
 from edge.torch_engine.engine import Transformed
 from experiments.digital.quantiser import Vectors
 from offline.data.images import LabelledImages
@@ -16,6 +15,7 @@ from offline.measure.evaluator import Evaluator
 from offline.measure.judges import LabelJudge
 from policies.policy import Policy
 from thinwire.equalise import ReceivedTokens
+from thinwire.nn.head import classify_packed
 from thinwire.nn.merging.matching import merge_down_to
 from thinwire.nn.merging.transformer import rules_for
 from thinwire.nn.packed import Packing
@@ -119,7 +119,7 @@ class Latents:
         """See `Feature`.
 
         Values that are means of their levels have lost the distortion's part of their power, like a linear MMSE
-        estimate. With m = 1 - D they are x' / m under a noise of variance 1 / m - 1, as in `thinwire.reception`.
+        estimate. With m = 1 - D they are x' / m under a noise of variance 1 / m - 1, as in `thinwire.equalise`.
         """
         kept = max(1 - 2 * distortion, 0.05)
         frames = [

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from cloud.cost import cloud_gmacs
 from experiments.digital.finite_blocklength import capacity
 from experiments.harness.experiment import Experiment
 from experiments.harness.paired import change
 from experiments.harness.report import Curve, Plot, Report, Table
 from experiments.harness.setting import Setting
 from experiments.split.measured import Found, MeasuredSplit
+from offline.measure.cloud_cost import classifier_gmacs
 from policies.budget import Budget
 from policies.choice import AUTO, UNMERGED
 from thinwire.channels import Channel
@@ -69,7 +69,7 @@ def _device(splits: Sequence[MeasuredSplit]) -> Table:
                 "split": split.name,
                 "weights on the device, 10^6": split.device_weights() / 1e6,
                 "unmerged, edge GMACs": split.evaluator.unmerged_gmacs(),
-                "cloud GMACs": float(cloud_gmacs(split.classifier, patches)[0]),
+                "cloud GMACs": float(classifier_gmacs(split.classifier, patches)[0]),
                 "policies, least edge GMACs": min(one.objectives.edge_gmacs for one in policies),
                 "policies": len({one.policy.id for one in policies}),
                 "reference, uses": split.reference,

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud.cost import cloud_gmacs
 from experiments.digital.compressed import compress
 from experiments.harness.paired import accuracy
 from experiments.harness.report import Estimate
 from experiments.harness.setting import Setting
 from offline.measure.baselines import Baselines
+from offline.measure.cloud_cost import classifier_gmacs
 from offline.measure.evaluator import BYPASS, Evaluator
 from offline.measure.judges import LabelJudge
 from offline.measure.meter import PolicyMeter
@@ -92,7 +92,7 @@ class MeasuredSplit:
                 "tokens_sd": float(one.tokens.std()),
                 "uses": float(one.uses.mean()),
                 "edge": float(one.edge_gmacs.mean()),
-                "cloud": float(cloud_gmacs(self.classifier, one.tokens).mean()),
+                "cloud": float(classifier_gmacs(self.classifier, one.tokens).mean()),
             }
 
         kept = self.setting.kept(f"{self.bundle.digest} {policy.digest} {channel} {cap}", measure)

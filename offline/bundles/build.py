@@ -6,11 +6,13 @@ from pathlib import Path
 
 import torch
 
+from cloud.torch_classifier import TorchClassifier
+from edge.torch_engine.engine import TorchEngine
 from offline.bundles.folders import BYTES_PER_TRAINED_WEIGHT, check_folders, check_space
 from offline.bundles.model_checks import check_kwargs
 from offline.bundles.own_output import check_codec, check_split_classifier, perturbed
 from offline.bundles.policies import check_search, check_work, with_policies
-from offline.bundles.write import load_pair, write_bundle
+from offline.bundles.write import write_bundle
 from offline.data.images import LabelledImages, load, split_select
 from offline.export.bundle import export_bundle
 from offline.measure.studies import check_merging
@@ -64,7 +66,23 @@ def build(recipe: Recipe, data: str, work: Path, output: Path, seed: int = 0) ->
             recipe.model, recipe.backbone_training, train, select, recipe.preprocessing, work / "backbone.ckpt", seed
         )
     encoder, decoder = _train_codec(recipe, model, train, work, seed)
-    bundle = write_bundle(recipe, train.classes, model, encoder, decoder, output)
+    bundle = Bundle(
+        name=recipe.name,
+        task="classify",
+        model=recipe.model,
+        split_layer=recipe.split_layer,
+        depth=len(model.blocks),
+        width=model.embed_dim,
+        patches=model.patch_embed.num_patches,
+        prefix_tokens=model.num_prefix_tokens,
+        labels=train.classes,
+        preprocessing=recipe.preprocessing,
+        merging=recipe.merging,
+        codec=recipe.codec,
+        files={},
+        folder=output,
+    )
+    bundle = write_bundle(bundle, {"backbone": model, "encoder": encoder, "decoder": decoder})
     bundle = with_policies(bundle, select, recipe.search, work, seed)
     return export_bundle(bundle) if recipe.export else bundle
 
@@ -142,9 +160,10 @@ def _train_codec(
     prefix = model.num_prefix_tokens
     features = token_features(TimmTower(model), recipe.split_layer, train.pixels, recipe.preprocessing, prefix)
     teacher = LabelTeacher(model, recipe.split_layer, recipe.merging.proportional_attention)
-    lender = None if recipe.backbone is None else load_bundle(recipe.backbone)
-    # What it knows of noise, rates and sizes holds for tokens of another layer as well.
-    begin_with = load_pair(lender) if lender is not None and lender.codec == recipe.codec else None
+    begin_with = None
+    if recipe.backbone is not None and (lender := load_bundle(recipe.backbone)).codec == recipe.codec:
+        # What it knows of noise, rates and sizes holds for tokens of another layer as well.
+        begin_with = TorchEngine.load(lender).encoder, TorchClassifier.load(lender).decoder
     trainer = CodecTrainer(
         teacher, recipe.codec, recipe.codec_training, features, work / "codec.ckpt", seed, begin_with
     )

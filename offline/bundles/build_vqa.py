@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from cloud.language.load import load_checkpoint
-from cloud.language.placement import CPU, Placement
 from offline.bundles.checkpoints import check_configuration, fetch_configuration, fetch_weights
 from offline.bundles.folders import check_folders
 from offline.bundles.own_output import check_codec, check_split_llava, perturbed
 from offline.bundles.policies import check_search, check_work, with_policies
 from offline.bundles.vision_tower import VisionTower, check_weights, cut_tower, plan_tower, read_config, read_tower
-from offline.bundles.write_vqa import INSIDE, write_vqa_bundle
+from offline.bundles.write import INSIDE, write_bundle
 from offline.data.drawings import SIZE
 from offline.data.drawn import drawn_images, joined, scenes
 from offline.data.question_texts import words
@@ -29,6 +28,7 @@ from thinwire.errors import BundleError, InvalidRequestError
 from thinwire.images import Preprocessing
 from thinwire.nn.codec.decoder import JsccDecoder
 from thinwire.nn.codec.encoder import JsccEncoder
+from thinwire.nn.placement import CPU, Placement
 
 log = logging.getLogger(__name__)
 # Drawn pictures beyond those of the training of the LLaVA, which counts its own from 0.
@@ -106,10 +106,25 @@ def build_vqa(
     encoder, decoder = _train_codec(recipe, teaching, segments, tower, pictures, preprocessing, work, seed, placement)
     # The measurements read it anew, and two of them may be more than there is room for.
     del teaching
-    bundle = write_vqa_bundle(
-        recipe.name, tower, language, preprocessing, recipe.merging, recipe.codec, encoder, decoder, output,
-        checkpoint=None if model is not None else folder,
-    )  # fmt: skip
+    bundle = Bundle(
+        name=recipe.name,
+        task="vqa",
+        model=tower.spec,
+        split_layer=tower.tower.depth,
+        depth=tower.tower.depth,
+        width=tower.tower.width,
+        patches=tower.tower.patches,
+        prefix_tokens=tower.prefix_tokens,
+        labels=(),
+        preprocessing=preprocessing,
+        merging=recipe.merging,
+        codec=recipe.codec,
+        files={},
+        language=language,
+        folder=output,
+    )
+    parts = {"backbone": tower.tower.module, "encoder": encoder, "decoder": decoder}
+    bundle = write_bundle(bundle, parts, folder if model is None else None)
     return export_bundle(with_policies(bundle, select, recipe.search, work, seed, placement))
 
 

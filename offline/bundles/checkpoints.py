@@ -2,49 +2,75 @@
 
 import json
 import math
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from huggingface_hub import snapshot_download
+from pydantic import PlainValidator
 from transformers import AutoImageProcessor, AutoTokenizer, LlavaProcessor
 
-from cloud.language.prompt import QUESTION, Prompt
-from offline.bundles.rules import NUMBER, Fields, Rule, check_fields, list_of, real, whole
 from offline.bundles.vision_tower import LLAVA, plan_tower, read_config
 from thinwire.errors import BundleError, InvalidRequestError
 from thinwire.images import RESAMPLING, Preprocessing
+from thinwire.prompt import QUESTION, Prompt
+from thinwire.records import Positive, Real, read, record
 
 # All that is read of a repository: no code and no pickles. What says what the model is comes first.
 CONFIGURATION = ["*.json", "*.model", "*.txt", "*.jinja"]
 WEIGHTS = ["*.safetensors"]
 
 
-def _square(crop: Any) -> bool:
-    return isinstance(crop, dict) and whole(1).holds(crop.get("height")) and crop.get("width") == crop["height"]
+def _scale(value: Any) -> Any:
+    if not isinstance(value, float) or not math.isclose(value, 1 / 255, rel_tol=1e-3):
+        raise ValueError("must be 1/255")
+    return value
 
 
-# What an image processor says of itself, where it does what a bundle can state.
-PROCESSOR = Fields(
-    {
-        **{
-            name: Rule("true", lambda value: value is True)
-            for name in ("do_resize", "do_center_crop", "do_rescale", "do_normalize")
-        },
-        "rescale_factor": Rule(
-            "1/255", lambda value: real(0).holds(value) and math.isclose(value, 1 / 255, rel_tol=1e-3)
-        ),
-        "crop_size": Rule("a square", _square),
-        "size": Rule(
-            "a shortest_edge", lambda value: isinstance(value, dict) and whole(1).holds(value.get("shortest_edge"))
-        ),
-        "resample": Rule(
-            " or ".join(f"{int(value)} ({name})" for name, value in RESAMPLING.items()),
-            lambda value: value in list(map(int, RESAMPLING.values())),
-        ),
-        "image_mean": list_of(NUMBER, 3),
-        "image_std": list_of(real(0, above=True), 3),
-    }
-)
+def _square(crop: Any) -> Any:
+    side = crop.get("height") if isinstance(crop, dict) else None
+    if type(side) is not int or side < 1 or crop.get("width") != side:
+        raise ValueError("must be a square")
+    return side
+
+
+def _shortest_edge(size: Any) -> Any:
+    side = size.get("shortest_edge") if isinstance(size, dict) else None
+    if type(side) is not int or side < 1:
+        raise ValueError("must be a shortest_edge")
+    return side
+
+
+def _interpolation(resample: Any) -> str:
+    for name, value in RESAMPLING.items():
+        if resample == int(value):
+            return name
+    raise ValueError(f"must be {' or '.join(f'{int(value)} ({name})' for name, value in RESAMPLING.items())}")
+
+
+@record("image processor")
+class ImageProcessor:
+    """What an image processor says of itself, where it does what a bundle can state.
+
+    Of ``crop_size`` and ``size`` the side is kept, in pixels, and of ``resample`` the name.
+    """
+
+    do_resize: Literal[True]
+    do_center_crop: Literal[True]
+    do_rescale: Literal[True]
+    do_normalize: Literal[True]
+    rescale_factor: Annotated[float, PlainValidator(_scale)]
+    crop_size: Annotated[int, PlainValidator(_square)]
+    size: Annotated[int, PlainValidator(_shortest_edge)]
+    resample: Annotated[Literal["bilinear", "bicubic"], PlainValidator(_interpolation)]
+    image_mean: tuple[Real, Real, Real]
+    image_std: tuple[Positive, Positive, Positive]
+
+    def __post_init__(self) -> None:
+        if self.size < self.crop_size:
+            raise InvalidRequestError(
+                f"image processor.size must be a shortest_edge of at least the crop's {self.crop_size}, got {self.size}"
+            )
 
 
 def fetch_configuration(name: str, revision: str | None = None) -> tuple[Path, str | None]:
@@ -166,15 +192,13 @@ def preprocessing_of(folder: Path) -> Preprocessing:
         reason = " ".join(str(error).split())[:300]
         raise BundleError(f"image processor: expected one in {folder}, got {type(error).__name__}: {reason}") from None
     try:
-        check_fields({name: content[name] for name in PROCESSOR.rules if name in content}, PROCESSOR, "image processor")
+        stated = read(
+            ImageProcessor,
+            {one.name: content[one.name] for one in fields(ImageProcessor) if one.name in content},
+            "image processor",
+        )
     except InvalidRequestError as error:
         raise BundleError(f"{folder}: {error}") from None
-    side, shortest = content["crop_size"]["height"], content["size"]["shortest_edge"]
-    if shortest < side:
-        raise BundleError(
-            f"{folder}: image processor.size: expected a shortest_edge of at least the crop's {side}, got {shortest}"
-        )
-    (interpolation,) = (name for name, value in RESAMPLING.items() if int(value) == content["resample"])
     return Preprocessing(
-        side, side / shortest, interpolation, tuple(content["image_mean"]), tuple(content["image_std"])
+        stated.crop_size, stated.crop_size / stated.size, stated.resample, stated.image_mean, stated.image_std
     )

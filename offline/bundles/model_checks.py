@@ -1,68 +1,88 @@
 """Whether the ``model.kwargs`` of a recipe are values that timm's vision transformer can be made of."""
 
-import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import AfterValidator, Field, PlainValidator
 from timm.layers import get_act_layer, get_norm_layer
 
-from offline.bundles.rules import BELOW_ONE, SHARE, Fields, Rule, check_fields, list_of, one_of, real, whole
 from thinwire.errors import InvalidRequestError
-from thinwire.nn.backbone import ELSEWHERE, VisionTransformer
+from thinwire.nn.backbone import ELSEWHERE
+from thinwire.records import Count, NotNegative, Real, Share, Text, Whole, read, record
 
 
-def _or_none(rule: Rule) -> Rule:
-    return Rule(f"{rule.expected}, or null", lambda value: value is None or rule.holds(value))
+def _sides(value: Any) -> Any:
+    sides = value if isinstance(value, list) and len(value) == 2 else [value]
+    if not all(type(side) is int and side >= 1 for side in sides):
+        raise ValueError("must be a whole number of at least 1, or two of them")
+    return value
 
 
-def _known_to(find: Callable[[str], object], what: str) -> Rule:
-    def holds(value: Any) -> bool:
+def _known_to(find: Callable[[str], object], what: str) -> AfterValidator:
+    def check(name: str) -> str:
         try:
-            return isinstance(value, str) and find(value) is not None
-        # What timm raises on a name that it does not know.
-        except (KeyError, AttributeError):
-            return False
+            find(name)
+        except KeyError:
+            raise ValueError(f"must be the name of {what} that timm knows") from None
+        return name
 
-    return Rule(f"the name of {what} that timm knows", holds)
+    return AfterValidator(check)
 
 
-_TRUTH = one_of(True, False)
-_SIDES = Rule(
-    "a whole number of at least 1, or two of them",
-    lambda value: whole(1).holds(value) or list_of(whole(1), 2).holds(value),
-)
-# JSON holds no class, and another block than timm's own is none that can be split.
-_LEFT_OUT = Rule("it left out, since a recipe cannot hold what it takes", lambda value: value is None)
-_CLASSES = ("embed_layer", "block_fn", "mlp_layer", "attn_layer", "device", "dtype")
-_TRUTHS = (
-    "qkv_bias", "qk_norm", "scale_attn_norm", "scale_mlp_norm", "proj_bias", "class_token", "no_embed_class",
-    "pre_norm", "final_norm", "pool_include_prefix", "dynamic_img_size", "dynamic_img_pad", "fix_init",
-)  # fmt: skip
-_RATES = ("drop_rate", "pos_drop_rate", "proj_drop_rate", "attn_drop_rate", "drop_path_rate")
-_RULES: dict[str, Rule | Fields] = {
-    "img_size": _SIDES,
-    "patch_size": _SIDES,
-    "in_chans": whole(1),
-    "num_classes": whole(1),
-    "global_pool": one_of("avg", "token"),
-    "embed_dim": whole(1),
-    "depth": whole(1),
-    "num_heads": whole(1),
-    "mlp_ratio": real(0),
-    "init_values": _or_none(real(0)),
-    "pos_embed": one_of("", "none", "learn"),
-    "reg_tokens": whole(0),
-    "fc_norm": _or_none(_TRUTH),
-    "patch_drop_rate": BELOW_ONE,
-    "weight_init": one_of("", "skip", "reset", "jax", "jax_nlhb", "moco"),
-    "norm_layer": _or_none(_known_to(get_norm_layer, "a norm")),
-    "embed_norm_layer": _or_none(_known_to(get_norm_layer, "a norm")),
-    "act_layer": _or_none(_known_to(get_act_layer, "an activation")),
-    **dict.fromkeys(_TRUTHS, _TRUTH),
-    **dict.fromkeys(_RATES, SHARE),
-    **dict.fromkeys(_CLASSES, _LEFT_OUT),
-}
-_KWARGS = Fields({name: rule._replace(optional=True) for name, rule in _RULES.items()})
+Sides = Annotated[Any, PlainValidator(_sides)]
+Norm = Annotated[Text, _known_to(get_norm_layer, "a norm")]
+Activation = Annotated[Text, _known_to(get_act_layer, "an activation")]
+
+
+@record()
+class TimmArguments:
+    """What timm's ``VisionTransformer`` takes, with its defaults.
+
+    What takes a class must be left out, since JSON holds none, and another block than timm's own cannot be split.
+    """
+
+    img_size: Sides = 224
+    patch_size: Sides = 16
+    in_chans: Count = 3
+    num_classes: Count = 1000
+    global_pool: Literal["avg", "token"] = "token"
+    embed_dim: Count = 768
+    depth: Count = 12
+    num_heads: Count = 12
+    mlp_ratio: NotNegative = 4.0
+    qkv_bias: bool = True
+    qk_norm: bool = False
+    scale_attn_norm: bool = False
+    scale_mlp_norm: bool = False
+    proj_bias: bool = True
+    init_values: NotNegative | None = None
+    class_token: bool = True
+    pos_embed: Literal["", "none", "learn"] = "learn"
+    no_embed_class: bool = False
+    reg_tokens: Whole = 0
+    pre_norm: bool = False
+    final_norm: bool = True
+    fc_norm: bool | None = None
+    pool_include_prefix: bool = False
+    dynamic_img_size: bool = False
+    dynamic_img_pad: bool = False
+    drop_rate: Share = 0.0
+    pos_drop_rate: Share = 0.0
+    patch_drop_rate: Annotated[Real, Field(ge=0, lt=1)] = 0.0
+    proj_drop_rate: Share = 0.0
+    attn_drop_rate: Share = 0.0
+    drop_path_rate: Share = 0.0
+    weight_init: Literal["", "skip", "reset", "jax", "jax_nlhb", "moco"] = ""
+    fix_init: bool = False
+    norm_layer: Norm | None = None
+    embed_norm_layer: Norm | None = None
+    act_layer: Activation | None = None
+    embed_layer: None = None
+    block_fn: None = None
+    mlp_layer: None = None
+    attn_layer: None = None
+    device: None = None
+    dtype: None = None
 
 
 def check_kwargs(model: dict[str, Any]) -> None:
@@ -77,16 +97,13 @@ def check_kwargs(model: dict[str, Any]) -> None:
     Raises:
         InvalidRequestError: one is unknown or no such value; names it, what it should be and what it is.
     """
-    kwargs = {name: value for name, value in model.get("kwargs", {}).items() if name not in ELSEWHERE or not value}
-    named = "timm" in model
-    check_fields(
-        {name: value for name, value in kwargs.items() if not named or name in _RULES}, _KWARGS, "model.kwargs"
-    )
-    defaults = {} if named else inspect.signature(VisionTransformer.__init__).parameters
-    width, heads = (
-        kwargs.get(name, defaults[name].default if name in defaults else None) for name in ("embed_dim", "num_heads")
-    )
-    if width is not None and heads is not None and width % heads:
+    kwargs = {name: value for name, value in model.get("kwargs", {}).items() if name not in ELSEWHERE}
+    if "timm" in model:
+        kwargs = {name: value for name, value in kwargs.items() if hasattr(TimmArguments, name)}
+    arguments = read(TimmArguments, kwargs, "model.kwargs")
+    is_known = "timm" not in model or {"embed_dim", "num_heads"} <= kwargs.keys()
+    if is_known and arguments.embed_dim % arguments.num_heads:
         raise InvalidRequestError(
-            f"model.kwargs.num_heads: expected a divisor of the {width} of embed_dim, got {heads}"
+            f"model.kwargs.num_heads: expected a divisor of the {arguments.embed_dim} of embed_dim, got "
+            f"{arguments.num_heads}"
         )

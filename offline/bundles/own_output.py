@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cloud.answerer import Question
-from cloud.head import classify_packed, classify_tokens
 from cloud.language.model import LanguageModel
 from offline.bundles.vision_tower import VisionTower
 from offline.train.packing import Segments, answer_logits, pack
@@ -26,6 +25,7 @@ from thinwire.images import Preprocessing, normalise
 from thinwire.nn.backbone import VisionTransformer
 from thinwire.nn.codec.decoder import JsccDecoder
 from thinwire.nn.codec.encoders import build_encoder
+from thinwire.nn.head import classify_packed, classify_tokens
 from thinwire.nn.merging.transformer import embed, run_layers
 from thinwire.nn.packed import Packing
 from thinwire.nn.towers.timm_tower import TimmTower

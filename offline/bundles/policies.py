@@ -2,26 +2,29 @@
 
 import hashlib
 import logging
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from cloud.language.placement import CPU, Placement
-from offline.bundles.write import measure_reference, with_reference
-from offline.measure.evaluator import Evaluator
+from offline.measure.evaluator import Evaluator, Measurement
 from offline.measure.judges import Images
 from offline.measure.studies import Plan, channel_of, front_policies, profile_study, search, sweep
 from offline.measure.workers import Task
 from offline.recipes.recipe import SearchRecipe
-from offline.train.resuming import load_state
+from offline.train.running import load_state
 from policies.fronts import Fronts
 from policies.search.run import Progress
 from policies.store import Store
 from policies.study import Study
-from thinwire.bundle import FRONT, Bundle
+from thinwire.bundle import FRONT, Bundle, Reference
+from thinwire.channels import Channel
 from thinwire.errors import InvalidRequestError
+from thinwire.nn.placement import CPU, Placement
 
 log = logging.getLogger(__name__)
 POLICIES = "policies.sqlite"
+REFERENCE_SNR_DB = 10.0
+REFERENCE_LOSS = 0.005
 
 
 def check_search(recipe: SearchRecipe) -> None:
@@ -80,10 +83,38 @@ def with_policies(
     reference, measured = measure_reference(Evaluator.load(bundle, select, placement), seed)
     for rate, one in measured.items():
         log.info("unmerged, %d symbols per token: accuracy %.4f", rate, one.accuracy)
-    bundle = with_reference(bundle, reference)
+    bundle = replace(bundle, reference=reference)
+    bundle.save()
     with Store(_store(work)) as store:
         find_fronts(store, bundle, select, recipe, seed, placement=placement).save(bundle.path(FRONT))
     return bundle
+
+
+def measure_reference(evaluator: Evaluator, seed: int) -> tuple[Reference, dict[int, Measurement]]:
+    """Find the unmerged reference.
+
+    Args:
+        evaluator: over the *select* split.
+
+    Returns:
+        the reference, and what the unmerged model gives at every rate of the codec, AWGN, `REFERENCE_SNR_DB`.
+    """
+    bundle = evaluator.bundle
+    channel = Channel("awgn", REFERENCE_SNR_DB)
+    transformed = evaluator.transform([None] * bundle.split_layer)
+    measured = {rate: evaluator.measure(transformed, rate, channel, seed) for rate in bundle.codec.rates}
+    best = max(one.accuracy for one in measured.values())
+    rate = min(rate for rate, one in measured.items() if one.accuracy >= best - REFERENCE_LOSS)
+    chosen = measured[rate]
+    reference = Reference(
+        symbols_per_token=rate,
+        channel_uses=int(chosen.uses.max()),
+        accuracy=chosen.accuracy,
+        accuracy_se=chosen.accuracy_se,
+        n=len(chosen.right),
+        snr_db=REFERENCE_SNR_DB,
+    )
+    return reference, measured
 
 
 def find_fronts(

@@ -9,13 +9,13 @@ import torch
 from onnx import helper
 from torch import Tensor, nn
 
-from cloud.head import finish
 from cloud.torch_classifier import TorchClassifier
 from offline.export.edge import Normalise
 from offline.export.export import compacted, export
 from thinwire.bundle import Bundle
 from thinwire.exports import CLOUD_INPUTS, FORMAT, LOGITS, METADATA, PLAIN_INPUTS
 from thinwire.nn.attention import key_bias
+from thinwire.nn.head import finish
 
 BATCH = torch.export.Dim("frames", min=1)
 TOKENS = torch.export.Dim("tokens", min=1)

@@ -29,9 +29,9 @@ from policies.policy import Policy
 from policies.record import Objectives
 from policies.store import Store
 from thinwire.bundle import load_bundle
+from thinwire.equalise import receive
 from thinwire.nn.macs import count_macs
 from thinwire.nn.merging.tome import TOME, fixed_rules
-from thinwire.reception import receive
 
 ONE_THRESHOLD = (0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.5, 0.4, 0.2, 0.0)
 # Of the tokens, behind the last layer; a searched policy may have one, and what it gains must not be taken for the

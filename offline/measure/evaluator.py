@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from channel.keys import keyed_generator
 from channel.passage import carry
-from cloud.language.placement import CPU, Placement
 from edge.engine import Encoded
 from edge.torch_engine.engine import TorchEngine, Transformed
 from offline.measure.judges import Images, Judge, load_judge
@@ -19,12 +18,12 @@ from policies.record import Objectives
 from thinwire.bundle import Bundle
 from thinwire.channels import Channel
 from thinwire.csi import Csi
-from thinwire.equalise import ReceivedTokens
+from thinwire.equalise import Equaliser, ReceivedTokens, receive
 from thinwire.errors import BundleError, InvalidRequestError
 from thinwire.frames import count_uses
 from thinwire.nn.merging.matching import Rule
 from thinwire.nn.merging.transformer import rules_for
-from thinwire.reception import Equaliser, receive
+from thinwire.nn.placement import CPU, Placement
 
 LINK_ID = "evaluate"
 BYPASS = Channel("")

@@ -8,15 +8,15 @@ import torch
 from numpy.typing import NDArray
 
 from cloud.answerer import Prefix, Question
-from cloud.head import classify_tokens
-from cloud.language.placement import Placement
 from cloud.torch_classifier import TorchClassifier
 from offline.data.images import LabelledImages
 from offline.data.questioned import QuestionedImages
 from thinwire.bundle import Bundle
 from thinwire.equalise import ReceivedTokens
 from thinwire.errors import InvalidRequestError, ThinwireError
+from thinwire.nn.head import classify_tokens
 from thinwire.nn.merging.tokens import Tokens
+from thinwire.nn.placement import Placement
 
 if TYPE_CHECKING:
     from cloud.torch_answerer import TorchAnswerer

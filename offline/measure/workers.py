@@ -15,16 +15,15 @@ from typing import ParamSpec, TypeVar
 
 import torch
 
-from cloud.language.placement import CPU, Placement
 from offline.measure.evaluator import Evaluator
 from offline.measure.judges import Images
-from offline.measure.latency import PairedLatency
-from offline.measure.meter import PolicyMeter
+from offline.measure.meter import PairedLatency, PolicyMeter
 from policies.policy import Policy
 from policies.record import MeasuredPolicy
 from thinwire.bundle import Bundle, load_bundle
 from thinwire.channels import Channel
 from thinwire.errors import EvaluationError
+from thinwire.nn.placement import CPU, Placement
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")

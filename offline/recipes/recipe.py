@@ -42,31 +42,48 @@ class SearchRecipe:
 
 
 @record()
-class Recipe:
-    """How a bundle is made; ``data`` names the training source where the caller gives none.
+class BundleRecipe:
+    """What recipes of both tasks state; ``data`` names the training source where the caller gives none.
+
+    Raises:
+        InvalidRequestError: a rate of the codec stands twice, or its SNRs do not rise or are none that a channel has.
+    """
+
+    name: Name
+    data: Text
+    merging: Merging
+    codec: Codec
+    codec_training: CodecRecipe
+    search: SearchRecipe
+
+    def __post_init__(self) -> None:
+        codec, (low, high) = self.codec, self.codec.snr_db
+        if len(set(codec.rates)) < len(codec.rates):
+            raise InvalidRequestError(f"codec.rates: expected different ones, got {list(codec.rates)}")
+        if not MIN_SNR_DB <= low <= high <= MAX_SNR_DB:
+            raise InvalidRequestError(
+                f"codec.snr_db: expected the lower first, from {MIN_SNR_DB:g} to {MAX_SNR_DB:g}, "
+                f"got {list(codec.snr_db)}"
+            )
+
+
+@record()
+class Recipe(BundleRecipe):
+    """How a bundle that classifies is made.
 
     The backbone is trained as ``backbone_training`` says, or is that of the bundle ``backbone``, byte for byte. A
     recipe of the second kind states neither ``model`` nor ``preprocessing``, which are that bundle's. ``export`` says
     whether the graphs for engines without torch are written.
     """
 
-    name: Name
-    data: Text
     model: JsonObject
     # Before it, layers merge: what policies choose are their thresholds.
     split_layer: Count
     preprocessing: Preprocessing
-    merging: Merging
-    codec: Codec
-    codec_training: CodecRecipe
-    search: SearchRecipe
     backbone_training: BackboneRecipe | None = None
     backbone: Text | None = None
     export: bool = True
     task: Literal["classify"] = "classify"
-
-    def __post_init__(self) -> None:
-        check_codec(self.codec)
 
 
 def recipe_path(name_or_path: str) -> Path:
@@ -116,18 +133,3 @@ def _borrowed(content: Mapping[str, Any]) -> dict[str, Any]:
     if lender.task != "classify":
         raise InvalidRequestError(f"backbone: expected a bundle that classifies, got {lender.name} ({lender.task})")
     return {"model": lender.model, "preprocessing": asdict(lender.preprocessing)}
-
-
-def check_codec(codec: Codec) -> None:
-    """Check what is asked of a codec that is to be trained.
-
-    Raises:
-        InvalidRequestError: a rate stands twice, or the SNRs do not rise or are none that a channel has.
-    """
-    low, high = codec.snr_db
-    if len(set(codec.rates)) < len(codec.rates):
-        raise InvalidRequestError(f"codec.rates: expected different ones, got {list(codec.rates)}")
-    if not MIN_SNR_DB <= low <= high <= MAX_SNR_DB:
-        raise InvalidRequestError(
-            f"codec.snr_db: expected the lower first, from {MIN_SNR_DB:g} to {MAX_SNR_DB:g}, got {list(codec.snr_db)}"
-        )

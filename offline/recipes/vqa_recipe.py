@@ -1,15 +1,14 @@
 """Recipes of bundles that answer questions."""
 
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from typing import Literal
 
-from offline.recipes.recipe import Name, SearchRecipe, check_codec, read_recipe
-from offline.train.jscc import CodecRecipe
-from offline.train.llava import OWN, LlavaRecipe, load_llava_recipe
+from offline.recipes.recipe import BundleRecipe, read_recipe
+from offline.train.llava import LlavaRecipe, LlavaTraining
 from offline.train.llava_model import PROMPT
-from thinwire.bundle import Codec, Merging
 from thinwire.errors import BundleError, InvalidRequestError
-from thinwire.records import Count, Text, Whole, read, record
+from thinwire.images import Preprocessing
+from thinwire.records import Count, JsonObject, Text, Whole, read, record
 
 
 @record("codec_pictures")
@@ -36,7 +35,7 @@ class SelectPictures:
 
 
 @record()
-class VqaRecipe:
+class VqaRecipe(BundleRecipe):
     """How a bundle that answers questions is made.
 
     Attributes:
@@ -44,20 +43,29 @@ class VqaRecipe:
         prompt: see `thinwire.bundle.Language`; None for the chat template of the checkpoint that is given.
     """
 
-    name: Name
-    data: Text
-    merging: Merging
-    codec: Codec
-    codec_training: CodecRecipe
     codec_pictures: CodecPictures
     select_pictures: SelectPictures
-    search: SearchRecipe
     prompt: Text | None = None
     llava: LlavaRecipe | None = None
     task: Literal["vqa"] = "vqa"
 
-    def __post_init__(self) -> None:
-        check_codec(self.codec)
+
+@record()
+class _LlavaShape:
+    """The model of a recipe; see `offline.train.llava_model.build_llava`."""
+
+    vision: JsonObject
+    text: JsonObject
+    feature_layer: int
+
+
+@record()
+class _LlavaForm:
+    """How a `LlavaRecipe` stands in a file, among the fields of the bundle."""
+
+    preprocessing: Preprocessing
+    llava: _LlavaShape
+    llava_training: LlavaTraining
 
 
 def is_vqa(name_or_path: str) -> bool:
@@ -77,13 +85,16 @@ def load_vqa_recipe(name_or_path: str) -> VqaRecipe:
     """
     content = read_recipe(name_or_path)
     try:
-        recipe = read(VqaRecipe, {name: value for name, value in content.items() if name not in OWN})
-        if "llava" not in content:
+        own = {field.name: content.pop(field.name) for field in fields(_LlavaForm) if field.name in content}
+        recipe = read(VqaRecipe, content)
+        if "llava" not in own:
             return recipe
         if recipe.prompt != PROMPT:
             raise InvalidRequestError(
                 f"prompt: expected {PROMPT!r}, which models are trained with, got {recipe.prompt!r}"
             )
-        return replace(recipe, llava=load_llava_recipe(name_or_path))
+        form = read(_LlavaForm, own)
+        llava = LlavaRecipe(recipe.name, asdict(form.llava), form.preprocessing, form.llava_training)
+        return replace(recipe, llava=llava)
     except (BundleError, InvalidRequestError) as error:
         raise InvalidRequestError(f"no readable recipe {name_or_path}: {error}") from None

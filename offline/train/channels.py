@@ -75,7 +75,7 @@ def _batch(values: Sequence[Any], shape: tuple[int, int, int], rates: NDArray[np
 
 
 def equalise(received: Tensor, realisation: Realisation[Tensor], sent: Tensor) -> tuple[Tensor, Tensor]:
-    """What `thinwire.reception.receive` makes of frames whose channel it is told, with its default equaliser.
+    """What `thinwire.equalise.receive` makes of frames whose channel it is told, with its default equaliser.
 
     Args:
         received: ``batch x tokens x highest rate`` complex64.

@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.attention import sdpa_kernel
 
 from offline.data.images import LabelledImages
-from offline.train.resuming import digest_of, load_state
+from offline.train.running import Checkpoint, attention_backends, digest_of
 from thinwire.images import Preprocessing, normalise
 from thinwire.nn.backbone import VisionTransformer, build_backbone
 from thinwire.records import Count, NotNegative, Positive, Real, Share, Whole, record
@@ -111,8 +111,6 @@ def train_backbone(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(seed)
     model = build_backbone(spec, patch_drop_rate=recipe.patch_drop_rate).to(device, memory_format=torch.channels_last)
-    # The fused backward pass on a CPU takes several times as long as the plain products at these sizes.
-    attention = [SDPBackend.MATH] + ([] if device.type == "cpu" else [SDPBackend.FLASH_ATTENTION])
     decayed = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     rest = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
     optimiser = torch.optim.AdamW(
@@ -123,14 +121,9 @@ def train_backbone(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, recipe.learning_rate, total_steps=steps * recipe.epochs + 1, pct_start=0.15
     )
-    first = 0
     asked = digest_of(spec, recipe, preprocessing, seed, len(train), train.classes)
-    if checkpoint.exists():
-        state = load_state(checkpoint, device, asked)
-        model.load_state_dict(state["model"])
-        optimiser.load_state_dict(state["optimiser"])
-        schedule.load_state_dict(state["schedule"])
-        first = state["epoch"]
+    state = Checkpoint(checkpoint, {"model": model, "optimiser": optimiser, "schedule": schedule}, asked, "epoch")
+    first = state.resume(device)
     mean, std = (
         torch.tensor(values, device=device)[:, None, None] * 255 for values in (preprocessing.mean, preprocessing.std)
     )
@@ -150,7 +143,7 @@ def train_backbone(
         for step in range(steps):
             chosen = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
             inputs = (augment(pixels[chosen], generator) - mean) / std
-            with sdpa_kernel(attention), torch.autocast(device.type, torch.bfloat16):
+            with sdpa_kernel(attention_backends(device)), torch.autocast(device.type, torch.bfloat16):
                 logits = model(inputs.contiguous(memory_format=torch.channels_last))
             loss = F.cross_entropy(logits.float(), labels[chosen], label_smoothing=recipe.label_smoothing)
             optimiser.zero_grad(set_to_none=True)
@@ -164,14 +157,5 @@ def train_backbone(
             "backbone epoch %d/%d: loss %.3f, select accuracy %.4f, %.0f s",
             epoch + 1, recipe.epochs, total, accuracy(model, select, preprocessing), time.monotonic() - started,
         )  # fmt: skip
-        state = {
-            "model": model.state_dict(),
-            "optimiser": optimiser.state_dict(),
-            "schedule": schedule.state_dict(),
-            "epoch": epoch + 1,
-            "asked": asked,
-        }
-        partial = checkpoint.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(checkpoint)
+        state.save(epoch + 1)
     return model.cpu().eval()

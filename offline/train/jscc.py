@@ -21,7 +21,7 @@ from torch import Tensor
 from channel.models.registry import canonical, get
 from channel.realisation import apply
 from offline.train.channels import draw_channels, equalise
-from offline.train.resuming import load_state
+from offline.train.running import Checkpoint
 from offline.train.teachers import Teacher, weights_digest
 from thinwire.bundle import MLP, Codec, Merging
 from thinwire.images import Preprocessing, normalise
@@ -141,7 +141,6 @@ class CodecTrainer:
         self.codec = codec
         self.recipe = recipe
         self.features = features
-        self.checkpoint = checkpoint
         self.seed = seed
         self._channels = [get(name) for name in recipe.channels]
         asked = repr((teacher.digest, codec, recipe, seed, tuple(features.shape)))
@@ -150,7 +149,6 @@ class CodecTrainer:
             asked = asked.replace(default, "")
         if begin_with is not None:
             asked += "".join(map(weights_digest, begin_with))
-        self._asked = hashlib.sha256(asked.encode()).hexdigest()
         self.prefix = teacher.prefix
         width = teacher.width
         self.encoder = build_encoder(codec, width).to(self.device)
@@ -167,6 +165,13 @@ class CodecTrainer:
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimiser, recipe.learning_rate, total_steps=self.steps * recipe.epochs + 1, pct_start=0.1
         )
+        parts = {
+            "encoder": self.encoder,
+            "decoder": self.decoder,
+            "optimiser": self.optimiser,
+            "schedule": self.schedule,
+        }
+        self.state = Checkpoint(checkpoint, parts, hashlib.sha256(asked.encode()).hexdigest(), "epoch")
 
     def _loss(self, x: Tensor, images: NDArray[np.int64], generator: np.random.Generator) -> Tensor:
         batch, patches = len(x), x.shape[1] - self.prefix
@@ -208,12 +213,7 @@ class CodecTrainer:
 
     def run(self) -> None:
         """Train, or go on from the checkpoint."""
-        first = 0
-        if self.checkpoint.exists():
-            state = load_state(self.checkpoint, self.device, self._asked)
-            for name, part in self._parts().items():
-                part.load_state_dict(state[name])
-            first = state["epoch"]
+        first = self.state.resume(self.device)
         for epoch in range(first, self.recipe.epochs):
             # Seeded by the epoch, so that a resumed run meets what an unbroken one would.
             generator = np.random.default_rng((self.seed, epoch))
@@ -229,20 +229,6 @@ class CodecTrainer:
                 total += loss.item()
             log.info("codec epoch %d/%d: loss %.4f, %.0f s", epoch + 1, self.recipe.epochs,
                      total / self.steps, time.monotonic() - started)  # fmt: skip
-            partial = self.checkpoint.with_suffix(".partial")
-            torch.save(
-                {name: part.state_dict() for name, part in self._parts().items()}
-                | {"epoch": epoch + 1, "asked": self._asked},
-                partial,
-            )
-            partial.replace(self.checkpoint)
+            self.state.save(epoch + 1)
         self.encoder.cpu().eval()
         self.decoder.cpu().eval()
-
-    def _parts(self) -> dict[str, torch.nn.Module | torch.optim.Optimizer | torch.optim.lr_scheduler.LRScheduler]:
-        return {
-            "encoder": self.encoder,
-            "decoder": self.decoder,
-            "optimiser": self.optimiser,
-            "schedule": self.schedule,
-        }

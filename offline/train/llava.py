@@ -6,38 +6,33 @@ is not part of the model: that teaches a transformer without a prior of images i
 teach in many more. A checkpoint a minute makes the run resumable to the same weights.
 """
 
-import argparse
 import json
 import logging
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.attention import sdpa_kernel
 from transformers import LlavaForConditionalGeneration
 
 from offline.data.drawings import COLOURS, KINDS
 from offline.data.question_texts import words
 from offline.data.questioned import QuestionedImages, load_vqa, split_select
 from offline.measure.llava_report import report, right_answers, tower_tokens, visual_tokens
-from offline.recipes.recipe import Name, read_recipe
 from offline.train.llava_batches import Batch, Mixture, make_batch
 from offline.train.llava_model import build_llava, build_tokenizer, patch_size, save_llava
 from offline.train.packing import IGNORED, Segments, answer_logits
-from offline.train.resuming import digest_of, load_state
-from thinwire.errors import BundleError, InvalidRequestError
+from offline.train.running import Checkpoint, attention_backends, digest_of
+from thinwire.errors import InvalidRequestError
 from thinwire.images import Preprocessing, normalise
-from thinwire.records import Count, JsonObject, NotNegative, Positive, Whole, read, record
+from thinwire.records import Count, JsonObject, NotNegative, Positive, Whole, record
 
 log = logging.getLogger(__name__)
 SECONDS_BETWEEN_CHECKPOINTS = 60
 STEPS_BETWEEN_LOGS = 100
-# The fields of a recipe that are of the model and its training.
-OWN = ("preprocessing", "llava", "llava_training")
 # Nine patches of ten show nothing but the ground.
 GROUND_WEIGHT = 0.1
 
@@ -61,46 +56,13 @@ class LlavaTraining:
 
 
 @record()
-class LlavaShape:
-    """The model of a recipe; see `build_llava`."""
-
-    vision: JsonObject
-    text: JsonObject
-    feature_layer: int
-
-
-@record()
 class LlavaRecipe:
     """How a small LLaVA is made; ``model`` as in `build_llava`."""
 
-    name: Name
+    name: str
     model: JsonObject
     preprocessing: Preprocessing
     training: LlavaTraining
-
-
-def load_llava_recipe(name_or_path: str) -> LlavaRecipe:
-    """Read a recipe: a file, or the name of one that comes with the package. Other stages' fields are left alone.
-
-    Raises:
-        InvalidRequestError: there is none, or one of its own fields is missing, unknown or no such value.
-    """
-    content = read_recipe(name_or_path)
-    try:
-        own = read(_Form, {name: content[name] for name in ("name", *OWN) if name in content})
-    except (BundleError, InvalidRequestError) as error:
-        raise InvalidRequestError(f"no readable recipe {name_or_path}: {error}") from None
-    return LlavaRecipe(own.name, asdict(own.llava), own.preprocessing, own.llava_training)
-
-
-@record()
-class _Form:
-    """What stands in a file."""
-
-    name: Name
-    preprocessing: Preprocessing
-    llava: LlavaShape
-    llava_training: LlavaTraining
 
 
 class LlavaTrainer:
@@ -120,9 +82,7 @@ class LlavaTrainer:
         self.recipe = recipe
         self.train = train
         self.select = select
-        self.checkpoint = checkpoint
         self.seed = seed
-        self._asked = digest_of(recipe, seed, len(train))
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.tokenizer = build_tokenizer(words())
         self.segments = Segments(self.tokenizer)
@@ -147,13 +107,18 @@ class LlavaTrainer:
             pct_start=training.warm_up / (training.steps + 1),
             cycle_momentum=False,
         )
-        # The fused backward pass on a CPU takes several times as long as the plain products at these sizes.
-        self.attention = [SDPBackend.MATH] + ([] if self.device.type == "cpu" else [SDPBackend.EFFICIENT_ATTENTION])
+        parts = {
+            "model": self.model,
+            "patch_head": self.patch_head,
+            "optimiser": self.optimiser,
+            "schedule": self.schedule,
+        }
+        self.state = Checkpoint(checkpoint, parts, digest_of(recipe, seed, len(train)), "step")
 
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Cross-entropy of the answers' tokens, and of what is in each patch."""
         images = torch.from_numpy(normalise(batch.pixels, self.recipe.preprocessing)).to(self.device)
-        with sdpa_kernel(self.attention), torch.autocast(self.device.type, torch.bfloat16):
+        with sdpa_kernel(attention_backends(self.device)), torch.autocast(self.device.type, torch.bfloat16):
             tokens = tower_tokens(self.model, images)
             said = self.patch_head(tokens).float()
             if batch.kept is not None:
@@ -167,7 +132,7 @@ class LlavaTrainer:
 
     def run(self) -> None:
         """Train, or go on from the checkpoint."""
-        first = self._resume()
+        first = self.state.resume(self.device)
         training = self.recipe.training
         patch = patch_size(self.model)
         parameters = [*self.model.parameters(), *self.patch_head.parameters()]
@@ -190,9 +155,9 @@ class LlavaTrainer:
                          training.steps, mean[0], mean[1], self.accuracy(), now - logged)  # fmt: skip
                 totals, summed, logged = torch.zeros(2), 0, time.monotonic()
             if time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
-                self._save(step + 1)
+                self.state.save(step + 1)
                 saved = time.monotonic()
-        self._save(training.steps)
+        self.state.save(training.steps)
         self.model.eval()
 
     def accuracy(self, limit: int = 100) -> float:
@@ -203,30 +168,6 @@ class LlavaTrainer:
         right = right_answers(self.model, self.segments, tokens, asked.rows)
         self.model.train()
         return float(right.mean())
-
-    def _resume(self) -> int:
-        if not self.checkpoint.exists():
-            return 0
-        state = load_state(self.checkpoint, self.device, self._asked)
-        for name, part in self._parts().items():
-            part.load_state_dict(state[name])
-        return int(state["step"])
-
-    def _save(self, step: int) -> None:
-        partial = self.checkpoint.with_suffix(".partial")
-        torch.save(
-            {name: part.state_dict() for name, part in self._parts().items()} | {"step": step, "asked": self._asked},
-            partial,
-        )
-        partial.replace(self.checkpoint)
-
-    def _parts(self) -> dict[str, Any]:
-        return {
-            "model": self.model,
-            "patch_head": self.patch_head,
-            "optimiser": self.optimiser,
-            "schedule": self.schedule,
-        }
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -261,19 +202,3 @@ def train_llava(recipe: LlavaRecipe, data: str, work: Path, seed: int = 0) -> Pa
     (work / "report-select.json").write_text(json.dumps(asdict(measured), indent=2) + "\n")
     log.info("select: %s", measured)
     return folder
-
-
-def main() -> None:
-    """``python -m offline.train.llava --recipe easy-vqa --data TAR --work DIR``."""
-    parser = argparse.ArgumentParser(description="Train a small LLaVA; a second call goes on where the first stopped.")
-    parser.add_argument("--recipe", default="easy-vqa", help="name or file of a recipe")
-    parser.add_argument("--data", required=True, help="tar or folder in easy-VQA's layout")
-    parser.add_argument("--work", required=True, type=Path, help="folder of the checkpoint and the result")
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    train_llava(load_llava_recipe(arguments.recipe), arguments.data, arguments.work, arguments.seed)
-
-
-if __name__ == "__main__":
-    main()

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
-from cloud.language.prompt import IMAGE, Prompt
 from offline.train.llava_model import PROMPT
+from thinwire.prompt import IMAGE, Prompt
 
 IGNORED = -100
 

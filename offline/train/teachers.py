@@ -1,36 +1,42 @@
 """What a JSCC pair in training must preserve: not the tokens, but what the cloud says of them."""
 
 import hashlib
-from collections.abc import Sequence
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.attention import sdpa_kernel
 from transformers import LlavaForConditionalGeneration
 
-from cloud.head import classify_tokens
 from offline.train.packing import Segments, answer_logits, pack
+from offline.train.running import attention_backends
 from thinwire.nn.backbone import VisionTransformer
+from thinwire.nn.head import classify_tokens
 
 
-class Teacher(Protocol):
+class Teacher(ABC):
     """A frozen model behind the channel.
 
-    Attributes:
+    Args:
+        model: what is asked.
         width: width D of the tokens that it reads.
         prefix: class and register tokens among them.
+
+    Attributes:
         device: where it is.
         digest: SHA-256 of its weights, as hex.
     """
 
-    width: int
-    prefix: int
-    device: torch.device
-    digest: str
+    def __init__(self, model: nn.Module, width: int, prefix: int) -> None:
+        self.width = width
+        self.prefix = prefix
+        self.device = next(model.parameters()).device
+        self.digest = weights_digest(model)
+        model.eval().requires_grad_(False)
 
     def divergence(
         self,
@@ -54,48 +60,42 @@ class Teacher(Protocol):
         Returns:
             a scalar, the mean over the batch.
         """
-        ...
+        answer = self._asking(images, generator)
+        with sdpa_kernel(attention_backends(self.device)):
+            with torch.no_grad():
+                target = answer(tokens, sizes).float().log_softmax(-1)
+            said = answer(decoded, weights).float().log_softmax(-1)
+        return F.kl_div(said, target, reduction="batchmean", log_target=True)
+
+    @abstractmethod
+    def _asking(self, images: NDArray[np.int64], generator: np.random.Generator) -> Callable[[Tensor, Tensor], Tensor]:
+        """What gives logits, in rows, for tokens of these images and their sizes."""
 
 
-class LabelTeacher:
-    """The rest of a classifier; see `Teacher`.
+class LabelTeacher(Teacher):
+    """The rest of a classifier.
 
     Args:
         model: the backbone, whose blocks from ``split_layer`` on and head are used.
-        proportional_attention: of those blocks; see `cloud.head.classify_tokens`.
+        proportional_attention: of those blocks; see `thinwire.nn.head.classify_tokens`.
     """
 
     def __init__(self, model: VisionTransformer, split_layer: int, proportional_attention: bool) -> None:
-        self.width = model.embed_dim
-        self.prefix = model.num_prefix_tokens
-        self.device = next(model.parameters()).device
-        self.digest = weights_digest(model)
-        self._model = model.eval().requires_grad_(False)
+        super().__init__(model, model.embed_dim, model.num_prefix_tokens)
+        self._model = model
         self._split_layer = split_layer
         self._proportional_attention = proportional_attention
 
-    def divergence(
-        self,
-        tokens: Tensor,
-        sizes: Tensor,
-        decoded: Tensor,
-        weights: Tensor,
-        images: NDArray[np.int64],
-        generator: np.random.Generator,
-    ) -> Tensor:
-        """See `Teacher`."""
-        with sdpa_kernel(_backends(self.device)):
-            with torch.no_grad():
-                target = self._classify(tokens, sizes)
-            return _divergence(self._classify(decoded, weights), target)
+    def _asking(self, images: NDArray[np.int64], generator: np.random.Generator) -> Callable[[Tensor, Tensor], Tensor]:
+        return self._classify
 
     def _classify(self, x: Tensor, weights: Tensor) -> Tensor:
         valid = torch.ones(x.shape[:2], dtype=torch.bool, device=self.device)
         return classify_tokens(self._model, self._split_layer, x, weights, valid, self._proportional_attention)
 
 
-class AnswerTeacher:
-    """A LLaVA behind its tower, asked a few questions about each image; see `Teacher`.
+class AnswerTeacher(Teacher):
+    """A LLaVA behind its tower, asked a few questions about each image; its language model is not told the sizes.
 
     Args:
         model: its projector and language model are used.
@@ -113,36 +113,24 @@ class AnswerTeacher:
         questions: int,
         prefix: int = 0,
     ) -> None:
-        self.width = int(model.config.vision_config.hidden_size)
-        self.prefix = prefix
-        self.device = model.device
-        self.digest = weights_digest(model)
-        self._model = model.eval().requires_grad_(False)
+        super().__init__(model, int(model.config.vision_config.hidden_size), prefix)
+        self._model = model
         self._segments = segments
         self._rows = rows
         self._questions = questions
 
-    def divergence(
-        self,
-        tokens: Tensor,
-        sizes: Tensor,
-        decoded: Tensor,
-        weights: Tensor,
-        images: NDArray[np.int64],
-        generator: np.random.Generator,
-    ) -> Tensor:
-        """See `Teacher`. The language model is not told the sizes."""
+    def _asking(self, images: NDArray[np.int64], generator: np.random.Generator) -> Callable[[Tensor, Tensor], Tensor]:
         asked = []
         for image in images.tolist():
             row = self._rows[image]
             asked.append([row[index] for index in generator.permutation(len(row))[: self._questions]])
         packed = pack(asked, self._segments)
-        project, dtype = self._model.model.multi_modal_projector, self._model.dtype
-        with sdpa_kernel(_backends(self.device)):
-            with torch.no_grad():
-                target, _ = answer_logits(self._model, project(tokens.to(dtype)), self._segments.before, packed)
-            answer, _ = answer_logits(self._model, project(decoded.to(dtype)), self._segments.before, packed)
-        return _divergence(answer.float(), target.float())
+
+        def answer(tokens: Tensor, weights: Tensor) -> Tensor:
+            visual = self._model.model.multi_modal_projector(tokens.to(self._model.dtype))
+            return answer_logits(self._model, visual, self._segments.before, packed)[0]
+
+        return answer
 
 
 def weights_digest(model: nn.Module) -> str:
@@ -152,12 +140,3 @@ def weights_digest(model: nn.Module) -> str:
         content.update(name.encode())
         content.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return content.hexdigest()
-
-
-def _backends(device: torch.device) -> list[SDPBackend]:
-    # On a CPU the fused backward pass takes several times as long as the plain products at these sizes.
-    return [SDPBackend.MATH] + ([] if device.type == "cpu" else [SDPBackend.EFFICIENT_ATTENTION])
-
-
-def _divergence(answer: Tensor, target: Tensor) -> Tensor:
-    return F.kl_div(answer.log_softmax(-1), target.log_softmax(-1), reduction="batchmean", log_target=True)

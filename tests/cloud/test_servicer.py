@@ -13,9 +13,9 @@ from cloud.classification import rank
 from cloud.servicer import SemanticLinkServicer, equalise
 from tests.cloud.conftest import MAX_QUEUE, POISON
 from thinwire import rpc
+from thinwire.equalise import receive
 from thinwire.errors import InvalidFrameError
 from thinwire.frames import check_frame, describe
-from thinwire.reception import receive
 from thinwire.v1 import link_pb2, link_pb2_grpc
 
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from cloud.head import classify_tokens
 from cloud.torch_classifier import TorchClassifier
 from edge.torch_engine.engine import TorchEngine
 from tests.parts import make_classifier, make_engine, random_pixels
 from thinwire.bundle import Merging
 from thinwire.equalise import ReceivedTokens
 from thinwire.errors import BundleError
+from thinwire.nn.head import classify_tokens
 from thinwire.nn.merging.transformer import rules_for
 
 

@@ -132,22 +132,20 @@ FROM_CONFIGURATION = {
         vision_feature_select_strategy="full"
     ): "processor's vision_feature_select_strategy: expected the model's",
     lose("processor_config.json"): "image processor: expected one in",
-    processor(image_processor__do_resize=False): "image processor.do_resize: expected true, got False",
-    processor(image_processor__do_center_crop=None): "image processor.do_center_crop: expected true, got None",
-    processor(image_processor__rescale_factor=1.0): "image processor.rescale_factor: expected 1/255, got 1.0",
+    processor(image_processor__do_resize=False): "image processor.do_resize must be True, got False",
+    processor(image_processor__do_center_crop=None): "image processor.do_center_crop must be True, got None",
+    processor(image_processor__rescale_factor=1.0): "image processor.rescale_factor must be 1/255, got 1.0",
     processor(
         image_processor__crop_size={"height": 32, "width": 48}
-    ): "image processor.crop_size: expected a square, got {'height': 32, 'width': 48}",
+    ): "image processor.crop_size must be a square, got {'height': 32, 'width': 48}",
     processor(
         image_processor__size={"shortest_edge": 16}
-    ): "image processor.size: expected a shortest_edge of at least the crop's 32, got 16",
+    ): "image processor.size must be a shortest_edge of at least the crop's 32, got 16",
     processor(
         image_processor__size={"height": 32, "width": 32}
-    ): "image processor.size: expected a shortest_edge, got {'height': 32, 'width': 32}",
-    processor(image_processor__resample=0): "image processor.resample: expected 2 (bilinear) or 3 (bicubic)",
-    processor(
-        image_processor__image_std=[1, 0, 1]
-    ): "image processor.image_std: expected a list of 3, each a number above 0, got [1, 0, 1]",
+    ): "image processor.size must be a shortest_edge, got {'height': 32, 'width': 32}",
+    processor(image_processor__resample=0): "image processor.resample must be 2 (bilinear) or 3 (bicubic)",
+    processor(image_processor__image_std=[1, 0, 1]): "image processor.image_std.1 must be above 0, got 0",
     become_one_patch: "vision_config.patch_size: expected two patches or more of an image",
     lose("tokenizer*.json"): "tokenizer: expected one in",
     lose("chat_template.jinja"): "prompt: expected one in a recipe, or a chat template in",

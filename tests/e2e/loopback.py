@@ -94,7 +94,8 @@ def write_tiny_bundle(folder: Path) -> Bundle:
     """A whole bundle with random weights, a reference and a front of three policies, in ``folder``."""
     from dataclasses import replace
 
-    from offline.bundles.write import measure_reference, with_reference, write_weights
+    from offline.bundles.policies import measure_reference
+    from offline.bundles.write import write_weights
     from offline.data.images import LabelledImages
     from offline.measure.evaluator import Evaluator
     from offline.measure.meter import PolicyMeter
@@ -115,7 +116,8 @@ def write_tiny_bundle(folder: Path) -> Bundle:
     evaluator = Evaluator.load(bundle, images)
     # A rate that leaves room for budgets of a few per cent; random weights would give any.
     reference = replace(measure_reference(evaluator, 0)[0], symbols_per_token=8, channel_uses=200)
-    bundle = with_reference(bundle, reference)
+    bundle = replace(bundle, reference=reference)
+    bundle.save()
     meter = PolicyMeter(Evaluator.load(bundle, images), (Channel("awgn", 10.0),), 0, snrs_db=(0.0, 10.0))
     policies = [Policy.create(*given) for given in (([-1.0] * 3, 1), ([0.5, 0.4, 0.3], 2), ([0.8, 0.7, 1.0], 8))]
     task = Task(folder, images, "select", meter.channels, 0)

@@ -8,9 +8,9 @@ from channel.models.rician import Rician
 from channel.profiles import Profile
 from channel.transmission import transmit
 from thinwire.csi import Csi
+from thinwire.equalise import receive
 from thinwire.errors import InvalidFrameError, InvalidRequestError
 from thinwire.frames import check_frame, pack_symbols, read_reception
-from thinwire.reception import receive
 from thinwire.simulation import LINK, REQUEST, simulate
 from thinwire.v1 import link_pb2
 

@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cloud.language.load import load_checkpoint
-from cloud.language.placement import Placement
 from tests.llava import make_llava, make_tokenizer
-from thinwire.errors import BundleError, InvalidRequestError, UnavailableError
+from thinwire.errors import BundleError, UnavailableError
+from thinwire.nn.placement import Placement
 
 
 @pytest.fixture(name="folder", scope="module")
@@ -50,12 +50,6 @@ def test_what_needs_a_package_that_is_not_there(folder, monkeypatch, placement, 
         load_checkpoint(str(folder), None, placement)
 
 
-@pytest.mark.parametrize("options", [{"dtype": "float8"}, {"bits": 2}])
-def test_placements_that_there_are_not(options):
-    with pytest.raises(InvalidRequestError, match="must be"):
-        Placement(**options)
-
-
 def test_what_is_no_checkpoint(tmp_path):
     with pytest.raises(BundleError, match="no LLaVA that can be read"):
         load_checkpoint(str(tmp_path), None, Placement())
@@ -88,9 +82,3 @@ def test_weights_that_are_missing_are_not_made_up(folder, tmp_path):
     )
     with pytest.raises(BundleError, match=r"its weights lack lm_head\.weight"):
         load_checkpoint(str(tmp_path), None, Placement())
-
-
-@pytest.mark.parametrize("device", ["", "gpu", "cuda:x", "cpu:0", "disk"])
-def test_devices_that_there_are_not(device):
-    with pytest.raises(InvalidRequestError, match="device must be"):
-        Placement(device=device)

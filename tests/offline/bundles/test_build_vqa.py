@@ -186,7 +186,7 @@ def test_the_processor_says_how_images_are_prepared(tmp_path):
         content = json.loads(json.dumps(whole))
         content.get("image_processor", content).update(change)
         path.write_text(json.dumps(content))
-        with pytest.raises(BundleError, match=r"image processor\.\w+: expected .*, got "):
+        with pytest.raises(BundleError, match=r"image processor\.\w+ must be .*, got "):
             preprocessing_of(folder)
 
 

@@ -8,7 +8,6 @@ from torch import nn
 from transformers import MistralConfig, SiglipVisionConfig
 
 from cloud.language.load import load_checkpoint
-from cloud.language.placement import CPU
 from offline.bundles.build import check_model
 from offline.bundles.build_vqa import check_recipe_llava
 from offline.bundles.own_output import check_codec, check_split_classifier, check_split_llava, perturbed
@@ -21,6 +20,7 @@ from thinwire.bundle import Codec, Merging, load_bundle
 from thinwire.errors import BundleError
 from thinwire.images import Preprocessing
 from thinwire.nn.backbone import build_backbone, check_classifier
+from thinwire.nn.placement import CPU
 
 PREPARED = make_bundle().preprocessing
 SEEN = Preprocessing(SIZE, 1.0, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))

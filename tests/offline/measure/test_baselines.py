@@ -20,8 +20,8 @@ from policies.store import Store
 from tests.parts import make_classifier, make_engine, random_pixels
 from thinwire.bundle import Reference
 from thinwire.channels import Channel
+from thinwire.equalise import receive
 from thinwire.errors import BundleError, StoreError
-from thinwire.reception import receive
 
 AWGN = Channel("awgn", 10.0)
 COUNT = 24

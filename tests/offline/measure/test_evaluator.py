@@ -14,8 +14,8 @@ from policies.policy import Policy
 from tests.parts import make_classifier, make_engine, random_pixels
 from thinwire.channels import Channel
 from thinwire.csi import Csi
+from thinwire.equalise import receive
 from thinwire.errors import InvalidRequestError
-from thinwire.reception import receive
 
 POLICY = Policy.create([0.5, 0.4, 1.0], 4)
 

@@ -6,8 +6,7 @@ import pytest
 from offline.data.images import LabelledImages
 from offline.measure.evaluator import Evaluator
 from offline.measure.judges import LabelJudge
-from offline.measure.latency import PairedLatency
-from offline.measure.meter import PolicyMeter
+from offline.measure.meter import PairedLatency, PolicyMeter
 from policies.policy import Policy
 from tests.parts import make_classifier, make_engine, random_pixels
 from thinwire.bundle import Reference

@@ -7,8 +7,8 @@ import torch
 from channel.models.registry import get
 from channel.realisation import apply
 from offline.train.channels import draw_channels, equalise
+from thinwire.equalise import receive
 from thinwire.nn.codec.snr_gate import rate_mask
-from thinwire.reception import receive
 
 TOKENS, HIGHEST = 5, 8
 MIX = (

@@ -13,8 +13,9 @@ from offline.data.drawings import draw
 from offline.data.question_texts import easy_questions, harder_questions, kind_of
 from offline.data.questioned import QuestionedImages
 from offline.measure.llava_report import question_only, report, visual_tokens
+from offline.recipes.vqa_recipe import load_vqa_recipe
 from offline.train import llava as module
-from offline.train.llava import LlavaRecipe, LlavaTrainer, LlavaTraining, load_llava_recipe
+from offline.train.llava import LlavaRecipe, LlavaTrainer, LlavaTraining
 from offline.train.llava_batches import IGNORED, Mixture, choose, make_batch, patch_labels, random_subsets
 from offline.train.llava_model import PROMPT, save_llava
 from offline.train.packing import Segments
@@ -58,14 +59,14 @@ def test_a_run_that_was_cut_off_ends_with_the_weights_of_one_that_was_not(tmp_pa
         """Stands for a kill after the third step."""
 
     cut = trainer(tmp_path / "cut.ckpt")
-    save = cut._save
+    save = cut.state.save
 
     def save_and_die(step):
         save(step)
         if step == 3:
             raise CutOff
 
-    monkeypatch.setattr(cut, "_save", save_and_die)
+    monkeypatch.setattr(cut.state, "save", save_and_die)
     with pytest.raises(CutOff):
         cut.run()
     resumed = trainer(tmp_path / "cut.ckpt")
@@ -203,7 +204,7 @@ def test_question_only_takes_the_most_frequent_answer_of_each_text():
 
 
 def test_the_recipe_that_comes_with_the_package_makes_a_small_model_of_64_tokens():
-    recipe = load_llava_recipe("easy-vqa")
+    recipe = load_vqa_recipe("easy-vqa").llava
     model = module.build_llava(recipe.model, module.build_tokenizer(module.words()))
     assert 4 * sum(parameter.numel() for parameter in model.parameters()) < 12e6
     pixels = np.zeros((1, recipe.preprocessing.size, recipe.preprocessing.size, 3), np.uint8)
@@ -216,4 +217,4 @@ def test_the_recipe_that_comes_with_the_package_makes_a_small_model_of_64_tokens
 def test_a_recipe_that_lacks_a_field_is_refused(tmp_path, content):
     (tmp_path / "recipe.json").write_text(content)
     with pytest.raises(InvalidRequestError, match="no readable recipe"):
-        load_llava_recipe(str(tmp_path / "recipe.json"))
+        load_vqa_recipe(str(tmp_path / "recipe.json"))

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from cloud.head import classify_tokens
 from offline.train.packing import Segments
 from offline.train.teachers import AnswerTeacher, LabelTeacher
 from tests.llava import PATCHES, PROMPT, WIDTH, make_llava, make_tokenizer
 from tests.parts import make_bundle, make_model
+from thinwire.nn.head import classify_tokens
 
 ROWS = [
     [("what colour is the circle ?", "red"), ("which shape is the green of a ?", "square")],

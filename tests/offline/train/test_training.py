@@ -152,7 +152,7 @@ def test_the_codec_learns_and_resumes(tmp_path):
             torch.testing.assert_close(getattr(resumed, part).state_dict()[name], value, rtol=0, atol=1e-6)
 
     stranger = CodecTrainer(
-        LabelTeacher(make_model(BUNDLE, seed=5), 3, False), BUNDLE.codec, recipe, features, whole.checkpoint
+        LabelTeacher(make_model(BUNDLE, seed=5), 3, False), BUNDLE.codec, recipe, features, whole.state.path
     )
     with pytest.raises(InvalidRequestError, match="is of another training"):
         stranger.run()
@@ -185,7 +185,7 @@ def test_what_came_later_leaves_older_checkpoints_theirs(tmp_path):
     recipe = CodecRecipe(1, 4, 1e-3, 0.1, 0.1)
 
     def asked(codec=BUNDLE.codec, recipe=recipe):
-        return CodecTrainer(LabelTeacher(model, 3, False), codec, recipe, features, tmp_path / "c")._asked
+        return CodecTrainer(LabelTeacher(model, 3, False), codec, recipe, features, tmp_path / "c").state.asked
 
     # As the first version spelt it.
     text = (

@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloud.head import classify_packed, classify_tokens
 from thinwire.nn.attention import run_block
 from thinwire.nn.codec.decoder import JsccDecoder
+from thinwire.nn.head import classify_packed, classify_tokens
 from thinwire.nn.packed import Packing, run_packed
 
 CPU = torch.device("cpu")

@@ -1,4 +1,4 @@
-"""What the cloud computes to answer a question, in multiply-accumulates; see `thinwire.nn.macs` for what counts."""
+"""What the cloud computes for a frame or a question, in multiply-accumulates, as `thinwire.nn.macs` counts them."""
 
 from typing import Any
 
@@ -7,9 +7,17 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from cloud.torch_answerer import TorchAnswerer
+from cloud.torch_classifier import TorchClassifier
+from edge.torch_engine.cost import count_edge
+from edge.torch_engine.engine import TorchEngine
+from offline.data.questioned import QuestionedImages
+from offline.measure.evaluator import Measurement
+from policies.record import Objectives
 from thinwire.macs import attention_products
 from thinwire.nn.codec.decoder import JsccDecoder
 from thinwire.nn.macs import count_macs
+from thinwire.nn.towers.timm_tower import TimmTower
 
 
 class LanguageCost:
@@ -77,6 +85,56 @@ def decoder_gmacs(decoder: JsccDecoder, tokens: NDArray[np.int64]) -> NDArray[np
 
     known = {count: one(count) for count in np.unique(tokens).tolist()}
     return np.array([known[count] for count in tokens.tolist()])
+
+
+def classifier_gmacs(classifier: TorchClassifier, tokens: NDArray[np.int64]) -> NDArray[np.float64]:
+    """What a classifier computes for frames of so many tokens: decoder, the layers after the split, head; 10^9 MACs."""
+    bundle, tower = classifier.bundle, TimmTower(classifier.model)
+    macs = count_macs(classifier.model.head, torch.zeros(1, bundle.width)) * np.ones(len(tokens))
+    for layer in (tower.layer_macs(index) for index in range(bundle.split_layer, bundle.depth)):
+        macs += tokens * (layer.attention + layer.mlp) + attention_products(tokens, layer.attention_width)
+    return decoder_gmacs(classifier.decoder, tokens) + macs / 1e9
+
+
+class QuestionCompute:
+    """What one image and one question about it cost, in 10^9 MACs.
+
+    Attributes:
+        tower: of the vision tower alone, nothing merged.
+        full: of the whole model, nothing merged.
+
+    Args:
+        engine: the device's side.
+        answerer: the cloud's.
+        images: whose questions are counted, by the mean of their tokens.
+    """
+
+    def __init__(self, engine: TorchEngine, answerer: TorchAnswerer, images: QuestionedImages) -> None:
+        bundle, prompt = answerer.bundle, answerer.language.prompt
+        lengths = {question: len(prompt.after(question)) for question in set(images.questions)}
+        self._question = np.array([lengths[question] for question in images.questions])
+        self._language = LanguageCost(answerer.language.model, len(prompt.before))
+        self._decoder = answerer.decoder
+        counts = np.full((1, bundle.split_layer + 1), bundle.patches)
+        bare = count_edge(engine.tower, bundle.split_layer, bundle.merging, None, bundle.prefix_tokens)
+        self.tower = float(bare.gmacs(counts, [False] * bundle.split_layer, counts[:, -1])[0])
+        self.full = self.tower + float(self._cloud(np.array([bundle.patches + bundle.prefix_tokens]))[0])
+
+    def _cloud(self, tokens: NDArray[np.int64]) -> NDArray[np.float64]:
+        questions: NDArray[np.float64] = self._language.question_gmacs(tokens[:, None], self._question[None]).mean(1)
+        return self._language.prefix_gmacs(tokens) + questions
+
+    def expected(self, objectives: Objectives) -> float:
+        """Of edge and cloud together for a policy, from what was measured of it on *select*."""
+        tokens = np.array([round(objectives.tokens)])
+        return objectives.edge_gmacs + float((self._cloud(tokens) + decoder_gmacs(self._decoder, tokens))[0])
+
+    def of(self, measured: Measurement, is_sent: bool) -> dict[str, float]:
+        """Means over the images, and the sum's share of the full model; nothing is decoded of what is not sent."""
+        edge = float(measured.edge_gmacs.mean()) if is_sent else self.tower
+        decoder = decoder_gmacs(self._decoder, measured.tokens) if is_sent else 0.0
+        cloud = float((self._cloud(measured.tokens) + decoder).mean())
+        return {"edge_gmacs": edge, "cloud_gmacs": cloud, "share_of_full": (edge + cloud) / self.full}
 
 
 def _linear(module: nn.Module) -> int:

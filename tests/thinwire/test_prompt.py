@@ -1,8 +1,8 @@
 import pytest
 
-from cloud.language.prompt import Prompt
 from tests.llava import PROMPT, make_byte_tokenizer, make_tokenizer
 from thinwire.errors import BundleError, InvalidRequestError
+from thinwire.prompt import Prompt
 
 IMAGE = 4
 

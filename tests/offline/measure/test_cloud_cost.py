@@ -1,4 +1,4 @@
-"""The cloud's compute against torch's own counter of what ran."""
+"""The cloud's compute against torch's own counter of what ran, and a classifier's against a count by hand."""
 
 import numpy as np
 import pytest
@@ -9,8 +9,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from cloud.answerer import Question
 from cloud.language.model import LanguageModel
 from cloud.language.prefix import compute_prefixes
-from offline.measure.language_cost import LanguageCost, decoder_gmacs
+from offline.measure.cloud_cost import LanguageCost, classifier_gmacs, decoder_gmacs
 from tests.llava import PROMPT, WIDTH, make_decoder, make_llava, make_tokenizer
+from tests.parts import make_classifier
 from thinwire.equalise import ReceivedTokens
 from thinwire.generation import Generation
 from thinwire.nn.codec.decoder import decode_frames
@@ -58,3 +59,19 @@ def test_the_decoder_counts_what_runs(tokens):
     frame = ReceivedTokens(np.ones((tokens, 4), dtype=np.complex64), 0.1)
     ran = counted(lambda: decode_frames(decoder, [frame], torch.device("cpu")))
     assert decoder_gmacs(decoder, np.array([tokens, tokens])) == pytest.approx([ran, ran])
+
+
+@pytest.mark.parametrize("split_layer", [0, 1, 3])
+def test_decoder_layers_and_head_of_a_classifier_are_counted(split_layer):
+    classifier = make_classifier(split_layer, class_token=False, global_pool="avg")
+    width, hidden, symbols = 24, 32, 8
+
+    def by_hand(n):
+        decoder = (2 * symbols + 2) * hidden + hidden * 3 * hidden + hidden * hidden + 2 * hidden * 2 * hidden
+        decoder = n * (decoder + hidden * width + hidden) + 2 * n * n * hidden
+        gate = 2 * 32 + 32 * hidden
+        layer = n * (width * 3 * width + width * width + 2 * width * 4 * width) + 2 * n * n * width
+        return decoder + gate + (3 - split_layer) * layer + width * 7
+
+    counts = np.array([5, 1, 25, 5])
+    np.testing.assert_allclose(classifier_gmacs(classifier, counts) * 1e9, [by_hand(n) for n in counts])

@@ -1,16 +1,17 @@
-"""Where a language model lies, and in which numbers."""
+"""Where a model's weights lie, and in which numbers."""
 
 import re
-from dataclasses import dataclass
+from typing import Literal
+
+import torch
 
 from thinwire.errors import InvalidRequestError, UnavailableError
+from thinwire.records import record
 
-DTYPES = ("auto", "float32", "float16", "bfloat16")
-BITS = (4, 8)
 DEVICES = r"cpu|cuda(:\d{1,3})?|auto|balanced|sequential"
 
 
-@dataclass(frozen=True)
+@record()
 class Placement:
     """How weights lie in memory, and where.
 
@@ -24,9 +25,9 @@ class Placement:
         InvalidRequestError: there is no such dtype, number of bits or name of a device.
     """
 
-    dtype: str = "auto"
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     device: str = "cpu"
-    bits: int | None = None
+    bits: Literal[4, 8] | None = None
 
     @property
     def main_device(self) -> str:
@@ -41,9 +42,6 @@ class Placement:
         """
         if self.main_device == "cpu":
             return
-        # A cloud that only classifies may have no torch.
-        import torch
-
         index = int(self.main_device.partition(":")[2] or 0)
         if index >= torch.cuda.device_count():
             raise UnavailableError(f"there is no device {self.device!r} for this torch")
@@ -51,10 +49,6 @@ class Placement:
     def __post_init__(self) -> None:
         if not re.fullmatch(DEVICES, self.device):
             raise InvalidRequestError(f"device must be cpu, cuda, cuda:1 or auto, got {self.device!r}")
-        if self.dtype not in DTYPES:
-            raise InvalidRequestError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
-        if self.bits is not None and self.bits not in BITS:
-            raise InvalidRequestError(f"bits must be 4 or 8, got {self.bits}")
 
 
 CPU = Placement()
