@@ -8,8 +8,7 @@ from policies.budget import Budget
 from policies.front import Front
 from policies.fronts import Fronts
 from policies.policy import Policy
-from policies.record import ChannelProfile, MeasuredPolicy
-from policies.sensitivity import STANDARD_ERRORS
+from policies.record import STANDARD_ERRORS, ChannelProfile, MeasuredPolicy
 from thinwire.bundle import Bundle
 from thinwire.csi import PERFECT, Csi
 from thinwire.errors import BudgetError, BundleError

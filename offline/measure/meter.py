@@ -12,8 +12,7 @@ from edge.torch_engine.engine import Transformed
 from offline.measure.evaluator import Evaluator, Measurement
 from offline.measure.latency import PairedLatency
 from policies.policy import Policy
-from policies.record import AccuracyAt, ChannelProfile, MeasuredPolicy, Objectives
-from policies.sensitivity import sensitive_below
+from policies.record import AccuracyAt, ChannelProfile, MeasuredPolicy, Objectives, sensitive_below
 from thinwire.nn.merging.transformer import rules_for
 
 VERSIONS = {name: metadata.version(name) for name in ("torch", "timm", "transformers", "numpy")}

@@ -7,11 +7,10 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.baseline import Baseline
 from policies.pareto import non_dominated
 from policies.record import MeasuredPolicy, Objectives
 from policies.search.objectives import OBJECTIVES
-from policies.study import Study
+from policies.study import Baseline, Study
 from thinwire.errors import InvalidRequestError
 
 

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,15 +138,6 @@ class Scale:
         errors = np.array([_given(name, OBJECTIVES[name].error(measured)) for name in self.names])
         variances: NDArray[np.float64] = (errors / (np.array(self.best) - np.array(self.worst))) ** 2
         return variances
-
-    @classmethod
-    def from_json(cls, content: dict[str, Any]) -> "Scale":
-        """Read the JSON form."""
-        return cls(tuple(content["names"]), tuple(content["worst"]), tuple(content["best"]))
-
-    def to_json(self) -> dict[str, Any]:
-        """The JSON form, for a study's settings."""
-        return {"names": list(self.names), "worst": list(self.worst), "best": list(self.best)}
 
 
 def _utility(objective: Objective, measured: Objectives, worst: float, best: float) -> float:

@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from dataclasses import dataclass
 
+from policies.pareto import hypervolume
 from policies.policy import Policy
 from policies.record import MeasuredPolicy
-from policies.search.guard import Guard
-from policies.search.hypervolume import hypervolume
+from policies.search.guard import Guard, Stagnation
 from policies.search.objectives import Scale
-from policies.search.signatures import Stagnation
 from policies.search.strategy import ExhaustedError, Observation, Strategy, Suggestion
 from policies.store import Store
 from policies.study import Study
@@ -27,7 +26,7 @@ class Progress:
     Attributes:
         evaluations: policies measured so far, those of earlier runs included.
         wanted: how many it will be.
-        hypervolume: of what was measured; see `policies.search.hypervolume`.
+        hypervolume: of what was measured; see `policies.pareto`.
         seconds_left: an estimate from the pace of this run.
         suggesting_seconds: what the latest suggestion took.
         stagnation: the latest verdict on whether the search still gets anywhere; None before there was one.

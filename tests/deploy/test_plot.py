@@ -5,10 +5,10 @@ import re
 import pytest
 
 from deploy.cli.main import main
-from policies.baseline import Baseline
 from policies.policy import Policy
 from policies.record import ChannelProfile, MeasuredPolicy, Objectives
 from policies.store import Store
+from policies.study import Baseline
 
 CHANNEL = ChannelProfile("awgn", 10.0)
 

@@ -4,11 +4,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from policies.baseline import Baseline
 from policies.front import Front
 from policies.record import ChannelProfile, MeasuredPolicy
 from policies.store import Store
-from policies.study import Study
+from policies.study import Baseline, Study
 from tests.policies.store.parts import IDENTITY, alter, past_the_store
 from thinwire.errors import InvalidRequestError, StoreError
 
