@@ -10,7 +10,7 @@ from deploy.cli.common import (
     add_json,
     add_placement,
     finite,
-    placement_of,
+    load_to_measure,
     positive,
     positive_int,
     print_json,
@@ -19,7 +19,6 @@ from deploy.cli.common import (
 
 if TYPE_CHECKING:
     from offline.measure.workers import Task
-    from policies.record import ChannelProfile
     from policies.search.run import Progress
     from policies.store import Store
     from policies.study import Study
@@ -97,21 +96,15 @@ def _add_channel(parser: argparse.ArgumentParser) -> None:
 
 def _task(options: argparse.Namespace, channels: list[str], snrs_db: tuple[float, ...] = ()) -> "Task":
     from channel.profiles import Profile
-    from offline.data.sources import load_images
     from offline.measure.studies import channel_of
     from offline.measure.workers import Task
     from thinwire.bundle import load_bundle
 
-    profiles: tuple[ChannelProfile, ...] = tuple(dict.fromkeys(map(channel_of, channels)))
+    profiles = tuple(dict.fromkeys(map(channel_of, channels)))
     for snr_db in snrs_db:
         Profile(snr_db=snr_db)
     bundle = load_bundle(options.bundle)
-    placement = placement_of(options)
-    placement.check()
-    images = load_images(bundle, options.data, options.split)
-    if options.images:
-        images = images.even_sample(options.images)
-    print(f"{len(images)} images", file=sys.stderr)
+    images, placement = load_to_measure(bundle, options, options.images)
     return Task(Path(bundle.folder), images, options.split, profiles, options.seed, snrs_db, placement=placement)
 
 

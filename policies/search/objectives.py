@@ -20,6 +20,7 @@ class Objective:
 
     Attributes:
         name: as users ask for it.
+        label: what stands at the axis of a drawing, with its unit.
         value: reads it from what was measured.
         error: reads its standard error; 0 for what is exact given the images.
         maximise: whether more is better.
@@ -27,6 +28,7 @@ class Objective:
     """
 
     name: str
+    label: str
     value: Callable[[Objectives], float | None]
     error: Callable[[Objectives], float | None]
     maximise: bool = False
@@ -44,11 +46,11 @@ def _exact(_: Objectives) -> float:
 OBJECTIVES = {
     objective.name: objective
     for objective in (
-        Objective("accuracy", lambda o: o.accuracy_change, lambda o: o.accuracy_change_se, maximise=True),
-        Objective("edge_gmacs", lambda o: o.edge_gmacs, _exact),
-        Objective("channel_uses", lambda o: o.channel_uses, _exact, in_ratios=True),
-        Objective("tokens", lambda o: o.tokens, _exact, in_ratios=True),
-        Objective("latency_ms", lambda o: o.latency_ms, lambda o: o.latency_ms_se),
+        Objective("accuracy", "accuracy", lambda o: o.accuracy_change, lambda o: o.accuracy_change_se, maximise=True),
+        Objective("edge_gmacs", "edge compute, 10⁹ MACs", lambda o: o.edge_gmacs, _exact),
+        Objective("channel_uses", "channel uses per image", lambda o: o.channel_uses, _exact, in_ratios=True),
+        Objective("tokens", "tokens per image", lambda o: o.tokens, _exact, in_ratios=True),
+        Objective("latency_ms", "latency on the device, ms", lambda o: o.latency_ms, lambda o: o.latency_ms_se),
     )
 }
 
