@@ -1,7 +1,7 @@
 """A policy with what was measured of it, and its JSON form."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, field
 from itertools import pairwise
 from typing import Annotated, Any
@@ -125,7 +125,11 @@ class MeasuredPolicy:
         if Policy.create(policy.thresholds, policy.symbols_per_token, policy.max_tokens).digest != policy.digest:
             # Otherwise one behaviour would have two names, and a digest would not survive JSON (1 against 1.0).
             raise InvalidRequestError(f"{self.policy} is not in canonical form: make it with Policy.create")
-        object.__setattr__(self, "accuracy_by_snr", _curve(self.accuracy_by_snr))
+        curve = tuple(sorted(self.accuracy_by_snr, key=lambda point: point.snr_db))
+        snrs = [point.snr_db for point in curve]
+        if len(set(snrs)) != len(snrs):
+            raise InvalidRequestError(f"accuracy_by_snr has an SNR twice: {snrs}")
+        object.__setattr__(self, "accuracy_by_snr", curve)
 
     def accuracy_at(self, snr_db: float) -> float:
         """Accuracy at an SNR, interpolated linearly in dB over ``accuracy_by_snr`` and constant beyond its ends.
@@ -245,11 +249,3 @@ def sensitive_below(curve: Sequence[AccuracyAt], at_db: float) -> float | None:
             break
         found = upper.snr_db
     return found
-
-
-def _curve(points: Iterable[AccuracyAt]) -> tuple[AccuracyAt, ...]:
-    curve = sorted(points, key=lambda point: point.snr_db)
-    snrs = [point.snr_db for point in curve]
-    if len(set(snrs)) != len(snrs):
-        raise InvalidRequestError(f"accuracy_by_snr has an SNR twice: {snrs}")
-    return tuple(curve)

@@ -91,16 +91,16 @@ class Strategy(Protocol):
         ...
 
 
+@dataclass(frozen=True)
 class RandomSearch:
     """Independent uniform points."""
 
-    def __init__(self, space: SearchSpace, seed: int) -> None:
-        self.space = space
-        self._seed = seed
+    space: SearchSpace
+    seed: int
 
     def suggest(self, observed: Sequence[Observation], pending: Sequence[Policy]) -> Suggestion:
         """See `Strategy`."""
-        generator = np.random.default_rng(self._seed)
+        generator = np.random.default_rng(self.seed)
         points = (generator.random(self.space.dimensions) for _ in count())
         return Suggestion(first_new(self.space, points, observed, pending), "random")
 
@@ -108,16 +108,16 @@ class RandomSearch:
         """See `Strategy`."""
 
 
+@dataclass(frozen=True)
 class SobolSearch:
     """A scrambled Sobol sequence, which fills the space more evenly than random points."""
 
-    def __init__(self, space: SearchSpace, seed: int) -> None:
-        self.space = space
-        self._seed = seed
+    space: SearchSpace
+    seed: int
 
     def suggest(self, observed: Sequence[Observation], pending: Sequence[Policy]) -> Suggestion:
         """See `Strategy`."""
-        points = sobol_points(self.space.dimensions, self._seed)
+        points = sobol_points(self.space.dimensions, self.seed)
         return Suggestion(first_new(self.space, points, observed, pending), "sobol")
 
     def length_scales(self, observed: Sequence[Observation]) -> None:
