@@ -130,15 +130,17 @@ def open_study(
         StoreError: the study is another one.
     """
     return store.study(
-        name,
-        bundle_name=bundle.name,
-        bundle_digest=bundle.digest,
-        channel=channel or task.channels[0],
-        split=task.split,
-        data_digest=task.images.digest(),
-        seed=task.seed,
-        versions=VERSIONS,
-        settings=settings,
+        Study(
+            name,
+            bundle_name=bundle.name,
+            bundle_digest=bundle.digest,
+            channel=channel or task.channels[0],
+            split=task.split,
+            data_digest=task.images.digest(),
+            seed=task.seed,
+            versions=VERSIONS,
+            settings=settings,
+        )
     )
 
 

@@ -115,15 +115,10 @@ class Scale:
         Raises:
             InvalidRequestError: as for `Scale`, or an objective was not measured of the unmerged model.
         """
-        worst, best = [], []
-        for name in names:
-            if name == "accuracy":
-                worst.append(-max_loss)
-            elif name in OBJECTIVES:
-                worst.append(_given(name, OBJECTIVES[name].value(unmerged)))
-            else:
-                worst.append(0.0)
-            best.append(1.0 if name in OBJECTIVES and OBJECTIVES[name].in_ratios else 0.0)
+        check_names(names)
+        objectives = [OBJECTIVES[name] for name in names]
+        worst = [-max_loss if one.name == "accuracy" else _given(one.name, one.value(unmerged)) for one in objectives]
+        best = [1.0 if one.in_ratios else 0.0 for one in objectives]
         return cls(tuple(names), tuple(worst), tuple(best))
 
     def utilities(self, measured: Objectives) -> NDArray[np.float64]:

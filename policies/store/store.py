@@ -1,6 +1,6 @@
 """The store: what is kept of searches, one transaction for each thing kept."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import Any, Self, TypeVar
@@ -64,35 +64,17 @@ class Store:
         """Close all connections."""
         self._database.close()
 
-    def study(
-        self,
-        name: str,
-        *,
-        bundle_name: str,
-        bundle_digest: str,
-        channel: ChannelProfile,
-        split: str,
-        data_digest: str,
-        seed: int,
-        versions: Mapping[str, str],
-        settings: Mapping[str, Any] | None = None,
-    ) -> Study:
+    def study(self, wanted: Study) -> Study:
         """The study of that name, made where there is none, so that a search resumes under the name it began with.
-
-        The arguments are those of `policies.study.Study`.
 
         Raises:
             StoreError: the name belongs to a study of another identity.
-            InvalidRequestError: a text is empty, the seed is out of range, or the settings are no JSON.
         """
-        wanted = Study(
-            name, bundle_name, bundle_digest, channel, split, data_digest, seed, dict(versions), dict(settings or {})
-        )
-        self._insert(f"make study {name}", database.studies, asdict(wanted))
-        stored = next(study for study in self.studies() if study.name == name)
+        self._insert(f"make study {wanted.name}", database.studies, asdict(wanted))
+        stored = self.get_study(wanted.name)
         if stored != wanted:
             told = "; ".join(stored.differences(wanted))
-            raise StoreError(f"study {name} is another one: {told}; choose another name")
+            raise StoreError(f"study {wanted.name} is another one: {told}; choose another name")
         return stored
 
     def studies(self) -> tuple[Study, ...]:
