@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,13 +18,12 @@ from offline.data.sources import SELECT
 from offline.measure.box import search_space
 from offline.measure.studies import OBJECTIVES, open_study, sweep
 from offline.measure.workers import Task, pool
-from policies.pareto import non_dominated
+from policies.pareto import hypervolume, non_dominated
 from policies.policy import Policy
 from policies.record import MeasuredPolicy
-from policies.search.hypervolume import hypervolume
 from policies.search.objectives import Scale
 from policies.search.run import Search
-from policies.search.strategies import make_strategy, strategy_versions
+from policies.search.strategy import load_strategy, strategy_versions
 from policies.store import Store
 from thinwire.bundle import load_bundle
 from thinwire.channels import Channel
@@ -63,13 +62,13 @@ def search(job: Job) -> None:
     meter = job.task.meter()
     scale = Scale.of_unmerged(OBJECTIVES, meter.unmerged())
     space = search_space(meter.evaluator.engine, job.task.images.even_sample(256))
-    strategy = make_strategy(job.strategy, space, len(OBJECTIVES), job.seed)
+    strategy = load_strategy(job.strategy)(space, len(OBJECTIVES), job.seed)
     with Store(job.url) as store, ThreadPoolExecutor(1) as executor:
         settings = {
             "strategy": job.strategy,
             "strategy_versions": strategy_versions(job.strategy),
-            "scale": scale.to_json(),
-            "space": space.to_json(),
+            "scale": asdict(scale),
+            "space": asdict(space),
         }
         study = open_study(store, job.study_name, bundle, job.task, settings)
         Search(store, study, strategy, scale, lambda policy: meter.measure(policy)[0], executor).run(job.evaluations)

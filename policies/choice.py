@@ -8,8 +8,7 @@ from policies.budget import Budget
 from policies.front import Front
 from policies.fronts import Fronts
 from policies.policy import Policy
-from policies.record import MeasuredPolicy
-from policies.sensitivity import STANDARD_ERRORS
+from policies.record import STANDARD_ERRORS, MeasuredPolicy
 from thinwire.bundle import Bundle
 from thinwire.channels import Channel
 from thinwire.errors import BudgetError, BundleError

@@ -1,8 +1,9 @@
 """A policy with what was measured of it, and its JSON form."""
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import asdict, field
+from itertools import pairwise
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -13,6 +14,10 @@ from thinwire.errors import InvalidRequestError
 from thinwire.records import Count, JsonObject, NotNegative, Real, Share, Text, finite, read, record
 
 CONTROL_RATE = 1.0
+# A fall of accuracy must exceed both: what chance explains (standard errors), and what anybody would care about.
+STANDARD_ERRORS = 2.0
+LEAST_FALL = 0.01
+
 Change = Annotated[Real, Field(ge=-1, le=1)]
 
 
@@ -105,7 +110,7 @@ class MeasuredPolicy:
         objectives: the figures at ``channel.snr_db``.
         accuracy_by_snr: the same policy on the same channel model at several SNRs, in any order; kept by rising SNR.
         sensitive_below_db: below this SNR its accuracy falls faster than that of the unmerged reference, by more than
-            chance; see `policies.sensitivity`. None: it does not, as far as was measured.
+            chance; see `sensitive_below`. None: it does not, as far as was measured.
         provenance: data digest, split, seed, versions; anything that JSON holds.
 
     Raises:
@@ -126,7 +131,11 @@ class MeasuredPolicy:
         if Policy.create(policy.thresholds, policy.symbols_per_token, policy.max_tokens).digest != policy.digest:
             # Otherwise one behaviour would have two names, and a digest would not survive JSON (1 against 1.0).
             raise InvalidRequestError(f"{self.policy} is not in canonical form: make it with Policy.create")
-        object.__setattr__(self, "accuracy_by_snr", _curve(self.accuracy_by_snr))
+        curve = tuple(sorted(self.accuracy_by_snr, key=lambda point: point.snr_db))
+        snrs = [point.snr_db for point in curve]
+        if len(set(snrs)) != len(snrs):
+            raise InvalidRequestError(f"accuracy_by_snr has an SNR twice: {snrs}")
+        object.__setattr__(self, "accuracy_by_snr", curve)
 
     def accuracy_at(self, snr_db: float) -> float:
         """Accuracy at an SNR, interpolated linearly in dB over ``accuracy_by_snr`` and constant beyond its ends.
@@ -219,9 +228,30 @@ class _Form:
     provenance: JsonObject
 
 
-def _curve(points: Iterable[AccuracyAt]) -> tuple[AccuracyAt, ...]:
-    curve = sorted(points, key=lambda point: point.snr_db)
-    snrs = [point.snr_db for point in curve]
-    if len(set(snrs)) != len(snrs):
-        raise InvalidRequestError(f"accuracy_by_snr has an SNR twice: {snrs}")
-    return tuple(curve)
+def sensitive_below(curve: Sequence[AccuracyAt], at_db: float) -> float | None:
+    """The highest SNR from which on downwards a policy loses faster than the unmerged reference.
+
+    A policy falls faster where its paired difference from the reference is worse than at ``at_db``, by more than
+    `LEAST_FALL` and `STANDARD_ERRORS` (of the difference of the two differences, taken as independent, which errs on
+    the safe side: they share their images).
+
+    Args:
+        curve: the policy at several SNRs.
+        at_db: where it is at home; one of the SNRs of the curve.
+
+    Returns:
+        the highest SNR of the curve below which that holds wherever it was measured, or None: it falls no faster, or
+        the curve does not hold ``at_db``.
+    """
+    home = next((point for point in curve if point.snr_db == at_db), None)
+    if home is None:
+        return None
+    found: float | None = None
+    points = sorted((point for point in curve if point.snr_db <= at_db), key=lambda point: point.snr_db)
+    # From the lowest SNR up: the run of points that fall faster ends at the first that does not.
+    for lower, upper in pairwise(points):
+        error = (lower.change_se**2 + home.change_se**2) ** 0.5
+        if home.change - lower.change <= max(LEAST_FALL, STANDARD_ERRORS * error):
+            break
+        found = upper.snr_db
+    return found

@@ -1,13 +1,16 @@
-"""A study: the identity of one search, so that it resumes as what it began as."""
+"""What a store keeps: a study, which is the identity of one search; its trials; and what they are compared with."""
 
+import hashlib
+import json
 from dataclasses import field, fields
 from datetime import UTC, datetime
 from typing import Annotated
 
 from pydantic import Field
 
+from policies.record import MeasuredPolicy, Objectives
 from thinwire.channels import Channel
-from thinwire.records import JsonObject, Text, Whole, record
+from thinwire.records import JsonObject, NotNegative, Text, Whole, record
 
 
 @record("study")
@@ -56,3 +59,48 @@ class Study:
                 here, there = (repr(one[key]) if key in one else "not set" for one in (mine, theirs))
                 found += [f"{name}.{key} is {here}, got {there}"] if here != there else []
         return found
+
+
+@record("trial")
+class Trial:
+    """One entry of a study's log.
+
+    Attributes:
+        measured: the policy and its figures.
+        source: what suggested it, as "sobol"; empty if that was not told.
+        seconds: what measuring it took; None if that was not told.
+        suggesting_seconds: what suggesting it took; likewise.
+        created: when it was kept, in UTC.
+
+    Raises:
+        InvalidRequestError: the source is no text, or a duration is negative or not finite.
+    """
+
+    measured: MeasuredPolicy
+    source: str
+    seconds: NotNegative | None
+    suggesting_seconds: NotNegative | None
+    created: datetime
+
+
+@record("baseline")
+class Baseline:
+    """What policies are compared with, measured as they are.
+
+    Attributes:
+        family: its kind, as "unmerged", "tome" or "label".
+        parameters: what tells it from others of its family, as its rate; anything that JSON holds.
+        objectives: the figures, on the channel of the study that it belongs to.
+
+    Raises:
+        InvalidRequestError: the family is empty or the parameters are no JSON.
+    """
+
+    family: Text
+    parameters: JsonObject = field(hash=False)
+    objectives: Objectives
+
+    @property
+    def parameters_digest(self) -> str:
+        """SHA-256 of the parameters' canonical JSON, as hex: names the baseline within its family."""
+        return hashlib.sha256(json.dumps(self.parameters, sort_keys=True).encode()).hexdigest()

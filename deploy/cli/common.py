@@ -5,10 +5,13 @@ import json
 import math
 import os
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from offline.measure.judges import Images
+    from thinwire.bundle import Bundle
     from thinwire.nn.placement import Placement
 
 DEFAULT_BUNDLE = "cifar10"
@@ -59,6 +62,28 @@ def placement_of(options: argparse.Namespace) -> "Placement":
     from thinwire.nn.placement import Placement
 
     return Placement(options.dtype, options.device, options.bits)
+
+
+def load_bundles(names: Sequence[str]) -> "list[Bundle]":
+    """The bundles that one process serves, one for each task; told what is wrong with them before torch is loaded."""
+    from thinwire.bundle import check_tasks, load_bundle
+
+    bundles = [load_bundle(name) for name in names]
+    check_tasks(bundles)
+    return bundles
+
+
+def load_to_measure(bundle: "Bundle", options: argparse.Namespace, most: int | None) -> "tuple[Images, Placement]":
+    """The images of ``--data`` and ``--split``, at most so many, and what `add_placement` asked for, checked first."""
+    from offline.data.sources import load_images
+
+    placement = placement_of(options)
+    placement.check()
+    images = load_images(bundle, options.data, options.split)
+    if most:
+        images = images.even_sample(most)
+    print(f"{len(images)} images", file=sys.stderr)
+    return images, placement
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from deploy.cli.common import add_bundle, add_json, add_placement, finite, placement_of, positive_int, print_json, seed
+from deploy.cli.common import (
+    add_bundle,
+    add_json,
+    add_placement,
+    finite,
+    load_to_measure,
+    positive_int,
+    print_json,
+    seed,
+)
 
 # Often enough to see that it goes on, and that a measurement of a minute stays a line or two.
 REPORT_SECONDS = 20
@@ -65,7 +74,6 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     from channel.models import registry
     from channel.profiles import MAX_SNR_DB, MIN_SNR_DB
     from edge.limits import check_policy
-    from offline.data.sources import load_images
     from offline.measure.evaluator import Evaluator
     from policies.budget import Budget
     from policies.choice import AUTO, UNMERGED, choose_for
@@ -97,12 +105,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         rate = options.symbols_per_token or policy.symbols_per_token
         policy = Policy.create(policy.thresholds, rate, options.max_tokens or policy.max_tokens)
     check_policy(policy, bundle)
-    placement = placement_of(options)
-    placement.check()
-    images = load_images(bundle, options.data, options.split)
-    if options.limit:
-        images = images.even_sample(options.limit)
-    print(f"{len(images)} images", file=sys.stderr)
+    images, placement = load_to_measure(bundle, options, options.limit)
     evaluator = Evaluator.load(bundle, images, placement, options.equaliser, options.snr_error)
     cap = budget.cap if model else None
     measured = evaluator.measure_policy(policy, channel, options.seed, cap, _reporter(len(images)))

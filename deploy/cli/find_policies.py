@@ -10,7 +10,7 @@ from deploy.cli.common import (
     add_json,
     add_placement,
     finite,
-    placement_of,
+    load_to_measure,
     positive,
     positive_int,
     print_json,
@@ -22,16 +22,13 @@ if TYPE_CHECKING:
     from policies.search.run import Progress
     from policies.store import Store
     from policies.study import Study
-    from thinwire.channels import Channel
 
 
 def add_to(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the actions."""
     search = actions.add_parser("search", help="search policies, into a study of a store")
     search.add_argument("study", help="name of the study")
-    _add_measuring(search)
-    _add_processes(search)
-    _add_channel(search)
+    _add_measuring(search, processes=True, channel=True)
     search.add_argument(
         "--strategy",
         default="qlognehvi",
@@ -56,8 +53,7 @@ def add_to(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     sweep = actions.add_parser("sweep", help="measure the fronts of studies anew, over SNRs and channels")
     sweep.add_argument("studies", nargs="+", metavar="STUDY", help="whose fronts to measure")
     sweep.add_argument("--name", required=True, help="of the new studies; each channel's own name is added")
-    _add_measuring(sweep)
-    _add_processes(sweep)
+    _add_measuring(sweep, processes=True)
     sweep.add_argument("--channels", nargs="+", default=["awgn:10"], metavar="MODEL:DB", help="one study for each")
     sweep.add_argument(
         "--snrs", type=finite, nargs="+", default=[-5, 0, 5, 10, 15, 20], metavar="DB", help="of the accuracy curves"
@@ -66,12 +62,11 @@ def add_to(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
 
     baselines = actions.add_parser("baselines", help="measure what policies are compared with, into a study")
     baselines.add_argument("study", help="name of the study; made if the store does not have it")
-    _add_measuring(baselines)
-    _add_channel(baselines)
+    _add_measuring(baselines, channel=True)
     baselines.set_defaults(run=_baselines)
 
 
-def _add_measuring(parser: argparse.ArgumentParser) -> None:
+def _add_measuring(parser: argparse.ArgumentParser, processes: bool = False, channel: bool = False) -> None:
     add_bundle(parser)
     parser.add_argument("--store", required=True, metavar="URL", help="as sqlite:///policies.sqlite")
     parser.add_argument("--data", required=True, help="as for `thinwire evaluate`")
@@ -85,33 +80,23 @@ def _add_measuring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=seed, default=0, help="of the noise and the search")
     add_placement(parser)
     add_json(parser)
-
-
-def _add_processes(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--processes", type=positive_int, default=1, metavar="N", help="that measure at once")
-
-
-def _add_channel(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--channel", default="awgn:10", metavar="MODEL:DB", help="default: %(default)s")
+    if processes:
+        parser.add_argument("--processes", type=positive_int, default=1, metavar="N", help="that measure at once")
+    if channel:
+        parser.add_argument("--channel", default="awgn:10", metavar="MODEL:DB", help="default: %(default)s")
 
 
 def _task(options: argparse.Namespace, channels: list[str], snrs_db: tuple[float, ...] = ()) -> "Task":
     from channel.profiles import Profile
-    from offline.data.sources import load_images
     from offline.measure.studies import channel_of
     from offline.measure.workers import Task
     from thinwire.bundle import load_bundle
 
-    profiles: tuple[Channel, ...] = tuple(dict.fromkeys(map(channel_of, channels)))
+    profiles = tuple(dict.fromkeys(map(channel_of, channels)))
     for snr_db in snrs_db:
         Profile(snr_db=snr_db)
     bundle = load_bundle(options.bundle)
-    placement = placement_of(options)
-    placement.check()
-    images = load_images(bundle, options.data, options.split)
-    if options.images:
-        images = images.even_sample(options.images)
-    print(f"{len(images)} images", file=sys.stderr)
+    images, placement = load_to_measure(bundle, options, options.images)
     return Task(Path(bundle.folder), images, options.split, profiles, options.seed, snrs_db, placement=placement)
 
 

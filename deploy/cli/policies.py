@@ -1,11 +1,10 @@
-"""``thinwire policies``: list, show, export, and the actions of `deploy.cli.find_policies` and `deploy.cli.plot`."""
+"""``thinwire policies``: list, show, export, plot, and the actions of `deploy.cli.find_policies`."""
 
 import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deploy.cli import find_policies as search
-from deploy.cli import plot
 from deploy.cli.common import add_bundle, add_json, print_json, table
 
 if TYPE_CHECKING:
@@ -41,7 +40,19 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     export.set_defaults(run=_export)
 
     search.add_to(actions)
-    plot.add_to(actions)
+
+    plot = actions.add_parser("plot", help="draw the trials, the front and the baselines of studies")
+    plot.add_argument("study", nargs="+", help="name of a study")
+    plot.add_argument("--store", required=True, help="URL of the store, as sqlite:///runs/cifar10/policies.sqlite")
+    plot.add_argument(
+        "--output", required=True, type=Path, help="file to write: a .png, or a .html that needs no network"
+    )
+    plot.add_argument(
+        "--objectives",
+        default="channel_uses,edge_gmacs,accuracy",
+        help="two or three of accuracy, edge_gmacs, channel_uses, tokens, latency_ms (default: %(default)s)",
+    )
+    plot.set_defaults(run=_plot)
 
 
 def _list(options: argparse.Namespace) -> None:
@@ -166,3 +177,18 @@ def _export(options: argparse.Namespace) -> None:
     else:
         fronts.save(options.output)
         print(f"{len(fronts.policies)} policies on {len(fronts.fronts)} fronts in {options.output}")
+
+
+def _plot(options: argparse.Namespace) -> None:
+    from policies.plot.data import StudyData, choose_axes
+    from policies.plot.draw import check_suffix, draw_fronts
+    from policies.store import Store
+
+    axes = choose_axes(options.objectives.split(","))
+    check_suffix(options.output, ".png", ".html")
+    # A misspelt name is to be told, and not to become an empty store.
+    with Store(options.store, create=False) as store:
+        chosen = [store.get_study(name) for name in options.study]
+        drawn = [StudyData(study, store.trials(study), store.baselines(study)) for study in chosen]
+    draw_fronts(drawn, axes, options.output)
+    print(f"{', '.join(options.study)} in {options.output}")

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deploy.cli.common import add_bundles, add_placement, finite, placement_of, positive, positive_int
+from deploy.cli.common import add_bundles, add_placement, finite, load_bundles, placement_of, positive, positive_int
 from thinwire.cores import model_threads
 
 if TYPE_CHECKING:
@@ -147,12 +147,9 @@ def _actions(
 
 def _edge(options: argparse.Namespace) -> None:
     from thinwire import logs, tracing
-    from thinwire.bundle import check_tasks, load_bundle
 
     logs.configure("edge")
-    # First, so that what is wrong with the bundle is told before torch takes its seconds to load.
-    bundles = [load_bundle(name) for name in options.bundle]
-    check_tasks(bundles)
+    bundles = load_bundles(options.bundle)
     from deploy.cli.engines import edge_engine
     from edge.server import Settings, serve
     from thinwire.channels import Channel
@@ -219,12 +216,9 @@ def _record(options: argparse.Namespace) -> None:
 
 def _cloud(options: argparse.Namespace) -> None:
     from thinwire import logs, tracing
-    from thinwire.bundle import check_tasks, load_bundle
 
     logs.configure("cloud")
-    # First, so that what is wrong with the bundle is told before torch takes its seconds to load.
-    bundles = [load_bundle(name) for name in options.bundle]
-    check_tasks(bundles)
+    bundles = load_bundles(options.bundle)
     from cloud.server import Settings, serve
 
     settings = Settings(

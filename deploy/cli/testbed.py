@@ -7,7 +7,7 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-from deploy.cli.common import add_bundles, add_json, discard_output, finite, print_json, table
+from deploy.cli.common import add_bundles, add_json, discard_output, finite, load_bundles, print_json, table
 from deploy.ports import OPTIONS, Ports
 
 
@@ -44,10 +44,8 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def _demo(options: argparse.Namespace) -> None:
     from deploy.demo import as_text, photographs, run_demo
-    from thinwire.bundle import check_tasks, load_bundle
 
-    bundles = [load_bundle(name) for name in options.bundle]
-    check_tasks(bundles)
+    bundles = load_bundles(options.bundle)
     rows = run_demo(bundles, list(photographs(options.images)), options.snr)
     if options.json:
         print_json(rows)
@@ -63,12 +61,11 @@ def _demo(options: argparse.Namespace) -> None:
 
 def _up(options: argparse.Namespace) -> None:
     from deploy.testbed import LocalTestbed
-    from thinwire.bundle import check_tasks, load_bundle
 
     given = {name: port for name in OPTIONS if (port := getattr(options, name)) is not None}
     ports = Ports(**((dict.fromkeys(OPTIONS, 0) if options.edge_rest == 0 else {}) | given)).settled()
     # Otherwise two processes would say what is wrong with it, after they have loaded torch.
-    check_tasks([load_bundle(name) for name in options.bundle])
+    load_bundles(options.bundle)
     snr = ("--trace", options.trace) if options.trace else ("--snr", str(options.snr))
     with LocalTestbed(options.bundle, ports, ("--model", options.model, "--csi", options.csi, *snr)) as testbed:
         print(f"edge  {testbed.edge_url}  (docs at /docs)", file=sys.stderr)

@@ -24,10 +24,10 @@ from offline.measure.judges import LabelJudge
 from offline.measure.meter import PolicyMeter
 from offline.measure.studies import check_study, open_study
 from offline.measure.workers import Task
-from policies.baseline import Baseline
 from policies.policy import Policy
 from policies.record import Objectives
 from policies.store import Store
+from policies.study import Baseline
 from thinwire.bundle import load_bundle
 from thinwire.equalise import receive
 from thinwire.nn.macs import count_macs

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from edge.torch_engine.engine import TorchEngine, Transformed
 from offline.measure.evaluator import Evaluator, Measurement
 from policies.policy import Policy
-from policies.record import AccuracyAt, MeasuredPolicy, Objectives
-from policies.sensitivity import sensitive_below
+from policies.record import AccuracyAt, MeasuredPolicy, Objectives, sensitive_below
 from thinwire.channels import Channel
 from thinwire.nn.merging.transformer import rules_for
 

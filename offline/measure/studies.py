@@ -14,12 +14,13 @@ from policies.record import MeasuredPolicy
 from policies.search.objectives import MAX_LOSS, Scale, check_names
 from policies.search.run import Progress, Search
 from policies.search.space import SearchSpace
-from policies.search.strategies import load_strategy, make_strategy, strategy_versions
+from policies.search.strategy import load_strategy, strategy_versions
 from policies.store import Store
 from policies.study import Study
 from thinwire.bundle import Bundle, load_bundle
 from thinwire.channels import Channel
 from thinwire.errors import InvalidRequestError, StoreError
+from thinwire.records import read
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class Plan:
     """How to search.
 
     Attributes:
-        strategy: one of `policies.search.strategies.STRATEGIES`.
+        strategy: a name that `policies.search.strategy.load_strategy` knows.
         objectives: names of two or more objectives.
         box: the least and the greatest threshold, of every layer; found from the layers' similarities where it is None.
         max_loss: accuracy that a policy may lose against the unmerged reference before it counts for nothing.
@@ -110,8 +111,8 @@ def search(
     # Measured latencies differ from run to run: a study that goes on keeps the scale that it began with.
     settings = _settings(task, plan) if begun is None else {**begun.settings, **_asked(plan)}
     study = open_study(store, name, bundle, task, settings)
-    scale, space = Scale.from_json(settings["scale"]), SearchSpace.from_json(settings["space"])
-    strategy = make_strategy(plan.strategy, space, len(plan.objectives), task.seed)
+    scale, space = read(Scale, settings["scale"], "scale"), read(SearchSpace, settings["space"], "space")
+    strategy = load_strategy(plan.strategy)(space, len(plan.objectives), task.seed)
     timed = replace(task, timed="latency_ms" in plan.objectives, reference_ms=settings["reference_ms"])
     with pool(timed, processes) as executor:
         Search(store, study, strategy, scale, measure, executor, processes, report, stop_when_stagnant).run(evaluations)
@@ -130,15 +131,17 @@ def open_study(
         StoreError: the study is another one.
     """
     return store.study(
-        name,
-        bundle_name=bundle.name,
-        bundle_digest=bundle.digest,
-        channel=channel or task.channels[0],
-        split=task.split,
-        data_digest=task.images.digest(),
-        seed=task.seed,
-        versions=VERSIONS,
-        settings=settings,
+        Study(
+            name,
+            bundle_name=bundle.name,
+            bundle_digest=bundle.digest,
+            channel=channel or task.channels[0],
+            split=task.split,
+            data_digest=task.images.digest(),
+            seed=task.seed,
+            versions=VERSIONS,
+            settings=settings,
+        )
     )
 
 
@@ -216,8 +219,8 @@ def _settings(task: Task, plan: Plan) -> dict[str, Any]:
         space = SearchSpace.box(low, high, found.rates, found.limits)
     return {
         **_asked(plan),
-        "scale": Scale.of_unmerged(plan.objectives, unmerged, plan.max_loss).to_json(),
-        "space": space.to_json(),
+        "scale": asdict(Scale.of_unmerged(plan.objectives, unmerged, plan.max_loss)),
+        "space": asdict(space),
         "unmerged": asdict(unmerged),
         "reference_ms": unmerged.latency_ms,
     }

@@ -1,17 +1,15 @@
 """The paper that matplotlib draws on: one style, one size of type, and the same bytes for the same drawing."""
 
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
-import matplotlib
+import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from policies.plot.style import INK
+from policies.plot.data import INK
 
 DPI = 160
 # Sizes are for a width of 8.3 inches that a README shows at some 830 pixels.
@@ -37,18 +35,14 @@ _STYLE = {
 }
 
 
-@contextmanager
-def house_style() -> Iterator[None]:
+def house_style() -> AbstractContextManager[None]:
     """Draw and render within this: a reader's own matplotlibrc changes no drawing of ours."""
-    with matplotlib.rc_context({**_defaults(), **_STYLE}):  # type: ignore[dict-item]
-        yield
+    return matplotlib.style.context(["default", _STYLE])
 
 
 def new_figure(height: float) -> Figure:
     """An empty figure, ``height`` inches high, that pyplot knows nothing of."""
-    figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
+    return Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained", facecolor="white")
 
 
 def plain(text: str) -> str:
@@ -72,8 +66,3 @@ def png_bytes(figure: Figure) -> bytes:
     with house_style():
         figure.savefig(stream, format="png", metadata={"Software": None})
     return stream.getvalue()
-
-
-def _defaults() -> dict[str, object]:
-    # The backend is not part of a style; to set it would start one.
-    return {name: value for name, value in matplotlib.rcParamsDefault.items() if not name.startswith("backend")}

@@ -1,18 +1,54 @@
-"""What a drawing of studies shows, as arrays and texts; free of any library that draws."""
+"""What a drawing of studies shows, as arrays and texts, and in which colours and marks; free of any library that draws.
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+Colours are told apart by colour-blind readers too (Okabe and Ito, 2008), and marks by their shape in grey.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.baseline import Baseline
 from policies.pareto import non_dominated
 from policies.record import CONTROL_RATE, MeasuredPolicy, Objectives
-from policies.search.objectives import OBJECTIVES
-from policies.study import Study
+from policies.search.objectives import OBJECTIVES, Objective
+from policies.study import Baseline, Study
 from thinwire.errors import InvalidRequestError
+
+INK = "#222222"
+# What baselines do not wear.
+STUDY_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How a family of baselines is drawn.
+
+    Attributes:
+        colour: of its inside.
+        marker: as matplotlib names the shape.
+        symbol: as plotly does.
+        symbol_3d: the nearest of the few shapes that plotly has in space.
+        size: of its width in points.
+    """
+
+    colour: str
+    marker: str
+    symbol: str
+    symbol_3d: str
+    size: float
+
+
+MARKS = {
+    "unmerged": Mark("#000000", "*", "star", "diamond", 13.0),
+    "one-threshold": Mark("#E69F00", "^", "triangle-up", "diamond-open", 7.5),
+    "tome": Mark("#56B4E9", "s", "square", "square", 6.5),
+    "pooled-token": Mark("#F0E442", "D", "diamond", "diamond", 6.5),
+    "logits": Mark("#999999", "P", "cross", "cross", 8.5),
+    "label": Mark("#FFFFFF", "X", "x", "x", 8.5),
+}
+OTHER_MARK = Mark("#DDDDDD", "p", "pentagon", "circle", 8.5)
 
 
 @dataclass(frozen=True)
@@ -24,46 +60,15 @@ class StudyData:
     baselines: tuple[Baseline, ...] = ()
 
 
-@dataclass(frozen=True)
-class Axis:
-    """An objective as it is drawn.
-
-    Attributes:
-        name: as users ask for it, one of `OBJECTIVES`.
-        label: what stands at the axis, with its unit.
-        value: reads it from what was measured; None where it was not.
-        error: reads its standard error.
-        maximise: whether more is better.
-        logarithmic: whether equal ratios take equal room.
-    """
-
-    name: str
-    label: str
-    value: Callable[[Objectives], float | None]
-    error: Callable[[Objectives], float | None]
-    maximise: bool = False
-    logarithmic: bool = False
-
-
-def _as_searched(name: str, label: str, logarithmic: bool = False) -> Axis:
-    objective = OBJECTIVES[name]
-    return Axis(name, label, objective.value, objective.error, objective.maximise, logarithmic)
-
-
-AXES = {
-    axis.name: axis
-    for axis in (
-        # A search weighs the change; a reader wants to know how often the answer is right.
-        Axis("accuracy", "accuracy", lambda o: o.accuracy, lambda o: o.accuracy_se, maximise=True),
-        _as_searched("edge_gmacs", "edge compute, 10⁹ MACs"),
-        _as_searched("channel_uses", "channel uses per image", logarithmic=True),
-        _as_searched("tokens", "tokens per image"),
-        _as_searched("latency_ms", "latency on the device, ms"),
-    )
+# Objectives as they are drawn: a search weighs the change of accuracy, and a reader wants to know how often the answer
+# is right; tokens are counted in differences.
+AXES = OBJECTIVES | {
+    "accuracy": replace(OBJECTIVES["accuracy"], value=lambda o: o.accuracy, error=lambda o: o.accuracy_se),
+    "tokens": replace(OBJECTIVES["tokens"], in_ratios=False),
 }
 
 
-def choose_axes(names: Sequence[str]) -> tuple[Axis, ...]:
+def choose_axes(names: Sequence[str]) -> tuple[Objective, ...]:
     """The axes of two or three objectives.
 
     Raises:
@@ -76,7 +81,7 @@ def choose_axes(names: Sequence[str]) -> tuple[Axis, ...]:
     return tuple(AXES[name] for name in names)
 
 
-def panels(axes: Sequence[Axis]) -> list[tuple[int, int]]:
+def panels(axes: Sequence[Objective]) -> list[tuple[int, int]]:
     """Which axes each flat panel shows, across and up: all pairs, those with what is maximised first and it upwards."""
     pairs = [(j, i) if axes[i].maximise else (i, j) for i, j in combinations(range(len(axes)), 2)]
     return sorted(pairs, key=lambda pair: not axes[pair[1]].maximise)
@@ -121,7 +126,7 @@ class Series:
         return np.concatenate([self.trials.values, *(points.values for points in self.baselines.values())])
 
 
-def series(data: StudyData, axes: Sequence[Axis]) -> Series:
+def series(data: StudyData, axes: Sequence[Objective]) -> Series:
     """What is drawn of a study.
 
     Baselines that an axis was not measured for are left out, and the caption counts them.
@@ -144,26 +149,26 @@ def series(data: StudyData, axes: Sequence[Axis]) -> Series:
     front = np.flatnonzero(non_dominated(everything.values, [axis.maximise for axis in axes]))
     # By all axes from the last to the first, so that the order depends on nothing but the values.
     front = front[np.lexsort(everything.values[front].T[::-1])]
-    families: dict[str, list[Baseline]] = {}
+    members: dict[str, list[Baseline]] = {}
     left_out = 0
     for baseline in data.baselines:
         if any(axis.value(baseline.objectives) is None for axis in axes):
             left_out += 1
         else:
-            families.setdefault(baseline.family, []).append(baseline)
+            members.setdefault(baseline.family, []).append(baseline)
     return Series(
         study.name,
         _caption(data, left_out),
         everything,
         Points(everything.values[front], everything.errors[front], tuple(everything.notes[i] for i in front)),
         {
-            family: _points(axes, [one.objectives for one in members], [_baseline_notes(one) for one in members])
-            for family, members in families.items()
+            family: _points(axes, [one.objectives for one in alike], [_baseline_notes(one) for one in alike])
+            for family, alike in members.items()
         },
     )
 
 
-def staircase(points: Points, axes: Sequence[Axis], across: int, up: int) -> NDArray[np.float64]:
+def staircase(points: Points, axes: Sequence[Objective], across: int, up: int) -> NDArray[np.float64]:
     """The front of two axes alone, as the corners of a line that rises or falls at once at each point.
 
     Args:
@@ -181,20 +186,33 @@ def staircase(points: Points, axes: Sequence[Axis], across: int, up: int) -> NDA
     return ordered
 
 
-def logarithmic(studies: Sequence[Series], axes: Sequence[Axis], column: int) -> bool:
+def logarithmic(studies: Sequence[Series], axes: Sequence[Objective], column: int) -> bool:
     """Whether a column's axis is drawn in ratios, in which zero has no place."""
-    return axes[column].logarithmic and all((study.everything[:, column] > 0).all() for study in studies)
+    return axes[column].in_ratios and all((study.everything[:, column] > 0).all() for study in studies)
 
 
-def footnote(studies: Sequence[Series], axes: Sequence[Axis]) -> str:
-    """What the marks and lines of a drawing mean."""
+def families(studies: Iterable[Series]) -> list[str]:
+    """Every family of the studies' baselines once: the known ones in their order, then others."""
+    present = dict.fromkeys(family for study in studies for family in study.baselines)
+    return [*(family for family in MARKS if family in present), *(family for family in present if family not in MARKS)]
+
+
+def title(studies: Sequence[Series]) -> str:
+    """The heading of a drawing."""
+    names = ", ".join(study.name for study in studies)
+    return f"Pareto front{'s' if len(studies) > 1 else ''} of {names}"
+
+
+def captions(studies: Sequence[Series], axes: Sequence[Objective]) -> list[str]:
+    """The lines under a drawing: what each study was measured with and on, and what the marks and lines mean."""
     over = ", ".join(axis.label.partition(",")[0] for axis in axes)
     lines = "The line is that front" if len(axes) == 2 else "Lines are the fronts of the two axes shown"
     rims = " Baselines have rims in their study's colour." if len(studies) > 1 else ""
-    return f"Front over {over}. {lines}; bars are one standard error.{rims}"
+    meaning = f"Front over {over}. {lines}; bars are one standard error.{rims}"
+    return [*(study.caption for study in studies), meaning]
 
 
-def _points(axes: Sequence[Axis], measured: Sequence[Objectives], notes: Sequence[tuple[str, ...]]) -> Points:
+def _points(axes: Sequence[Objective], measured: Sequence[Objectives], notes: Sequence[tuple[str, ...]]) -> Points:
     values = np.array([[axis.value(one) for axis in axes] for one in measured], dtype=np.float64)
     errors = np.array([[axis.error(one) or 0.0 for axis in axes] for one in measured], dtype=np.float64)
     return Points(values, errors, tuple(notes))

@@ -1,12 +1,11 @@
 """Drawings as files. What draws is loaded here, when it is asked for: it comes with the extra "search"."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from policies.files import write_whole
-from policies.plot.data import Axis, StudyData, series
-from policies.plot.style import STUDY_COLOURS
+from policies.plot.data import STUDY_COLOURS, StudyData, series
+from policies.search.objectives import Objective
 from thinwire.errors import InvalidRequestError, UnavailableError
 
 
@@ -20,7 +19,7 @@ def check_suffix(path: Path, *suffixes: str) -> None:
         raise InvalidRequestError(f"a drawing is written to a file that ends in {' or '.join(suffixes)}, got {path}")
 
 
-def draw_fronts(studies: Sequence[StudyData], axes: Sequence[Axis], path: Path) -> None:
+def draw_fronts(studies: Sequence[StudyData], axes: Sequence[Objective], path: Path) -> None:
     """Draw the trials, the fronts and the baselines of studies; the same content gives the same bytes.
 
     Args:
@@ -40,7 +39,7 @@ def draw_fronts(studies: Sequence[StudyData], axes: Sequence[Axis], path: Path) 
             f"expected one to {len(STUDY_COLOURS)} different studies to draw, got {', '.join(names) or 'none'}"
         )
     drawn = [series(data, axes) for data in studies]
-    with _libraries():
+    try:
         if path.suffix == ".html":
             from policies.plot.page import front_page
 
@@ -50,18 +49,8 @@ def draw_fronts(studies: Sequence[StudyData], axes: Sequence[Axis], path: Path) 
             from policies.plot.png import front_figure
 
             content = png_bytes(front_figure(drawn, axes))
-    _write(path, content)
-
-
-@contextmanager
-def _libraries() -> Iterator[None]:
-    try:
-        yield
     except ImportError as error:
         raise UnavailableError(f"drawings need the extra 'search': pip install -e '.[search]' ({error})") from None
-
-
-def _write(path: Path, content: bytes) -> None:
     try:
         write_whole(path, content)
     except OSError as error:

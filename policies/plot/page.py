@@ -4,13 +4,24 @@ import html
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import plotly.graph_objects as go
-from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
-from policies.plot.data import Axis, Points, Series, footnote, logarithmic, panels, staircase
-from policies.plot.style import INK, MARKS, OTHER_MARK, STUDY_COLOURS, families, title
+from policies.plot.data import (
+    INK,
+    MARKS,
+    OTHER_MARK,
+    STUDY_COLOURS,
+    Points,
+    Series,
+    captions,
+    families,
+    logarithmic,
+    panels,
+    staircase,
+    title,
+)
+from policies.search.objectives import Objective
 
 DIV = "thinwire-fronts"
 # plotly's own button would send the figure to a server of its makers.
@@ -39,17 +50,16 @@ figure {{ margin: 0; }}
 """
 
 
-def front_page(studies: Sequence[Series], axes: Sequence[Axis]) -> str:
+def front_page(studies: Sequence[Series], axes: Sequence[Objective]) -> str:
     """The page: the figure with plotly's own JavaScript in it, and the caption."""
     figure = front_figure(studies, axes)
     # Without an id of ours the figure would get a random one, and the same store another page each time.
     drawing = figure.to_html(full_html=False, include_plotlyjs=True, div_id=DIV, config=_CONFIG)
-    lines = [*(study.caption for study in studies), footnote(studies, axes)]
-    caption = "<br>\n".join(html.escape(line) for line in lines)
+    caption = "<br>\n".join(map(html.escape, captions(studies, axes)))
     return _PAGE.format(title=html.escape(title(studies)), ink=INK, drawing=drawing, caption=caption)
 
 
-def front_figure(studies: Sequence[Series], axes: Sequence[Axis]) -> Any:
+def front_figure(studies: Sequence[Series], axes: Sequence[Objective]) -> Any:
     """Trials, fronts and baselines as a plotly figure: flat for two axes; for three in space, and all pairs of them."""
     pairs = panels(axes)
     if len(pairs) == 1:
@@ -60,7 +70,7 @@ def front_figure(studies: Sequence[Series], axes: Sequence[Axis]) -> Any:
             2, 2, specs=[[{"type": "scene"}, {}], [{}, {}]], horizontal_spacing=0.09, vertical_spacing=0.09
         )
         places = [(1, 2), (2, 1), (2, 2)]
-        for trace in _traces_in_space(studies):
+        for trace in _traces(studies, (0, 1, 2), in_legend=False):
             figure.add_trace(trace, 1, 1)
         figure.update_scenes({f"{side}axis": _scale(studies, axes, i) for i, side in enumerate("xyz")})
         # Seen from where the costs are low, and from far enough for the axes' titles to be on the page.
@@ -68,7 +78,8 @@ def front_figure(studies: Sequence[Series], axes: Sequence[Axis]) -> Any:
         figure.update_scenes(aspectmode="cube", camera=camera)
     for (across, up), (row, column) in zip(pairs, places, strict=True):
         # Each name stands in the legend once, and switches what it names in every panel.
-        for trace in _traces(studies, axes, across, up, in_legend=(row, column) == places[0]):
+        steps = _steps(studies, axes, across, up)
+        for trace in [*steps, *_traces(studies, (across, up), in_legend=(row, column) == places[0])]:
             figure.add_trace(trace, row, column)
         figure.update_xaxes(_scale(studies, axes, across), row=row, col=column)
         figure.update_yaxes(_scale(studies, axes, up), row=row, col=column)
@@ -83,50 +94,54 @@ def front_figure(studies: Sequence[Series], axes: Sequence[Axis]) -> Any:
     return figure
 
 
-def _traces(studies: Sequence[Series], axes: Sequence[Axis], across: int, up: int, in_legend: bool) -> list[Any]:
+def _steps(studies: Sequence[Series], axes: Sequence[Objective], across: int, up: int) -> list[Any]:
     traces = []
     for study, colour in zip(studies, STUDY_COLOURS, strict=False):
-        name = _name(studies, "front", study)
         steps = staircase(study.front, axes, across, up)
         traces.append(
             go.Scatter(
-                x=_list(steps[:, 0]),
-                y=_list(steps[:, 1]),
+                x=steps[:, 0].tolist(),
+                y=steps[:, 1].tolist(),
                 mode="lines",
                 line={"shape": "hv", "color": colour, "width": 1.5},
                 hoverinfo="skip",
                 showlegend=False,
-                legendgroup=name,
-            )
-        )
-    for layer in _layers(studies):
-        points, bars = layer.points, layer.points.errors if layer.bars else np.zeros_like(layer.points.errors)
-        traces.append(
-            go.Scatter(
-                x=_list(points.values[:, across]),
-                y=_list(points.values[:, up]),
-                error_x=_bars(bars[:, across], layer.marker["color"]),
-                error_y=_bars(bars[:, up], layer.marker["color"]),
-                marker=layer.marker,
-                showlegend=in_legend,
-                **_told(layer),
+                legendgroup=_name(studies, "front", study),
             )
         )
     return traces
 
 
-def _traces_in_space(studies: Sequence[Series]) -> list[Any]:
-    return [
-        go.Scatter3d(
-            x=_list(layer.points.values[:, 0]),
-            y=_list(layer.points.values[:, 1]),
-            z=_list(layer.points.values[:, 2]),
-            marker={**layer.marker, "symbol": layer.symbol_3d, "size": layer.marker["size"] * 0.45},
-            showlegend=False,
-            **_told(layer),
-        )
-        for layer in _layers(studies)
-    ]
+def _traces(studies: Sequence[Series], columns: Sequence[int], in_legend: bool) -> list[Any]:
+    """All points along two axes, or along three in space. As lists: plotly packs arrays into base64."""
+    traces = []
+    for layer in _layers(studies):
+        places = list(zip("xyz", columns, strict=False))
+        told = {
+            "name": layer.name,
+            "legendgroup": layer.name,
+            "mode": "markers",
+            "text": ["<br>".join(html.escape(line) for line in note) for note in layer.points.notes],
+            "hovertemplate": "%{text}<extra></extra>",
+            "showlegend": in_legend,
+        } | {side: layer.points.values[:, column].tolist() for side, column in places}
+        if len(columns) == 3:
+            shape = {"symbol": layer.symbol_3d, "size": layer.marker["size"] * 0.45}
+            traces.append(go.Scatter3d(marker=layer.marker | shape, **told))
+            continue
+        errors = layer.points.errors * layer.bars
+        bars = {
+            f"error_{side}": {
+                "array": errors[:, column].tolist(),
+                "color": layer.marker["color"],
+                "thickness": 1.2,
+                "width": 0,
+                "visible": bool(errors[:, column].any()),
+            }
+            for side, column in places
+        }
+        traces.append(go.Scatter(marker=layer.marker, **bars, **told))
+    return traces
 
 
 class _Layer(NamedTuple):
@@ -161,26 +176,6 @@ def _name(studies: Sequence[Series], what: str, study: Series) -> str:
     return html.escape(what if len(studies) == 1 else f"{what} of {study.name}")
 
 
-def _told(layer: _Layer) -> dict[str, Any]:
-    return {
-        "name": layer.name,
-        "legendgroup": layer.name,
-        "mode": "markers",
-        "text": ["<br>".join(html.escape(line) for line in note) for note in layer.points.notes],
-        "hovertemplate": "%{text}<extra></extra>",
-    }
-
-
-def _bars(errors: NDArray[np.float64], colour: str) -> dict[str, Any]:
-    return {"array": _list(errors), "color": colour, "thickness": 1.2, "width": 0, "visible": bool(errors.any())}
-
-
-def _scale(studies: Sequence[Series], axes: Sequence[Axis], column: int) -> dict[str, Any]:
+def _scale(studies: Sequence[Series], axes: Sequence[Objective], column: int) -> dict[str, Any]:
     scale = {"type": "log", "dtick": "D2"} if logarithmic(studies, axes, column) else {"type": "linear"}
     return {"title": {"text": axes[column].label}, **scale}
-
-
-def _list(values: NDArray[np.float64]) -> list[float]:
-    # plotly packs arrays into base64; as plain numbers a page can be read, and compared with the store.
-    numbers: list[float] = values.tolist()
-    return numbers

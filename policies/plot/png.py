@@ -10,15 +10,27 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from policies.plot.canvas import house_style, make_logarithmic, new_figure, plain
-from policies.plot.data import Axis, Series, footnote, logarithmic, panels, staircase
-from policies.plot.style import INK, MARKS, OTHER_MARK, STUDY_COLOURS, families, title
+from policies.plot.data import (
+    INK,
+    MARKS,
+    OTHER_MARK,
+    STUDY_COLOURS,
+    Series,
+    captions,
+    families,
+    logarithmic,
+    panels,
+    staircase,
+    title,
+)
+from policies.search.objectives import Objective
 
 CAPTION_CHARACTERS = 138
 # Where a front's colours tell a third axis, the study's own colour would only mislead.
 NEUTRAL = "#555555"
 
 
-def front_figure(studies: Sequence[Series], axes: Sequence[Axis]) -> Figure:
+def front_figure(studies: Sequence[Series], axes: Sequence[Objective]) -> Figure:
     """Trials, fronts and baselines of studies over two or three axes.
 
     With three axes and one study, the front's colours tell the axis that a panel does not show.
@@ -55,14 +67,13 @@ def front_figure(studies: Sequence[Series], axes: Sequence[Axis]) -> Figure:
                 if logarithmic(studies, axes, third):
                     make_logarithmic(bar.ax, bar.ax.yaxis)
         figure.suptitle(plain(title(studies)))
-        lines = [*(study.caption for study in studies), footnote(studies, axes)]
-        caption = "\n".join(textwrap.fill(line, CAPTION_CHARACTERS) for line in lines)
+        caption = "\n".join(textwrap.fill(line, CAPTION_CHARACTERS) for line in captions(studies, axes))
         figure.supxlabel(plain(caption), x=0.01, ha="left", fontsize=7.6, color="#444444", linespacing=1.3)
     return figure
 
 
 def _draw_study(
-    panel: Axes, study: Series, colour: str, axes: Sequence[Axis], across: int, up: int, by_third: bool
+    panel: Axes, study: Series, colour: str, axes: Sequence[Objective], across: int, up: int, by_third: bool
 ) -> PathCollection:
     """Draw the trials and the front; returns the front's marks."""
     if by_third:

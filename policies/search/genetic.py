@@ -1,6 +1,7 @@
 """NSGA-II (Deb et al., 2002), by pymoo."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,33 +17,33 @@ from policies.search.strategy import ExhaustedError, Observation, Suggestion
 MOST_GENERATIONS = 200
 
 
+@dataclass(frozen=True)
 class GeneticSearch:
     """NSGA-II over the points of a space.
 
     It keeps no state: for each suggestion the algorithm is run again from its seed, and what was tried answers for
     itself. That costs milliseconds, and makes a search resume by nothing but its trials.
 
-    Args:
+    Attributes:
         space: where to search.
         objectives: how many there are.
         seed: of the first population and the variation.
         population: members of a generation.
     """
 
-    def __init__(self, space: SearchSpace, objectives: int, seed: int, population: int = 10) -> None:
-        self.space = space
-        self._objectives = objectives
-        self._seed = seed
-        self._population = population
+    space: SearchSpace
+    objectives: int
+    seed: int
+    population: int = 10
 
     def suggest(self, observed: Sequence[Observation], pending: Sequence[Policy]) -> Suggestion | None:
         """See `policies.search.strategy.Strategy`; it waits for a whole generation."""
         known = {observation.policy.digest: observation.utilities for observation in observed}
         waited_for = {policy.digest for policy in pending}
         dimensions = self.space.dimensions
-        problem = Problem(n_var=dimensions, n_obj=self._objectives, xl=np.zeros(dimensions), xu=np.ones(dimensions))
-        algorithm: Any = NSGA2(pop_size=self._population)
-        algorithm.setup(problem, seed=self._seed, termination=NoTermination(), verbose=False)
+        problem = Problem(n_var=dimensions, n_obj=self.objectives, xl=np.zeros(dimensions), xu=np.ones(dimensions))
+        algorithm: Any = NSGA2(pop_size=self.population)
+        algorithm.setup(problem, seed=self.seed, termination=NoTermination(), verbose=False)
         met: set[str] = set()
         idle = 0
         while idle < MOST_GENERATIONS:

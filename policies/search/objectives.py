@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +20,7 @@ class Objective:
 
     Attributes:
         name: as users ask for it.
+        label: what stands at the axis of a drawing, with its unit.
         value: reads it from what was measured.
         error: reads its standard error; 0 for what is exact given the images.
         maximise: whether more is better.
@@ -28,6 +28,7 @@ class Objective:
     """
 
     name: str
+    label: str
     value: Callable[[Objectives], float | None]
     error: Callable[[Objectives], float | None]
     maximise: bool = False
@@ -45,11 +46,11 @@ def _exact(_: Objectives) -> float:
 OBJECTIVES = {
     objective.name: objective
     for objective in (
-        Objective("accuracy", lambda o: o.accuracy_change, lambda o: o.accuracy_change_se, maximise=True),
-        Objective("edge_gmacs", lambda o: o.edge_gmacs, _exact),
-        Objective("channel_uses", lambda o: o.channel_uses, _exact, in_ratios=True),
-        Objective("tokens", lambda o: o.tokens, _exact, in_ratios=True),
-        Objective("latency_ms", lambda o: o.latency_ms, lambda o: o.latency_ms_se),
+        Objective("accuracy", "accuracy", lambda o: o.accuracy_change, lambda o: o.accuracy_change_se, maximise=True),
+        Objective("edge_gmacs", "edge compute, 10⁹ MACs", lambda o: o.edge_gmacs, _exact),
+        Objective("channel_uses", "channel uses per image", lambda o: o.channel_uses, _exact, in_ratios=True),
+        Objective("tokens", "tokens per image", lambda o: o.tokens, _exact, in_ratios=True),
+        Objective("latency_ms", "latency on the device, ms", lambda o: o.latency_ms, lambda o: o.latency_ms_se),
     )
 }
 
@@ -114,15 +115,10 @@ class Scale:
         Raises:
             InvalidRequestError: as for `Scale`, or an objective was not measured of the unmerged model.
         """
-        worst, best = [], []
-        for name in names:
-            if name == "accuracy":
-                worst.append(-max_loss)
-            elif name in OBJECTIVES:
-                worst.append(_given(name, OBJECTIVES[name].value(unmerged)))
-            else:
-                worst.append(0.0)
-            best.append(1.0 if name in OBJECTIVES and OBJECTIVES[name].in_ratios else 0.0)
+        check_names(names)
+        objectives = [OBJECTIVES[name] for name in names]
+        worst = [-max_loss if one.name == "accuracy" else _given(one.name, one.value(unmerged)) for one in objectives]
+        best = [1.0 if one.in_ratios else 0.0 for one in objectives]
         return cls(tuple(names), tuple(worst), tuple(best))
 
     def utilities(self, measured: Objectives) -> NDArray[np.float64]:
@@ -139,15 +135,6 @@ class Scale:
         errors = np.array([_given(name, OBJECTIVES[name].error(measured)) for name in self.names])
         variances: NDArray[np.float64] = (errors / (np.array(self.best) - np.array(self.worst))) ** 2
         return variances
-
-    @classmethod
-    def from_json(cls, content: dict[str, Any]) -> "Scale":
-        """Read the JSON form."""
-        return cls(tuple(content["names"]), tuple(content["worst"]), tuple(content["best"]))
-
-    def to_json(self) -> dict[str, Any]:
-        """The JSON form, for a study's settings."""
-        return {"names": list(self.names), "worst": list(self.worst), "best": list(self.best)}
 
 
 def _utility(objective: Objective, measured: Objectives, worst: float, best: float) -> float:

@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from dataclasses import dataclass
 
+from policies.pareto import hypervolume
 from policies.policy import Policy
 from policies.record import MeasuredPolicy
-from policies.search.guard import Guard
-from policies.search.hypervolume import hypervolume
+from policies.search.guard import Guard, Stagnation
 from policies.search.objectives import Scale
-from policies.search.signatures import Stagnation
 from policies.search.strategy import ExhaustedError, Observation, Strategy, Suggestion
 from policies.store import Store
 from policies.study import Study
@@ -27,7 +26,7 @@ class Progress:
     Attributes:
         evaluations: policies measured so far, those of earlier runs included.
         wanted: how many it will be.
-        hypervolume: of what was measured; see `policies.search.hypervolume`.
+        hypervolume: of what was measured; see `policies.pareto`.
         seconds_left: an estimate from the pace of this run.
         suggesting_seconds: what the latest suggestion took.
         stagnation: the latest verdict on whether the search still gets anywhere; None before there was one.
@@ -61,13 +60,14 @@ def observe(measured: Sequence[MeasuredPolicy], scale: Scale) -> list[Observatio
     ]
 
 
+@dataclass
 class Search:
     """One strategy at work on one study.
 
     The store is all that it remembers: what is suggested follows from the trials there, so a search that is killed and
     run again goes on as if it had not been; with one policy at a time, to the same trials.
 
-    Args:
+    Attributes:
         store: where trials go; each is kept as soon as it is measured, so a kill loses what is in flight and no more.
         study: what the policies are measured for.
         strategy: picks policies.
@@ -79,27 +79,18 @@ class Search:
         stop_when_stagnant: end early when the search stands still and exploration did not help.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        study: Study,
-        strategy: Strategy,
-        scale: Scale,
-        measure: Callable[[Policy], MeasuredPolicy],
-        executor: Executor,
-        parallel: int = 1,
-        report: Callable[[Progress], None] = lambda progress: None,
-        stop_when_stagnant: bool = False,
-    ) -> None:
-        self._store = store
-        self._study = study
-        self._guard = Guard(strategy)
-        self._scale = scale
-        self._measure = measure
-        self._executor = executor
-        self._parallel = parallel
-        self._report = report
-        self._stop_when_stagnant = stop_when_stagnant
+    store: Store
+    study: Study
+    strategy: Strategy
+    scale: Scale
+    measure: Callable[[Policy], MeasuredPolicy]
+    executor: Executor
+    parallel: int = 1
+    report: Callable[[Progress], None] = lambda progress: None
+    stop_when_stagnant: bool = False
+
+    def __post_init__(self) -> None:
+        self._guard = Guard(self.strategy)
 
     def run(self, evaluations: int) -> tuple[MeasuredPolicy, ...]:
         """Search until the study holds as many trials, or there is nothing new to try.
@@ -115,14 +106,14 @@ class Search:
             StoreError: the store failed.
             KeyboardInterrupt: as ever; what has begun is waited for and kept first, unless there comes another.
         """
-        trials = self._store.trials(self._study)
+        trials = self.store.trials(self.study)
         first, started = len(trials), time.monotonic()
         running: _Running = {}
         try:
             while self._fill(running, trials, evaluations):
                 wait(running, return_when=FIRST_COMPLETED)
                 self._keep(running)
-                trials = self._store.trials(self._study)
+                trials = self.store.trials(self.study)
                 pace = (time.monotonic() - started) / max(1, len(trials) - first)
                 self._tell(trials, evaluations, pace)
         except BaseException:
@@ -138,9 +129,9 @@ class Search:
 
     def _fill(self, running: _Running, trials: Sequence[MeasuredPolicy], evaluations: int) -> bool:
         """Begin as many evaluations as there is room for, and say whether any is in flight."""
-        observed = observe(trials, self._scale)
-        while len(running) < self._parallel and len(trials) + len(running) < evaluations:
-            if self._stop_when_stagnant and self._guard.is_spent(observed):
+        observed = observe(trials, self.scale)
+        while len(running) < self.parallel and len(trials) + len(running) < evaluations:
+            if self.stop_when_stagnant and self._guard.is_spent(observed):
                 self._stopped(running, trials, evaluations, "exploration brought no gain")
                 break
             began = time.monotonic()
@@ -154,7 +145,7 @@ class Search:
             task = _Task(suggestion, time.monotonic() - began)
             self._suggesting_seconds = task.suggesting_seconds
             try:
-                running[self._executor.submit(_timed, self._measure, suggestion.policy)] = task
+                running[self.executor.submit(_timed, self.measure, suggestion.policy)] = task
             except BrokenExecutor as error:
                 raise _died([suggestion.policy]) from error
         return bool(running)
@@ -192,22 +183,20 @@ class Search:
                 if (error := future.exception()) is not None:
                     failed.append((policy, error))
                 else:
-                    self._add(task, *future.result())
+                    measured, seconds = future.result()
+                    self.store.add_trial(
+                        self.study,
+                        measured,
+                        source=task.suggestion.source,
+                        seconds=seconds,
+                        suggesting_seconds=task.suggesting_seconds,
+                    )
             del running[future]
         return failed
 
-    def _add(self, task: _Task, measured: MeasuredPolicy, seconds: float) -> None:
-        self._store.add_trial(
-            self._study,
-            measured,
-            source=task.suggestion.source,
-            seconds=seconds,
-            suggesting_seconds=task.suggesting_seconds,
-        )
-
     def _tell(self, trials: Sequence[MeasuredPolicy], evaluations: int, pace: float) -> None:
-        observed = observe(trials, self._scale)
-        self._report(
+        observed = observe(trials, self.scale)
+        self.report(
             Progress(
                 evaluations=len(trials),
                 wanted=evaluations,

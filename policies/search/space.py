@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,15 +109,6 @@ class SearchSpace:
             if len(choices) > 1:
                 places.append((choices.index(chosen) + 0.5) / len(choices))
         return np.array(places)
-
-    @classmethod
-    def from_json(cls, content: dict[str, Any]) -> "SearchSpace":
-        """Read the JSON form."""
-        return cls(tuple(map(tuple, content["axes"])), tuple(content["rates"]), tuple(content["limits"]))
-
-    def to_json(self) -> dict[str, Any]:
-        """The JSON form, for a study's settings."""
-        return {"axes": [list(axis) for axis in self.axes], "rates": list(self.rates), "limits": list(self.limits)}
 
 
 def _choice(choices: Sequence[_T], coordinates: Iterator[np.float64]) -> _T:

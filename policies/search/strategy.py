@@ -1,7 +1,9 @@
-"""How a search picks the next policy: the interface, and the two strategies that learn nothing."""
+"""How a search picks the next policy: the interface, the two strategies that learn nothing, and all of them by name."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
 from itertools import count
 from typing import Protocol
 
@@ -11,9 +13,18 @@ from scipy.stats import qmc
 
 from policies.policy import Policy
 from policies.search.space import SearchSpace
+from thinwire.errors import InvalidRequestError, UnavailableError
 
 # Different points can be one policy; past this many of them in a row the space is as good as exhausted.
 MOST_REPEATS = 1000
+# The strategies by name, each with the packages that decide which points it comes to.
+_PACKAGES = {
+    "qlognehvi": ("botorch", "gpytorch", "scipy"),
+    "ehvi": ("botorch", "gpytorch", "scipy"),
+    "random": ("numpy",),
+    "sobol": ("scipy",),
+    "nsga2": ("pymoo",),
+}
 
 
 @dataclass(frozen=True)
@@ -80,16 +91,16 @@ class Strategy(Protocol):
         ...
 
 
+@dataclass(frozen=True)
 class RandomSearch:
     """Independent uniform points."""
 
-    def __init__(self, space: SearchSpace, seed: int) -> None:
-        self.space = space
-        self._seed = seed
+    space: SearchSpace
+    seed: int
 
     def suggest(self, observed: Sequence[Observation], pending: Sequence[Policy]) -> Suggestion:
         """See `Strategy`."""
-        generator = np.random.default_rng(self._seed)
+        generator = np.random.default_rng(self.seed)
         points = (generator.random(self.space.dimensions) for _ in count())
         return Suggestion(first_new(self.space, points, observed, pending), "random")
 
@@ -97,16 +108,16 @@ class RandomSearch:
         """See `Strategy`."""
 
 
+@dataclass(frozen=True)
 class SobolSearch:
     """A scrambled Sobol sequence, which fills the space more evenly than random points."""
 
-    def __init__(self, space: SearchSpace, seed: int) -> None:
-        self.space = space
-        self._seed = seed
+    space: SearchSpace
+    seed: int
 
     def suggest(self, observed: Sequence[Observation], pending: Sequence[Policy]) -> Suggestion:
         """See `Strategy`."""
-        points = sobol_points(self.space.dimensions, self._seed)
+        points = sobol_points(self.space.dimensions, self.seed)
         return Suggestion(first_new(self.space, points, observed, pending), "sobol")
 
     def length_scales(self, observed: Sequence[Observation]) -> None:
@@ -136,3 +147,40 @@ def first_new(
         if policy.digest not in tried:
             return policy
     raise ExhaustedError
+
+
+def load_strategy(name: str) -> Callable[[SearchSpace, int, int], Strategy]:
+    """The strategy of a name: what makes it of a space, how many objectives there are, and a seed.
+
+    Raises:
+        InvalidRequestError: there is none of that name.
+        UnavailableError: its library is not installed.
+    """
+    if name not in _PACKAGES:
+        raise InvalidRequestError(f"no strategy {name!r}: there are {', '.join(_PACKAGES)}")
+    if name == "random":
+        return lambda space, objectives, seed: RandomSearch(space, seed)
+    if name == "sobol":
+        return lambda space, objectives, seed: SobolSearch(space, seed)
+    # BoTorch and pymoo take seconds to import, which only their users need to wait for.
+    try:
+        if name == "nsga2":
+            from policies.search.genetic import GeneticSearch
+
+            return GeneticSearch
+        from policies.search.bayes import BayesianSearch
+    except ImportError as error:
+        raise UnavailableError(
+            f"the strategy {name} needs the extra 'search': pip install -e '.[search]' ({error})"
+        ) from None
+    return partial(BayesianSearch, acquisition="ehvi" if name == "ehvi" else "qlognehvi")
+
+
+def strategy_versions(name: str) -> dict[str, str]:
+    """The versions of what decides which points a strategy comes to, for the identity of its study.
+
+    Raises:
+        InvalidRequestError, UnavailableError: as for `load_strategy`.
+    """
+    load_strategy(name)
+    return {package: metadata.version(package) for package in _PACKAGES[name]}

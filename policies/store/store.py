@@ -1,23 +1,31 @@
 """The store: what is kept of searches, one transaction for each thing kept."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import Any, Self, TypeVar
 
 import sqlalchemy as sa
 
-from policies.baseline import Baseline
 from policies.front import Front
-from policies.record import MeasuredPolicy
+from policies.record import ChannelForm, MeasuredPolicy, channel_json
 from policies.serviceable import serviceable
-from policies.store import rows, schema
-from policies.store.database import Database
-from policies.study import Study
-from policies.trial import Trial
-from thinwire.channels import Channel
+from policies.store import database
+from policies.study import Baseline, Study, Trial
 from thinwire.errors import InvalidRequestError, StoreError
+from thinwire.records import read
 
 _T = TypeVar("_T")
+# What a trial's row holds under the names of `MeasuredPolicy.to_json`.
+_MEASURED = (
+    "thresholds",
+    "symbols_per_token",
+    "max_tokens",
+    "objectives",
+    "accuracy_by_snr",
+    "sensitive_below_db",
+    "provenance",
+)
 
 
 class Store:
@@ -38,10 +46,10 @@ class Store:
     """
 
     def __init__(self, url: str, create: bool = True) -> None:
-        self._database = Database(url, create)
+        self._database = database.Database(url, create)
         try:
             with self._database.transaction("open it") as connection:
-                schema.prepare(connection, self._database.name, create)
+                database.prepare(connection, self._database.name, create)
         except BaseException:
             self.close()
             raise
@@ -56,42 +64,28 @@ class Store:
         """Close all connections."""
         self._database.close()
 
-    def study(
-        self,
-        name: str,
-        *,
-        bundle_name: str,
-        bundle_digest: str,
-        channel: Channel,
-        split: str,
-        data_digest: str,
-        seed: int,
-        versions: Mapping[str, str],
-        settings: Mapping[str, Any] | None = None,
-    ) -> Study:
+    def study(self, wanted: Study) -> Study:
         """The study of that name, made where there is none, so that a search resumes under the name it began with.
-
-        The arguments are those of `policies.study.Study`.
 
         Raises:
             StoreError: the name belongs to a study of another identity.
-            InvalidRequestError: a text is empty, the seed is out of range, or the settings are no JSON.
         """
-        wanted = Study(
-            name, bundle_name, bundle_digest, channel, split, data_digest, seed, dict(versions), dict(settings or {})
-        )
-        self._insert(f"make study {name}", schema.studies, rows.study_row(wanted))
-        stored = next(study for study in self.studies() if study.name == name)
+        row = {**asdict(wanted), "channel": channel_json(wanted.channel)}
+        self._insert(f"make study {wanted.name}", database.studies, row)
+        stored = self.get_study(wanted.name)
         if stored != wanted:
             told = "; ".join(stored.differences(wanted))
-            raise StoreError(f"study {name} is another one: {told}; choose another name")
+            raise StoreError(f"study {wanted.name} is another one: {told}; choose another name")
         return stored
 
     def studies(self) -> tuple[Study, ...]:
         """All studies, the oldest first."""
         with self._database.transaction("list its studies") as connection:
-            found = connection.execute(sa.select(schema.studies).order_by(schema.studies.c.id)).mappings().all()
-        return tuple(rows.read_study(row) for row in found)
+            found = connection.execute(sa.select(database.studies).order_by(database.studies.c.id)).mappings().all()
+        return tuple(
+            Study(**{**row, "channel": ChannelForm(**row["channel"]).read(), "created": _utc(row["created"])})
+            for row in found
+        )
 
     def get_study(self, name: str) -> Study:
         """The study of that name.
@@ -134,7 +128,8 @@ class Store:
                 f"{measured.channel.name}; study {study.name} is of {study.bundle_digest} on {study.channel.name}"
             )
         trial = Trial(measured, source, seconds, suggesting_seconds, datetime.now(UTC))
-        return self._insert(f"add policy {measured.policy.id}", schema.trials, rows.trial_row(study, trial))
+        row = {"study_id": study.id, "policy_digest": measured.policy.digest, **measured.to_json(), **vars(trial)}
+        return self._insert(f"add policy {measured.policy.id}", database.trials, row)
 
     def trials(self, study: Study) -> tuple[MeasuredPolicy, ...]:
         """All that was measured in a study, the oldest first."""
@@ -142,7 +137,21 @@ class Store:
 
     def trial_log(self, study: Study) -> tuple[Trial, ...]:
         """All trials of a study, the oldest first."""
-        return self._of_study(study, "trial", schema.trials, lambda row: rows.read_trial(study, row))
+        channel = channel_json(study.channel)
+
+        def read_trial(row: sa.RowMapping) -> Trial:
+            digest = row["policy_digest"]
+            content = {
+                **{name: row[name] for name in _MEASURED},
+                "id": f"p-{digest[:10]}",
+                "digest": digest,
+                "channel": channel,
+                "bundle_digest": study.bundle_digest,
+            }
+            told = (row["source"], row["seconds"], row["suggesting_seconds"], _utc(row["created"]))
+            return Trial(MeasuredPolicy.from_json(content), *told)
+
+        return self._of_study(study, "trial", database.trials, read_trial)
 
     def add_baseline(self, study: Study, baseline: Baseline) -> bool:
         """Keep what a baseline achieved, in a transaction of its own.
@@ -150,12 +159,17 @@ class Store:
         Returns:
             whether it was new to the study; what is there already, by family and parameters, stays as it is.
         """
-        row = rows.baseline_row(study, baseline)
-        return self._insert(f"add baseline {baseline.family}", schema.baselines, row)
+        row = {"study_id": study.id, "parameters_digest": baseline.parameters_digest, **asdict(baseline)}
+        return self._insert(f"add baseline {baseline.family}", database.baselines, row)
 
     def baselines(self, study: Study) -> tuple[Baseline, ...]:
         """All baselines of a study, the oldest first."""
-        return self._of_study(study, "baseline", schema.baselines, rows.read_baseline)
+        names = [one.name for one in fields(Baseline)]
+
+        def read_baseline(row: sa.RowMapping) -> Baseline:
+            return read(Baseline, {name: row[name] for name in names}, "baseline")
+
+        return self._of_study(study, "baseline", database.baselines, read_baseline)
 
     def front(self, study: Study) -> Front:
         """The policies of a study that may be the best choice for some budget at some SNR, by rising mean uses.
@@ -182,14 +196,16 @@ class Store:
             "bundle_digest": front.bundle_digest,
             "front_digest": front.digest,
             "content": front.to_json(),
-            "created": datetime.now(UTC),
         }
-        self._insert("record a front", schema.fronts, row)
+        self._insert("record a front", database.fronts, row)
         return front
 
-    def _insert(self, doing: str, table: sa.Table, row: dict[str, Any]) -> bool:
+    def _insert(self, doing: str, table: sa.Table, content: dict[str, Any]) -> bool:
+        """Insert what a table has columns for; its number is the database's, and its time now where it has none."""
+        known = {"created": datetime.now(UTC), **content}
+        row = {name: known[name] for name in table.c.keys() if name != "id"}  # noqa: SIM118
         with self._database.transaction(doing) as connection:
-            return schema.insert_new(connection, table, row)
+            return database.insert_new(connection, table, row)
 
     def _of_study(
         self, study: Study, what: str, table: sa.Table, read: Callable[[sa.RowMapping], _T]
@@ -201,3 +217,8 @@ class Store:
             return tuple(read(row) for row in found)
         except InvalidRequestError as error:
             raise StoreError(f"policy store {self._database.name}: a {what} of study {study.name}: {error}") from None
+
+
+def _utc(moment: datetime) -> datetime:
+    # SQLite keeps no time zone; what was written is UTC.
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -12,7 +12,7 @@ import pytest
 from deploy.cli.main import main
 from policies.policy import Policy
 from policies.store import Store, database
-from policies.store.schema import SCHEMA_VERSION
+from policies.store.database import SCHEMA_VERSION
 from thinwire.bundle import FRONT
 
 

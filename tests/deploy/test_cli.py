@@ -14,6 +14,7 @@ from policies.front import Front
 from policies.fronts import Fronts
 from policies.policy import Policy
 from policies.store import Store
+from policies.study import Study
 from tests.parts import random_pixels
 from thinwire.bundle import FRONT
 from thinwire.channels import Channel
@@ -171,7 +172,7 @@ def test_policies_export_writes_fronts_that_serve(capsys, tiny_bundle, tmp_path)
             ("again", study.channel, study.bundle_digest),
             ("stranger", Channel("rayleigh", 10.0), "c" * 64),
         ):
-            other = store.study(name, channel=channel, bundle_digest=digest, **copied)
+            other = store.study(Study(name, channel=channel, bundle_digest=digest, **copied))
             store.add_trial(other, replace(first, channel=channel, bundle_digest=digest))
 
     def export(*arguments):

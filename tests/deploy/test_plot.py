@@ -5,10 +5,10 @@ import re
 import pytest
 
 from deploy.cli.main import main
-from policies.baseline import Baseline
 from policies.policy import Policy
 from policies.record import MeasuredPolicy, Objectives
 from policies.store import Store
+from policies.study import Baseline, Study
 from thinwire.channels import Channel
 
 CHANNEL = Channel("awgn", 10.0)
@@ -25,7 +25,7 @@ def url_fixture(tmp_path):
     identity = {"bundle_name": "tiny", "bundle_digest": "b" * 64, "channel": CHANNEL, "split": "select"}
     with Store(url) as store:
         for name in ("found", "begun"):
-            study = store.study(name, **identity, data_digest="d" * 64, seed=7, versions={"thinwire": "0.1.0"})
+            study = store.study(Study(name, **identity, data_digest="d" * 64, seed=7, versions={"thinwire": "0.1.0"}))
             for number in range(4 if name == "found" else 0):
                 policy = Policy.create((number / 10, 0.5), 8)
                 store.add_trial(study, MeasuredPolicy(policy, "b" * 64, CHANNEL, objectives(number)))

@@ -1,16 +1,17 @@
 import json
 import math
+from dataclasses import asdict
 
 import pytest
 
-from policies.baseline import Baseline
+from policies.study import Baseline
 from thinwire.errors import InvalidRequestError
 from thinwire.records import read
 
 
 def test_json_keeps_everything(measured):
     before = Baseline("tome", {"r": 4, "layers": (0, 1), "note": None}, measured(latency_ms=1 / 3).objectives)
-    assert read(Baseline, json.loads(json.dumps(before.to_json(), allow_nan=False))) == before
+    assert read(Baseline, json.loads(json.dumps(asdict(before), allow_nan=False))) == before
     assert before.parameters["layers"] == [0, 1]
 
 
@@ -44,6 +45,6 @@ def test_what_makes_no_sense_is_refused(measured, family, parameters, message):
     ],
 )
 def test_wrong_json_is_refused_by_name(measured, change, message):
-    content = Baseline("tome", {}, measured().objectives).to_json() | change
+    content = asdict(Baseline("tome", {}, measured().objectives)) | change
     with pytest.raises(InvalidRequestError, match=message):
         read(Baseline, content, "baseline")

@@ -2,8 +2,7 @@
 
 import pytest
 
-from policies.record import AccuracyAt
-from policies.sensitivity import sensitive_below
+from policies.record import AccuracyAt, sensitive_below
 
 
 def curve(changes, error=0.003):

@@ -18,6 +18,7 @@ from tests.parts import make_engine, random_pixels
 from thinwire.bundle import load_bundle
 from thinwire.channels import Channel
 from thinwire.errors import InvalidRequestError, StoreError
+from thinwire.records import read
 
 IMAGES = 30
 
@@ -105,7 +106,7 @@ def test_a_given_box_bounds_the_thresholds(task, store, in_process):
     study = search(store, "s", task, Plan("random", box=(0.7, 0.9)), 12)
     thresholds = {t for one in store.trials(study) for t in one.policy.thresholds}
     assert all(0.7 <= one <= 0.9 or one == 1.0 for one in thresholds)
-    assert SearchSpace.from_json(study.settings["space"]).axes == ((0.7, 0.9),) * 3
+    assert read(SearchSpace, study.settings["space"]).axes == ((0.7, 0.9),) * 3
     with pytest.raises(InvalidRequestError, match="a box must rise"):
         search(store, "t", task, Plan("random", box=(0.9, 0.7)), 1)
 

@@ -4,10 +4,9 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from policies.baseline import Baseline
 from policies.plot.data import Series, StudyData, choose_axes, series
 from policies.record import MeasuredPolicy
-from policies.study import Study
+from policies.study import Baseline, Study
 from thinwire.channels import Channel
 
 # Uses, GMACs and accuracy of five trials. Over uses and accuracy the first, the second and the fifth are the front;

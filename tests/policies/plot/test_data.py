@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from policies.plot.data import AXES, choose_axes, footnote, logarithmic, panels, series, staircase
+from policies.plot.data import AXES, captions, choose_axes, logarithmic, panels, series, staircase
 from policies.search.objectives import OBJECTIVES
 from thinwire.errors import InvalidRequestError
 
@@ -100,8 +100,10 @@ def test_the_caption_says_what_was_measured_and_on_what(study_data, measured):
 
 def test_the_footnote_names_the_axes_and_the_rims_of_several_studies(drawn):
     axes = choose_axes(THREE)
-    assert footnote([drawn(THREE)], axes).startswith("Front over channel uses per image, edge compute, accuracy. Lines")
-    assert "rims" in footnote([drawn(THREE), drawn(THREE, "other")], axes)
+    assert captions([drawn(THREE)], axes)[-1].startswith(
+        "Front over channel uses per image, edge compute, accuracy. Lines"
+    )
+    assert "rims" in captions([drawn(THREE), drawn(THREE, "other")], axes)[-1]
 
 
 def test_latency_is_drawn_only_where_it_was_measured(study_data):

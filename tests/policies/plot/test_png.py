@@ -7,9 +7,8 @@ from matplotlib.colors import LogNorm, to_hex
 from PIL import Image
 
 from policies.plot.canvas import png_bytes
-from policies.plot.data import choose_axes
+from policies.plot.data import INK, MARKS, STUDY_COLOURS, choose_axes
 from policies.plot.png import front_figure
-from policies.plot.style import INK, MARKS, STUDY_COLOURS
 
 TWO = ("channel_uses", "accuracy")
 THREE = ("channel_uses", "edge_gmacs", "accuracy")

@@ -6,10 +6,10 @@ import torch
 from botorch.acquisition.multi_objective import logei
 from botorch.models.model_list_gp_regression import ModelListGP
 
+from policies.pareto import hypervolume
 from policies.policy import Policy
 from policies.search import bayes
 from policies.search.bayes import BayesianSearch, fit
-from policies.search.hypervolume import hypervolume
 from policies.search.run import observe
 from policies.search.space import SearchSpace
 from policies.search.strategy import ExhaustedError, RandomSearch, SobolSearch

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from policies.policy import Policy
-from policies.search.guard import EXPLORATIONS, Guard
-from policies.search.signatures import WINDOW
+from policies.search.guard import EXPLORATIONS, WINDOW, Guard
 from policies.search.space import SearchSpace
 from policies.search.strategy import ExhaustedError, Observation, RandomSearch, Suggestion
 

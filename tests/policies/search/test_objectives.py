@@ -1,12 +1,15 @@
 """Utilities and their variances, by hand."""
 
+import json
 import math
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 
 from policies.search.objectives import Scale
 from thinwire.errors import InvalidRequestError
+from thinwire.records import read
 
 
 def test_utilities_and_variances_by_hand(measured):
@@ -61,5 +64,4 @@ def test_unknown_objectives_of_a_model_are_refused(measured):
 
 def test_the_json_form_makes_the_same_scale(measured):
     scale = Scale.of_unmerged(["accuracy", "tokens"], measured().objectives)
-    content = scale.to_json()
-    assert Scale(tuple(content["names"]), tuple(content["worst"]), tuple(content["best"])) == scale
+    assert read(Scale, json.loads(json.dumps(asdict(scale)))) == scale

@@ -20,6 +20,7 @@ from policies.search.run import Search
 from policies.search.space import SearchSpace
 from policies.search.strategy import SobolSearch, Suggestion
 from policies.store import Store
+from policies.study import Study
 from tests.policies.search import toy
 from thinwire.channels import Channel
 from thinwire.errors import EvaluationError
@@ -43,6 +44,7 @@ import torch
 torch.set_num_threads(1)
 from concurrent.futures import ThreadPoolExecutor
 from policies.search import bayes
+from policies.study import Study
 from policies.search.run import Search
 from policies.store import Store
 from tests.policies.search import toy
@@ -58,7 +60,7 @@ def measure(policy):
 
 with Store(sys.argv[1]) as store, ThreadPoolExecutor(1) as pool:
     strategy = bayes.BayesianSearch(toy.space(2), 3, seed=0, start=8)
-    Search(store, store.study("s", **IDENTITY), strategy, toy.scale(2), measure, pool).run(int(sys.argv[3]))
+    Search(store, store.study(Study("s", **IDENTITY)), strategy, toy.scale(2), measure, pool).run(int(sys.argv[3]))
 """
 
 
@@ -70,7 +72,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def study(store):
-    return store.study("s", **IDENTITY)
+    return store.study(Study("s", **IDENTITY))
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +89,7 @@ def search(store, study, pool, measure=toy.measure, strategy=None, **options):
 def sobol(n):
     """What a Sobol search tries."""
     with Store("sqlite://") as apart, ThreadPoolExecutor(1) as threads:
-        return [one.policy for one in search(apart, apart.study("s", **IDENTITY), threads).run(n)]
+        return [one.policy for one in search(apart, apart.study(Study("s", **IDENTITY)), threads).run(n)]
 
 
 def killable(url, log, evaluations):
@@ -117,7 +119,7 @@ def test_a_search_that_is_killed_goes_on_as_if_it_had_not_been(store, study, tmp
         assert process.wait(100) == -signal.SIGKILL
     assert killable(url, broken, evaluations).wait(100) == 0
     with Store(url) as again:
-        trials = again.trials(again.study("s", **IDENTITY))
+        trials = again.trials(again.study(Study("s", **IDENTITY)))
     assert trials == whole
     assert len({one.policy for one in trials}) == evaluations
     # Only what was in flight when the process died may have been begun twice.

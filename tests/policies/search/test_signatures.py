@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from policies.policy import Policy
-from policies.search import signatures
-from policies.search.signatures import WINDOW, Stagnation, stagnation
+from policies.search import guard
+from policies.search.guard import WINDOW, Stagnation, stagnation
 from policies.search.space import SearchSpace
 from policies.search.strategy import Observation
 
@@ -92,6 +92,6 @@ def test_no_model_is_fitted_for_a_search_that_gains():
 def test_the_signs_are_told_in_words():
     told = str(Stagnation(7, True, (0, 2)))
     assert told == (
-        f"7 of the last {signatures.WINDOW} trials lie next to earlier ones; the hypervolume is at rest; "
+        f"7 of the last {guard.WINDOW} trials lie next to earlier ones; the hypervolume is at rest; "
         "the length scales of objective 0 are at their bounds; the length scales of objective 2 are at their bounds"
     )

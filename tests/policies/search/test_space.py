@@ -1,5 +1,8 @@
 """Points and policies: what is cut into cells, what skips a layer, and the way back."""
 
+import json
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,6 +11,7 @@ from hypothesis import strategies as st
 from policies.policy import Policy
 from policies.search.space import SearchSpace
 from thinwire.errors import InvalidRequestError
+from thinwire.records import read
 
 SPACE = SearchSpace(((0.2, 0.4, 0.4, 0.9), (-1.0, 1.0)), (2, 4, 8), (4, 16, None))
 
@@ -129,5 +133,4 @@ def test_a_policy_of_another_space_has_no_point(policy):
 
 
 def test_the_json_form_makes_the_same_space():
-    content = SPACE.to_json()
-    assert SearchSpace(tuple(map(tuple, content["axes"])), tuple(content["rates"]), tuple(content["limits"])) == SPACE
+    assert read(SearchSpace, json.loads(json.dumps(asdict(SPACE)))) == SPACE

@@ -28,6 +28,7 @@ from policies.policy import Policy
 from policies.record import MeasuredPolicy, Objectives
 from thinwire.channels import Channel
 from policies.store import Store
+from policies.study import Study
 
 def sample(number):
     figures = Objectives(0.5 + number / 100000, 0.01, 100, 1.0, 50.0 + number, 80, 10.0, 1.0, 0.0, 0.0, 0.01)

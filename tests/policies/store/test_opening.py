@@ -2,6 +2,7 @@ import pytest
 import sqlalchemy as sa
 
 from policies.store import Store
+from policies.study import Study
 from tests.policies.store.parts import IDENTITY, alter, past_the_store
 from thinwire.errors import StoreError
 
@@ -49,7 +50,7 @@ def test_an_empty_database_becomes_no_store_unless_asked(url):
 def test_a_store_may_stand_beside_other_tables(url):
     alter(url, "CREATE TABLE notes (note INTEGER)")
     with Store(url) as store:
-        assert store.study("s", **IDENTITY).name == "s"
+        assert store.study(Study("s", **IDENTITY)).name == "s"
     assert "notes" in tables(url)
 
 

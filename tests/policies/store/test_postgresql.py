@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from policies.store import Store, database
+from policies.study import Study
 from tests.policies.store.parts import IDENTITY, alter, past_the_store
 from tests.policies.store.server import PASSWORD
 from thinwire.errors import StoreError
@@ -69,7 +70,7 @@ def test_a_database_that_is_missing_is_told(url):
 @pytest.mark.postgresql
 def test_connections_that_died_between_two_calls_are_made_again(url, server, measured):
     with Store(url) as store:
-        study = store.study("s", **IDENTITY)
+        study = store.study(Study("s", **IDENTITY))
         ended = server.execute(
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
             "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
@@ -82,7 +83,7 @@ def test_connections_that_died_between_two_calls_are_made_again(url, server, mea
 @pytest.mark.postgresql
 def test_a_server_that_went_down_is_told_and_found_again(url, server, measured):
     with Store(url) as store:
-        study = store.study("s", **IDENTITY)
+        study = store.study(Study("s", **IDENTITY))
         server.stop(SIGINT)
         began = time.monotonic()
         with pytest.raises(StoreError, match="cannot add policy") as caught:
@@ -101,7 +102,7 @@ def test_a_server_that_went_down_is_told_and_found_again(url, server, measured):
 def test_a_lock_is_waited_for_and_then_told(url, monkeypatch, measured):
     monkeypatch.setattr(database, "WAIT_FOR_LOCK_MS", 50)
     with Store(url) as store:
-        study = store.study("s", **IDENTITY)
+        study = store.study(Study("s", **IDENTITY))
         with past_the_store(url) as other:
             other.execute(sa.text("LOCK TABLE trials"))
             with pytest.raises(StoreError, match=r"cannot add policy .*lock timeout"):
@@ -127,7 +128,7 @@ def test_a_database_without_an_encoding_keeps_texts(server):
     server.execute("DROP DATABASE IF EXISTS plain")
     server.execute("CREATE DATABASE plain TEMPLATE template0 ENCODING 'SQL_ASCII'")
     with Store(server.url("plain")) as store:
-        study = store.study("大小", **IDENTITY)
+        study = store.study(Study("大小", **IDENTITY))
         assert store.studies() == (study,)
 
 
@@ -135,7 +136,7 @@ def test_a_database_without_an_encoding_keeps_texts(server):
 def test_a_key_that_is_taken_by_accident_drops_nothing_in_silence(url, measured):
     # As after a careless restore, which sets the rows but not the sequence of their keys.
     with Store(url) as store:
-        study = store.study("s", **IDENTITY)
+        study = store.study(Study("s", **IDENTITY))
         store.add_trial(study, measured((0.1,)))
         alter(url, "ALTER SEQUENCE trials_id_seq RESTART")
         with pytest.raises(StoreError, match="trials_pkey"):
@@ -145,7 +146,7 @@ def test_a_key_that_is_taken_by_accident_drops_nothing_in_silence(url, measured)
 @pytest.mark.postgresql
 def test_a_dump_is_a_backup(url, server, measured):
     with Store(url) as store:
-        study = store.study("s", **IDENTITY)
+        study = store.study(Study("s", **IDENTITY))
         store.add_trial(study, measured((0.1,)))
         dump = server.dump()
     url = server.empty_database()

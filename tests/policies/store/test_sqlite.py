@@ -5,6 +5,7 @@ import pytest
 import sqlalchemy as sa
 
 from policies.store import Store, database
+from policies.study import Study
 from tests.policies.store.parts import IDENTITY, alter
 from thinwire.errors import StoreError
 
@@ -40,7 +41,7 @@ def test_a_file_that_is_missing_is_not_made_unless_asked(tmp_path):
 
 def test_a_store_in_memory_works(measured):
     with Store("sqlite://") as store:
-        study = store.study("s", **IDENTITY)
+        study = store.study(Study("s", **IDENTITY))
         assert store.add_trial(study, measured())
         assert store.trials(study) == (measured(),)
 
@@ -73,7 +74,7 @@ def test_a_path_that_cannot_be_written_is_refused(tmp_path):
 def test_a_locked_store_is_told_after_the_wait(url, path, monkeypatch, measured):
     monkeypatch.setattr(database, "WAIT_FOR_LOCK_MS", 50)
     with Store(url) as store, closing(sqlite3.connect(path)) as other:
-        study = store.study("s", **IDENTITY)
+        study = store.study(Study("s", **IDENTITY))
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreError, match=r"cannot add policy .*: database is locked"):
             store.add_trial(study, measured())
@@ -83,7 +84,7 @@ def test_a_locked_store_is_told_after_the_wait(url, path, monkeypatch, measured)
 
 def test_a_store_that_is_written_to_can_be_opened_and_read(url, path, measured):
     with Store(url) as store:
-        study = store.study("s", **IDENTITY)
+        study = store.study(Study("s", **IDENTITY))
         store.add_trial(study, measured())
     with closing(sqlite3.connect(path)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -104,7 +105,7 @@ def test_a_store_held_by_another_is_told_at_the_start(url, path, monkeypatch):
 
 def test_a_backup_may_be_taken_between_writes(url, path, measured):
     with Store(url) as store, closing(sqlite3.connect(path)) as other:
-        study = store.study("s", **IDENTITY)
+        study = store.study(Study("s", **IDENTITY))
         store.add_trial(study, measured((0.1,)))
         other.execute("VACUUM INTO ?", (str(path.parent / "copy.sqlite"),))
         store.add_trial(study, measured((0.2,)))

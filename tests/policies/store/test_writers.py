@@ -6,12 +6,13 @@ import pytest
 import sqlalchemy as sa
 
 from policies.store import Store
+from policies.study import Study
 from tests.policies.store.parts import IDENTITY, number_of, past_the_store, start
 
 
 def numbers_in(url):
     with Store(url) as store:
-        return [number_of(measured) for measured in store.trials(store.study("s", **IDENTITY))]
+        return [number_of(measured) for measured in store.trials(store.study(Study("s", **IDENTITY)))]
 
 
 def ended(process):
@@ -42,7 +43,7 @@ def assert_sound(url):
 def test_killed_writers_lose_at_most_the_trial_in_flight(url):
     code = """
 with Store(sys.argv[1]) as store:
-    study = store.study("s", **identity)
+    study = store.study(Study("s", **identity))
     for number in range(int(sys.argv[2]), int(sys.argv[2]) + 2000):
         assert store.add_trial(study, sample(number))
         print(number, flush=True)
@@ -64,7 +65,7 @@ with Store(sys.argv[1]) as store:
         assert 12 + len(lines) <= len(mine) <= 12 + len(lines) + 1 < 2000
     assert_sound(url)
     with Store(url) as store:
-        study = store.study("s", **IDENTITY)
+        study = store.study(Study("s", **IDENTITY))
         assert not store.add_trial(study, store.trials(study)[-1])
         assert store.export_front(study).policies
 
@@ -74,7 +75,7 @@ def test_a_writer_that_dies_inside_a_transaction_loses_that_trial_only(url):
 import os
 import sqlalchemy
 with Store(sys.argv[1]) as store:
-    study = store.study("s", **identity)
+    study = store.study(Study("s", **identity))
     for number in range(3):
         store.add_trial(study, sample(number))
     sqlalchemy.event.listen(sqlalchemy.Engine, "after_cursor_execute", lambda *_: os._exit(9))
@@ -92,7 +93,7 @@ sys.stdout.write("ready\\n")
 sys.stdout.flush()
 sys.stdin.readline()
 with Store(sys.argv[1]) as store:
-    study = store.study("s", **identity)
+    study = store.study(Study("s", **identity))
     print(sum(store.add_trial(study, sample(number)) for number in range(int(sys.argv[2]), int(sys.argv[3]))))
 """
     writers = [start(code, url, first, first + 30) for first in (0, 15, 30)]
@@ -115,7 +116,7 @@ def test_a_crash_of_the_server_loses_nothing_that_was_acknowledged(server, crash
 import time
 from thinwire.errors import StoreError
 with Store(sys.argv[1]) as store:
-    study = store.study("s", **identity)
+    study = store.study(Study("s", **identity))
     number, end = int(sys.argv[2]), int(sys.argv[2]) + 3000
     failures = 0
     while number < end:

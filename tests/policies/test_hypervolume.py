@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.search.hypervolume import hypervolume
+from policies.pareto import hypervolume
 
 FRONTS = st.integers(2, 4).flatmap(
     lambda m: st.lists(
