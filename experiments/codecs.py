@@ -9,8 +9,7 @@ import torch
 
 from experiments.harness.experiment import Experiment
 from experiments.harness.options import BUNDLE, LIMIT, Option
-from experiments.harness.paired import accuracy, change
-from experiments.harness.report import Cell, Estimate, Report, Table
+from experiments.harness.report import Cell, Estimate, Report, Table, accuracy, change
 from experiments.harness.setting import Setting, three_policies
 from offline.bundles.write import write_bundle
 from offline.data.images import load, split_select

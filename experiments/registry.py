@@ -14,7 +14,7 @@ MODULES = {
     "tradeoff": "experiments.tradeoff",
     "search": "experiments.searches",
     "snr": "experiments.snr",
-    "split": "experiments.split.experiment",
+    "split": "experiments.split",
     "robustness": "experiments.robustness",
     "codecs": "experiments.codecs",
     "questions": "experiments.visual_questions",

@@ -6,8 +6,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 from experiments.harness.experiment import Experiment
-from experiments.harness.paired import accuracy, change
-from experiments.harness.report import Cell, Curve, Estimate, Plot, Report, Table
+from experiments.harness.report import Cell, Curve, Estimate, Plot, Report, Table, accuracy, change
 from experiments.harness.setting import Setting, fronts_of
 from offline.measure.evaluator import Evaluator
 from policies.budget import Budget

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from experiments.harness.experiment import Experiment
-from experiments.harness.paired import mean
-from experiments.harness.report import Curve, Plot, Report, Table
+from experiments.harness.report import Curve, Plot, Report, Table, mean
 from experiments.harness.setting import Setting
 from offline.data.sources import SELECT
 from offline.measure.box import search_space

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from channel.models.noise import noise_variance
 from cloud.torch_classifier import TorchClassifier
-from experiments.harness.paired import mean
-from experiments.harness.report import Cell, Curve, Estimate, Plot, Table
+from experiments.harness.report import Cell, Curve, Estimate, Plot, Table, mean
 from experiments.harness.setting import three_policies
 from experiments.privacy.likeness import psnr, ssim
 from experiments.privacy.overheard import Frames
