@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,10 @@ from experiments.digital.adaptation import choose, measure
 from experiments.digital.compressed import PictureSource
 from experiments.digital.features import Feature, Latents, Logits, RawTokens, SharedImages
 from experiments.digital.finite_blocklength import most_bits
-from experiments.digital.label import LabelSource
 from experiments.digital.link import frame_error_rate
 from experiments.digital.mcs import Scheme, schemes
 from experiments.digital.quantised import QuantisedSource
-from experiments.digital.source import Source
+from experiments.digital.source import LabelSource, Source
 from experiments.harness.setting import Setting, chosen
 from offline.measure.evaluator import request_id_of
 from policies.policy import Policy
@@ -140,11 +139,7 @@ class Comparison:
     def _digital(self, method: str, source: Source, scheme: Scheme, channel: ChannelProfile) -> Point:
         every = PICTURES[1] if isinstance(source, PictureSource) else 1
         test = self.test.every(every) if every > 1 else self.test
-
-        def compute() -> dict[str, Any]:
-            outcome = measure(source, scheme, channel, test, self.guess, self._setting.seed)
-            return {"right": outcome.right.astype(int).tolist(), "fit": outcome.fit, "lost": outcome.lost}
-
+        compute = partial(measure, source, scheme, channel, test, self.guess, self._setting.seed)
         found = self._kept(f"{source.name}, {scheme}, {channel}", compute)
         details = {
             "scheme": scheme.text,
@@ -184,10 +179,7 @@ class Comparison:
         if channel.model == "awgn" and channel.snr_db >= self._lossless.get(scheme, math.inf):
             return 0.0
         names = self._select.names[:: max(1, len(self._select) // RATE_FRAMES)]
-
-        def compute() -> float:
-            return frame_error_rate(scheme, channel, names, self._setting.seed)
-
+        compute = partial(frame_error_rate, scheme, channel, names, self._setting.seed)
         rate: float = self._kept(f"frame error rate, {scheme}, {channel}", compute)
         if channel.model == "awgn" and not rate:
             self._lossless[scheme] = min(channel.snr_db, self._lossless.get(scheme, channel.snr_db))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -42,7 +43,6 @@ class SharedImages:
         self.names = list(evaluator.images.names)
         self.pixels = evaluator.images.pixels
         self._last: tuple[Policy, list[tuple[NDArray[np.int64], Transformed]]] | None = None
-        self._logits: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -61,12 +61,10 @@ class SharedImages:
             self._last = policy, self.evaluator.transform(rules_for(policy.thresholds))
         return self._last[1]
 
-    @property
+    @cached_property
     def logits(self) -> NDArray[np.float32]:
         """The plain model's, ``n x classes``."""
-        if self._logits is None:
-            self._logits = self.classify(self.pixels)
-        return self._logits
+        return self.classify(self.pixels)
 
     def classify(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Logits of the plain model on any pixels."""
