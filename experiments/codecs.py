@@ -1,7 +1,7 @@
 """How much hangs on the frozen codec: other channels to train over, another encoder."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -21,7 +21,6 @@ from policies.choice import Choice
 from policies.record import ChannelProfile
 from thinwire.bundle import MANIFEST, MLP, Bundle, load_bundle
 from thinwire.errors import InvalidRequestError
-from thinwire.nn.backbone import VisionTransformer
 from thinwire.nn.merging.transformer import rules_for
 from thinwire.nn.towers.timm_tower import TimmTower
 from thinwire.nn.weights import load_backbone
@@ -46,20 +45,9 @@ RATES_SNR_DB = (-5.0, 0.0, 5.0, 10.0, 15.0, 20.0)
 SHIPPED = "as shipped"
 
 
-@dataclass(frozen=True)
-class Pair:
-    """What a pair is trained as: the architecture of its encoder, and the channels."""
-
-    encoder: str
-    channels: tuple[str, ...]
-
-
 CONTROL = "mlp, two channels"
-PAIRS = {
-    CONTROL: Pair(MLP, CHANNELS),
-    "mlp, mix": Pair(MLP, MIX),
-    "attention, mix": Pair("attention", MIX),
-}
+# Architecture of the encoder, and channels to train over.
+PAIRS = {CONTROL: (MLP, CHANNELS), "mlp, mix": (MLP, MIX), "attention, mix": ("attention", MIX)}
 
 
 def _trained(setting: Setting, shipped: Bundle) -> dict[str, Bundle]:
@@ -70,36 +58,31 @@ def _trained(setting: Setting, shipped: Bundle) -> dict[str, Bundle]:
 
     @cache
     def features() -> torch.Tensor:
-        return _features(setting, shipped, model)
+        train, _ = split_select(load(str(setting.file("cifar10-train.tar")), shipped.preprocessing, shipped.labels))
+        if setting.quick:
+            train = train.even_sample(QUICK_IMAGES)
+        return token_features(
+            TimmTower(model), shipped.split_layer, train.pixels, shipped.preprocessing, shipped.prefix_tokens
+        )
 
     bundles = {}
-    for label, pair in PAIRS.items():
+    for label, (encoder, channels) in PAIRS.items():
         folder = setting.folder / label.replace(", ", "-").replace(" ", "-")
         if not (folder / MANIFEST).exists():
-            codec = replace(recipe.codec, encoder=pair.encoder)
+            codec = replace(recipe.codec, encoder=encoder)
             trainer = CodecTrainer(
                 LabelTeacher(model, shipped.split_layer, shipped.merging.proportional_attention),
                 codec,
-                replace(training, channels=pair.channels),
+                replace(training, channels=channels),
                 features(),
                 folder.with_suffix(".ckpt"),
                 setting.seed,
             )
             trainer.run()
-            write_bundle(
-                replace(recipe, codec=codec), shipped.labels, model, trainer.encoder, trainer.decoder, folder
-            )  # fmt: skip
+            mine = replace(recipe, codec=codec)
+            write_bundle(mine, shipped.labels, model, trainer.encoder, trainer.decoder, folder)
         bundles[label] = load_bundle(folder)
     return bundles
-
-
-def _features(setting: Setting, shipped: Bundle, model: VisionTransformer) -> torch.Tensor:
-    train, _ = split_select(load(str(setting.file("cifar10-train.tar")), shipped.preprocessing, shipped.labels))
-    if setting.quick:
-        train = train.even_sample(QUICK_IMAGES)
-    return token_features(
-        TimmTower(model), shipped.split_layer, train.pixels, shipped.preprocessing, shipped.prefix_tokens
-    )
 
 
 class _Measured:

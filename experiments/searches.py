@@ -93,12 +93,6 @@ def on_test(trials: Sequence[MeasuredPolicy], scale: Scale, test: dict[str, Meas
     return hypervolume([scale.utilities(test[one.policy.digest].objectives) for one in front(trials, scale)])
 
 
-def interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Mean over seeds, and the half-width of its 95 % interval (Student's t)."""
-    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return float(values.mean()), float(half)
-
-
 def run(setting: Setting) -> Report:
     """Search, measure what was found on the test images, and compare; see `EXPERIMENT`."""
     bundle = load_bundle("cifar10")
@@ -152,11 +146,12 @@ def report(arms: dict[str, NDArray[np.float64]], every: int) -> Report:
             row[strategy] = mean(values[:, index]) if index < values.shape[1] else None
         rows.append(row)
     ahead = arms["qlognehvi"][:, -1] - arms["random"][:, -1]
-    middle, half = interval(ahead)
+    middle = mean(ahead)
     paired: dict[str, Any] = {
         "difference": "qLogNEHVI less random with twice the trials",
-        "mean": middle,
-        "95% interval, +-": half,
+        "mean": middle.value,
+        # Student's t.
+        "95% interval, +-": float(stats.t.ppf(0.975, len(ahead) - 1)) * middle.se,
         "seeds ahead": f"{int((ahead > 0).sum())} of {len(ahead)}",
     }
     curves = [
