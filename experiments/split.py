@@ -157,7 +157,7 @@ def run(setting: Setting) -> Report:
         by_uses = _within("budget, uses", USES, splits, channel)
         by_gmacs = _within("budget, GMACs", GMACS, splits, channel)
         trivial = [row for split in splits for row in split.trivial(channel)]
-        bounds = [
+        bounds: list[dict[str, Any]] = [
             {
                 "sent": f"JPEG of quality {quality}, its scan",
                 "accuracy, %": accuracy(right),
