@@ -1,7 +1,7 @@
 """Does the search pay? Bayesian optimisation against random points, a Sobol sequence and NSGA-II, seed by seed."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,7 +18,6 @@ from offline.measure.box import search_space
 from offline.measure.studies import OBJECTIVES, open_study, sweep
 from offline.measure.workers import Task, pool
 from policies.pareto import non_dominated
-from policies.policy import Policy
 from policies.record import ChannelProfile, MeasuredPolicy
 from policies.search.hypervolume import hypervolume
 from policies.search.objectives import Scale
@@ -80,14 +79,6 @@ def front(trials: Sequence[MeasuredPolicy], scale: Scale) -> list[MeasuredPolicy
     return [trial for trial, keep in zip(trials, kept, strict=True) if keep]
 
 
-def measure_on_test(policies: Iterable[Policy], task: Task, url: str, processes: int) -> dict[str, MeasuredPolicy]:
-    """Measure policies on the test images, but for those that the store has; by digest."""
-    with Store(url) as store:
-        for _, _, studies in sweep(store, "test", task, policies, processes):  # noqa: B007
-            pass
-        return {one.policy.digest: one for one in store.trials(studies[0])}
-
-
 def on_test(trials: Sequence[MeasuredPolicy], scale: Scale, test: dict[str, MeasuredPolicy]) -> float:
     """Hypervolume on the test images of the front that these trials make on *select*."""
     return hypervolume([scale.utilities(test[one.policy.digest].objectives) for one in front(trials, scale)])
@@ -123,7 +114,11 @@ def run(setting: Setting) -> Report:
         for one in front(trials[job.study_name][:count], scale)
     }
     test_task = replace(task, images=setting.images(bundle), split="test")
-    test = measure_on_test(wanted.values(), test_task, url, processes)
+    with Store(url) as store:
+        # What the store has already is not measured again.
+        for _, _, studies_on_test in sweep(store, "test", test_task, wanted.values(), processes):  # noqa: B007
+            pass
+        test = {one.policy.digest: one for one in store.trials(studies_on_test[0])}
     arms = {}
     for strategy in ARMS:
         rows = [trials[job.study_name] for job in jobs if job.strategy == strategy]

@@ -24,7 +24,7 @@ def run(setting: Setting) -> Report:
     sent = callers.mixed_frames(bundle, FRAMES, 0, received=False)
 
     def median_ms(address: str, method: str) -> Callable[[], float]:
-        return lambda: float(np.median(callers.run(address, method, sent, 1, seconds).latencies_ms))
+        return lambda: float(np.median(callers.run(address, method, sent, 1, seconds)[1]))
 
     with (
         bare_server("bare_echo") as echo,

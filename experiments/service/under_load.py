@@ -80,7 +80,7 @@ def _row(bundle: Bundle, repetitions: int, seconds: float) -> dict[str, Cell]:
             repetitions,
         )
     echoed, bared, served = (
-        np.array([one.rate for one in found[name]]) for name in ("echo", "bare service", "service")
+        np.array([rate for rate, _ in found[name]]) for name in ("echo", "bare service", "service")
     )
     bounds = np.minimum(echoed, found["model"])
     return {
@@ -93,7 +93,7 @@ def _row(bundle: Bundle, repetitions: int, seconds: float) -> dict[str, Cell]:
         "share of the lesser": median(served / bounds),
         "share of the bare service": median(served / bared),
         **{
-            f"p{percent}, ms": median([float(np.percentile(one.latencies_ms, percent)) for one in found["service"]])
+            f"p{percent}, ms": median([float(np.percentile(each, percent)) for _, each in found["service"]])
             for percent in (50, 99)
         },
     }
