@@ -89,29 +89,20 @@ class _Measured:
     """What each pair answers under each policy on each channel, over the same images and noise."""
 
     def __init__(self, setting: Setting, bundles: Mapping[str, Bundle], choices: Mapping[str, Choice]) -> None:
-        self._setting = setting
-        self._choices = choices
+        self._setting, self._choices = setting, choices
         images = setting.images(next(iter(bundles.values())), limit=SAMPLE)
         self.evaluators = {label: Evaluator.load(bundle, images) for label, bundle in bundles.items()}
-        self._parts = cache(self._transform)
-
-    def _transform(self, policy: str) -> list[Any]:
         # The backbone is the same in all, so that what it gives serves every pair.
-        return next(iter(self.evaluators.values())).transform(rules_for(self._choices[policy].policy.thresholds))
+        self._parts = cache(lambda thresholds: self.evaluators[SHIPPED].transform(rules_for(thresholds)))
 
     def __call__(self, pair: str, policy: str, channel: str, snr_db: float) -> dict[str, Any]:
         """``right`` for each image, and the means of ``gmacs`` and ``uses``."""
 
         def compute() -> dict[str, Any]:
-            choice = self._choices[policy]
-            measured = self.evaluators[pair].measure(
-                self._parts(policy),
-                choice.policy.symbols_per_token,
-                ChannelProfile(channel, snr_db),
-                self._setting.seed,
-                choice.cap,
-                choice.policy.max_tokens,
-            )
+            chosen, cap = self._choices[policy].policy, self._choices[policy].cap
+            parts, over = self._parts(chosen.thresholds), ChannelProfile(channel, snr_db)
+            evaluator, seed = self.evaluators[pair], self._setting.seed
+            measured = evaluator.measure(parts, chosen.symbols_per_token, over, seed, cap, chosen.max_tokens)
             return {
                 "right": measured.right.tolist(),
                 "gmacs": float(measured.edge_gmacs.mean()),
