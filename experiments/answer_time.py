@@ -106,7 +106,7 @@ def run(setting: Setting) -> Report:
         ways |= {name: partial(send, policy), as_picture: partial(compressed, one)}
     turns = cycle(images.pixels)
     parts = {name: partial(median_ms, way, turns) for name, way in ways.items()}
-    times = {name: np.array(values) for name, values in in_turn(parts, setting.options.repetitions).items()}
+    times = in_turn(parts, setting.options.repetitions)
     found = [
         {
             "way": name,

@@ -25,8 +25,7 @@ RATIOS = ("efficiency", "of oracle", "of ToMe")
 def _times(runs: dict[str, Run], repetitions: int, images: int) -> dict[str, NDArray[np.float64]]:
     """Milliseconds of each, one after the other in every repetition: ``repetitions x 2``, of clock and processors."""
     parts = {name: partial(milliseconds, run) for name, run in runs.items()}
-    found = in_turn(parts, repetitions, WARM_UP if images == 1 else 1)
-    return {name: np.array(values) for name, values in found.items()}
+    return in_turn(parts, repetitions, WARM_UP if images == 1 else 1)
 
 
 def _rows(subject: Subject, case: Case, times: dict[str, NDArray[np.float64]]) -> list[dict[str, Cell]]:

@@ -63,11 +63,11 @@ def to_received(frame: link_pb2.Frame) -> ReceivedTokens:
 
 def run(
     address: str, method: str, frames: Sequence[link_pb2.Frame], concurrent: int, seconds: float
-) -> tuple[float, list[float]]:
+) -> tuple[float, float, float]:
     """Have so many callers send frames, each the next one as soon as it has its answer, for so many seconds.
 
     Returns:
-        answers per second, and the milliseconds of each.
+        answers per second, and of the milliseconds of each the median and the 99% quantile.
     """
     source = itertools.cycle([frame.SerializeToString() for frame in frames])
     latencies: list[float] = []
@@ -92,4 +92,5 @@ def run(
             return time.perf_counter() - begin
 
     took = asyncio.run(load())
-    return len(latencies) / took, latencies
+    p50, p99 = np.percentile(latencies, (50, 99)).tolist()
+    return len(latencies) / took, p50, p99
