@@ -156,7 +156,6 @@ exported), one image at a time, all ways in turn; device and cloud are both this
 link and the shares of the work tell the ways apart.
 """,
     run=run,
-    data=("cifar10-test.tar",),
     packages=("onnxruntime",),
     options=BUNDLE | LIMIT | repeated(9),
 )

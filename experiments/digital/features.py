@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -42,7 +42,7 @@ class SharedImages:
         self.labels = judge.labels
         self.names = list(evaluator.images.names)
         self.pixels = evaluator.images.pixels
-        self._last: tuple[Policy, list[tuple[NDArray[np.int64], Transformed]]] | None = None
+        self._transform = lru_cache(maxsize=1)(lambda thresholds: evaluator.transform(rules_for(thresholds)))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -57,9 +57,7 @@ class SharedImages:
 
     def transformed(self, policy: Policy) -> list[tuple[NDArray[np.int64], Transformed]]:
         """The images after the device's blocks under a policy's thresholds; the last policy's are kept."""
-        if self._last is None or self._last[0].thresholds != policy.thresholds:
-            self._last = policy, self.evaluator.transform(rules_for(policy.thresholds))
-        return self._last[1]
+        return self._transform(policy.thresholds)
 
     @cached_property
     def logits(self) -> NDArray[np.float32]:
