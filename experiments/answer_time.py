@@ -107,7 +107,7 @@ def run(setting: Setting) -> Report:
         ways |= {name: partial(send, policy), as_picture: partial(compressed, one)}
     turns = cycle(images.pixels)
     parts = {name: partial(median_ms, way, turns) for name, way in ways.items()}
-    times = {name: np.array(values) for name, values in in_turn(parts, setting.options.repetitions).items()}
+    times = in_turn(parts, setting.options.repetitions)
     found = [
         {
             "way": name,
@@ -157,7 +157,6 @@ exported), one image at a time, all ways in turn; device and cloud are both this
 link and the shares of the work tell the ways apart.
 """,
     run=run,
-    data=("cifar10-test.tar",),
     packages=("onnxruntime",),
     options=BUNDLE | LIMIT | repeated(9),
 )

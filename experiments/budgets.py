@@ -10,9 +10,8 @@ from edge.answer import Answer
 from edge.engine import Engine
 from experiments.harness.experiment import Experiment
 from experiments.harness.options import BUNDLE, LIMIT, Option
-from experiments.harness.paired import accuracy
 from experiments.harness.processes import LINK, counted_by_proxy, edge_service, link_of, running
-from experiments.harness.report import Cell, Report, Table
+from experiments.harness.report import Cell, Report, Table, accuracy
 from experiments.harness.setting import Setting
 from offline.data.images import LabelledImages
 from offline.measure.evaluator import request_id_of

@@ -1,7 +1,7 @@
 """How much hangs on the frozen codec: other channels to train over, another encoder."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -9,8 +9,7 @@ import torch
 
 from experiments.harness.experiment import Experiment
 from experiments.harness.options import BUNDLE, LIMIT, Option
-from experiments.harness.paired import accuracy, change
-from experiments.harness.report import Cell, Estimate, Report, Table
+from experiments.harness.report import Cell, Estimate, Report, Table, accuracy, change
 from experiments.harness.setting import Setting, three_policies
 from offline.bundles.write import write_bundle
 from offline.data.images import load, split_select
@@ -22,7 +21,6 @@ from policies.choice import Choice
 from thinwire.bundle import MANIFEST, MLP, Bundle, load_bundle
 from thinwire.channels import Channel
 from thinwire.errors import InvalidRequestError
-from thinwire.nn.backbone import VisionTransformer
 from thinwire.nn.merging.transformer import rules_for
 from thinwire.nn.towers.timm_tower import TimmTower
 from thinwire.nn.weights import load_backbone
@@ -47,20 +45,9 @@ RATES_SNR_DB = (-5.0, 0.0, 5.0, 10.0, 15.0, 20.0)
 SHIPPED = "as shipped"
 
 
-@dataclass(frozen=True)
-class Pair:
-    """What a pair is trained as: the architecture of its encoder, and the channels."""
-
-    encoder: str
-    channels: tuple[str, ...]
-
-
 CONTROL = "mlp, two channels"
-PAIRS = {
-    CONTROL: Pair(MLP, CHANNELS),
-    "mlp, mix": Pair(MLP, MIX),
-    "attention, mix": Pair("attention", MIX),
-}
+# Architecture of the encoder, and channels to train over.
+PAIRS = {CONTROL: (MLP, CHANNELS), "mlp, mix": (MLP, MIX), "attention, mix": ("attention", MIX)}
 
 
 def _trained(setting: Setting, shipped: Bundle) -> dict[str, Bundle]:
@@ -71,17 +58,22 @@ def _trained(setting: Setting, shipped: Bundle) -> dict[str, Bundle]:
 
     @cache
     def features() -> torch.Tensor:
-        return _features(setting, shipped, model)
+        train, _ = split_select(load(str(setting.file("cifar10-train.tar")), shipped.preprocessing, shipped.labels))
+        if setting.quick:
+            train = train.even_sample(QUICK_IMAGES)
+        return token_features(
+            TimmTower(model), shipped.split_layer, train.pixels, shipped.preprocessing, shipped.prefix_tokens
+        )
 
     bundles = {}
-    for label, pair in PAIRS.items():
+    for label, (encoder, channels) in PAIRS.items():
         folder = setting.folder / label.replace(", ", "-").replace(" ", "-")
         if not (folder / MANIFEST).exists():
-            codec = replace(recipe.codec, encoder=pair.encoder)
+            codec = replace(recipe.codec, encoder=encoder)
             trainer = CodecTrainer(
                 LabelTeacher(model, shipped.split_layer, shipped.merging.proportional_attention),
                 codec,
-                replace(training, channels=pair.channels),
+                replace(training, channels=channels),
                 features(),
                 folder.with_suffix(".ckpt"),
                 setting.seed,
@@ -95,42 +87,24 @@ def _trained(setting: Setting, shipped: Bundle) -> dict[str, Bundle]:
     return bundles
 
 
-def _features(setting: Setting, shipped: Bundle, model: VisionTransformer) -> torch.Tensor:
-    train, _ = split_select(load(str(setting.file("cifar10-train.tar")), shipped.preprocessing, shipped.labels))
-    if setting.quick:
-        train = train.even_sample(QUICK_IMAGES)
-    return token_features(
-        TimmTower(model), shipped.split_layer, train.pixels, shipped.preprocessing, shipped.prefix_tokens
-    )
-
-
 class _Measured:
     """What each pair answers under each policy on each channel, over the same images and noise."""
 
     def __init__(self, setting: Setting, bundles: Mapping[str, Bundle], choices: Mapping[str, Choice]) -> None:
-        self._setting = setting
-        self._choices = choices
+        self._setting, self._choices = setting, choices
         images = setting.images(next(iter(bundles.values())), limit=SAMPLE)
         self.evaluators = {label: Evaluator.load(bundle, images) for label, bundle in bundles.items()}
-        self._parts = cache(self._transform)
-
-    def _transform(self, policy: str) -> list[Any]:
         # The backbone is the same in all, so that what it gives serves every pair.
-        return next(iter(self.evaluators.values())).transform(rules_for(self._choices[policy].policy.thresholds))
+        self._parts = cache(lambda thresholds: self.evaluators[SHIPPED].transform(rules_for(thresholds)))
 
     def __call__(self, pair: str, policy: str, channel: str, snr_db: float) -> dict[str, Any]:
         """``right`` for each image, and the means of ``gmacs`` and ``uses``."""
 
         def compute() -> dict[str, Any]:
-            choice = self._choices[policy]
-            measured = self.evaluators[pair].measure(
-                self._parts(policy),
-                choice.policy.symbols_per_token,
-                Channel(channel, snr_db),
-                self._setting.seed,
-                choice.cap,
-                choice.policy.max_tokens,
-            )
+            chosen, cap = self._choices[policy].policy, self._choices[policy].cap
+            parts, over = self._parts(chosen.thresholds), Channel(channel, snr_db)
+            evaluator, seed = self.evaluators[pair], self._setting.seed
+            measured = evaluator.measure(parts, chosen.symbols_per_token, over, seed, cap, chosen.max_tokens)
             return {
                 "right": measured.right.tolist(),
                 "gmacs": float(measured.edge_gmacs.mean()),

@@ -85,11 +85,11 @@ def _row(name: str, width: int, heads: int, longest: int, repetitions: int) -> d
     for way in ways.values():
         torch.testing.assert_close(way(), expected)
     found = in_turn({key: partial(_timed, way) for key, way in ways.items()}, repetitions)
-    padded = np.array(found["padded"])
+    padded = found["padded"]
     return {
         "block": name,
         "padded, ms": median(1e3 * padded),
-        **{key: median(np.array(times) / padded) for key, times in found.items()},
+        **{key: median(times / padded) for key, times in found.items()},
     }
 
 

@@ -72,9 +72,7 @@ def run(setting: Setting) -> Report:
         _rows(label, evaluator, engine, choice.policy, rules_for(choice.policy.thresholds), setting.seed)
         for label, choice in choices.items()
     ]
-    merging = replace(bundle.merging, metric=TOME.metric, weight=TOME.weight, place=TOME.place,
-                      proportional_attention=TOME.proportional_attention)  # fmt: skip
-    tome = TorchEngine(replace(bundle, merging=merging), engine.tower, engine.encoder)
+    tome = TorchEngine(replace(bundle, merging=TOME), engine.tower, engine.encoder)
     with_tome = Evaluator(tome.bundle, tome, evaluator.judge, evaluator.images)
     found += [
         _rows(f"ToMe, r = {r}", with_tome, tome, reference, fixed_rules(bundle.split_layer, r), setting.seed)

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 # Each module has an EXPERIMENT.
 MODULES = {
     "profile": "experiments.profile",
-    "tradeoff": "experiments.tradeoff.experiment",
+    "tradeoff": "experiments.tradeoff",
     "search": "experiments.searches",
     "snr": "experiments.snr",
-    "split": "experiments.split.experiment",
+    "split": "experiments.split",
     "robustness": "experiments.robustness",
     "codecs": "experiments.codecs",
     "questions": "experiments.visual_questions",

@@ -1,13 +1,14 @@
 """What is not as it was when the policies were found: pilots, a wrong SNR, a clipping amplifier, bursts."""
 
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import chain
 from typing import Any
 
 from experiments.harness.experiment import Experiment
-from experiments.harness.paired import accuracy, change
-from experiments.harness.report import Cell, Curve, Estimate, Plot, Report, Table
+from experiments.harness.report import Cell, Curve, Estimate, Plot, Report, Table, accuracy, change
 from experiments.harness.setting import Setting, fronts_of
 from offline.measure.evaluator import Evaluator
 from policies.budget import Budget
@@ -68,61 +69,44 @@ CONDITIONS = {
 }
 
 
-@dataclass(frozen=True)
-class _Case:
-    """A condition at an SNR, and what a sender chooses for a budget there."""
-
-    condition: Condition
-    snr_db: float
-    budget: int
-    choice: Choice
+# A condition, the SNR, and the budget.
+Case = tuple[Condition, float, int]
 
 
-Key = tuple[Condition, float, int]
-
-
-def _cases(bundle: Bundle) -> list[_Case]:
+def _choices(bundle: Bundle) -> dict[Case, Choice]:
+    """What a sender chooses in every case; some conditions stand in several tables."""
     fronts = fronts_of(bundle)
-    cases = []
-    # Some stand in several tables.
-    for one in dict.fromkeys(one for several in CONDITIONS.values() for one in several):
-        for snr_db in SNRS_DB:
-            for uses in BUDGETS:
-                told = Channel(one.model, snr_db + one.snr_error_db, one.csi)
-                choice = choose_for(bundle, fronts, AUTO, Budget(channel_uses=uses), told)
-                cases.append(_Case(one, snr_db, uses, choice))
-    return cases
+    return {
+        (one, snr_db, uses): choose_for(
+            bundle, fronts, AUTO, Budget(channel_uses=uses), Channel(one.model, snr_db + one.snr_error_db, one.csi)
+        )
+        for one in dict.fromkeys(chain(*CONDITIONS.values()))
+        for snr_db in SNRS_DB
+        for uses in BUDGETS
+    }
 
 
-def _measure(setting: Setting, evaluator: Evaluator, cases: Iterable[_Case]) -> dict[Key, dict[str, Any]]:
+def _measure(setting: Setting, evaluator: Evaluator, choices: dict[Case, Choice]) -> dict[Case, dict[str, Any]]:
     """What each case gives: ``policy``, ``right`` for each image, and the mean ``uses``."""
     transform = lru_cache(maxsize=1)(lambda thresholds: evaluator.transform(rules_for(thresholds)))
 
-    def measure(case: _Case) -> dict[str, Any]:
-        one, policy = case.condition, case.choice.policy
-        over = Evaluator(
-            evaluator.bundle,
-            evaluator.engine,
-            evaluator.judge,
-            evaluator.images,
-            snr_error_db=one.snr_error_db,
-        )
-        channel, parts = Channel(one.model, case.snr_db, one.csi), transform(policy.thresholds)
-        measured = over.measure(
-            parts, policy.symbols_per_token, channel, setting.seed, case.budget, policy.max_tokens
-        )  # fmt: skip
-        uses = float(measured.uses.mean())
-        return {"policy": case.choice.id, "right": measured.right.tolist(), "uses": uses}
+    def measure(case: Case, choice: Choice) -> dict[str, Any]:
+        (one, snr_db, uses), policy = case, choice.policy
+        over = copy(evaluator)
+        over.snr_error_db = one.snr_error_db
+        channel, parts = Channel(one.model, snr_db, one.csi), transform(policy.thresholds)
+        measured = over.measure(parts, policy.symbols_per_token, channel, setting.seed, uses, policy.max_tokens)
+        return {"policy": choice.id, "right": measured.right.tolist(), "uses": float(measured.uses.mean())}
 
     found = {}
     # Policy by policy: the device's layers run once for each.
-    for case in sorted(cases, key=lambda case: case.choice.id):
-        key = f"{case.condition.name} | {case.snr_db:g} dB | {case.budget} | {case.choice.policy.digest}"
-        found[case.condition, case.snr_db, case.budget] = setting.kept(key, partial(measure, case))
+    for case, choice in sorted(choices.items(), key=lambda one: one[1].id):
+        key = f"{case[0].name} | {case[1]:g} dB | {case[2]} | {choice.policy.digest}"
+        found[case] = setting.kept(key, partial(measure, case, choice))
     return found
 
 
-def _table(title: str, conditions: Iterable[Condition], found: dict[Key, dict[str, Any]]) -> Table:
+def _table(title: str, conditions: Iterable[Condition], found: dict[Case, dict[str, Any]]) -> Table:
     rows = []
     for one in conditions:
         for budget in BUDGETS:
@@ -140,13 +124,13 @@ def _table(title: str, conditions: Iterable[Condition], found: dict[Key, dict[st
 
 def _worst(table: Table, snr_db: float) -> str:
     column = f"change, {snr_db:g} dB"
-    changes = [(cell.value, cell, row) for row in table.rows if isinstance(cell := row[column], Estimate)]
-    _, change_there, row = min(changes, key=lambda one: one[0])
-    points = table.text(column, change_there)
+    changes = [(cell, row) for row in table.rows if isinstance(cell := row[column], Estimate)]
+    worst, row = min(changes, key=lambda one: one[0].value)
+    points = table.text(column, worst)
     return f"{table.title}: at {snr_db:g} dB at worst {points} points, `{row['channel']}` within {row['budget']} uses."
 
 
-def _over_error(found: dict[Key, dict[str, Any]]) -> Plot:
+def _over_error(found: dict[Case, dict[str, Any]]) -> Plot:
     panels = {}
     for model in FADING:
         for snr_db in SNRS_DB:
@@ -162,7 +146,7 @@ def _over_error(found: dict[Key, dict[str, Any]]) -> Plot:
 def run(setting: Setting) -> Report:
     """Measure; see `EXPERIMENT`."""
     evaluator = setting.evaluator(limit=SAMPLE)
-    found = _measure(setting, evaluator, _cases(evaluator.bundle))
+    found = _measure(setting, evaluator, _choices(evaluator.bundle))
     tables = [_table(title, conditions, found) for title, conditions in CONDITIONS.items()]
     remarks = [_worst(table, snr_db) for table in tables for snr_db in SNRS_DB]
     return Report(tables=tables, plots=[_over_error(found)], remarks=remarks)

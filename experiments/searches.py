@@ -1,7 +1,7 @@
 """Does the search pay? Bayesian optimisation against random points, a Sobol sequence and NSGA-II, seed by seed."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -11,15 +11,13 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from experiments.harness.experiment import Experiment
-from experiments.harness.paired import mean
-from experiments.harness.report import Curve, Plot, Report, Table
+from experiments.harness.report import Curve, Plot, Report, Table, mean
 from experiments.harness.setting import Setting
 from offline.data.sources import SELECT
 from offline.measure.box import search_space
 from offline.measure.studies import OBJECTIVES, open_study, sweep
 from offline.measure.workers import Task, pool
 from policies.pareto import hypervolume, non_dominated
-from policies.policy import Policy
 from policies.record import MeasuredPolicy
 from policies.search.objectives import Scale
 from policies.search.run import Search
@@ -81,23 +79,9 @@ def front(trials: Sequence[MeasuredPolicy], scale: Scale) -> list[MeasuredPolicy
     return [trial for trial, keep in zip(trials, kept, strict=True) if keep]
 
 
-def measure_on_test(policies: Iterable[Policy], task: Task, url: str, processes: int) -> dict[str, MeasuredPolicy]:
-    """Measure policies on the test images, but for those that the store has; by digest."""
-    with Store(url) as store:
-        for _, _, studies in sweep(store, "test", task, policies, processes):  # noqa: B007
-            pass
-        return {one.policy.digest: one for one in store.trials(studies[0])}
-
-
 def on_test(trials: Sequence[MeasuredPolicy], scale: Scale, test: dict[str, MeasuredPolicy]) -> float:
     """Hypervolume on the test images of the front that these trials make on *select*."""
     return hypervolume([scale.utilities(test[one.policy.digest].objectives) for one in front(trials, scale)])
-
-
-def interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Mean over seeds, and the half-width of its 95 % interval (Student's t)."""
-    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return float(values.mean()), float(half)
 
 
 def run(setting: Setting) -> Report:
@@ -130,7 +114,11 @@ def run(setting: Setting) -> Report:
         for one in front(trials[job.study_name][:count], scale)
     }
     test_task = replace(task, images=setting.images(bundle), split="test")
-    test = measure_on_test(wanted.values(), test_task, url, processes)
+    with Store(url) as store:
+        # What the store has already is not measured again.
+        for _, _, studies_on_test in sweep(store, "test", test_task, wanted.values(), processes):  # noqa: B007
+            pass
+        test = {one.policy.digest: one for one in store.trials(studies_on_test[0])}
     arms = {}
     for strategy in ARMS:
         rows = [trials[job.study_name] for job in jobs if job.strategy == strategy]
@@ -153,11 +141,12 @@ def report(arms: dict[str, NDArray[np.float64]], every: int) -> Report:
             row[strategy] = mean(values[:, index]) if index < values.shape[1] else None
         rows.append(row)
     ahead = arms["qlognehvi"][:, -1] - arms["random"][:, -1]
-    middle, half = interval(ahead)
+    middle = mean(ahead)
     paired: dict[str, Any] = {
         "difference": "qLogNEHVI less random with twice the trials",
-        "mean": middle,
-        "95% interval, +-": half,
+        "mean": middle.value,
+        # Student's t.
+        "95% interval, +-": float(stats.t.ppf(0.975, len(ahead) - 1)) * middle.se,
         "seeds ahead": f"{int((ahead > 0).sum())} of {len(ahead)}",
     }
     curves = [

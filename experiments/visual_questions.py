@@ -175,9 +175,13 @@ def _without_images(setting: Setting, source: str, evaluator: Evaluator) -> dict
     else:
         learnt, _ = split_select(load_vqa(str(setting.file("easy-vqa.tar")), bundle.preprocessing, "train"))
     found = report(answerer.language.model, answerer.language.tokenizer, bundle.preprocessing, learnt, images)
-    shares = {"plain model": found.accuracy, "question only": found.question_only, "blank tokens": found.blank,
-              "another image's tokens": found.another}  # fmt: skip
-    return {"images": source} | {f"{name}, %": 100 * value for name, value in shares.items()}
+    return {
+        "images": source,
+        "plain model, %": 100 * found.accuracy,
+        "question only, %": 100 * found.question_only,
+        "blank tokens, %": 100 * found.blank,
+        "another image's tokens, %": 100 * found.another,
+    }
 
 
 def _curve(kind: str, rows: dict[str, dict[str, Any]], field: str) -> Curve:

@@ -32,14 +32,14 @@ class Case:
     Attributes:
         schedule: of `STEPS`.
         counts: ``images x layers`` patch tokens that leave each layer of ours.
-        macs: of the plain model, which 1 stands for, by the engine's name.
+        macs: of a model that merges, of the plain model's, which 1 stands for.
         onnx: runs of ONNX Runtime by name, each of which computes all the images once.
         torch: likewise of torch.
     """
 
     schedule: str
     counts: NDArray[np.int64]
-    macs: dict[str, float]
+    macs: float
     onnx: dict[str, Run]
     torch: dict[str, Run]
 
@@ -118,9 +118,7 @@ def make_cases(subject: Subject, saved: Sequence[float], schedules: Sequence[str
                 "torch": partial(_batch, subject.in_torch, pixels, policy),
                 "tome": partial(_inferred, tome, tensor),
             }
-            merging = subject.gmacs(counts) / plain_gmacs
-            macs = {name: 1.0 if name.startswith("timm") else merging for name in (*onnx, *in_torch)}
-            yield Case(kind, counts, macs, onnx, in_torch)
+            yield Case(kind, counts, subject.gmacs(counts) / plain_gmacs, onnx, in_torch)
 
 
 def _one_by_one(subject: Subject, pixels: NDArray[np.uint8], policy: Policy) -> list[Encoded]:

@@ -25,8 +25,7 @@ RATIOS = ("efficiency", "of oracle", "of ToMe")
 def _times(runs: dict[str, Run], repetitions: int, images: int) -> dict[str, NDArray[np.float64]]:
     """Milliseconds of each, one after the other in every repetition: ``repetitions x 2``, of clock and processors."""
     parts = {name: partial(milliseconds, run) for name, run in runs.items()}
-    found = in_turn(parts, repetitions, WARM_UP if images == 1 else 1)
-    return {name: np.array(values) for name, values in found.items()}
+    return in_turn(parts, repetitions, WARM_UP if images == 1 else 1)
 
 
 def _rows(subject: Subject, case: Case, times: dict[str, NDArray[np.float64]]) -> list[dict[str, Cell]]:
@@ -34,20 +33,21 @@ def _rows(subject: Subject, case: Case, times: dict[str, NDArray[np.float64]]) -
     rows: list[dict[str, Cell]] = []
     for name, values in times.items():
         is_plain = name.startswith("timm")
+        macs = 1.0 if is_plain else case.macs
         row: dict[str, Cell] = {
             "model": subject.name,
             "rule": subject.rule,
             "engine": name,
             "batch": len(case.counts),
             "merging at": case.schedule,
-            "MACs saved, %": 100 * (1 - case.macs[name]),
+            "MACs saved, %": 100 * (1 - macs),
             "tokens": None if is_plain else float(case.counts[:, -1].mean()),
             "their deviation": None if is_plain else float(case.counts[:, -1].std()),
             "ms": median(values[:, 0]),
             "processor ms": float(np.median(values[:, 1])),
         }
         ratios = (
-            times["timm-onnxruntime"] / values * case.macs[name],
+            times["timm-onnxruntime"] / values * macs,
             times["oracle"] / values if "oracle" in times else None,
             times["tome-onnxruntime" if name in case.onnx else "tome"] / values,
         )

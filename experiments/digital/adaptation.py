@@ -1,10 +1,9 @@
 """Which modulation and code a source takes on a channel, chosen on *select*, and what comes of it on test images."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from experiments.digital.features import SharedImages
 from experiments.digital.link import send
@@ -40,21 +39,9 @@ def choose(source: Source, schemes: Sequence[Scheme], channel: Channel, error_ra
     return best
 
 
-class Outcome(NamedTuple):
-    """What became of the test images.
-
-    Attributes:
-        right: whether each was answered rightly.
-        fit: share that fitted the frame.
-        lost: share of frames that did not arrive as they were sent.
-    """
-
-    right: NDArray[np.bool_]
-    fit: float
-    lost: float
-
-
-def measure(source: Source, scheme: Scheme, channel: Channel, test: SharedImages, guess: int, seed: int) -> Outcome:
+def measure(
+    source: Source, scheme: Scheme, channel: Channel, test: SharedImages, guess: int, seed: int
+) -> dict[str, Any]:
     """Send the test images.
 
     Where nothing arrives, or nothing was sent, the cloud says the class that is most frequent on *select*.
@@ -66,6 +53,10 @@ def measure(source: Source, scheme: Scheme, channel: Channel, test: SharedImages
         test: names and labels.
         guess: that class.
         seed: of the keyed noise.
+
+    Returns:
+        what JSON holds: for each image 1 if it was answered ``right``, else 0; the shares that ``fit`` the frame, and
+        that were ``lost``, which did not arrive as they were sent.
     """
     coded = source.encode(scheme.payload)
     received = send(coded.bits, scheme, channel, test.names, seed)
@@ -74,4 +65,8 @@ def measure(source: Source, scheme: Scheme, channel: Channel, test: SharedImages
     broken = coded.sent & received.accepted & ~same
     if broken.any():
         answers[broken] = source.answers(scheme.payload, received.bits[broken])
-    return Outcome(answers == test.labels, float(coded.sent.mean()), float(1 - (received.accepted & same).mean()))
+    return {
+        "right": (answers == test.labels).astype(int).tolist(),
+        "fit": float(coded.sent.mean()),
+        "lost": float(1 - (received.accepted & same).mean()),
+    }

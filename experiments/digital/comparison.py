@@ -1,8 +1,9 @@
 """Every method on the same test images, channels and channel uses, part by part, so that a run can go on."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,10 @@ from experiments.digital.adaptation import choose, measure
 from experiments.digital.compressed import PictureSource
 from experiments.digital.features import Feature, Latents, Logits, RawTokens, SharedImages
 from experiments.digital.finite_blocklength import most_bits
-from experiments.digital.label import LabelSource
 from experiments.digital.link import frame_error_rate
 from experiments.digital.mcs import Scheme, schemes
 from experiments.digital.quantised import QuantisedSource
-from experiments.digital.source import Source
+from experiments.digital.source import LabelSource, Source
 from experiments.harness.setting import Setting, chosen
 from offline.measure.evaluator import request_id_of
 from policies.policy import Policy
@@ -85,26 +85,34 @@ class Comparison:
 
     def points(self) -> list[Point]:
         """All of them, method by method."""
+        select, test = self._select, self.test
+        tokens = self._quantised("tokens", self._latents())
+        raw = [RawTokens(policy, name) for name, policy in self._policies(RAW_BUDGETS).items()]
+        pictures = PictureSource(select.every(PICTURES[0]), test.every(PICTURES[1]), self.guess, self._kept)
+        label = LabelSource(select, test)
+        # Each from the budget on at which it is of use.
+        sources = {
+            tokens: 0,
+            self._quantised("logits", [Logits()]): 0,
+            self._quantised("raw tokens", raw): RAW_FROM,
+            pictures: PICTURES_FROM,
+        }
         found = self._all_analog()
         for uses in self._budgets:
-            sources: list[Source] = [self._tokens, self._logits]
-            sources += [self._raw_tokens] if uses >= RAW_FROM else []
-            sources += [self._pictures] if uses >= PICTURES_FROM else []
-            for source in sources:
+            for source in (source for source, least in sources.items() if uses >= least):
                 found += [
                     self._digital(f"{source.name}, adaptive", source, self._scheme(source, uses, channel), channel)
                     for channel in self._channels
                 ]
-                if source in (self._tokens, self._pictures):
+                if source in (tokens, pictures):
                     models = dict.fromkeys(channel.model for channel in self._channels)
                     fixed = {model: self._scheme(source, uses, Channel(model, DESIGN_DB)) for model in models}
                     found += [
                         self._digital(f"{source.name}, fixed", source, fixed[channel.model], channel)
                         for channel in self._channels
                     ]
-            label = Scheme(uses, 2, self._label.bits)
-            found += [self._digital("label", self._label, label, channel) for channel in self._channels]
-            found += [self._bound(uses, channel) for channel in self._channels if channel.model == "awgn"]
+            found += [self._digital("label", label, Scheme(uses, 2, label.bits), channel) for channel in self._channels]
+            found += [self._bound(tokens, uses, channel) for channel in self._channels if channel.model == "awgn"]
         return found
 
     def _scheme(self, source: Source, uses: int, channel: Channel) -> Scheme:
@@ -119,7 +127,8 @@ class Comparison:
         for uses in self._budgets:
             for channel in self._channels:
                 wanted.append(("analog, auto", chosen(self._bundle, uses, channel).policy, uses, channel))
-                if rate := self._unmerged_rate(uses):
+                fitting = [rate for rate in self._bundle.codec.rates if rate * self._bundle.patches <= uses]
+                if rate := max(fitting, default=None):
                     policy = Policy.unmerged(self._bundle.split_layer, rate)
                     wanted.append(("analog, unmerged", policy, uses, channel))
         # Those of equal thresholds one after another, so that the device's blocks run once for them.
@@ -140,11 +149,7 @@ class Comparison:
     def _digital(self, method: str, source: Source, scheme: Scheme, channel: Channel) -> Point:
         every = PICTURES[1] if isinstance(source, PictureSource) else 1
         test = self.test.every(every) if every > 1 else self.test
-
-        def compute() -> dict[str, Any]:
-            outcome = measure(source, scheme, channel, test, self.guess, self._setting.seed)
-            return {"right": outcome.right.astype(int).tolist(), "fit": outcome.fit, "lost": outcome.lost}
-
+        compute = partial(measure, source, scheme, channel, test, self.guess, self._setting.seed)
         found = self._kept(f"{source.name}, {scheme}, {channel}", compute)
         details = {
             "scheme": scheme.text,
@@ -156,7 +161,7 @@ class Comparison:
         right = np.array(found["right"], dtype=np.bool_)
         return Point(method, scheme.uses, channel, right, float(scheme.uses), details, every)
 
-    def _bound(self, uses: int, channel: Channel) -> Point:
+    def _bound(self, tokens: Source, uses: int, channel: Channel) -> Point:
         """The tokens in as many bits as the normal approximation has at an error rate, and so many frames lost.
 
         Of the rates that one is taken with which, on *select*, most answers are right.
@@ -164,12 +169,12 @@ class Comparison:
         options = [(rate, max(0, int(most_bits(uses, channel.snr_db, rate)))) for rate in BOUND_ERROR_RATES]
 
         def expected(option: tuple[float, int]) -> float:
-            return (1 - option[0]) * self._tokens.score(option[1]) + option[0] * self._guess_share
+            return (1 - option[0]) * tokens.score(option[1]) + option[0] * self._guess_share
 
         rate, payload = max(options, key=expected)
 
         def compute() -> list[int]:
-            coded = self._tokens.encode(payload)
+            coded = tokens.encode(payload)
             seed = self._setting.seed
             drawn = [keyed_generator(seed, "bound", request_id_of(name), 0).random() for name in self.test.names]
             answers = np.where(coded.sent & (np.array(drawn) >= rate), coded.answers, self.guess)
@@ -184,51 +189,24 @@ class Comparison:
         if channel.model == "awgn" and channel.snr_db >= self._lossless.get(scheme, math.inf):
             return 0.0
         names = self._select.names[:: max(1, len(self._select) // RATE_FRAMES)]
-
-        def compute() -> float:
-            return frame_error_rate(scheme, channel, names, self._setting.seed)
-
+        compute = partial(frame_error_rate, scheme, channel, names, self._setting.seed)
         rate: float = self._kept(f"frame error rate, {scheme}, {channel}", compute)
         if channel.model == "awgn" and not rate:
             self._lossless[scheme] = min(channel.snr_db, self._lossless.get(scheme, channel.snr_db))
         return rate
 
-    def _unmerged_rate(self, uses: int) -> int | None:
-        """The highest rate at which all tokens fit."""
-        fitting = [rate for rate in self._bundle.codec.rates if rate * self._bundle.patches <= uses]
-        return max(fitting, default=None)
-
     def _policies(self, budgets: tuple[int, ...]) -> dict[str, Policy]:
         design = Channel("awgn", DESIGN_DB)
         return {policy.id: policy for policy in (chosen(self._bundle, uses, design).policy for uses in budgets)}
 
-    def _quantised(self, name: str, features: list[Feature]) -> QuantisedSource:
+    def _quantised(self, name: str, features: Sequence[Feature]) -> QuantisedSource:
         most = max(scheme.payload for uses in self._budgets for scheme in schemes(uses))
         return QuantisedSource(name, features, self._select, self.test, self.guess, self._kept, most)
 
-    @cached_property
-    def _tokens(self) -> QuantisedSource:
-        unmerged = Policy.unmerged(self._bundle.split_layer, 1)
+    def _latents(self) -> list[Feature]:
         features: list[Feature] = [
             Latents(policy, rate, name) for name, policy in self._policies(POLICY_BUDGETS).items() for rate in RATES
         ]
+        unmerged = Policy.unmerged(self._bundle.split_layer, 1)
         features += [Latents(unmerged, rate, "unmerged") for rate in UNMERGED_RATES]
-        return self._quantised("tokens", features[:: 5 if self._setting.quick else 1])
-
-    @cached_property
-    def _raw_tokens(self) -> QuantisedSource:
-        policies = self._policies(RAW_BUDGETS)
-        return self._quantised("raw tokens", [RawTokens(policy, name) for name, policy in policies.items()])
-
-    @cached_property
-    def _logits(self) -> QuantisedSource:
-        return self._quantised("logits", [Logits()])
-
-    @cached_property
-    def _label(self) -> LabelSource:
-        return LabelSource(self._select, self.test)
-
-    @cached_property
-    def _pictures(self) -> PictureSource:
-        select, test = self._select.every(PICTURES[0]), self.test.every(PICTURES[1])
-        return PictureSource(select, test, self.guess, self._kept)
+        return features[:: 5 if self._setting.quick else 1]

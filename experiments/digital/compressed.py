@@ -3,14 +3,13 @@
 import io
 import math
 from functools import cache, partial
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from experiments.digital.features import SharedImages
-from experiments.digital.source import Coded, Kept
+from experiments.digital.source import Coded, Kept, Source
 
 # Format and size. Smaller WebP files are in no range of bits as good as JPEG.
 FORMS = (("JPEG", 32), ("WEBP", 32), ("JPEG", 24), ("JPEG", 16))
@@ -52,12 +51,7 @@ def _scan(content: bytes) -> bytes:
     return content[position + 2 + int.from_bytes(content[position + 2 : position + 4], "big") : -2]
 
 
-class _Choice(NamedTuple):
-    form: str
-    size: int
-
-
-class PictureSource:
+class PictureSource(Source):
     """See `experiments.digital.source.Source`.
 
     An option is a format and a size; each image takes the finest quality that fits, and says which in 3 bits.
@@ -69,34 +63,33 @@ class PictureSource:
         kept: for what was measured on *select*.
     """
 
-    name = "picture"
     _HEAD = math.ceil(math.log2(len(QUALITIES)))
 
     def __init__(self, select: SharedImages, test: SharedImages, guess: int, kept: Kept) -> None:
         self._test = test
-        self._guessed = (select.labels == guess).astype(np.float64)
-        self._choices = []
-        self._choose = cache(self._best)
-        self.encode = cache(self._encode)
-        for choice in (_Choice(*form) for form in FORMS):
-            found = kept(f"picture, {choice.form} {choice.size}: select", partial(self._measure, choice, select))
-            self._choices.append((choice, np.array(found["bits"]), np.array(found["right"], dtype=np.float64)))
-
-    def score(self, payload: int) -> float:
-        """See `Source`."""
-        return self._choose(payload)[1]
+        self._coded = cache(self._encode)
+        options = []
+        for form, size in FORMS:
+            found = kept(f"picture, {form} {size}: select", partial(self._measure, form, size, select))
+            bits = np.array(found["bits"], dtype=np.float64) + self._HEAD
+            options.append(((form, size), bits, np.array(found["right"], dtype=np.float64)))
+        super().__init__("picture", options, (select.labels == guess).astype(np.float64))
 
     def option(self, payload: int) -> str:
         """See `Source`."""
-        form, size = self._choose(payload)[0]
+        form, size = self.best(payload)[0]
         return f"{form} of {size} x {size}"
+
+    def encode(self, payload: int) -> Coded:
+        """See `Source`."""
+        return self._coded(payload)
 
     def answers(self, payload: int, bits: NDArray[np.uint8]) -> NDArray[np.int64]:
         """See `Source`: a broken picture is not decoded, and counts as wrong."""
         return np.full(len(bits), -1)
 
     def _encode(self, payload: int) -> Coded:
-        (form, size), _ = self._choose(payload)
+        form, size = self.best(payload)[0]
         bits = np.zeros((len(self._test), payload), dtype=np.uint8)
         sent = np.zeros(len(self._test), dtype=np.bool_)
         seen = np.zeros_like(self._test.pixels)
@@ -110,21 +103,12 @@ class PictureSource:
                     break
         return Coded(bits, sent, self._test.classify(seen).argmax(axis=1))
 
-    def _best(self, payload: int) -> tuple[_Choice, float]:
-        found = []
-        for choice, bits, right in self._choices:
-            fits = bits + self._HEAD <= payload
-            first, images = fits.argmax(axis=0), np.arange(bits.shape[1])
-            score = np.where(fits[first, images], right[first, images], self._guessed[images]).mean()
-            found.append((choice, float(score)))
-        return max(found, key=lambda one: one[1])
-
     @staticmethod
-    def _measure(choice: _Choice, select: SharedImages) -> dict[str, list[list[int]]]:
+    def _measure(form: str, size: int, select: SharedImages) -> dict[str, list[list[int]]]:
         """Bits and right answers, ``qualities x images``."""
         bits, right = [], []
         for quality in QUALITIES:
-            files = [compress(pixels, *choice, quality) for pixels in select.pixels]
+            files = [compress(pixels, form, size, quality) for pixels in select.pixels]
             bits.append([8 * len(content) for content, _ in files])
             answers = select.classify(np.stack([seen for _, seen in files])).argmax(axis=1)
             right.append((answers == select.labels).astype(int).tolist())

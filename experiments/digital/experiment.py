@@ -7,8 +7,7 @@ import numpy as np
 
 from experiments.digital.comparison import DESIGN_DB, PICTURES, Comparison, Point
 from experiments.harness.experiment import Experiment
-from experiments.harness.paired import accuracy, change
-from experiments.harness.report import Cell, Curve, Estimate, Plot, Report, Table
+from experiments.harness.report import Cell, Curve, Estimate, Plot, Report, Table, accuracy, change
 from experiments.harness.setting import Setting
 from thinwire.channels import Channel
 

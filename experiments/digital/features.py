@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -41,8 +42,7 @@ class SharedImages:
         self.labels = judge.labels
         self.names = list(evaluator.images.names)
         self.pixels = evaluator.images.pixels
-        self._last: tuple[Policy, list[tuple[NDArray[np.int64], Transformed]]] | None = None
-        self._logits: NDArray[np.float32] | None = None
+        self._transform = lru_cache(maxsize=1)(lambda thresholds: evaluator.transform(rules_for(thresholds)))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -57,16 +57,12 @@ class SharedImages:
 
     def transformed(self, policy: Policy) -> list[tuple[NDArray[np.int64], Transformed]]:
         """The images after the device's blocks under a policy's thresholds; the last policy's are kept."""
-        if self._last is None or self._last[0].thresholds != policy.thresholds:
-            self._last = policy, self.evaluator.transform(rules_for(policy.thresholds))
-        return self._last[1]
+        return self._transform(policy.thresholds)
 
-    @property
+    @cached_property
     def logits(self) -> NDArray[np.float32]:
         """The plain model's, ``n x classes``."""
-        if self._logits is None:
-            self._logits = self.classify(self.pixels)
-        return self._logits
+        return self.classify(self.pixels)
 
     def classify(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Logits of the plain model on any pixels."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -11,15 +11,10 @@ from numpy.typing import NDArray
 from experiments.digital.arithmetic import Decoder, Distribution, Encoder
 from experiments.digital.features import Feature, SharedImages
 from experiments.digital.quantiser import Quantiser, Vectors
-from experiments.digital.source import Coded, Kept
+from experiments.digital.source import Coded, Kept, Option, Source
 
 # Finest first.
 STEPS = (8, 6, 4, 3, 2, 1)
-
-
-class _Choice(NamedTuple):
-    feature: Feature
-    steps: tuple[int, ...]
 
 
 class _Coding(NamedTuple):
@@ -31,7 +26,7 @@ class _Coding(NamedTuple):
     answers: NDArray[np.int64]
 
 
-class QuantisedSource:
+class QuantisedSource(Source):
     """See `experiments.digital.source.Source`.
 
     An option is a feature at one number of bits a component, or at all of `STEPS`: then each image takes the finest
@@ -57,24 +52,21 @@ class QuantisedSource:
         kept: Kept,
         most_bits: int,
     ) -> None:
-        self.name = name
         self._select, self._test = select, test
-        self._guessed = (select.labels == guess).astype(np.float64)
-        self._choices: list[tuple[_Choice, NDArray[np.float64], NDArray[np.float64]]] = []
-        self.best = cache(self._best)
         self._codings: dict[tuple[str, int], _Coding] = {}
+        options: list[Option] = []
         for feature in features:
             found = kept(f"{name}, {feature.text}: select", partial(self._measure, feature, most_bits))
-            lengths = {int(step): np.array(each["lengths"]) for step, each in found.items()}
-            right = {int(step): np.array(each["right"], dtype=np.float64) for step, each in found.items()}
-            ladders = [(step,) for step in lengths] + ([tuple(lengths)] if len(lengths) > 1 else [])
-            for steps in ladders:
-                stacked = [np.stack([table[step] for step in steps]) for table in (lengths, right)]
-                self._choices.append((_Choice(feature, steps), stacked[0] + math.log2(len(steps)), stacked[1]))
-
-    def score(self, payload: int) -> float:
-        """See `Source`."""
-        return self.best(payload)[1]
+            ladders = [(step,) for step in found] + ([tuple(found)] if len(found) > 1 else [])
+            for ladder in ladders:
+                lengths, right = (
+                    np.array([found[step][key] for step in ladder], dtype=np.float64) for key in ("lengths", "right")
+                )
+                steps = tuple(map(int, ladder))
+                options.append(((feature, steps), lengths + math.log2(len(steps)), right))
+        # Of those that are right as often, one of a single number of bits.
+        options.sort(key=lambda option: len(option[0][1]))
+        super().__init__(name, options, (select.labels == guess).astype(np.float64), spare=1e-3)
 
     def option(self, payload: int) -> str:
         """See `Source`."""
@@ -92,7 +84,9 @@ class QuantisedSource:
         sent = np.zeros(len(self._test), dtype=np.bool_)
         answers = np.zeros(len(self._test), dtype=np.int64)
         for image in range(len(self._test)):
-            fitting = [number for number, one in enumerate(codings) if one.lengths[image] + head <= payload - 1e-3]
+            fitting = [
+                number for number, one in enumerate(codings) if one.lengths[image] + head <= payload - self._spare
+            ]
             if not fitting:
                 continue
             encoder, coding = Encoder(), codings[fitting[0]]
@@ -114,18 +108,6 @@ class QuantisedSource:
             vectors = coding.quantiser.values(coding.quantiser.get(decoder))
             found[row] = feature.answers(self._test, [vectors], coding.quantiser.distortion)[0]
         return found
-
-    def _best(self, payload: int) -> tuple[_Choice, float]:
-        """The option that is right most often within so many bits, and its accuracy."""
-        found = []
-        for choice, lengths, right in self._choices:
-            fits = lengths <= payload - 1e-3
-            first = fits.argmax(axis=0)
-            images = np.arange(lengths.shape[1])
-            score = np.where(fits[first, images], right[first, images], self._guessed).mean()
-            found.append((float(score), -len(choice.steps), choice))
-        score, _, choice = max(found, key=lambda one: one[:2])
-        return choice, score
 
     def _measure(self, feature: Feature, most_bits: int) -> dict[int, dict[str, list[float]]]:
         """For each number of bits, what each image of *select* takes, and whether the answer is right."""

@@ -34,7 +34,11 @@ class Quantiser:
         self._mean = stacked.mean(axis=0)
         self._deviation = np.maximum(stacked.std(axis=0), 1e-9)
         some = stacked[:: -(-len(stacked) // SAMPLE)]
-        self._reach = min(RANGES, key=lambda reach: float(np.square(some - self._middles(some, reach)).mean()))
+
+        def error(reach: float) -> float:
+            return float(np.square(some - self._middles(self._levels(some, reach), reach)).mean())
+
+        self._reach = min(RANGES, key=error)
         levels = self._levels(stacked, self._reach)
         self._values = self._fit_values(stacked, levels)
         self.distortion = float(np.square(stacked - self._look_up(levels)).mean())
@@ -76,8 +80,7 @@ class Quantiser:
         clipped: NDArray[np.int64] = np.clip(levels, 0, 2**self.bits - 1).astype(np.int64)
         return clipped
 
-    def _middles(self, vectors: NDArray[np.float64], reach: float) -> NDArray[np.float64]:
-        levels = self._levels(vectors, reach)
+    def _middles(self, levels: NDArray[np.int64], reach: float) -> NDArray[np.float64]:
         unit = ((levels + 0.5) / 2 ** (self.bits - 1) - 1) * reach
         middles: NDArray[np.float64] = unit * self._deviation + self._mean
         return middles
@@ -85,13 +88,12 @@ class Quantiser:
     def _fit_values(self, vectors: NDArray[np.float64], levels: NDArray[np.int64]) -> NDArray[np.float64]:
         """``D x 2^b``; the middle of a level in which no value lies."""
         number = np.arange(2**self.bits)
-        unit = ((number + 0.5) / 2 ** (self.bits - 1) - 1) * self._reach
-        found = np.empty((vectors.shape[1], len(number)))
+        middles = self._middles(number[:, None], self._reach).T
+        found = np.empty(middles.shape)
         for column in range(vectors.shape[1]):
             counts = np.bincount(levels[:, column], minlength=len(number))
             sums = np.bincount(levels[:, column], weights=vectors[:, column], minlength=len(number))
-            middle = unit * self._deviation[column] + self._mean[column]
-            found[column] = np.where(counts > 0, sums / np.maximum(counts, 1), middle)
+            found[column] = np.where(counts > 0, sums / np.maximum(counts, 1), middles[column])
         return found
 
     def _look_up(self, levels: NDArray[np.int64]) -> NDArray[np.float64]:

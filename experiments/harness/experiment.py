@@ -62,6 +62,8 @@ class Experiment:
         places = [located(data, name) for name in self.data]
         files = [path for place in places for path in sorted([place, *place.glob("*")])]
         folder = data.parent if data.is_file() else data
+        known = packages_distributions()
+        packages = sorted({known[name][0] for name in self.packages})
         found = {
             "experiment": self.name,
             "quick": quick,
@@ -73,7 +75,7 @@ class Experiment:
             },
             "references": {name: bundle.reference and asdict(bundle.reference) for name, bundle in bundles.items()},
             "data": {str(path.relative_to(folder)): file_sha256(path) for path in files if path.is_file()},
-            "versions": {name: version(name) for name in (*VERSIONS, *self._distributions())},
+            "versions": {name: version(name) for name in (*VERSIONS, *packages)},
         }
         # Left out where nothing is otherwise, so that what was measured before there were options is still the same.
         usual = vars(self.given(quick))
@@ -83,10 +85,6 @@ class Experiment:
     def given(self, quick: bool, arguments: Sequence[str] = ()) -> Namespace:
         """Its options, by what was typed and otherwise as they are in quick runs, or in others."""
         return parse(self.name, self.options, quick, arguments)
-
-    def _distributions(self) -> list[str]:
-        known = packages_distributions()
-        return sorted({known[name][0] for name in self.packages})
 
     def measure(
         self, data: Path, work: Path, quick: bool = False, seed: int = 0, arguments: Sequence[str] = ()

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from experiments.harness.report import Interval
 
 
-def in_turn(parts: Mapping[str, Callable[[], Any]], repetitions: int, warm_up: int = 1) -> dict[str, list[Any]]:
+def in_turn(parts: Mapping[str, Callable[[], Any]], repetitions: int, warm_up: int = 1) -> dict[str, NDArray[Any]]:
     """Run all parts one after the other, again and again, so that whatever slows the machine slows all of them.
 
     Returns:
-        what each gave, by its name; the rounds that warm up are not counted.
+        what each gave, by its name, ``repetitions x`` whatever; the rounds that warm up are not counted.
     """
     found: dict[str, list[Any]] = {name: [] for name in parts}
     for round_ in range(1 - warm_up, repetitions + 1):
@@ -25,7 +25,7 @@ def in_turn(parts: Mapping[str, Callable[[], Any]], repetitions: int, warm_up: i
             if round_ > 0:
                 found[name].append(result)
         print(f"round {round_} of {repetitions}", file=sys.stderr)
-    return found
+    return {name: np.array(values) for name, values in found.items()}
 
 
 def milliseconds(part: Callable[[], object]) -> tuple[float, float]:

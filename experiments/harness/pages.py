@@ -30,7 +30,9 @@ def read(name: str, folder: Path) -> dict[str, Any] | None:
         return None
     try:
         content: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        # Files of before there was one form for all have none.
+        content["tables"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise InvalidRequestError(f"no readable results {path}: {error}") from None
     return content
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,26 @@ class Interval:
 
 
 Cell = str | int | float | Estimate | Interval | None
+
+
+def accuracy(right: ArrayLike) -> Estimate:
+    """The share of right answers, in %.
+
+    Args:
+        right: 1 for each image that was answered rightly, else 0.
+    """
+    values = np.asarray(right, dtype=np.float64)
+    return Estimate(100 * float(values.mean()), 100 * float(values.std()) / len(values) ** 0.5)
+
+
+def change(right: ArrayLike, before: ArrayLike) -> Estimate:
+    """The share of right answers less that of another run, in points; the images are the same, in the same order."""
+    return accuracy(np.asarray(right, dtype=np.float64) - np.asarray(before, dtype=np.float64))
+
+
+def mean(values: NDArray[np.float64]) -> Estimate:
+    """The mean of a sample in its own unit, with the unbiased variance's standard error."""
+    return Estimate(float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5))
 
 
 @dataclass(frozen=True)

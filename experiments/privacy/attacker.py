@@ -14,7 +14,7 @@ from torch import Tensor
 from experiments.privacy.likeness import psnr
 from experiments.privacy.network import InversionNetwork
 from experiments.privacy.overheard import Frames, batches
-from thinwire.errors import InvalidRequestError
+from offline.train.running import load_state
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Attacker:
         seed: of weights, order and noise.
 
     Raises:
-        InvalidRequestError: the checkpoint is of another training (by `run`).
+        InvalidRequestError: the checkpoint cannot be read, or is of another training (by `run`).
     """
 
     def __init__(
@@ -103,9 +103,7 @@ class Attacker:
         """
         first, curve = 0, []
         if self.checkpoint.exists():
-            state = torch.load(self.checkpoint, weights_only=True)
-            if state.get("asked") != self._asked:
-                raise InvalidRequestError(f"{self.checkpoint} is of another training; choose another folder")
+            state = load_state(self.checkpoint, "cpu", self._asked)
             for name, part in self._parts().items():
                 part.load_state_dict(state[name])
             first, curve = state["epoch"], state["curve"]

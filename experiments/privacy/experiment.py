@@ -1,9 +1,11 @@
 """What an eavesdropper can draw of a picture from the symbols that cross the link, with merging and without."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from cloud.torch_classifier import TorchClassifier
 from edge.torch_engine.engine import TorchEngine
@@ -17,7 +19,6 @@ from experiments.privacy.outcome import (
     SNR_DB,
     Attack,
     Sample,
-    Searched,
     by_epoch,
     by_uses,
     cases,
@@ -76,7 +77,9 @@ def _attack(setting: Setting, scale: Scale, label: str, ear: str, own: Sample, w
     return Attack(label, ear, received, curve, *attacker.draw(received))
 
 
-def _search(setting: Setting, scale: Scale, engine: TorchEngine, attack: Attack, policy: Policy) -> Searched:
+def _search(
+    setting: Setting, scale: Scale, engine: TorchEngine, attack: Attack, policy: Policy
+) -> dict[str, NDArray[Any]]:
     """Search for the first test images from where the network left them."""
     chosen = torch.arange(scale.searched)
 
@@ -90,7 +93,7 @@ def _search(setting: Setting, scale: Scale, engine: TorchEngine, attack: Attack,
         return {"pixels": to_pixels(found).tolist(), "before": far[0], "after": far[1]}
 
     kept = setting.kept(f"search {attack.label} {attack.ear} {scale}", compute)
-    return Searched(np.array(kept["pixels"], dtype=np.uint8), np.array(kept["before"]), np.array(kept["after"]))
+    return {name: np.array(values, dtype=np.uint8 if name == "pixels" else None) for name, values in kept.items()}
 
 
 def run(setting: Setting) -> Report:
@@ -137,7 +140,7 @@ def run(setting: Setting) -> Report:
         ],
         pictures={
             "network": grid([images.pixels, blank, *drawn]),
-            "search": grid([kept, *(one.pixels for one in searched.values())]),
+            "search": grid([kept, *(one["pixels"] for one in searched.values())]),
         },
     )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,8 +10,7 @@ from numpy.typing import NDArray
 
 from channel.models.noise import noise_variance
 from cloud.torch_classifier import TorchClassifier
-from experiments.harness.paired import mean
-from experiments.harness.report import Cell, Curve, Estimate, Plot, Table
+from experiments.harness.report import Cell, Curve, Estimate, Plot, Table, mean
 from experiments.harness.setting import three_policies
 from experiments.privacy.likeness import psnr, ssim
 from experiments.privacy.overheard import Frames
@@ -67,15 +67,6 @@ class Attack:
     curve: list[float]
     drawn: NDArray[np.uint8]
     places: torch.Tensor
-
-
-@dataclass(frozen=True)
-class Searched:
-    """What a search found: ``n x size x size x 3`` pixels, and ``n`` mismatches before it and after."""
-
-    pixels: NDArray[np.uint8]
-    before: NDArray[np.float64]
-    after: NDArray[np.float64]
 
 
 def _accuracy(right: NDArray[np.bool_]) -> Estimate:
@@ -178,21 +169,21 @@ def equal_uses(attacks: Sequence[Attack], test: Sample) -> Table:
     return Table("At about equal channel uses, paired: fewer tokens, or fewer symbols for each", rows, digits=digits)
 
 
-def searches(attacks: Sequence[Attack], searched: Mapping[int, Searched], test: Sample) -> Table:
-    """What the search adds."""
+def searches(attacks: Sequence[Attack], searched: Mapping[int, Mapping[str, NDArray[Any]]], test: Sample) -> Table:
+    """What the search adds: by the attack's index its ``pixels``, and mismatches ``before`` and ``after`` it."""
     rows: list[dict[str, Cell]] = []
     for index, found in searched.items():
-        attack, true = attacks[index], test.images.pixels[: len(found.pixels)]
-        start = attack.drawn[: len(found.pixels)]
-        similar = [ssim(pixels, true) for pixels in (start, found.pixels)]
+        attack, true = attacks[index], test.images.pixels[: len(found["pixels"])]
+        start = attack.drawn[: len(found["pixels"])]
+        similar = [ssim(pixels, true) for pixels in (start, found["pixels"])]
         rows.append(
             {
                 "sent": attack.label,
                 "the eavesdropper hears": attack.ear,
-                "mismatch of the network's drawing, %": mean(100 * found.before),
-                "after the search, %": mean(100 * found.after),
+                "mismatch of the network's drawing, %": mean(100 * found["before"]),
+                "after the search, %": mean(100 * found["after"]),
                 "PSNR of the network's drawing, dB": mean(psnr(start, true)),
-                "change by the search, dB": mean(psnr(found.pixels, true) - psnr(start, true)),
+                "change by the search, dB": mean(psnr(found["pixels"], true) - psnr(start, true)),
                 "change of SSIM": mean(similar[1] - similar[0]),
             }
         )

@@ -5,7 +5,6 @@ import itertools
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,19 +20,6 @@ SNR_DB = 10.0
 TIMEOUT_S = 60.0
 # Stands in a serialised frame for its id, which must be another for each.
 _NO_ID = b"0" * 32
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """What some seconds of load gave.
-
-    Attributes:
-        rate: answers per second.
-        latencies_ms: of each.
-    """
-
-    rate: float
-    latencies_ms: list[float]
 
 
 def mixed_frames(bundle: Bundle, count: int, seed: int, received: bool) -> list[link_pb2.Frame]:
@@ -75,27 +61,36 @@ def to_received(frame: link_pb2.Frame) -> ReceivedTokens:
     return ReceivedTokens(symbols, 10 ** (-SNR_DB / 10))
 
 
-def run(address: str, method: str, frames: Sequence[link_pb2.Frame], concurrent: int, seconds: float) -> Loaded:
-    """Have so many callers send frames, each the next one as soon as it has its answer, for so many seconds."""
-    return asyncio.run(_run(address, method, [frame.SerializeToString() for frame in frames], concurrent, seconds))
+def run(
+    address: str, method: str, frames: Sequence[link_pb2.Frame], concurrent: int, seconds: float
+) -> tuple[float, float, float]:
+    """Have so many callers send frames, each the next one as soon as it has its answer, for so many seconds.
 
+    Returns:
+        answers per second, and of the milliseconds of each the median and the 99% quantile.
+    """
+    source = itertools.cycle([frame.SerializeToString() for frame in frames])
+    latencies: list[float] = []
 
-async def _run(address: str, method: str, messages: Sequence[bytes], concurrent: int, seconds: float) -> Loaded:
-    latencies = []
-    async with rpc.open_channel(address) as channel:
-        # Bytes in and bytes out: what the caller does is the same whoever answers.
-        call: Any = channel.unary_unary(method)
-        source = itertools.cycle(messages)
-        await call(next(source).replace(_NO_ID, secrets.token_hex(16).encode()), timeout=TIMEOUT_S)
-        begin = time.perf_counter()
-        end = begin + seconds
+    async def load() -> float:
+        async with rpc.open_channel(address) as channel:
+            # Bytes in and bytes out: what the caller does is the same whoever answers.
+            call: Any = channel.unary_unary(method)
 
-        async def send() -> None:
-            while (started := time.perf_counter()) < end:
-                message = next(source).replace(_NO_ID, secrets.token_hex(16).encode())
-                await call(message, timeout=TIMEOUT_S)
-                latencies.append((time.perf_counter() - started) * 1e3)
+            async def ask() -> None:
+                await call(next(source).replace(_NO_ID, secrets.token_hex(16).encode()), timeout=TIMEOUT_S)
 
-        await asyncio.gather(*(send() for _ in range(concurrent)))
-        took = time.perf_counter() - begin
-    return Loaded(len(latencies) / took, latencies)
+            await ask()
+            begin = time.perf_counter()
+
+            async def send() -> None:
+                while (started := time.perf_counter()) < begin + seconds:
+                    await ask()
+                    latencies.append((time.perf_counter() - started) * 1e3)
+
+            await asyncio.gather(*(send() for _ in range(concurrent)))
+            return time.perf_counter() - begin
+
+    took = asyncio.run(load())
+    p50, p99 = np.percentile(latencies, (50, 99)).tolist()
+    return len(latencies) / took, p50, p99

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deploy.cli.common import positive_int
 from deploy.cli.engines import edge_engine
@@ -40,7 +41,7 @@ async def _stream(service: EdgeService, images: Sequence[bytes]) -> list[Any]:
     return [answer async for answer in service.classify_stream(source(), Parameters())]
 
 
-def _rates(bundle: Bundle, link: str, images: Sequence[bytes], repetitions: int) -> dict[str, list[float]]:
+def _rates(bundle: Bundle, link: str, images: Sequence[bytes], repetitions: int) -> dict[str, NDArray[np.float64]]:
     """Images per second of both ways, in turn."""
     ways = {"one by one": _one_by_one, "stream": _stream}
     engine, stack = edge_engine(bundle, "auto", 1), AsyncExitStack()
@@ -70,7 +71,7 @@ def run(setting: Setting) -> Report:
     for link, arguments in LINKS.items():
         with running([bundle], arguments, LINK) as testbed:
             rates = _rates(bundle, link_of(testbed), images, setting.options.repetitions)
-        gain = np.array(rates["stream"]) / np.array(rates["one by one"])
+        gain = rates["stream"] / rates["one by one"]
         rows.append({"link": link, **{name: median(values) for name, values in rates.items()}, "gain": median(gain)})
     timed = ("one by one", "stream", "gain")
     return Report([Table("Images per second", rows, dict(zip(timed, (0, 0, 2), strict=True)), timed)])

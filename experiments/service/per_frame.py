@@ -24,7 +24,7 @@ def run(setting: Setting) -> Report:
     sent = callers.mixed_frames(bundle, FRAMES, 0, received=False)
 
     def median_ms(address: str, method: str) -> Callable[[], float]:
-        return lambda: float(np.median(callers.run(address, method, sent, 1, seconds).latencies_ms))
+        return lambda: callers.run(address, method, sent, 1, seconds)[1]
 
     with (
         bare_server("bare_echo") as echo,
@@ -44,9 +44,9 @@ def run(setting: Setting) -> Report:
             "channel and cloud": median_ms(link_of(testbed), callers.INFER),
         }
         found = in_turn(parts, setting.options.repetitions)
-    echoed, timed = np.array(found["echo"]), ("ms", "times the echo")
+    timed = ("ms", "times the echo")
     rows: list[dict[str, Cell]] = [
-        {"path": name, timed[0]: median(times), timed[1]: median(np.array(times) / echoed)}
+        {"path": name, timed[0]: median(times), timed[1]: median(times / found["echo"])}
         for name, times in found.items()
     ]
     size = float(np.mean([frame.ByteSize() for frame in sent]))

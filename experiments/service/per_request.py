@@ -85,7 +85,6 @@ same image runs through edge model, decoder and head in this process, with nothi
 happen in turn, so that a noisy machine slows both; overhead is the paired difference.
 """,
     run=run,
-    data=("cifar10-test.tar",),
     packages=("httpx", "onnxruntime", "grpc"),
     options=BUNDLE | {"limit": Option(500, "images, the first 20 of which only warm up", 60, positive_int)},
 )

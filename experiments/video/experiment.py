@@ -54,9 +54,9 @@ def _mean(run: Run, name: str) -> float:
     return float(np.mean([frame[name] for frame in run]))
 
 
-def _agreement(clip: str, runs: Mapping[str, Run]) -> list[dict[str, Cell]]:
+def _agreement(clip: str, runs: Mapping[str, Run]) -> list[dict[str, Any]]:
     reference = runs[UNMERGED]
-    rows: list[dict[str, Cell]] = []
+    rows: list[dict[str, Any]] = []
     for label, run in runs.items():
         changes = [
             abs(frame["scores"][name] - other["scores"][name])
@@ -122,19 +122,19 @@ def _whole(clip: str, run: Run, sent: int, counted: Sequence[int]) -> dict[str, 
     }
 
 
+def _median(rounds: Sequence[Mapping[str, float]], figure: str) -> float:
+    return float(np.median([one[figure] for one in rounds]))
+
+
 def _timed(clip: str, found: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]]) -> list[dict[str, Cell]]:
     rows: list[dict[str, Cell]] = []
     for label in next(iter(found.values())):
         row: dict[str, Cell] = {"clip": clip, "model": label}
         for name, by_label in found.items():
-
-            def median(figure: str, rounds: Sequence[Mapping[str, float]]) -> float:
-                return float(np.median([one[figure] for one in rounds]))
-
-            rate, unmerged = (median("frames_per_second", by_label[one]) for one in (label, UNMERGED))
+            rate, unmerged = (_median(by_label[one], "frames_per_second") for one in (label, UNMERGED))
             row |= {
-                f"{name}: median, ms": median("median_ms", by_label[label]),
-                f"{name}: p95, ms": median("p95_ms", by_label[label]),
+                f"{name}: median, ms": _median(by_label[label], "median_ms"),
+                f"{name}: p95, ms": _median(by_label[label], "p95_ms"),
                 f"{name}: frames/s": rate,
                 f"{name}: times the unmerged's": rate / unmerged,
             }
@@ -220,13 +220,10 @@ def run(setting: Setting) -> Report:
     )
 
 
-def _remarks(agreement: Sequence[Mapping[str, Cell]], alone: Mapping[str, Mapping[str, Run]]) -> list[str]:
-    def agreed(row: Mapping[str, Cell]) -> float:
-        cell = row[SAME_LABEL]
-        return cell.value if isinstance(cell, Estimate) else 100.0
-
-    least = min((row for row in agreement if row["policy"] not in (None, "none")), key=agreed)
-    clip, label = str(least["clip"]), str(least["model"])
+def _remarks(agreement: Sequence[Mapping[str, Any]], alone: Mapping[str, Mapping[str, Run]]) -> list[str]:
+    under_budgets = (row for row in agreement if row["policy"] not in (None, "none"))
+    least = min(under_budgets, key=lambda row: row[SAME_LABEL].value)
+    clip, label = least["clip"], least["model"]
     same = _same(alone[clip][label], alone[clip][UNMERGED])
     blocks, frames = clustered(same, BLOCK), clustered(same, 1)
     return [

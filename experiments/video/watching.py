@@ -37,11 +37,6 @@ Run = list[dict[str, Any]]
 Figures = dict[str, float]
 
 
-def testbed_for(setting: Setting, bundle: Bundle) -> AbstractContextManager[LocalTestbed]:
-    """The three processes on the experiment's channel."""
-    return running([bundle], ("--model", "awgn", "--snr", str(SNR_DB), "--seed", str(setting.seed)))
-
-
 def frame_id_of(name: str, number: int) -> str:
     """The id under which `watch` sends a frame of that name; it keys the noise."""
     return request_id_of(f"{name}/{number}")
@@ -73,24 +68,17 @@ def watch(
         async with AsyncClient(url) as client:
 
             async def ask(number: int, picture: Picture) -> ClassifyResponse | ThinwireError:
-                choice = policies[min(number, len(policies) - 1)] if policies else None
+                options: dict[str, Any] = {}
+                if policies:
+                    chosen = policies[min(number, len(policies) - 1)]
+                    options = {"policy": chosen.id} if chosen.cap is None else {"budget": chosen.cap}
                 key = None if name is None else frame_id_of(name, number)
-                return await client.classify(picture.data, top_k=labels, id=key, **_options(choice))
+                return await client.classify(picture.data, top_k=labels, id=key, **options)
 
             async with aclosing(in_order(frames, ask, overlap)) as answers:
                 return [answered async for answered in answers]
 
     return asyncio.run(run())
-
-
-def _options(choice: Choice | None) -> dict[str, Any]:
-    if choice is None:
-        return {}
-    return {"policy": choice.id} if choice.cap is None else {"budget": choice.cap}
-
-
-def _kept_of(answers: Sequence[Seen]) -> Run:
-    return [_kept(seen.answer) for seen in answers if not isinstance(seen.answer, ThinwireError)]
 
 
 def _kept(answer: ClassifyResponse) -> dict[str, Any]:
@@ -121,8 +109,15 @@ class Streams:
         names = tuple(f"{clip}/{number}" for number in range(len(pixels)))
         return LabelledImages(names, np.stack(pixels), np.zeros(len(pixels), dtype=np.int64), self.bundle.labels)
 
+    def _testbed(self) -> AbstractContextManager[LocalTestbed]:
+        return running([self.bundle], ("--model", "awgn", "--snr", str(SNR_DB), "--seed", str(self._setting.seed)))
+
     def _watch(self, url: str, clip: str, policies: Sequence[Choice] = (), **options: Any) -> list[Seen]:
         return watch(url, self._frames(clip), len(self.bundle.labels), policies, **options)
+
+    def _run(self, url: str, clip: str, policies: Sequence[Choice] = (), name: str | None = None) -> Run:
+        answers = [seen.answer for seen in self._watch(url, clip, policies, name=name)]
+        return [_kept(answer) for answer in answers if not isinstance(answer, ThinwireError)]
 
     def alone(self) -> dict[str, dict[str, Run]]:
         """Each policy for itself, the unmerged model under other noise and the plain model: runs by clip and label."""
@@ -136,16 +131,13 @@ class Streams:
 
     def _measure(self, label: str) -> dict[str, dict[str, Run]]:
         found: dict[str, dict[str, Run]] = {}
-        with testbed_for(self._setting, self.bundle) as testbed:
+        with self._testbed() as testbed:
             for clip in CLIPS:
                 choice = [self.choices[label]]
-                found[clip] = {label: _kept_of(self._watch(testbed.edge_url, clip, choice, name=clip))}
+                found[clip] = {label: self._run(testbed.edge_url, clip, choice, clip)}
                 if label == UNMERGED:
-                    other = self._watch(testbed.edge_url, clip, choice, name=f"{clip} again")
-                    found[clip] |= {
-                        OTHER_NOISE: _kept_of(other),
-                        PLAIN: _kept_of(self._watch(testbed.cloud_url, clip)),
-                    }
+                    found[clip][OTHER_NOISE] = self._run(testbed.edge_url, clip, choice, f"{clip} again")
+                    found[clip][PLAIN] = self._run(testbed.cloud_url, clip)
         return found
 
     def switched(self, plans: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Any]]:
@@ -156,18 +148,18 @@ class Streams:
         return found
 
     def _switch(self, clip: str, plan: Sequence[str]) -> dict[str, Any]:
-        with testbed_for(self._setting, self.bundle) as testbed:
-            answers = self._watch(testbed.edge_url, clip, [self.choices[label] for label in plan], name=clip)
+        with self._testbed() as testbed:
+            run = self._run(testbed.edge_url, clip, [self.choices[label] for label in plan], clip)
             links = counted_by_proxy(link_of(testbed)).values()
             counted = sum(link.frames for link in links), sum(link.channel_uses for link in links)
-            return {"run": _kept_of(answers), "counted": counted}
+            return {"run": run, "counted": counted}
 
     def times(self) -> dict[str, dict[str, dict[str, list[Figures]]]]:
         """Figures of `Tally` by clip, name in `OVERLAPS` and policy, from each round, in which all have their turn."""
         found: dict[str, dict[str, dict[str, list[Figures]]]] = {
             clip: {name: {label: [] for label in self.choices} for name in OVERLAPS} for clip in CLIPS
         }
-        with testbed_for(self._setting, self.bundle) as testbed:
+        with self._testbed() as testbed:
             # What starts with the first requests should stand in nobody's times.
             self._watch(testbed.edge_url, CLIPS[0], [*self.choices.values()])
             for _ in range(QUICK_ROUNDS if self._setting.quick else ROUNDS):

@@ -36,8 +36,8 @@ def test_a_case_is_what_the_evaluator_measures_under_the_same_terms(setting):
     evaluator = setting.evaluator()
     condition = robustness.Condition("rayleigh", Csi.parse("pilots:count=2"), 3.0)
     policy = Policy.create([1, 1, 0.9, 1, 0.8, 1], 2, 20)
-    case = robustness._Case(condition, 0.0, 64, robustness.Choice("mine", policy, None))
-    found = robustness._measure(setting, evaluator, [case])[condition, 0.0, 64]
+    case, choice = (condition, 0.0, 64), robustness.Choice("mine", policy, None)
+    found = robustness._measure(setting, evaluator, {case: choice})[case]
     evaluator.snr_error_db = 3.0
     expected = evaluator.measure_policy(policy, Channel("rayleigh", 0.0, condition.csi), setting.seed, 64)
     assert found == {"policy": "mine", "right": expected.right.tolist(), "uses": expected.uses.mean()}

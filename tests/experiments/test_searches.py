@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from experiments.harness.report import Estimate
-from experiments.searches import front, interval, on_test, report
+from experiments.searches import front, on_test, report
 from policies.policy import Policy
 from policies.record import MeasuredPolicy, Objectives
 from policies.search.objectives import Scale
@@ -40,13 +39,6 @@ def test_the_test_images_judge_what_select_has_chosen():
     assert on_test([chosen, dropped], SCALE, test) == pytest.approx(expected)
 
 
-def test_the_interval_is_students():
-    values = np.array([0.3, 0.35, 0.31, 0.4, 0.33])
-    mean, half = interval(values)
-    low, high = stats.t.interval(0.95, 4, loc=values.mean(), scale=stats.sem(values))
-    assert (mean - half, mean + half) == (pytest.approx(low), pytest.approx(high))
-
-
 def test_the_table_leaves_out_what_an_arm_did_not_run():
     arms = {"random": np.array([[0.1, 0.2], [0.1, 0.4]]), "qlognehvi": np.array([[0.3], [0.6]])}
     table, paired = report(arms, 10).tables
@@ -57,4 +49,6 @@ def test_the_table_leaves_out_what_an_arm_did_not_run():
     assert [row["trials"] for row in table.rows] == [10, 20]
     # By 0.1 and 0.2: ahead on both seeds.
     assert paired.rows[0]["mean"] == pytest.approx(0.15)
+    # Student's t of one degree of freedom.
+    assert paired.rows[0]["95% interval, +-"] == pytest.approx(12.706 * 0.05, rel=1e-4)
     assert paired.rows[0]["seeds ahead"] == "2 of 2"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from experiments.digital.features import Feature, Latents, Logits, RawTokens, SharedImages
-from experiments.digital.label import LabelSource
 from experiments.digital.quantised import QuantisedSource
+from experiments.digital.source import LabelSource
 from policies.policy import Policy
 from tests.experiments.digital.parts import never_kept, random_images
 from thinwire.nn.merging.transformer import rules_for

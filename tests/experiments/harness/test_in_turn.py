@@ -29,12 +29,12 @@ def test_it_holds_the_median(values):
 def test_parts_run_in_turn_and_the_first_round_does_not_count():
     seen = []
     parts = {name: lambda name=name: seen.append(name) or len(seen) for name in ("a", "b")}
-    assert in_turn(parts, 2) == {"a": [3, 5], "b": [4, 6]}
+    assert {name: found.tolist() for name, found in in_turn(parts, 2).items()} == {"a": [3, 5], "b": [4, 6]}
     assert seen == ["a", "b"] * 3
 
 
 def test_no_round_warms_up_where_each_counts():
-    assert in_turn({"a": iter([1, 2]).__next__}, 2, warm_up=0) == {"a": [1, 2]}
+    assert in_turn({"a": iter([1, 2]).__next__}, 2, warm_up=0)["a"].tolist() == [1, 2]
 
 
 def test_quartiles_are_those_of_the_values():

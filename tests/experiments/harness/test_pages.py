@@ -70,9 +70,10 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
 
 def test_a_folder_without_results_has_none_and_spoilt_ones_are_told(tmp_path: Path) -> None:
     assert pages.read("sample", tmp_path) is None
-    (tmp_path / "sample.json").write_text("{")
-    with pytest.raises(InvalidRequestError, match=r"no readable results .*sample\.json"):
-        pages.read("sample", tmp_path)
+    for spoilt in ("{", "{}", "[]"):
+        (tmp_path / "sample.json").write_text(spoilt)
+        with pytest.raises(InvalidRequestError, match=r"no readable results .*sample\.json"):
+            pages.read("sample", tmp_path)
 
 
 def test_with_one_seed_every_cell_but_times_must_be_printed_alike() -> None:

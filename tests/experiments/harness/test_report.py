@@ -2,9 +2,22 @@
 
 import json
 
+import numpy as np
 import pytest
 
-from experiments.harness.report import Cell, Curve, Estimate, Interval, Plot, Report, Table, table_from_json
+from experiments.harness.report import (
+    Cell,
+    Curve,
+    Estimate,
+    Interval,
+    Plot,
+    Report,
+    Table,
+    accuracy,
+    change,
+    mean,
+    table_from_json,
+)
 
 TABLE = Table(
     "Accuracy",
@@ -58,3 +71,20 @@ def test_tables_come_back_from_json() -> None:
 @pytest.mark.parametrize("cell", [3, 3.0, "3", None, Estimate(3.0, 1.0)])
 def test_a_column_without_digits_of_its_own_has_one(cell: Cell) -> None:
     assert Table("t", [{"c": cell}]).text("c", cell) in ("3", "3.0", "", "3.0 ± 1.0")
+
+
+def test_a_share_has_the_standard_error_of_a_binomial() -> None:
+    found = accuracy([1] * 30 + [0] * 10)
+    assert (found.value, found.se) == (75, pytest.approx(100 * (0.75 * 0.25 / 40) ** 0.5))
+
+
+def test_a_change_counts_only_the_images_whose_answer_changed() -> None:
+    found = change([1, 1, 0, 0] * 25, [1, 0, 1, 0] * 25)
+    assert (found.value, found.se) == (0, pytest.approx(100 * (0.5 / 100) ** 0.5))
+    assert change([1, 0], [1, 0]).se == 0
+
+
+def test_estimate_is_mean_and_standard_error() -> None:
+    found = mean(np.array([1.0, 2.0, 3.0, 4.0]))
+    assert found.value == 2.5
+    assert found.se == pytest.approx((5 / 3) ** 0.5 / 2)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from experiments.harness.paired import mean
 from experiments.privacy.likeness import psnr, ssim
 
 
@@ -39,9 +38,3 @@ def test_similarity_of_flat_pictures_is_that_of_their_means() -> None:
     constant = (0.01 * 255) ** 2
     expected = (2 * 51 * 153 + constant) / (51**2 + 153**2 + constant)
     assert ssim(one, other)[0] == pytest.approx(expected)
-
-
-def test_estimate_is_mean_and_standard_error() -> None:
-    found = mean(np.array([1.0, 2.0, 3.0, 4.0]))
-    assert found.value == 2.5
-    assert found.se == pytest.approx((5 / 3) ** 0.5 / 2)

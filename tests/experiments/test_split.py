@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from experiments import split
 from experiments.harness.report import Estimate
 from experiments.harness.setting import Setting
-from experiments.split import experiment as split
 from offline.data.images import LabelledImages
 from offline.measure.evaluator import Evaluator
 

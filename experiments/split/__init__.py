@@ -1,1 +1,0 @@
-"""Where to split: after the last layer, or in the middle."""

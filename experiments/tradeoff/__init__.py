@@ -1,1 +1,0 @@
-"""The shipped front beside simpler ways."""
