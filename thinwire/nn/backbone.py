@@ -48,7 +48,10 @@ class ConvStem(nn.Module):
     ) -> None:
         super().__init__()
         if 2 ** (len(stages) - 1) != patch_size or any(blocks < 1 for _, blocks in stages[1:]):
-            raise ValueError(f"expected the stages of patches of {patch_size}, each with a block, got {list(stages)}")
+            raise ValueError(
+                f"expected the stages of patches of {patch_size}, each with a block (all but the first halve the "
+                f"resolution), got {list(stages)}"
+            )
         height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
         self.img_size = (height, width)
         self.grid_size = (height // patch_size, width // patch_size)

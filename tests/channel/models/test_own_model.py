@@ -1,4 +1,4 @@
-"""The example of docs/channels.md is a model."""
+"""The example of docs/own-channel.md is a model, and docs/channels.md names all of ours."""
 
 import re
 from pathlib import Path
@@ -8,28 +8,32 @@ import pytest
 
 from channel.models import registry
 from channel.passage import carry
-from channel.realisation import clipped
 from tests.channel.models.theory import qpsk
 from thinwire.channels import Channel
 
-GUIDE = Path(__file__).parents[3] / "docs" / "channels.md"
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 def test_the_example_of_the_guide_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = re.search(r"^```python\n(.*?)^```$", GUIDE.read_text(), re.DOTALL | re.MULTILINE)
+    guide = (DOCS / "own-channel.md").read_text()
+    found = re.search(r"^```python\n(.*?)^```$", guide, re.DOTALL | re.MULTILINE)
     assert found is not None
     names = {"__name__": "example"}
     exec(found[1], names)
     monkeypatch.setattr(registry, "_MODELS", dict(registry._MODELS))
-    registry.register("clipped_rayleigh", names["ClippedRayleigh"])  # type: ignore[arg-type]
-    channel = Channel("clipped_rayleigh:level_db=-3,coherence=16", 60.0)
-    sent = qpsk((8, 8), np.random.default_rng(0))[1]
-    arrival = carry(sent, channel, np.random.default_rng(0))
-    np.testing.assert_allclose(arrival.symbols / arrival.gain, clipped(sent, 10 ** (-3 / 20)), atol=0.1)
+    registry.register("nakagami", names["Nakagami"])  # type: ignore[arg-type]
+    model = registry.get("nakagami:m=4")
+    generator = np.random.default_rng(0)
+    sent = qpsk((8, 8), generator)[1]
+    arrival = carry(sent, Channel("nakagami:m=4", 60.0), generator)
+    np.testing.assert_allclose(arrival.symbols / arrival.gain, sent, atol=0.1)
+    # |h|^2 ~ Gamma(m, 1/m) has the mean 1 and the variance 1/m.
+    power = np.array([abs(model.draw((1,), 10.0, generator).gain) ** 2 for _ in range(4000)])
+    np.testing.assert_allclose([power.mean(), power.var()], [1, 1 / 4], atol=0.05)
 
 
-def test_the_guide_names_every_model_with_its_defaults() -> None:
-    rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", GUIDE.read_text(), re.MULTILINE))
+def test_the_page_names_every_model_with_its_defaults() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", (DOCS / "channels.md").read_text(), re.MULTILINE))
     assert set(rows) == set(registry.names())
     for name, row in rows.items():
         given = ",".join(re.findall(r"`(\w+=[\d.]+)`", row))
