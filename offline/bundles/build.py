@@ -5,6 +5,8 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from cloud.torch_classifier import TorchClassifier
 from edge.torch_engine.engine import TorchEngine
@@ -91,7 +93,7 @@ def check_model(recipe: Recipe) -> tuple[VisionTransformer, tuple[str, ...] | No
     """Check that a recipe's model can be split as it says, and that the split is the model's own function.
 
     Returns:
-        the model, untrained or borrowed; and its classes, where it is borrowed.
+        the model, untrained unless the recipe names weights or a bundle; and its classes, where it is borrowed.
 
     Raises:
         BundleError: it cannot be built, or cannot be split, or is another function then.
@@ -112,6 +114,9 @@ def check_model(recipe: Recipe) -> tuple[VisionTransformer, tuple[str, ...] | No
             reason = " ".join(str(error).split())[:300]
             raise BundleError(f"no model of the recipe {recipe.name} can be split: {reason}") from None
         classes, compared = None, perturbed(model)
+        if recipe.weights is not None:
+            _load_weights(model, recipe.weights)
+            compared = model
     size, taken = recipe.preprocessing.size, model.patch_embed.img_size[0]
     if size != taken:
         raise InvalidRequestError(f"preprocessing.size: expected the model's {taken}, got {size}")
@@ -123,6 +128,17 @@ def check_model(recipe: Recipe) -> tuple[VisionTransformer, tuple[str, ...] | No
     check_codec(recipe.codec, model.embed_dim)
     check_split_classifier(compared, recipe.split_layer, recipe.merging, recipe.preprocessing)
     return model, classes
+
+
+def _load_weights(model: VisionTransformer, path: str) -> None:
+    try:
+        model.load_state_dict(load_file(path))
+    # OSError, and what safetensors and torch raise of a file that is none, or of another model.
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InvalidRequestError(
+            f"weights: expected the model's own in a safetensors file, got {path}: {reason}"
+        ) from None
 
 
 def _check_classes(model: VisionTransformer, known: tuple[str, ...] | None, data: str, found: tuple[str, ...]) -> None:

@@ -3,6 +3,7 @@
 import logging
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import ParamSpec, TypeVar
 
 import torch
@@ -90,7 +92,11 @@ def pool(task: Task, processes: int) -> Iterator[Executor]:
     """
     threads = max(1, torch.get_num_threads() // processes)
     others = multiprocessing.active_children()
-    executor = _Pool(processes, multiprocessing.get_context("spawn"), _start, (task, threads))
+    # Images through the pipe that starts a process would hang for good, were that to die before it has read them.
+    file = NamedTemporaryFile(prefix="thinwire-")  # noqa: SIM115
+    pickle.dump(task, file)
+    file.flush()
+    executor = _Pool(processes, multiprocessing.get_context("spawn"), _start, (file.name, threads))
     try:
         yield executor
     except BrokenExecutor as error:
@@ -104,6 +110,7 @@ def pool(task: Task, processes: int) -> Iterator[Executor]:
         raise
     finally:
         executor.shutdown(cancel_futures=True)
+        file.close()
 
 
 class _Pool(ProcessPoolExecutor):
@@ -161,11 +168,12 @@ def measure_on_all(policy: Policy) -> tuple[MeasuredPolicy, ...]:
     return _meter.measure(policy)
 
 
-def _start(task: Task, threads: int) -> None:
+def _start(task: str, threads: int) -> None:
     global _meter
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
-    _meter = task.meter()
+    with open(task, "rb") as file:
+        _meter = pickle.load(file).meter()
 
 
 def _end_with_parent() -> None:

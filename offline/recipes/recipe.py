@@ -71,9 +71,9 @@ class BundleRecipe:
 class Recipe(BundleRecipe):
     """How a bundle that classifies is made.
 
-    The backbone is trained as ``backbone_training`` says, or is that of the bundle ``backbone``, byte for byte. A
-    recipe of the second kind states neither ``model`` nor ``preprocessing``, which are that bundle's. ``export`` says
-    whether the graphs for engines without torch are written.
+    The backbone is trained as ``backbone_training`` says, or has the weights of the safetensors file ``weights``, or is
+    that of the bundle ``backbone``, byte for byte. A recipe of the last kind states neither ``model`` nor
+    ``preprocessing``, which are that bundle's. ``export`` says whether graphs for engines without torch are written.
     """
 
     model: JsonObject
@@ -81,6 +81,7 @@ class Recipe(BundleRecipe):
     split_layer: Count
     preprocessing: Preprocessing
     backbone_training: BackboneRecipe | None = None
+    weights: Text | None = None
     backbone: Text | None = None
     export: bool = True
     task: Literal["classify"] = "classify"
@@ -115,8 +116,8 @@ def load_recipe(name_or_path: str) -> Recipe:
     """
     content = read_recipe(name_or_path)
     try:
-        if ("backbone" in content) == ("backbone_training" in content):
-            raise InvalidRequestError("it must either train a backbone or name the bundle that has it")
+        if len(content.keys() & {"backbone", "backbone_training", "weights"}) != 1:
+            raise InvalidRequestError("it must train a backbone, or name its weights or the bundle that has it")
         return read(Recipe, content | _borrowed(content))
     except (BundleError, InvalidRequestError) as error:
         raise InvalidRequestError(f"no readable recipe {name_or_path}: {error}") from None

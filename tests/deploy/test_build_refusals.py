@@ -13,6 +13,7 @@ from deploy.cli.main import main
 from offline.bundles.folders import check_space
 from offline.recipes.recipe import recipe_path
 from tests.parts import random_pixels
+from thinwire.bundle import load_bundle
 from thinwire.errors import InvalidRequestError
 
 KWARGS = {"img_size": 20, "patch_size": 4, "num_classes": 7, "embed_dim": 24, "depth": 2, "num_heads": 3}
@@ -193,7 +194,17 @@ FIELDS = [
     ({"search__evaluations": 1.5}, "search.evaluations must be a whole number, got"),
     ({"name": "../up"}, "name must be letters, digits"),
     ({"model": None}, "model is missing"),
-    ({"backbone": "cifar10"}, "either train a backbone or name the bundle"),
+    ({"backbone": "cifar10"}, "it must train a backbone, or name its weights or the bundle"),
+    ({"weights": "mine.safetensors"}, "it must train a backbone, or name its weights or the bundle"),
+    (
+        {"weights": "nowhere.safetensors", "backbone_training": None},
+        "weights: expected the model's own in a safetensors file, got nowhere.safetensors: No such file",
+    ),
+    (
+        {"weights": str(load_bundle("cifar10").path("backbone.safetensors")), "backbone_training": None},
+        "backbone.safetensors: Error(s) in loading state_dict for VisionTransformer: Missing key(s)",
+    ),
+    ({"weights": __file__, "backbone_training": None}, "got " + __file__),
     ({"backbone": "cifar10", "backbone_training": None}, "model: expected none beside backbone"),
     (
         {"backbone": "easy-vqa", "backbone_training": None, "model": None, "preprocessing": None},

@@ -32,6 +32,31 @@ def _die(policy):
     os._exit(9)
 
 
+class Large(Idle):
+    """More than the pipe that starts a process holds."""
+
+    def __init__(self):
+        self.images = bytes(2**20)
+
+
+def test_a_process_that_dies_while_it_starts_is_told(tmp_path):
+    # Without a guard a script is run again by each process that it starts, which Python forbids.
+    script = tmp_path / "unguarded.py"
+    script.write_text(
+        "from offline.measure.workers import measure, pool\n"
+        "from tests.offline.measure.test_workers import Large\n"
+        "with pool(Large(), 1) as processes:\n"
+        "    processes.submit(measure, None).result()\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 1
+    assert "EvaluationError: a process of the pool died" in done.stderr
+    assert 'if __name__ == "__main__"' in done.stderr or "if __name__ == '__main__'" in done.stderr
+
+
 def _by_run_all(processes):
     list(run_all(processes, _die, POLICIES, 1, print))
 

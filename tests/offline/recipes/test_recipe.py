@@ -1,6 +1,7 @@
 """Recipes, and a build that takes the backbone of another bundle."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,20 @@ def test_a_backbone_is_taken_byte_for_byte(tiny_bundle, tmp_path):
     assert TorchEngine.load(built).tower.depth == len(TorchClassifier.load(built).model.blocks) == 3
 
 
+def test_weights_of_ones_own_are_taken_as_they_are(tiny_bundle, tmp_path):
+    own = {
+        "backbone": None,
+        "weights": str(tiny_bundle.path("backbone.safetensors")),
+        "model": tiny_bundle.model,
+        "preprocessing": asdict(tiny_bundle.preprocessing),
+    }
+    recipe = load_recipe(borrowing(tmp_path, **own))
+    data = save_images(tmp_path / "data", "hijklmn")
+    built = load_bundle(offline.bundles.build.build(recipe, data, tmp_path / "work", tmp_path / "bundle").folder)
+    assert built.files["backbone.safetensors"] == tiny_bundle.files["backbone.safetensors"]
+    assert built.labels == tuple("hijklmn")
+
+
 def test_data_of_other_classes_is_refused(tiny_bundle, tmp_path):
     recipe = load_recipe(borrowing(tmp_path, backbone=str(tiny_bundle.folder)))
     data = save_images(tmp_path / "data", "xyz")
@@ -58,7 +73,7 @@ def test_data_of_other_classes_is_refused(tiny_bundle, tmp_path):
 
 @pytest.mark.parametrize("changes", [{"backbone": None}, {"backbone_training": {}}], ids=["neither", "both"])
 def test_a_recipe_trains_its_backbone_or_borrows_one(tmp_path, changes):
-    with pytest.raises(InvalidRequestError, match="either train a backbone or name the bundle"):
+    with pytest.raises(InvalidRequestError, match="must train a backbone, or name its weights or the bundle"):
         load_recipe(borrowing(tmp_path, **changes))
 
 

@@ -46,9 +46,10 @@ def merge(
         InvalidRequestError: the model is not supported or is training, or images or thresholds do not fit it.
 
     Example:
-        >>> import thinwire, timm, torch
+        >>> from thinwire import merge
+        >>> import timm, torch
         >>> model = timm.create_model("vit_tiny_patch16_224", img_size=64, depth=4).eval()
-        >>> merged = thinwire.merge(model, torch.ones(1, 3, 64, 64), thresholds=0.9)
+        >>> merged = merge(model, torch.ones(1, 3, 64, 64), thresholds=0.9)
         >>> merged.counts.shape, int(merged.tokens.sizes.sum())
         (torch.Size([1, 5]), 16)
         >>> bool(merged.counts[0, -1] < 16)
