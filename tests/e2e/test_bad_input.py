@@ -16,7 +16,7 @@ from policies.front import Front
 from policies.fronts import Fronts
 from tests.e2e.processes import unharmed
 from tests.parts import random_pixels
-from tests.thinwire.test_hostile_images import png as png_by_hand
+from tests.thinwire.images.test_hostile import png as png_by_hand
 from tests.thinwire.test_images import ORIENTATION, colours, encode
 from thinwire.bundle import FRONT
 from thinwire.images import to_png

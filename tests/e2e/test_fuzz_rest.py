@@ -27,7 +27,7 @@ from deploy.testbed import LocalTestbed
 from tests.e2e.processes import unharmed
 from tests.llava import make_answerer, make_vqa_bundle
 from tests.parts import random_pixels
-from tests.thinwire.test_hostile_images import SAMPLES, mutate
+from tests.thinwire.images.test_hostile import SAMPLES, mutate
 from thinwire.images import to_png
 
 CHECKS = (status_code_conformance, content_type_conformance, response_headers_conformance, response_schema_conformance)
