@@ -59,7 +59,7 @@ def _answered(testbed: LocalTestbed) -> list[str]:
 
 def test_a_frame_whose_time_runs_out_in_the_air_never_reaches_the_cloud(slow_testbed):
     with _slower(slow_testbed):
-        # The 200 uses of an unmerged frame would take 200 s.
+        # The 192 uses of an unmerged frame would take 192 s.
         late = _late(slow_testbed, 1500, policy="none")
     # It has left the channel, not to come back, and it holds nothing up.
     until(lambda: _in_the_air(slow_testbed) == 0)
