@@ -16,10 +16,10 @@ def shipped_fixture() -> Bundle:
 
 
 @pytest.fixture(name="testbed", scope="session")
-def testbed_fixture(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalTestbed]:
-    """Edge, channel and cloud with the tiny bundle."""
+def testbed_fixture(shipped: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalTestbed]:
+    """Edge, channel and cloud with the shipped bundle."""
     folder = tmp_path_factory.mktemp("testbed")
-    with LocalTestbed([str(tiny_bundle.folder)], Ports.free(), log_folder=folder) as testbed:
+    with LocalTestbed([shipped.name], Ports.free(), log_folder=folder) as testbed:
         yield testbed
 
 

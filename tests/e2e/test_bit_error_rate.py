@@ -81,7 +81,7 @@ async def test_awgn(snr_db):
 
 @pytest.mark.parametrize("snr_db", [5.0])
 async def test_rayleigh_blocks(snr_db):
-    blocks = 10_000
+    blocks = 2500
     shares = await errors_per_frame(Profile("rayleigh", snr_db, seed=3), blocks, (5, 10))
     snr = 10 ** (snr_db / 10)
     theory = 0.5 * (1 - math.sqrt(snr / (2 + snr)))

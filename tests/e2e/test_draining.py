@@ -80,7 +80,7 @@ async def test_the_cloud_drains(slow_testbed, shipped):
         upload.putheader(name, value)
     upload.endheaders(PICTURE[: len(PICTURE) // 2])
     engine = edge_engine(shipped, "auto", 1)
-    async with edge_service(shipped, engine, f"{HOST}:{ports.cloud_grpc}", "drain", 10.0) as service:
+    async with edge_service(shipped, engine, f"{HOST}:{ports.cloud_grpc}", "drain") as service:
         answers = service.classify_stream(images(), Parameters())
         assert isinstance(await anext(answers), Answer)
         send(slow_testbed, "cloud", signal.SIGTERM)

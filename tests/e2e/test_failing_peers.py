@@ -27,7 +27,7 @@ async def test_a_stream_outlives_a_peer_that_is_killed_and_started_again(shipped
 
     engine, answers = edge_engine(shipped, "auto", 1), []
     with running([shipped], processes=LINK) as testbed:
-        async with edge_service(shipped, engine, link_of(testbed), "stream", 10.0) as service:
+        async with edge_service(shipped, engine, link_of(testbed), "stream") as service:
             async for answer in service.classify_stream(images(), Parameters(timeout_ms=100_000)):
                 answers.append(answer)
                 if len(answers) == FRAMES // 4:

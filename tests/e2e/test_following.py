@@ -115,7 +115,7 @@ async def test_a_stream_follows_a_recorded_fade(bundle, tmp_path):
 
     try:
         with LocalTestbed([str(bundle.folder)], Ports.free(), ("--trace", str(trace)), tmp_path, LINK) as testbed:
-            async with edge_service(bundle, engine, link_of(testbed), "fade", 10.0) as service:
+            async with edge_service(bundle, engine, link_of(testbed), "fade") as service:
                 async for answer in service.classify_stream(images(), Parameters()):
                     answers.append(answer)
     finally:
