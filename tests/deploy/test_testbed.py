@@ -12,13 +12,14 @@ from deploy.demo import as_text, photographs, run_demo
 from deploy.ports import Ports
 from deploy.testbed import LocalTestbed
 from tests.parts import random_pixels
+from thinwire.bundle import load_bundle
 from thinwire.errors import InvalidRequestError, UnavailableError
 from thinwire.images import MAX_BYTES, to_png
 
 
-def test_the_demo_classifies_under_every_budget(tiny_bundle, tmp_path):
+def test_the_demo_classifies_under_every_budget(tmp_path):
     (tmp_path / "image.png").write_bytes(to_png(random_pixels(1)[0]))
-    rows = run_demo([tiny_bundle], list(photographs(tmp_path)), 10.0)
+    rows = run_demo([load_bundle("cifar10")], list(photographs(tmp_path)), 10.0)
     budgets = [row["budget"] for row in rows]
     assert budgets[0] is None
     assert len(budgets) == 5
@@ -30,11 +31,11 @@ def test_the_demo_classifies_under_every_budget(tiny_bundle, tmp_path):
             assert 0 < answer["link"]["channel_uses"] <= row["budget"]
 
 
-def test_a_dead_process_is_told_and_the_edge_says_that_it_is_not_ready(tiny_bundle, tmp_path):
-    with LocalTestbed([str(tiny_bundle.folder)], Ports.free(), log_folder=tmp_path) as testbed:
+def test_a_dead_process_is_told_and_the_edge_says_that_it_is_not_ready(tmp_path):
+    with LocalTestbed(["cifar10"], Ports.free(), log_folder=tmp_path) as testbed:
         body = {"inputs": "aGVsbG8="}
         assert httpx.post(f"{testbed.edge_url}/v1/classify", json=body, timeout=60).status_code == 422
-        assert httpx.get(f"{testbed.cloud_url}/v1/models", timeout=60).json()["models"][0]["name"] == "tiny"
+        assert httpx.get(f"{testbed.cloud_url}/v1/models", timeout=60).json()["models"][0]["name"] == "cifar10"
         channel = testbed._processes["channel"]
         channel.kill()
         channel.wait()

@@ -16,7 +16,7 @@ from policies.front import Front
 from policies.fronts import Fronts
 from tests.e2e.processes import unharmed
 from tests.parts import random_pixels
-from tests.thinwire.test_hostile_images import png as png_by_hand
+from tests.thinwire.images.test_hostile import png as png_by_hand
 from tests.thinwire.test_images import ORIENTATION, colours, encode
 from thinwire.bundle import FRONT
 from thinwire.images import to_png
@@ -100,13 +100,14 @@ def test_unusual_images_are_answered(testbed, kind):
     assert len(answer.json()["outputs"]) == 5
 
 
-def test_policies_of_another_bundle_leave_the_running_edge_with_its_own(tiny_bundle, tmp_path):
-    folder = shutil.copytree(tiny_bundle.folder, tmp_path / "bundle")
+def test_policies_of_another_bundle_leave_the_running_edge_with_its_own(shipped, tmp_path):
+    folder = shutil.copytree(shipped.folder, tmp_path / "bundle")
     path, logs = folder / FRONT, tmp_path / "logs"
     logs.mkdir()
     own = path.read_text()
-    fronts = Fronts.load(path, tiny_bundle.digest)
-    others = tuple(replace(measured, bundle_digest="0" * 64) for measured in fronts.policies)
+    fronts = Fronts.load(path, shipped.digest)
+    front = fronts.fronts[0]
+    others = tuple(replace(measured, bundle_digest="0" * 64) for measured in front.policies)
     with LocalTestbed([str(folder)], Ports.free(), log_folder=logs) as testbed, httpx.Client(timeout=60) as client:
 
         def served() -> str:
@@ -121,11 +122,11 @@ def test_policies_of_another_bundle_leave_the_running_edge_with_its_own(tiny_bun
             path.write_text(bad)
             assert served() == fronts.digest
             assert client.post(f"{testbed.edge_url}/v1/classify", content=PICTURE, **RAW).status_code == 200
-        fewer = Fronts((Front(fronts.bundle_name, fronts.bundle_digest, fronts.policies[:1]),))
+        fewer = Fronts((Front(front.bundle_name, front.bundle_digest, front.policies[:1]),))
         fewer.save(path)
         assert served() == fewer.digest
         gone = client.post(
-            f"{testbed.edge_url}/v1/classify", **asking(f'{{"policy": "{fronts.policies[1].policy.id}"}}')
+            f"{testbed.edge_url}/v1/classify", **asking(f'{{"policy": "{front.policies[1].policy.id}"}}')
         )
         assert (gone.status_code, gone.json()["error"]) == (404, "unknown_policy")
     assert (logs / "edge.log").read_text().count("keeping policy fronts") == 3

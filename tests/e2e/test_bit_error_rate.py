@@ -81,7 +81,7 @@ async def test_awgn(snr_db):
 
 @pytest.mark.parametrize("snr_db", [5.0])
 async def test_rayleigh_blocks(snr_db):
-    blocks = 10_000
+    blocks = 2500
     shares = await errors_per_frame(Profile("rayleigh", snr_db, seed=3), blocks, (5, 10))
     snr = 10 ** (snr_db / 10)
     theory = 0.5 * (1 - math.sqrt(snr / (2 + snr)))
@@ -98,7 +98,7 @@ async def test_gains_that_differ_by_symbol(model):
 
 
 async def test_gains_estimated_from_pilots():
-    frames, pilots = 2000, 2
+    frames, pilots = 1000, 2
     shares = await errors_per_frame(Profile("rayleigh", 5.0, seed=3, csi=f"pilots:count={pilots}"), frames, (5, 10))
     # y and the estimate are Gaussian; see tests/channel/models/test_bit_error_rates.py.
     half = 0.5 / ((1 + 10**-0.5) * (1 + 10**-0.5 / pilots))

@@ -22,8 +22,8 @@ def _is_unavailable(testbed: LocalTestbed) -> bool:
 
 
 @pytest.mark.timeout(600)
-def test_the_edge_says_so_and_finds_the_cloud_by_itself(tiny_bundle, tmp_path):
-    with LocalTestbed([str(tiny_bundle.folder)], Ports.free(), log_folder=tmp_path, processes=()) as testbed:
+def test_the_edge_says_so_and_finds_the_cloud_by_itself(shipped, tmp_path):
+    with LocalTestbed([shipped.name], Ports.free(), log_folder=tmp_path, processes=()) as testbed:
         # Down from the start.
         testbed.start("channel")
         testbed.start("edge")

@@ -9,23 +9,20 @@ import grpc
 import httpx
 import pytest
 
+from deploy.cli.engines import edge_engine
 from deploy.ports import HOST
 from deploy.testbed import LocalTestbed
 from edge.answer import Answer
-from edge.device import Device
 from edge.link_client import LinkClient
-from edge.service import EdgeService
-from edge.torch_engine.engine import TorchEngine
-from policies.fronts import FrontFile
+from experiments.harness.processes import edge_service
 from tests.e2e.peers import PATIENCE_S, PICTURE, PNG, classify, health, is_problem, send, until
-from thinwire.bundle import FRONT
 from thinwire.errors import DeadlineError, UnavailableError
 from thinwire.rest.schemas import Parameters
 from thinwire.v1 import control_pb2, control_pb2_grpc
 
 pytestmark = pytest.mark.timeout(300)
-# Three seconds on the air: under every grace, and long enough to be caught there.
-HELD = {"policy": "none", "budget": {"channel_uses": 60}}
+# Two seconds on the air: under every grace, and long enough to be caught there.
+HELD = {"policy": "none", "budget": {"channel_uses": 40}}
 
 
 def _caught_in_the_air(testbed: LocalTestbed, pool: ThreadPoolExecutor) -> list[Future[httpx.Response]]:
@@ -67,11 +64,8 @@ def test_the_channel_drains(slow_testbed):
     assert _ended(slow_testbed, "channel") == 0
 
 
-async def test_the_cloud_drains(slow_testbed, tiny_bundle):
+async def test_the_cloud_drains(slow_testbed, shipped):
     ports = slow_testbed.ports
-    link = LinkClient(f"{HOST}:{ports.cloud_grpc}")
-    front_file = FrontFile(tiny_bundle.path(FRONT), tiny_bundle.digest)
-    service = EdgeService(tiny_bundle, TorchEngine.load(tiny_bundle), front_file, Device(link, "drain"))
     told = asyncio.Event()
 
     async def images():
@@ -85,25 +79,25 @@ async def test_the_cloud_drains(slow_testbed, tiny_bundle):
     for name, value in (PNG | {"content-length": str(len(PICTURE))}).items():
         upload.putheader(name, value)
     upload.endheaders(PICTURE[: len(PICTURE) // 2])
-    answers = service.classify_stream(images(), Parameters())
-    assert isinstance(await anext(answers), Answer)
-    send(slow_testbed, "cloud", signal.SIGTERM)
-    newcomer = LinkClient(f"{HOST}:{ports.cloud_grpc}")
-    while await newcomer.is_healthy(1.0):
-        await asyncio.sleep(0.05)
-    assert health(slow_testbed.cloud_url, "ready") == 503
-    told.set()
-    assert isinstance(await anext(answers), Answer)
-    upload.send(PICTURE[len(PICTURE) // 2 :])
-    assert (await asyncio.to_thread(upload.getresponse)).status == 200
-    upload.close()
-    await answers.aclose()
-    assert await asyncio.to_thread(_ended, slow_testbed, "cloud") == 0
-    (error,) = [item async for item in service.classify_stream(_one(), Parameters(timeout_ms=2000))]
-    assert isinstance(error, DeadlineError | UnavailableError)
-    service.device.close()
-    await newcomer.close()
-    await link.close()
+    engine = edge_engine(shipped, "auto", 1)
+    async with edge_service(shipped, engine, f"{HOST}:{ports.cloud_grpc}", "drain") as service:
+        answers = service.classify_stream(images(), Parameters())
+        assert isinstance(await anext(answers), Answer)
+        send(slow_testbed, "cloud", signal.SIGTERM)
+        newcomer = LinkClient(f"{HOST}:{ports.cloud_grpc}")
+        while await newcomer.is_healthy(1.0):
+            await asyncio.sleep(0.05)
+        assert health(slow_testbed.cloud_url, "ready") == 503
+        told.set()
+        assert isinstance(await anext(answers), Answer)
+        upload.send(PICTURE[len(PICTURE) // 2 :])
+        assert (await asyncio.to_thread(upload.getresponse)).status == 200
+        upload.close()
+        await answers.aclose()
+        assert await asyncio.to_thread(_ended, slow_testbed, "cloud") == 0
+        (error,) = [item async for item in service.classify_stream(_one(), Parameters(timeout_ms=2000))]
+        assert isinstance(error, DeadlineError | UnavailableError)
+        await newcomer.close()
 
 
 async def _one():

@@ -194,31 +194,31 @@ def logits(peer: Peer, frame: link_pb2.Frame) -> list[float]:
     return list(peer.infer(frame.SerializeToString(), timeout=ANSWER_WITHIN_S).logits)
 
 
-def test_single_frames(peer, testbed, tiny_bundle):
+def test_single_frames(peer, testbed, shipped):
     source = random.Random(f"{SEED} {peer.name}")
-    witness = valid_frame(tiny_bundle, source)
+    witness = valid_frame(shipped, source)
     # The cloud hears of the proxy's frames, too.
     witness.link_id = peer.name
     before = logits(peer, witness)
     counts = {"answered": 0, "refused": 0, "unreadable": 0}
     with unharmed(testbed):
         for _ in range(UNARY):
-            counts[outcome(peer, hostile(tiny_bundle, source))] += 1
+            counts[outcome(peer, hostile(shipped, source))] += 1
     print(counts)
     # Otherwise they would try one thing only.
     assert min(counts.values()) > UNARY / 20
     assert logits(peer, witness) == before
 
 
-def test_frames_in_streams(peer, testbed, tiny_bundle):
+def test_frames_in_streams(peer, testbed, shipped):
     source = random.Random(f"{SEED + 1} {peer.name}")
-    witness = valid_frame(tiny_bundle, source)
+    witness = valid_frame(shipped, source)
     # The cloud hears of the proxy's frames, too.
     witness.link_id = peer.name
     before = logits(peer, witness)
     with unharmed(testbed):
         for _ in range(STREAMS):
-            frames = [hostile(tiny_bundle, source) for _ in range(FRAMES_PER_STREAM)]
+            frames = [hostile(shipped, source) for _ in range(FRAMES_PER_STREAM)]
             readable = [frame for frame in frames if parses(frame)]
             results = list(peer.stream(iter(readable), timeout=ANSWER_WITHIN_S))
             assert len(results) == len(readable)
@@ -227,9 +227,9 @@ def test_frames_in_streams(peer, testbed, tiny_bundle):
     assert logits(peer, witness) == before
 
 
-def test_a_frame_that_cannot_be_read_ends_its_stream_and_no_other(peer, testbed, tiny_bundle):
+def test_a_frame_that_cannot_be_read_ends_its_stream_and_no_other(peer, testbed, shipped):
     source = random.Random(f"{SEED + 2} {peer.name}")
-    frame = valid_frame(tiny_bundle, source)
+    frame = valid_frame(shipped, source)
     frame.link_id = peer.name
     with unharmed(testbed):
         with pytest.raises(grpc.RpcError) as raised:
@@ -249,8 +249,8 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-def test_a_bad_frame_is_refused_through_the_proxy_and_the_next_works(testbed, tiny_bundle, name):
-    frame = valid_frame(tiny_bundle, random.Random(SEED + 3))
+def test_a_bad_frame_is_refused_through_the_proxy_and_the_next_works(testbed, shipped, name):
+    frame = valid_frame(shipped, random.Random(SEED + 3))
     frame.tokens, frame.symbols_per_token = 4, 2
     frame.symbols = pack_symbols(np.full(8, 0.5 + 0.5j))
     good = frame.SerializeToString()

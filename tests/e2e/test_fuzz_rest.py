@@ -27,7 +27,7 @@ from deploy.testbed import LocalTestbed
 from tests.e2e.processes import unharmed
 from tests.llava import make_answerer, make_vqa_bundle
 from tests.parts import random_pixels
-from tests.thinwire.test_hostile_images import SAMPLES, mutate
+from tests.thinwire.images.test_hostile import SAMPLES, mutate
 from thinwire.images import to_png
 
 CHECKS = (status_code_conformance, content_type_conformance, response_headers_conformance, response_schema_conformance)
@@ -124,13 +124,13 @@ EDGE_READS = READS | {"GET /v1/policies": 1, "GET /v1/policies/{policy_id}": 50}
 @pytest.mark.parametrize("mode", GenerationMode)
 def test_the_edge_answers_as_its_document_says(asked, mode):
     reads = EDGE_READS if mode is GenerationMode.POSITIVE else {}
-    assert sum(fuzz(asked.edge_url, mode, {"POST /v1/classify": 350} | reads).values()) >= 350
+    assert sum(fuzz(asked.edge_url, mode, {"POST /v1/classify": 200} | reads).values()) >= 200
 
 
 @pytest.mark.parametrize("mode", GenerationMode)
 def test_the_cloud_answers_as_its_document_says(asked, mode):
     reads = READS if mode is GenerationMode.POSITIVE else {}
-    assert sum(fuzz(asked.cloud_url, mode, {"POST /v1/classify": 100} | reads).values()) >= 100
+    assert sum(fuzz(asked.cloud_url, mode, {"POST /v1/classify": 60} | reads).values()) >= 60
 
 
 @pytest.fixture(name="questioned", scope="module")

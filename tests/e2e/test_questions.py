@@ -1,7 +1,13 @@
-"""Questions through three processes: one transmission and one reading of the image, whatever is asked of it."""
+"""Questions through three processes: one transmission and one reading of the image, whatever is asked of it.
 
+Beside them the shipped bundle that is split in the middle, so that all of this runs on torch.
+"""
+
+import base64
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -12,9 +18,10 @@ from deploy.testbed import LocalTestbed
 from tests.exposition import outcomes, samples
 from tests.llava import write_whole_vqa_bundle
 from tests.parts import random_pixels
-from thinwire.bundle import Bundle
+from thinwire.bundle import Bundle, load_bundle
 from thinwire.images import to_png
 
+MIDDLE = load_bundle("cifar10-middle")
 QUESTIONS = [f"what is the colour of {word} ?" for word in ("red", "green", "blue", "a", "the")]
 
 
@@ -24,10 +31,12 @@ def vqa_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def testbed(tiny_bundle: Bundle, vqa_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> LocalTestbed:
-    folders = [str(tiny_bundle.folder), str(vqa_bundle.folder)]
+def testbed(vqa_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalTestbed]:
+    folders = [MIDDLE.name, str(vqa_bundle.folder)]
     with LocalTestbed(folders, Ports.free(), log_folder=tmp_path_factory.mktemp("logs")) as testbed:
+        processes = list(testbed._processes.values())
         yield testbed
+    assert [process.poll() for process in processes] == [0, 0, 0]
 
 
 def scraped(url: str) -> str:
@@ -69,6 +78,22 @@ def test_both_tasks_are_served_side_by_side(testbed: LocalTestbed, tmp_path: Pat
         assert httpx.post(f"{url}/v1/classify", content=image, headers=content, timeout=30).status_code == 200
         form = {"data": {"question": QUESTIONS[0]}, "files": {"image": ("a.png", image, "image/png")}}
         assert httpx.post(f"{url}/v1/vqa", **form, timeout=30).json()["outputs"][0].keys() == {"answer", "score"}
+
+
+def test_a_bundle_that_is_split_in_the_middle_merges_within_a_budget(testbed: LocalTestbed) -> None:
+    inputs = base64.b64encode(to_png(random_pixels(1)[0])).decode()
+
+    def ask(url: str, **parameters: object) -> Any:
+        answer = httpx.post(f"{url}/v1/classify", json={"inputs": inputs, "parameters": parameters}, timeout=60)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    plain, unmerged = ask(testbed.cloud_url), ask(testbed.edge_url, policy="none")
+    within = ask(testbed.edge_url, budget={"channel_uses": MIDDLE.reference.channel_uses // 5})
+    assert plain["outputs"][0]["label"] in MIDDLE.labels
+    assert unmerged["link"]["channel_uses"] == MIDDLE.reference.channel_uses
+    assert 0 < within["link"]["channel_uses"] <= MIDDLE.reference.channel_uses // 5
+    assert within["cost"]["edge_gmacs"] < unmerged["cost"]["edge_gmacs"]
 
 
 def test_a_frame_that_never_came_is_told(

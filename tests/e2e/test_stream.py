@@ -60,10 +60,10 @@ def totals(testbed):
     return sum(link.frames for link in links), sum(link.channel_uses for link in links)
 
 
-def test_a_stream_meets_the_channel_once_a_frame_under_its_own_ids(testbed, tiny_bundle, clip):
-    fronts = Fronts.load(tiny_bundle.path(FRONT), tiny_bundle.digest)
-    unmerged = choose_for(tiny_bundle, None, "none", Budget(), NOMINAL)
-    within = choose_for(tiny_bundle, fronts, "auto", Budget(channel_uses=11), NOMINAL)
+def test_a_stream_meets_the_channel_once_a_frame_under_its_own_ids(testbed, shipped, clip):
+    fronts = Fronts.load(shipped.path(FRONT), shipped.digest)
+    unmerged = choose_for(shipped, None, "none", Budget(), NOMINAL)
+    within = choose_for(shipped, fronts, "auto", Budget(channel_uses=11), NOMINAL)
     before = totals(testbed)
     found = watch(testbed.edge_url, pictures_of([clip]), 7, [unmerged, unmerged, within], "a clip")
     after = totals(testbed)

@@ -142,10 +142,10 @@ WHOLE = {
 }
 
 
-def test_one_trace_through_three_processes(collector: Collector, tiny_bundle: Bundle, tmp_path: Path) -> None:
+def test_one_trace_through_three_processes(collector: Collector, shipped: Bundle, tmp_path: Path) -> None:
     image = to_png(random_pixels(1, seed=5)[0])
     good, named, taken, refused = (secrets.token_hex(16) for _ in range(4))
-    with LocalTestbed([str(tiny_bundle.folder)], Ports.free(), log_folder=tmp_path) as testbed:
+    with LocalTestbed([shipped.name], Ports.free(), log_folder=tmp_path) as testbed:
 
         def post(image: bytes, request_id: str, **headers: str) -> httpx.Response:
             given = PNG | {"idempotency-key": request_id} | headers
@@ -154,7 +154,7 @@ def test_one_trace_through_three_processes(collector: Collector, tiny_bundle: Bu
         answer = post(image, good).json()
         assert post(image, named, traceparent=f"00-{TRACE}-{SPAN}-01").status_code == 200
         # The cloud refuses another frame under a name that it knows, which this edge has not used.
-        frame = valid_frame(tiny_bundle, random.Random(5))
+        frame = valid_frame(shipped, random.Random(5))
         frame.link_id, frame.request_id = "edge", taken
         with grpc.insecure_channel(f"{HOST}:{testbed.ports.cloud_grpc}") as channel:
             link_pb2_grpc.SemanticLinkStub(channel).Infer(frame, timeout=60)
@@ -201,13 +201,13 @@ def test_one_trace_through_three_processes(collector: Collector, tiny_bundle: Bu
 
 
 def test_a_collector_that_is_down_costs_nothing_but_its_traces(
-    clean: pytest.MonkeyPatch, tiny_bundle: Bundle, tmp_path: Path
+    clean: pytest.MonkeyPatch, shipped: Bundle, tmp_path: Path
 ) -> None:
     clean.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
     clean.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
     clean.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
     image = to_png(random_pixels(1)[0])
-    with LocalTestbed([str(tiny_bundle.folder)], Ports.free(), log_folder=tmp_path) as testbed:
+    with LocalTestbed([shipped.name], Ports.free(), log_folder=tmp_path) as testbed:
 
         def told() -> bool:
             answer = httpx.post(f"{testbed.edge_url}/v1/classify", content=image, headers=PNG, timeout=60)
@@ -230,11 +230,9 @@ def test_a_collector_that_is_down_costs_nothing_but_its_traces(
         assert not any("export" in message or "retry" in message.lower() for message in messages)
 
 
-def test_without_an_exporter_the_sdk_is_not_loaded(
-    clean: pytest.MonkeyPatch, tiny_bundle: Bundle, tmp_path: Path
-) -> None:
+def test_without_an_exporter_the_sdk_is_not_loaded(clean: pytest.MonkeyPatch, shipped: Bundle, tmp_path: Path) -> None:
     clean.setenv("PYTHONPROFILEIMPORTTIME", "1")
-    with LocalTestbed([str(tiny_bundle.folder)], Ports.free(), log_folder=tmp_path) as testbed:
+    with LocalTestbed([shipped.name], Ports.free(), log_folder=tmp_path) as testbed:
         image = to_png(random_pixels(1)[0])
         headers = PNG | {"traceparent": f"00-{TRACE}-{SPAN}-01"}
         answer = httpx.post(f"{testbed.edge_url}/v1/classify", content=image, headers=headers, timeout=60)

@@ -6,10 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
 
+from edge.app import create_app
 from edge.device import Device
 from edge.link_client import LinkClient
 from edge.service import EdgeService
@@ -106,6 +108,13 @@ async def relay(cloud: FakeCloud) -> AsyncIterator[Relay]:
 
 
 @pytest.fixture
+async def relayed(relay: Any) -> AsyncIterator[LinkClient]:
+    client = LinkClient(f"127.0.0.1:{relay.port}")
+    yield client
+    await client.close()
+
+
+@pytest.fixture
 async def client(cloud: FakeCloud) -> AsyncIterator[LinkClient]:
     client = LinkClient(f"127.0.0.1:{cloud.port}")
     yield client
@@ -169,3 +178,10 @@ def frame() -> Callable[..., link_pb2.Frame]:
         )
 
     return make
+
+
+@pytest.fixture
+async def http(service: EdgeService) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(create_app(service.device, [service]))
+    async with httpx.AsyncClient(transport=transport, base_url="http://edge") as http:
+        yield http

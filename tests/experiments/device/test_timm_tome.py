@@ -1,13 +1,10 @@
 """ToMe as it is compared with, and the token counts that it and ours are compared at."""
 
-import numpy as np
 import pytest
 import torch
 
-from experiments.device.cases import make_cases, reached, schedule_of
-from experiments.device.subjects import Subject
+from experiments.device.cases import reached, schedule_of
 from experiments.device.timm_tome import ToMe
-from tests.onnx import engines
 from tests.parts import make_engine, random_pixels
 from thinwire.nn.merging.matching import top
 from thinwire.nn.merging.tome import TOME
@@ -50,15 +47,3 @@ def test_thresholds_reach_counts_on_average_over_images():
     assert thresholds[1] == 1.0
     assert counts[:, 1:].mean(0).tolist() == [20, 20, 14]
     assert len(set(counts[:, -1].tolist())) > 1
-
-
-def test_all_engines_of_a_case_run():
-    engine, onnx_engine = engines("narrow")
-    subject = Subject("tiny", "narrow", engine.tower.module, engine, onnx_engine, 1)
-    (case,) = make_cases(subject, [0.3], ["every"], 2)
-    assert case.counts.shape == (2, 3)
-    assert case.macs == pytest.approx(0.7, abs=0.05)
-    for run in (*case.onnx.values(), *case.torch.values()):
-        run()
-    ours = [encoded.tokens_per_layer for encoded in case.onnx["onnxruntime"]()]
-    assert np.array_equal(np.array(ours) - 1, case.counts)

@@ -1,20 +1,20 @@
-"""A request's parts on a tiny bundle."""
+"""A request's parts on the shipped bundle."""
 
 import numpy as np
 
 from experiments.harness.processes import running
 from experiments.service import per_request
-from tests.parts import random_pixels
+from thinwire.bundle import load_bundle
 
-MEASURED = 5
+WARM_UP, MEASURED = 2, 5
 
 
-def test_it_measures_every_part_of_what_is_served(tiny_bundle):
-    images = random_pixels(per_request.WARM_UP + MEASURED)
-    with running([tiny_bundle]) as testbed:
-        results = [
-            per_request.columns(tiny_bundle, images, testbed.edge_url, policy) for policy in per_request.POLICIES
-        ]
+def test_it_measures_every_part_of_what_is_served(monkeypatch):
+    monkeypatch.setattr(per_request, "WARM_UP", WARM_UP)
+    bundle = load_bundle("cifar10")
+    images = np.random.default_rng(0).integers(0, 256, (WARM_UP + MEASURED, 32, 32, 3), dtype=np.uint8)
+    with running([bundle]) as testbed:
+        results = [per_request.columns(bundle, images, testbed.edge_url, policy) for policy in per_request.POLICIES]
     for result in results:
         assert {len(values) for values in result.values()} == {MEASURED}
         for part in ("edge computation", "channel", "cloud computation"):

@@ -1,5 +1,7 @@
 """Processes that measure: none outlives a search, and what they have begun is not lost."""
 
+import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -65,70 +67,97 @@ def _by_map(processes):
     list(processes.map(_die, POLICIES))
 
 
-def members(session):
-    """The command lines of a session's processes that still run."""
-    listed = subprocess.run(["ps", "-ww", "-o", "stat=,args=", "-g", str(session)], capture_output=True, text=True)
-    return [line for line in listed.stdout.splitlines() if line.strip() and not line.startswith("Z")]
+# Runs one command after the other, each in a process and session of its own, and says its id and how it ended: torch is
+# loaded once for all of them, and none inherits more than that.
+COMMANDS = """
+import json, os, sys
+import offline.measure.studies
+from deploy.cli.main import main
+for line in sys.stdin:
+    arguments, log = json.loads(line)
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        for number in (1, 2):
+            os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+        sys.exit(main(arguments))
+    print(pid, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"""
 
 
-def begin(tiny_bundle, tmp_path, data):
-    command = ["policies", "search", "s", "--bundle", str(tiny_bundle.folder), "--data", str(data), "--split", "test"]
-    options = ["--strategy", "sobol", "--evaluations", "100000", "--store", f"sqlite:///{tmp_path / 's.sqlite'}"]
-    return subprocess.Popen(
-        [sys.executable, "-m", "deploy.cli.main", *command, *options],
-        cwd=ROOT, start_new_session=True, text=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
-    )  # fmt: skip
+class Command:
+    """A command that `COMMANDS` runs."""
+
+    def __init__(self, commands, arguments, log):
+        self._commands, self._log = commands, log
+        print(json.dumps([arguments, str(log)]), file=commands.stdin, flush=True)
+        self.pid = int(commands.stdout.readline())
+
+    def ended(self):
+        """Waits for its exit status, or minus the signal that ended it."""
+        return int(self._commands.stdout.readline())
+
+    def told(self):
+        return self._log.read_text() if self._log.exists() else ""
+
+    def members(self):
+        """The command lines of its session's processes that still run."""
+        listed = subprocess.run(["ps", "-ww", "-o", "stat=,args=", "-g", str(self.pid)], capture_output=True, text=True)
+        return [line for line in listed.stdout.splitlines() if line.strip() and not line.startswith("Z")]
 
 
-def wait_for(condition, process, seconds=120):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() in (None, -signal.SIGKILL, 130)
-        assert time.monotonic() < end
-        time.sleep(0.02)
+@pytest.fixture(name="commands", scope="module")
+def commands_fixture():
+    with subprocess.Popen(
+        [sys.executable, "-c", COMMANDS], cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as commands:
+        yield commands
 
 
-@pytest.fixture(name="data")
-def data_fixture(tiny_bundle, tmp_path):
+@pytest.fixture(name="search")
+def search_fixture(commands, tiny_bundle, tmp_path):
+    """A search that goes on for long."""
     for number, pixels in enumerate(random_pixels(14)):
         folder = tmp_path / "data" / tiny_bundle.labels[number % 7]
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(folder / f"{number}.png")
-    return tmp_path / "data"
+    data = ["--bundle", str(tiny_bundle.folder), "--data", str(tmp_path / "data"), "--split", "test"]
+    options = ["--strategy", "sobol", "--evaluations", "100000", "--store", f"sqlite:///{tmp_path / 's.sqlite'}"]
+    search = Command(commands, ["policies", "search", "s", *data, *options], tmp_path / "told")
+    yield search
+    # Of a test that failed.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(search.pid, signal.SIGKILL)
+
+
+def wait_for(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("begun", [False, True], ids=["while its process starts", "while it measures"])
-def test_ctrl_c_ends_a_search_and_its_processes_without_a_word_of_python(tiny_bundle, tmp_path, data, begun):
-    process = begin(tiny_bundle, tmp_path, data)
-    try:
-        wait_for(lambda: any("spawn_main" in one for one in members(process.pid)), process)
-        if begun:
-            while "hypervolume" not in process.stderr.readline():
-                assert process.poll() is None
-        else:
-            time.sleep(0.3)
-        os.killpg(process.pid, signal.SIGINT)
-        _, told = process.communicate(timeout=90)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == 130
-    assert "Traceback" not in told
-    assert "KeyboardInterrupt" not in told
+def test_ctrl_c_ends_a_search_and_its_processes_without_a_word_of_python(search, begun):
+    if begun:
+        wait_for(lambda: "hypervolume" in search.told())
+    else:
+        wait_for(lambda: any("spawn_main" in one for one in search.members()))
+        time.sleep(0.3)
+    os.killpg(search.pid, signal.SIGINT)
+    assert search.ended() == 130
+    assert "Traceback" not in search.told()
+    assert "KeyboardInterrupt" not in search.told()
     # Python's own resource tracker ends when nobody holds its pipe any more, a moment later.
-    wait_for(lambda: not members(process.pid), process)
+    wait_for(lambda: not search.members())
 
 
-def test_no_process_outlives_a_search_that_is_killed(tiny_bundle, tmp_path, data):
-    process = begin(tiny_bundle, tmp_path, data)
-    try:
-        while "hypervolume" not in process.stderr.readline():
-            assert process.poll() is None
-        process.kill()
-        process.wait(60)
-        wait_for(lambda: not members(process.pid), process)
-    finally:
-        process.communicate()
+def test_no_process_outlives_a_search_that_is_killed(search):
+    wait_for(lambda: "hypervolume" in search.told())
+    os.kill(search.pid, signal.SIGKILL)
+    assert search.ended() == -signal.SIGKILL
+    wait_for(lambda: not search.members())
 
 
 def test_every_answer_is_kept_as_it_comes():

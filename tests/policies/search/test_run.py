@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -36,9 +37,10 @@ IDENTITY = {
     "versions": {"thinwire": "0.1.0"},
 }
 CHEAPLY = {"DRAWS": 8, "RAW_POINTS": 16, "RESTARTS": 2, "ITERATIONS": 5}
-# A search of its own process; the arguments are the store's URL and the file that every measured policy is written to.
+# For every line it reads it forks a process that searches, names it and says how it ended: torch is loaded but once.
+# The arguments are the store's URL, the file that every measured policy is written to, and the trials wanted.
 KILLABLE = f"""
-import sys, time, warnings
+import os, sys, time, warnings
 warnings.simplefilter("ignore")
 import torch
 torch.set_num_threads(1)
@@ -58,9 +60,18 @@ def measure(policy):
         print(policy.digest, file=log)
     return toy.measure(policy)
 
-with Store(sys.argv[1]) as store, ThreadPoolExecutor(1) as pool:
-    strategy = bayes.BayesianSearch(toy.space(2), 3, seed=0, start=8)
-    Search(store, store.study(Study("s", **IDENTITY)), strategy, toy.scale(2), measure, pool).run(int(sys.argv[3]))
+def search():
+    with Store(sys.argv[1]) as store, ThreadPoolExecutor(1) as pool:
+        strategy = bayes.BayesianSearch(toy.space(2), 3, seed=0, start=8)
+        Search(store, store.study(Study("s", **IDENTITY)), strategy, toy.scale(2), measure, pool).run(int(sys.argv[3]))
+
+for _ in sys.stdin:
+    pid = os.fork()
+    if pid == 0:
+        search()
+        os._exit(0)
+    print(pid, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 """
 
 
@@ -92,11 +103,6 @@ def sobol(n):
         return [one.policy for one in search(apart, apart.study(Study("s", **IDENTITY)), threads).run(n)]
 
 
-def killable(url, log, evaluations):
-    arguments = [sys.executable, "-c", KILLABLE, url, str(log), str(evaluations)]
-    return subprocess.Popen(arguments, cwd=ROOT, start_new_session=True)
-
-
 def lines(log):
     return log.read_text().split() if log.exists() else []
 
@@ -109,15 +115,23 @@ def test_a_search_that_is_killed_goes_on_as_if_it_had_not_been(store, study, tmp
     strategy = bayes.BayesianSearch(toy.space(2), 3, seed=0, start=8)
     whole = Search(store, study, strategy, toy.scale(2), toy.measure, pool).run(evaluations)
     broken, url = tmp_path / "broken.log", f"sqlite:///{tmp_path}/broken.db"
-    # Once within the Sobol points, once as the model begins.
-    for number in (3, 8):
-        process = killable(url, broken, evaluations)
-        while len(lines(broken)) < number:
-            assert process.poll() is None
-            time.sleep(0.001)
-        os.killpg(process.pid, signal.SIGKILL)
-        assert process.wait(100) == -signal.SIGKILL
-    assert killable(url, broken, evaluations).wait(100) == 0
+    command = [sys.executable, "-c", KILLABLE, url, str(broken), str(evaluations)]
+    with subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as forking:
+
+        def begin():
+            print(file=forking.stdin, flush=True)
+            return int(forking.stdout.readline())
+
+        # Once within the Sobol points, once as the model begins.
+        for number in (3, 8):
+            pid = begin()
+            while len(lines(broken)) < number:
+                assert forking.poll() is None
+                time.sleep(0.001)
+            os.kill(pid, signal.SIGKILL)
+            assert int(forking.stdout.readline()) == -signal.SIGKILL
+        begin()
+        assert int(forking.stdout.readline()) == 0
     with Store(url) as again:
         trials = again.trials(again.study(Study("s", **IDENTITY)))
     assert trials == whole
@@ -223,18 +237,12 @@ def test_an_answer_for_another_policy_is_refused(store, study, pool):
     assert store.trials(study) == ()
 
 
-def _dies(policy):
-    if policy == sobol(3)[2]:
-        os._exit(9)
-    return toy.measure(policy)
-
-
 def test_a_process_that_dies_is_told_and_what_was_measured_is_kept(store, study):
     with (
         ProcessPoolExecutor(1, mp_context=get_context("spawn")) as processes,
         pytest.raises(EvaluationError, match=f"died while {sobol(3)[2].id} was to be measured"),
     ):
-        search(store, study, processes, _dies).run(9)
+        search(store, study, processes, partial(toy.measure_or_die, sobol(3)[2])).run(9)
     assert [one.policy for one in store.trials(study)] == sobol(2)
 
 

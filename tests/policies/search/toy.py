@@ -1,5 +1,7 @@
 """A model that costs nothing: analytic objectives in the shape of a vision transformer's, and noise on one of them."""
 
+import os
+
 import numpy as np
 
 from policies.policy import Policy
@@ -59,6 +61,13 @@ def measure(policy: Policy, noise: float = ERROR) -> MeasuredPolicy:
         accuracy_change_se=noise,
     )
     return MeasuredPolicy(policy, "b" * 64, Channel("awgn", 10.0), figures)
+
+
+def measure_or_die(fatal: Policy, policy: Policy) -> MeasuredPolicy:
+    """What `measure` answers, but for one policy, at which the process ends. Here, where no torch is imported."""
+    if policy == fatal:
+        os._exit(9)
+    return measure(policy)
 
 
 def scale(layers: int = LAYERS) -> Scale:

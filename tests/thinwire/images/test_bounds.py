@@ -2,21 +2,16 @@
 
 import contextlib
 import struct
-import subprocess
-import sys
 import tracemalloc
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.thinwire.images import profiles
 from tests.thinwire.images.files import chunk, png, tiff
 from tests.thinwire.images.making import saved, whole
 from tests.thinwire.images.metadata_cases import segment
-from tests.thinwire.test_hostile_images import PEAK
 from thinwire.errors import InvalidImageError, ThinwireError
 from thinwire.images import decode
 
@@ -90,24 +85,6 @@ def test_more_parts_than_a_picture_has_are_refused():
         decode(JPEG[:2] + segment(0xFE, b"") * 100_001 + JPEG[2:])
     with pytest.raises(InvalidImageError, match="WebP of more than 100000 chunks"):
         decode(b"RIFF\xff\xff\xff\0WEBP" + b"prVt\0\0\0\0" * 100_001)
-
-
-def encoded(mode, side):
-    if mode == "CMYK":
-        return saved(Image.new(mode, (side, side)), "JPEG", icc_profile=profiles.inks())
-    if mode == "RGB":
-        return saved(Image.new(mode, (side, side)), "PNG", compress_level=1, icc_profile=profiles.wide_rgb())
-    return saved(Image.new(mode, (side, side)), "TIFF", compression="tiff_lzw")
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc of Linux")
-@pytest.mark.parametrize("mode", ["CMYK", "RGB", "F"])
-def test_colours_and_depths_are_converted_by_bands(mode):
-    side = 3000
-    done = subprocess.run(
-        [sys.executable, "-c", PEAK], input=encoded(mode, side), capture_output=True, check=True, timeout=120
-    )
-    assert int(done.stdout) / 1024 < 2.6 * side * side * 4 / MIB
 
 
 def with_counts(change, **options):

@@ -6,7 +6,7 @@ import zlib
 
 import pytest
 
-from tests.thinwire.rest.test_parsing import (
+from tests.thinwire.rest.requests import (
     FILE,
     FORM,
     IMAGE,
@@ -15,7 +15,6 @@ from tests.thinwire.rest.test_parsing import (
     as_json,
     check_echo,
     check_problem,
-    connect,
     form,
     part,
 )
@@ -27,12 +26,6 @@ BODIES = {
     "form": (form(FILE), FORM),
     "raw": (IMAGE, PNG),
 }
-
-
-@pytest.fixture(name="client")
-async def client_fixture():
-    async with connect() as client:
-        yield client
 
 
 @pytest.mark.parametrize("name", BODIES)

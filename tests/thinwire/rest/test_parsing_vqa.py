@@ -6,7 +6,7 @@ import httpx
 import pytest
 from fastapi import FastAPI, Request
 
-from tests.thinwire.rest.test_parsing import FILE, FORM, IMAGE, JSON, PNG, check_problem, form, part
+from tests.thinwire.rest.requests import FILE, FORM, IMAGE, JSON, PNG, check_problem, form, part
 from thinwire.rest import problems
 from thinwire.rest.parsing import parse_only_json, parse_vqa
 from thinwire.rest.schemas import QuestionsBody

@@ -4,14 +4,10 @@ import asyncio
 import contextlib
 import random
 import struct
-import subprocess
-import sys
 import threading
 import time
-import tracemalloc
 import warnings
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,10 +20,10 @@ from thinwire.errors import InvalidImageError, PayloadTooLargeError, ThinwireErr
 from thinwire.images import MAX_BYTES, MAX_SIDE, decode, decode_apart, decoding, limits, to_pixels
 
 
-def png(width, height, data=b"", chunks=()):
+def png(width, height, data=b""):
     """A PNG of 8-bit grey by hand, whatever its header claims."""
-    parts = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)), *chunks]
-    parts += [(b"IDAT", zlib.compress(data)), (b"IEND", b"")]
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(data)), (b"IEND", b""))
     framed = (struct.pack(">I", len(d)) + kind + d + struct.pack(">I", zlib.crc32(kind + d)) for kind, d in parts)
     return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
 
@@ -116,32 +112,6 @@ def test_webp_may_have_fewer_pixels(monkeypatch):
     assert pixels_of(encode(colours())).shape == (16, 24, 3)
 
 
-# The peak is that of the new process alone, which `getrusage` does not promise.
-PEAK = """
-import sys
-from pathlib import Path
-from thinwire.images import Preprocessing, decode, to_pixels
-
-def peak_kib():
-    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
-    return int(line.split()[1])
-
-data, how = sys.stdin.buffer.read(), Preprocessing(32, 1.0, "bicubic", (0, 0, 0), (1, 1, 1))
-before = peak_kib()
-to_pixels(decode(data), how)
-print(peak_kib() - before)
-"""
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc of Linux")
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
-def test_an_image_takes_twice_its_own_memory_at_most(mode):
-    side, own_mib = 3000, 3000 * 3000 * 4 / 2**20
-    data = encode(Image.new(mode, (side, side)), compress_level=1)
-    done = subprocess.run([sys.executable, "-c", PEAK], input=data, capture_output=True, check=True, timeout=120)
-    assert int(done.stdout) / 1024 < {"RGB": 1.6}.get(mode, 2.6) * own_mib
-
-
 async def test_few_images_are_decoded_at_once(monkeypatch):
     inside, most, lock = 0, 0, threading.Lock()
     load = ImageFile.ImageFile.load
@@ -164,19 +134,6 @@ async def test_few_images_are_decoded_at_once(monkeypatch):
         np.testing.assert_array_equal(pixels, to_pixels(colours(), preprocessing()))
     with pytest.raises(InvalidImageError):
         await decode_apart(b"no image", preprocessing())
-
-
-def test_a_compressed_comment_does_not_explode():
-    comment = b"Comment\0\0" + zlib.compress(b"\0" * 50_000_000, 1)
-    data = png(2, 2, data=b"\0" * 6, chunks=[(b"zTXt", comment)])
-    tracemalloc.start()
-    try:
-        with contextlib.suppress(InvalidImageError):
-            decode(data)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < 10_000_000
 
 
 def test_decodings_side_by_side_leave_the_filters_of_warnings_alone(monkeypatch):
