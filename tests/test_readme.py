@@ -84,6 +84,14 @@ def test_the_python_example_prints_what_is_shown(addresses):
     assert _SCORE.sub("#", done.stdout) == _SCORE.sub("#", shown)
 
 
+def test_the_parts_work_without_the_service(capsys):
+    (example,) = [one.text for one in blocks(USE) if one.language == "python" and "Client" not in one.text]
+    exec(example, {"__name__": "example"})
+    counts, rest = capsys.readouterr().out.splitlines()
+    assert counts.startswith("patch tokens at each layer: [64, ")
+    assert "channel uses; gain" in rest
+
+
 def test_every_command_is_run_here_or_known_to_be_run_elsewhere():
     of_requests = {command for script, _ in examples(README) for command in commands(script)}
     shell = [command for block in blocks(README) if block.language == "bash" for command in commands(block.text)]
