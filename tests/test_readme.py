@@ -127,9 +127,11 @@ def test_what_make_would_do(command):
 
 def thinwire_commands(page: Path) -> list[str]:
     """Every line of a page's blocks, fenced or indented, that runs ``thinwire``; one with an ellipsis is no command."""
-    found = re.findall(
-        r"^(?:    )?(?:\w+=\S+ )*(?:\.venv/bin/)?thinwire (.+)$", page.read_text().replace("\\\n", ""), re.MULTILINE
-    )
+    text = page.read_text().replace("\\\n", "")
+    # What a page sets once for several commands.
+    for name, value in re.findall(r'^    ([A-Z]+)="([^"$]+)"$', text, re.MULTILINE):
+        text = text.replace(f"${name}", value)
+    found = re.findall(r"^(?:    )?(?:\w+=\S+ )*(?:\.venv/bin/)?thinwire (.+)$", text, re.MULTILINE)
     return [re.sub(r"\s+2> \S+$", "", command) for command in found if "..." not in command]
 
 
