@@ -1,5 +1,7 @@
 """The commands of the README and of the guides, their requests, and what they show for them."""
 
+import doctest
+import io
 import json
 import re
 import subprocess
@@ -68,3 +70,17 @@ def rounded(answer: Any) -> Any:
     if "outputs" in kept:
         kept["outputs"] = [output | {"score": round(output["score"], 3)} for output in kept["outputs"]]
     return kept
+
+
+def run_example(documented: Any, **names: object) -> str:
+    """Run the one example of a docstring, and give what failed.
+
+    Args:
+        documented: a class or a function.
+        names: what the example takes for given.
+    """
+    told = io.StringIO()
+    (example,) = doctest.DocTestFinder(recurse=False).find(documented, documented.__name__, globs=dict(names))
+    assert len(example.examples) > 1
+    doctest.DocTestRunner(verbose=False).run(example, out=told.write)
+    return told.getvalue()

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+import thinwire
 from deploy.cli.common import DEFAULT_BUNDLES
 from deploy.cli.main import main, parser
-from deploy.demo import SHARES, drawing
+from deploy.demo import SHARES, drawing, photographs
 from policies.fronts import Fronts
 from tests.readme import (
     CLOUD,
@@ -27,6 +28,7 @@ from tests.readme import (
     examples,
     inline_commands,
     rounded,
+    run_example,
 )
 from thinwire.bundle import FRONT, load_bundle
 
@@ -82,6 +84,14 @@ def test_the_python_example_prints_what_is_shown(addresses):
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert _SCORE.sub("#", done.stdout) == _SCORE.sub("#", shown)
+
+
+@pytest.mark.parametrize("client", [thinwire.Client, thinwire.AsyncClient])
+def test_the_clients_own_examples_run(client, addresses, tmp_path):
+    _, cat = next(photographs(None))
+    (tmp_path / "cat.png").write_bytes(cat)
+    files = {"photo": str(tmp_path / "cat.png"), "triangle": str(ROOT / "docs" / "triangle.png")}
+    assert run_example(client, url=addresses["edge"], cloud_url=addresses["cloud"], **files) == ""
 
 
 def test_the_parts_work_without_the_service(capsys):
