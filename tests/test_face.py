@@ -1,4 +1,4 @@
-"""What scripts import: it is there, documented, light until it is used, and its examples run (clients: test_readme.py)."""
+"""What scripts import is there, documented, light until used, and its examples run (clients: test_readme.py)."""
 
 import inspect
 import subprocess
