@@ -1,4 +1,4 @@
-"""How much hangs on the frozen codec: other channels to train over, another encoder."""
+"""How much depends on the frozen codec: other channels to train over, another encoder."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -146,7 +146,7 @@ def _accuracies(measured: _Measured, policy: str) -> tuple[Table, Table]:
                 relative.append(head | {name: change(found, control[name]) for name, found in by_channel.items()})
     uses = measured(SHIPPED, policy, MEASURED[0], SNRS_DB[-1])["uses"]
     return (
-        Table(f"{policy}: accuracy, %, at {uses:.1f} uses in the mean", absolute),
+        Table(f"{policy}: accuracy, %, at {uses:.1f} uses on average", absolute),
         Table(f"{policy}: points above the pair `{CONTROL}`", relative),
     )
 
@@ -188,7 +188,7 @@ def run(setting: Setting) -> Report:
 
 EXPERIMENT = Experiment(
     name="codecs",
-    title="How much hangs on the codec",
+    title="How much depends on the codec",
     about=f"""
 Policies are found for one frozen JSCC pair. Here the backbone of `cifar10` stays as it is, and {len(PAIRS)} pairs are
 trained around it for {EPOCHS} epochs each: the shipped encoder (two layers per token) over the two channels of the

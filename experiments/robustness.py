@@ -61,7 +61,7 @@ CONDITIONS = {
         for model in FADING
         for csi in (PERFECT, *(Csi.parse(f"pilots:count={count}") for count in PILOTS))
     ],
-    "A sender that is told a wrong SNR": [
+    "A sender that assumes a wrong SNR": [
         Condition(model, snr_error_db=error) for model in FADING for error in SNR_ERRORS_DB
     ],
     "An amplifier that clips": [Condition("awgn"), *(Condition(f"clipping:level_db={db}") for db in CLIPPING_DB)],
@@ -157,7 +157,7 @@ EXPERIMENT = Experiment(
     title="Pilots, a wrong SNR, clipping and bursts",
     about=f"""
 The bundle `cifar10` as it ships, its pair trained over AWGN and Rayleigh block fading with everything known, where
-something is not as it was then: the receiver estimates the gain from pilots, the sender is told a wrong SNR, its
+conditions differ from training: the receiver estimates the gain from pilots, the sender assumes a wrong SNR, its
 amplifier clips, noise comes in bursts. {SAMPLE} test images, at an average SNR of 0 and of 10 dB, for budgets of
 {BUDGETS[0]} (what the unmerged reference takes), {BUDGETS[1]} and {BUDGETS[2]} channel uses, which cap every frame.
 The policy is the one that `auto` takes for the budget, the channel's model and the SNR that the sender is told; pilots

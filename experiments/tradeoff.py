@@ -150,7 +150,7 @@ def run(setting: Setting) -> Report:
     plot = Plot("all", "cost", "change in accuracy on select, points", panels, log_x=True, scatter=True)
     above = [100 * (select[name].accuracy_change - one.accuracy_change) for name, one in test.items()]
     shift = sum(above) / len(above)
-    remark = f"Changes on *select* are {shift:.2f} points above those on the test images, in the mean."
+    remark = f"Changes on *select* are {shift:.2f} points above those on the test images, on average."
     return Report(tables, [plot], [remark])
 
 

@@ -86,7 +86,7 @@ def _ways(bundle: Bundle) -> dict[str, Way]:
 
 
 def _further_ways(bundle: Bundle, compute: QuestionCompute) -> dict[str, Way]:
-    """No channel, the front by tokens and by compute, and the trivial ways."""
+    """No channel, the front by tokens and by compute, and the trivial baselines."""
     reference, layers = bundle.reference, bundle.split_layer
     assert reference is not None
     front = fronts_of(bundle).nearest(CHANNEL).policies
@@ -211,6 +211,6 @@ bandwidth. Here the tower costs as much as the language model, so merging in the
     | {
         "bundle": Option("easy-vqa", "name of a shipped bundle, or its folder"),
         "scenes": Option(500, "drawn", 40, positive_int),
-        "every_way": Option(False, "the whole front's ends and trivial ways, too, and what is said without the image"),
+        "every_way": Option(False, "the front's ends and trivial baselines, too, and what is said without the image"),
     },
 )

@@ -57,7 +57,7 @@ def zero_forcing(received: Any, gain: Any, noise_variance: Any) -> tuple[Any, An
 def mmse(received: Any, gain: Any, noise_variance: Any) -> tuple[Any, Any]:
     """The linear estimate of least mean squared error for symbols of unit power: ``conj(h) y / (|h|^2 + N0)``.
 
-    It is biased: in the mean a symbol comes out ``|h|^2 / (|h|^2 + N0)`` times as large as it was sent, and the mean
+    It is biased: on average a symbol comes out ``|h|^2 / (|h|^2 + N0)`` times as large as it was sent, and the mean
     squared error, ``N0 / (|h|^2 + N0)``, is what is missing from 1.
 
     Args:

@@ -15,7 +15,7 @@ MAX_WAITING = 256
 # Of a request's time, which has to do for what comes after the queue, too. At the whole of it a queue under steady
 # overload would be just so long that all that leaves it is too late for the rest.
 WAITING_SHARE = 0.5
-# Of the latest call in the mean: one that took much too long is forgotten after some dozens.
+# Of the latest call on average: one that took much too long is forgotten after some dozens.
 _WEIGHT = 0.125
 
 

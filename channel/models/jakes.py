@@ -21,7 +21,7 @@ class Jakes:
     [0, 2 pi): Gaussian amplitudes make it a Gaussian process for any M, |h_k|^2 exponential with mean 1. So ``snr_db``
     is the average SNR: Es/N0 in dB with Es = 1, N0 = 10^(-SNR/10), half of it per real dimension. |h| crosses rho
     downwards ``sqrt(2 pi) f rho exp(-rho^2)`` times a symbol (Rice), and stays below
-    ``(exp(rho^2) - 1) / (rho f sqrt(2 pi))`` symbols in the mean. (Clarke, 1968; Jakes, 1974.)
+    ``(exp(rho^2) - 1) / (rho f sqrt(2 pi))`` symbols on average. (Clarke, 1968; Jakes, 1974.)
 
     Attributes:
         doppler: f, the largest Doppler shift in cycles per symbol.

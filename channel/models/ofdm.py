@@ -29,7 +29,7 @@ class Ofdm:
 
     Attributes:
         taps: L, at most N.
-        decay_db: by how much each tap is weaker than the one before, in the mean.
+        decay_db: by how much each tap is weaker than the one before, on average.
         subcarriers: N.
     """
 

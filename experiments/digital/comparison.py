@@ -46,7 +46,7 @@ class Point:
         uses: the budget.
         channel: model and average SNR.
         right: whether each image was answered rightly.
-        mean_uses: channel uses in the mean.
+        mean_uses: channel uses on average.
         details: columns of a table that say how, for a digital frame.
         every: which of the test images these are: every first, or every so manieth.
     """

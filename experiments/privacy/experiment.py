@@ -136,7 +136,7 @@ def run(setting: Setting) -> Report:
             f"Rows of the first picture, from above: the images, the mean of the attacker's own, and what the network "
             f"draws: {names}. The second: the images, and what the search makes of all but the last of these.",
             "LPIPS is left out: it needs weights that were trained elsewhere, which this project neither ships nor "
-            "fetches. The plain model's accuracy on the drawings stands in for a judge that is no pixel error.",
+            "fetches. The plain model's accuracy on the drawings takes the place of a perceptual metric.",
         ],
         pictures={
             "network": grid([images.pixels, blank, *drawn]),

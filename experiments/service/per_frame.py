@@ -50,7 +50,7 @@ def run(setting: Setting) -> Report:
         for name, times in found.items()
     ]
     size = float(np.mean([frame.ByteSize() for frame in sent]))
-    return Report([Table(f"Frames of {size:.0f} bytes in the mean", rows, {"ms": 3, timed[1]: 2}, timed)])
+    return Report([Table(f"Frames of {size:.0f} bytes on average", rows, {"ms": 3, timed[1]: 2}, timed)])
 
 
 EXPERIMENT = Experiment(

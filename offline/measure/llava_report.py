@@ -17,7 +17,7 @@ from thinwire.images import Preprocessing, normalise
 
 
 @dataclass(frozen=True)
-class Report:
+class PlainAnswers:
     """Accuracies in [0, 1], by exact answer.
 
     Attributes:
@@ -107,7 +107,7 @@ def report(
     preprocessing: Preprocessing,
     train: QuestionedImages,
     asked: QuestionedImages,
-) -> Report:
+) -> PlainAnswers:
     """Measure a model.
 
     Args:
@@ -125,7 +125,7 @@ def report(
     another = tokens.roll(len(tokens) // 2, dims=0)
     right, right_another, right_blank = (right_answers(model, segments, one, rows) for one in (tokens, another, blank))
     kinds = np.array([kind_of(question) for question in asked.questions])
-    return Report(
+    return PlainAnswers(
         accuracy=float(right.mean()),
         by_kind={str(kind): float(right[kinds == kind].mean()) for kind in np.unique(kinds)},
         another=float(right_another.mean()),
