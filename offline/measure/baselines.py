@@ -14,9 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from channel.keys import keyed_generator
 from channel.models.registry import get
-from channel.realisation import apply
+from channel.realisation import apply, keyed_generator
 from edge.torch_engine.cost import count_edge
 from edge.torch_engine.engine import TorchEngine, Transformed
 from offline.measure.evaluator import LINK_ID, Evaluator, Measurement, request_id_of

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from channel.keys import keyed_generator
-from channel.passage import carry
+from channel.realisation import keyed_generator
+from channel.transmission import carry
 from edge.engine import Encoded
 from edge.torch_engine.engine import TorchEngine, Transformed
 from offline.measure.judges import Images, Judge, load_judge

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from channel.metrics import ChannelMetrics
+from channel.proxy import ChannelMetrics
 from cloud.metrics import CloudMetrics
 from edge.metrics import EdgeMetrics
 from tests.exposition import outcomes, samples

@@ -5,9 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from channel.keys import keyed_generator
 from channel.models.registry import get
-from channel.realisation import apply
+from channel.realisation import apply, keyed_generator
 from edge.torch_engine.engine import TorchEngine
 from offline.data.images import LabelledImages
 from offline.measure.baselines import Baselines, measure_baselines
