@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from edge.cost import EdgeCost
+from edge.engine import EdgeCost
 from edge.torch_engine.engine import TorchEngine, Transformed
 from experiments.harness.experiment import Experiment
 from experiments.harness.report import Curve, Estimate, Plot, Report, Table

@@ -1,6 +1,6 @@
 """What a tower and an encoder cost on the device, counted on their modules."""
 
-from edge.cost import EdgeCost
+from edge.engine import EdgeCost
 from thinwire.bundle import Merging
 from thinwire.nn.codec.encoder import JsccEncoder
 from thinwire.nn.towers.interface import Tower

@@ -8,8 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edge.engine import Encoded
-from edge.limits import check_finite, check_policy, token_limits
+from edge.engine import Encoded, check_finite, check_policy, token_limits
 from edge.torch_engine.cost import count_edge
 from policies.policy import Policy
 from thinwire.bundle import Bundle

@@ -23,8 +23,7 @@ from offline.measure.judges import LabelJudge
 from offline.measure.meter import PolicyMeter
 from offline.measure.studies import check_study, open_study
 from offline.measure.workers import Task
-from policies.policy import Policy
-from policies.record import Objectives
+from policies.policy import Objectives, Policy
 from policies.store import Store
 from policies.study import Baseline
 from thinwire.bundle import load_bundle

@@ -13,7 +13,7 @@ from edge.torch_engine.cost import count_edge
 from edge.torch_engine.engine import TorchEngine
 from offline.data.questioned import QuestionedImages
 from offline.measure.evaluator import Measurement
-from policies.record import Objectives
+from policies.policy import Objectives
 from thinwire.macs import attention_products
 from thinwire.nn.codec.decoder import JsccDecoder
 from thinwire.nn.macs import count_macs

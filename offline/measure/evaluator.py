@@ -13,8 +13,7 @@ from edge.engine import Encoded
 from edge.torch_engine.engine import TorchEngine, Transformed
 from offline.measure.judges import Images, Judge, load_judge
 from offline.measure.prepared import PreparedImages
-from policies.policy import Policy
-from policies.record import Objectives
+from policies.policy import Objectives, Policy
 from thinwire.bundle import Bundle
 from thinwire.channels import Channel
 from thinwire.csi import Csi

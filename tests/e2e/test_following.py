@@ -22,8 +22,7 @@ from edge.service import EdgeService
 from edge.torch_engine.engine import TorchEngine
 from policies.front import Front
 from policies.fronts import FrontFile, Fronts
-from policies.policy import Policy
-from policies.record import AccuracyAt, MeasuredPolicy, Objectives
+from policies.policy import AccuracyAt, MeasuredPolicy, Objectives, Policy
 from tests.e2e.peers import PATIENCE_S, PICTURE, classify, frames_of
 from thinwire.bundle import FRONT
 from thinwire.channels import Channel
