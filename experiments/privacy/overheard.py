@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from channel.realisation import complex_noise, keyed_generator, noise_variance
-from edge.torch_engine.engine import TorchEngine, Transformed
+from edge.torch_engine import TorchEngine, Transformed
 from offline.measure.evaluator import LINK_ID, request_id_of
 from offline.measure.prepared import PreparedImages
 from policies.policy import Policy

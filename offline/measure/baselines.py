@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from channel.models.registry import get
 from channel.realisation import apply, keyed_generator
-from edge.torch_engine.cost import count_edge
-from edge.torch_engine.engine import TorchEngine, Transformed
+from edge.torch_engine import TorchEngine, Transformed, count_edge
 from offline.measure.evaluator import LINK_ID, Evaluator, Measurement, request_id_of
 from offline.measure.judges import LabelJudge
 from offline.measure.meter import PolicyMeter

@@ -9,8 +9,7 @@ from torch import nn
 
 from cloud.torch_answerer import TorchAnswerer
 from cloud.torch_classifier import TorchClassifier
-from edge.torch_engine.cost import count_edge
-from edge.torch_engine.engine import TorchEngine
+from edge.torch_engine import TorchEngine, count_edge
 from offline.data.questioned import QuestionedImages
 from offline.measure.evaluator import Measurement
 from policies.policy import Objectives

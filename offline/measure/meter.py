@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.torch_engine.engine import TorchEngine, Transformed
+from edge.engine import check_policy
+from edge.torch_engine import TorchEngine, Transformed
 from offline.measure.evaluator import Evaluator, Measurement
 from policies.policy import STANDARD_ERRORS, AccuracyAt, MeasuredPolicy, Objectives, Policy
 from thinwire.channels import Channel
@@ -108,7 +109,7 @@ class PolicyMeter:
             InvalidRequestError: it does not fit the bundle.
             BundleError: the bundle has no unmerged reference to compare with.
         """
-        self.evaluator.engine.check(policy)
+        check_policy(policy, self.evaluator.bundle)
         parts = self._transform(policy.thresholds)
         cap = self._p95_tokens(parts, policy) * policy.symbols_per_token
         wanted = {

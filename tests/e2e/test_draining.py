@@ -15,7 +15,7 @@ from edge.answer import Answer
 from edge.device import Device
 from edge.link_client import LinkClient
 from edge.service import EdgeService
-from edge.torch_engine.engine import TorchEngine
+from edge.torch_engine import TorchEngine
 from policies.fronts import FrontFile
 from tests.e2e.peers import PATIENCE_S, PICTURE, PNG, classify, health, is_problem, send, until
 from thinwire.bundle import FRONT

@@ -12,7 +12,7 @@ from edge.answer import Answer
 from edge.device import Device
 from edge.link_client import LinkClient
 from edge.service import EdgeService
-from edge.torch_engine.engine import TorchEngine
+from edge.torch_engine import TorchEngine
 from policies.fronts import FrontFile
 from tests.parts import random_pixels
 from thinwire.bundle import FRONT

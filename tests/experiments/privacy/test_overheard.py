@@ -8,7 +8,7 @@ import torch
 
 from channel.models.awgn import Awgn
 from channel.realisation import keyed_generator
-from edge.torch_engine.engine import TorchEngine
+from edge.torch_engine import TorchEngine
 from experiments.privacy.overheard import Frames, transmit
 from offline.measure.evaluator import LINK_ID, request_id_of
 from policies.policy import Policy

@@ -7,7 +7,7 @@ import pytest
 
 from channel.models.registry import get
 from channel.realisation import apply, keyed_generator
-from edge.torch_engine.engine import TorchEngine
+from edge.torch_engine import TorchEngine
 from offline.data.images import LabelledImages
 from offline.measure.baselines import Baselines, measure_baselines
 from offline.measure.evaluator import LINK_ID, Evaluator, request_id_of
