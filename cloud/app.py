@@ -21,7 +21,7 @@ def create_app(
     Requests for a task that is not there are answered with a problem, and left out of the OpenAPI document.
 
     Args:
-        tasks: what answers, no two of one task.
+        tasks: what answers, one per bundle; of one task the first where a request names none.
         ready: whether the process takes requests.
         metrics: what to count with, and to show.
     """

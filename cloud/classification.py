@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from cloud.answerer import Classifier
 from cloud.batcher import Batcher
 from cloud.held_frames import HeldFrames
-from cloud.task import Batching
+from cloud.task import Batching, content_of
 from thinwire.bundle import Bundle
 from thinwire.equalise import ReceivedTokens
 from thinwire.errors import InvalidFrameError, InvalidRequestError, ThinwireError
@@ -59,11 +59,22 @@ def rank(logits: NDArray[np.float32]) -> list[Ranking]:
     return [Ranking(*(row.copy() for row in rows)) for rows in zip(logits, scores, order, strict=True)]
 
 
+def remembered() -> HeldFrames[Ranking]:
+    """What keeps rankings for frames that are sent again."""
+    return HeldFrames(REMEMBERED_FRAMES, REMEMBERED_S, REMEMBERED_BYTES, lambda ranking: ranking.nbytes)
+
+
 class Classification:
     """Serves a classifier; see `cloud.task.Task`.
 
     All classes are kept, so that a repeated frame may ask for more labels than at first. They are ranked where the
     model runs, a batch at a time.
+
+    Args:
+        bundle: what is served.
+        classifier: the model.
+        batching: how frames and images run.
+        held: keeps the rankings of frames, of other bundles among them.
 
     Attributes:
         bundle: what is served.
@@ -71,7 +82,7 @@ class Classification:
         images: runs the plain model on a ``size x size x 3`` array of uint8.
     """
 
-    def __init__(self, bundle: Bundle, classifier: Classifier, batching: Batching) -> None:
+    def __init__(self, bundle: Bundle, classifier: Classifier, batching: Batching, held: HeldFrames[Ranking]) -> None:
         def frames(items: Sequence[ReceivedTokens]) -> list[Ranking | ThinwireError]:
             logits = classifier.classify_frames(items)
             if all_finite(logits):
@@ -82,11 +93,9 @@ class Classification:
             return rank(classifier.classify_images(np.stack(items)))
 
         self.bundle = bundle
-        self.frames: Batcher[ReceivedTokens, Ranking] = batching.open("frame", frames)
-        self.images: Batcher[NDArray[np.uint8], Ranking] = batching.open("image", images)
-        self._held: HeldFrames[Ranking] = HeldFrames(
-            REMEMBERED_FRAMES, REMEMBERED_S, REMEMBERED_BYTES, lambda ranking: ranking.nbytes
-        )
+        self.frames: Batcher[ReceivedTokens, Ranking] = batching.open(bundle, "frame", frames)
+        self.images: Batcher[NDArray[np.uint8], Ranking] = batching.open(bundle, "image", images)
+        self._held = held
 
     def check(self, frame: link_pb2.Frame) -> None:
         """Refuse a question."""
@@ -105,7 +114,10 @@ class Classification:
             IdTakenError: another frame of this name came before.
         """
         ranking = await self._held.share(
-            frame_key(frame), tokens.digest, lambda: self.frames.enqueue(tokens, deadline_s), deadline_s
+            frame_key(frame),
+            content_of(self.bundle, tokens),
+            lambda: self.frames.enqueue(tokens, deadline_s),
+            deadline_s,
         )
         for label, score in ranking.best(self.bundle.labels, frame.top_k or DEFAULT_TOP_K):
             result.outputs.add(label=label, score=score)

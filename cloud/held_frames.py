@@ -144,12 +144,11 @@ class HeldFrames(Generic[R]):
         """What is kept of a frame, which counts as a use."""
         return self._memory.get(key)
 
-    def find(self, name: str) -> R | None:
-        """The value of the frame of this `thinwire.frames.frame_id`, which counts as a use."""
+    def find(self, name: str) -> Held[R] | None:
+        """What is kept of the frame of this `thinwire.frames.frame_id`, which counts as a use."""
         keys = self._by_id.get(name)
         # Links may give frames one name; the latest counts.
-        held = self.get(keys[-1]) if keys else None
-        return None if held is None else held.value
+        return self.get(keys[-1]) if keys else None
 
     def put(self, key: Key, content: bytes, value: R) -> None:
         """Keep a value in place of any other of this frame."""

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram
 
-from thinwire.metrics import SECONDS, TOKENS, FrameSizes, FrameSnr, Outcomes, Stages
+from thinwire.metrics import SECONDS, TOKENS, BundleCounts, FrameSizes, FrameSnr, Outcomes, Stages
 
 _BATCH = tuple(2**n for n in range(9))
 
@@ -20,6 +20,7 @@ class CloudMetrics:
         requests: REST requests by outcome: plain images, and questions about frames.
         frames: frames by outcome, repeated ones included.
         questions: questions by outcome, wherever they came from.
+        bundles: what is counted by bundle.
     """
 
     def __init__(self) -> None:
@@ -46,6 +47,7 @@ class CloudMetrics:
                 ("thinwire_model_seconds", "Time that the model took for an item's batch"),
             )
         )
+        self.bundles = BundleCounts("cloud", "Sound frames", self.registry)
         self._sizes = FrameSizes("a sound frame", self.registry)
         self._snr = FrameSnr(self.registry)
         self._stages = Stages("cloud", ("receive", "cloud", "plain"), self.registry)
@@ -83,8 +85,9 @@ class CloudMetrics:
         """Take in the time of the block that checks and equalises a frame: the stage "receive"."""
         return self._stages.timing("receive")
 
-    def observe_frame_size(self, tokens: int, channel_uses: int, snr_db: float | None) -> None:
-        """Take in what a sound frame says of itself; None for one that no proxy stamped."""
+    def observe_frame_size(self, bundle: str, tokens: int, channel_uses: int, snr_db: float | None) -> None:
+        """Take in what a sound frame of this bundle says of itself; None for one that no proxy stamped."""
+        self.bundles.observe_frame(bundle, tokens, channel_uses)
         self._sizes.observe(tokens, channel_uses)
         if snr_db is not None:
             self._snr.observe(snr_db)

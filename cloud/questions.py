@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from cloud.answerer import Answer, Answerer, Prefix, Question
 from cloud.batcher import Batcher
 from cloud.held_frames import HeldFrames
-from cloud.task import Batching
+from cloud.task import Batching, content_of
 from thinwire.bundle import Bundle
 from thinwire.equalise import ReceivedTokens
-from thinwire.errors import InvalidRequestError, ThinwireError, UnknownFrameError
+from thinwire.errors import InvalidRequestError, ThinwireError
 from thinwire.frames import frame_key
 from thinwire.generation import Generation, check_question
 from thinwire.v1 import link_pb2
@@ -32,7 +32,7 @@ class Questions:
         bundle: what is served.
         answerer: the model.
         batching: how frames, images and questions run.
-        held: keeps what was read of frames.
+        held: keeps what was read of frames, of other bundles among them.
 
     Attributes:
         bundle: what is served.
@@ -46,9 +46,9 @@ class Questions:
             return answerer.view_images(np.stack(items))
 
         self.bundle = bundle
-        self.frames: Batcher[ReceivedTokens, Prefix] = batching.open("frame", answerer.view_frames)
-        self.images: Batcher[NDArray[np.uint8], Prefix] = batching.open("image", images)
-        self.questions: Batcher[Question, Answer] = batching.open("question", answerer.answer)
+        self.frames: Batcher[ReceivedTokens, Prefix] = batching.open(bundle, "frame", answerer.view_frames)
+        self.images: Batcher[NDArray[np.uint8], Prefix] = batching.open(bundle, "image", images)
+        self.questions: Batcher[Question, Answer] = batching.open(bundle, "question", answerer.answer)
         self._held = held
         self._metrics = batching.metrics
         self._metrics.watch_held(held.__len__, lambda: held.nbytes)
@@ -72,7 +72,10 @@ class Questions:
                 before.
         """
         prefix = await self._held.share(
-            frame_key(frame), tokens.digest, lambda: self.frames.enqueue(tokens, deadline_s), deadline_s
+            frame_key(frame),
+            content_of(self.bundle, tokens),
+            lambda: self.frames.enqueue(tokens, deadline_s),
+            deadline_s,
         )
         if frame.question:
             asked = Generation.from_message(frame.generation)
@@ -81,16 +84,10 @@ class Questions:
             result.finish_reason = answer.finish_reason
             result.prompt_tokens, result.answer_tokens = answer.prompt_tokens, answer.tokens
 
-    def find(self, name: str) -> Prefix:
-        """What is kept of the frame of this id.
-
-        Raises:
-            UnknownFrameError: nothing.
-        """
-        prefix = self._held.find(name)
-        if prefix is None:
-            raise UnknownFrameError(f"no tokens are held of a frame {name[:80]!r}: it never came here, or has expired")
-        return prefix
+    def find(self, name: str) -> Prefix | None:
+        """What is kept of the frame of this id, if it is of this bundle."""
+        held = self._held.find(name)
+        return held.value if held is not None and held.content.startswith(self.bundle.digest.encode()) else None
 
     async def view(self, pixels: NDArray[np.uint8], deadline_s: float = math.inf) -> Prefix:
         """Read in one plain image; ``deadline_s`` as for `ask`."""

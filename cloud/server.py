@@ -8,7 +8,7 @@ from typing import cast
 
 from cloud.answerer import Answerer, Classifier, Prefix
 from cloud.app import create_app
-from cloud.classification import Classification
+from cloud.classification import Classification, remembered
 from cloud.held_frames import HeldFrames
 from cloud.metrics import CloudMetrics
 from cloud.questions import Questions
@@ -17,7 +17,7 @@ from cloud.servicer import SemanticLinkServicer
 from cloud.task import Batching
 from thinwire import process, rpc
 from thinwire.addresses import parse_address
-from thinwire.bundle import Bundle, check_tasks
+from thinwire.bundle import Bundle, check_served
 from thinwire.equalise import Equaliser
 from thinwire.errors import UnavailableError
 from thinwire.rest.server import KEEP_ALIVE_S, HttpServer
@@ -67,7 +67,7 @@ class Settings:
 
 
 class CloudServer:
-    """The models of one bundle for each task, behind gRPC and REST.
+    """The models of several bundles behind gRPC and REST.
 
     Must be made, started and stopped on one event loop.
 
@@ -79,22 +79,31 @@ class CloudServer:
         tasks: what becomes of requests.
 
     Raises:
-        InvalidRequestError: there is no bundle, or two are for one task.
+        InvalidRequestError: there is no bundle, or two cannot be told apart; see `check_served`.
     """
 
     def __init__(self, models: Sequence[tuple[Bundle, Classifier | Answerer]], settings: Settings) -> None:
-        check_tasks([bundle for bundle, _ in models])
+        check_served([bundle for bundle, _ in models])
         self._settings = settings
         # Not an attribute read through self: FastAPI's caches keep an application, and would keep this server with it.
         self._ready = asyncio.Event()
         metrics = CloudMetrics()
-        # One thread for all of a task: it is the same model.
-        self._threads = [ModelThread() for _ in models]
-        limits = settings.max_batch, settings.max_queue, metrics
-        self.tasks = tuple(
-            _task(bundle, model, settings, Batching(*limits, thread))
-            for (bundle, model), thread in zip(models, self._threads, strict=True)
+        # One thread for all models of a task, which take turns: side by side they would only slow each other down. Not
+        # one for all tasks: a long answer would hold up what takes milliseconds.
+        self._threads = {bundle.task: ModelThread() for bundle, _ in models}
+        # And one memory, or its limits would be those of each bundle, and one frame id could mean a frame of each.
+        prefixes: HeldFrames[Prefix] = HeldFrames(
+            settings.held_frames, settings.held_s, settings.held_bytes, lambda prefix: prefix.nbytes
         )
+        rankings = remembered()
+
+        def task(bundle: Bundle, model: Classifier | Answerer) -> Classification | Questions:
+            batching = Batching(settings.max_batch, settings.max_queue, metrics, self._threads[bundle.task])
+            if bundle.task == "vqa":
+                return Questions(bundle, cast(Answerer, model), batching, prefixes)
+            return Classification(bundle, cast(Classifier, model), batching, rankings)
+
+        self.tasks = tuple(task(*one) for one in models)
         self._grpc = rpc.Server([SERVICE])
         servicer = SemanticLinkServicer(self.tasks, metrics, settings.equaliser)
         link_pb2_grpc.add_SemanticLinkServicer_to_server(servicer, self._grpc.grpc_server)  # type: ignore[no-untyped-call]
@@ -142,20 +151,9 @@ class CloudServer:
         await self._http.stop()
         for task in self.tasks:
             await task.close()
-        for thread in self._threads:
+        for thread in self._threads.values():
             thread.close()
         log.info("stopped")
-
-
-def _task(
-    bundle: Bundle, model: Classifier | Answerer, settings: Settings, batching: Batching
-) -> Classification | Questions:
-    if bundle.task == "vqa":
-        held: HeldFrames[Prefix] = HeldFrames(
-            settings.held_frames, settings.held_s, settings.held_bytes, lambda prefix: prefix.nbytes
-        )
-        return Questions(bundle, cast(Answerer, model), batching, held)
-    return Classification(bundle, cast(Classifier, model), batching)
 
 
 async def serve(models: Sequence[tuple[Bundle, Classifier | Answerer]], settings: Settings) -> None:
@@ -165,7 +163,7 @@ async def serve(models: Sequence[tuple[Bundle, Classifier | Answerer]], settings
         models: as for `CloudServer`.
 
     Raises:
-        InvalidRequestError: there is no bundle, or two are for one task.
+        InvalidRequestError: there is no bundle, or two cannot be told apart; see `check_served`.
         UnavailableError: an address cannot be bound.
     """
     await process.run(CloudServer(models, settings))

@@ -67,6 +67,8 @@ class SemanticLinkServicer(link_pb2_grpc.SemanticLinkServicer):
             "tokens": frame.tokens,
             "policy": frame.policy_id[:128],
         }
+        if frame.bundle_digest in self._tasks:
+            fields["bundle"] = self._tasks[frame.bundle_digest].bundle.name
         fields["channel_uses"] = _uses(frame)
         tracing.annotate(
             request_id=fields["request_id"],
@@ -105,15 +107,15 @@ class SemanticLinkServicer(link_pb2_grpc.SemanticLinkServicer):
             _check_fit(frame, task.bundle)
             task.check(frame)
             tokens = receive(symbols, *read_reception(frame), self._equaliser)
-        self._take_in(frame)
+        self._take_in(frame, task.bundle.name)
         await task.answer(frame, tokens, result, deadline_s)
 
-    def _take_in(self, frame: link_pb2.Frame) -> None:
+    def _take_in(self, frame: link_pb2.Frame, bundle: str) -> None:
         """Count and trace what a sound frame says of itself: one that is not may claim any size."""
         uses = _uses(frame)
         snr_db = frame.reception.snr_db if frame.HasField("reception") else None
-        self._metrics.observe_frame_size(frame.tokens, uses, snr_db)
-        tracing.annotate(channel_uses=uses, snr_db=snr_db)
+        self._metrics.observe_frame_size(bundle, frame.tokens, uses, snr_db)
+        tracing.annotate(bundle=bundle, channel_uses=uses, snr_db=snr_db)
 
     def _task(self, frame: link_pb2.Frame) -> Task:
         task = self._tasks.get(frame.bundle_digest)

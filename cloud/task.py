@@ -1,6 +1,7 @@
 """What a process does with the frames of its bundle's task."""
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -49,15 +50,20 @@ class Task(Protocol):
         ...
 
 
+def content_of(bundle: Bundle, tokens: ReceivedTokens) -> bytes:
+    """What tells a frame from others of its name: models that share what is kept must not answer for each other."""
+    return bundle.digest.encode() + tokens.digest
+
+
 @dataclass(frozen=True)
 class Batching:
-    """How the batchers of a task run; see `cloud.batcher.Batcher`.
+    """How the batchers of a task's models run; see `cloud.batcher.Batcher`.
 
     Attributes:
         max_batch: most items in one run.
         max_queue: most items that wait.
         metrics: what takes in batches and queues.
-        thread: of the model; None gives each batcher its own.
+        thread: of the models of one task; None gives each batcher its own.
     """
 
     max_batch: int
@@ -65,10 +71,21 @@ class Batching:
     metrics: CloudMetrics
     thread: ModelThread | None = None
 
-    def open(self, kind: str, run: Callable[[Sequence[T]], Sequence[R | ThinwireError]]) -> Batcher[T, R]:
-        """A batcher, with metrics of this kind."""
+    def open(
+        self, bundle: Bundle, kind: str, run: Callable[[Sequence[T]], Sequence[R | ThinwireError]]
+    ) -> Batcher[T, R]:
+        """A batcher of a bundle's model, with metrics of this kind."""
+
+        def timed(items: Sequence[T]) -> Sequence[R | ThinwireError]:
+            began_s = time.perf_counter()
+            try:
+                return run(items)
+            finally:
+                self.metrics.bundles.observe_model(bundle.name, time.perf_counter() - began_s)
+
+        self.metrics.bundles.add(bundle.name)
         batcher: Batcher[T, R] = Batcher(
-            run,
+            timed,
             self.max_batch,
             self.max_queue,
             self.thread,

@@ -65,8 +65,8 @@ def run_demo(bundles: Sequence[Bundle], images: Sequence[tuple[str, bytes]], snr
     asked about unmerged and under `ASKED_SHARE` of them: the first question goes with it, the others to the cloud.
 
     Returns:
-        rows with the ``task`` and the ``answer`` of REST; the ``image`` and its ``budget`` in channel uses (None for no
-        merging); and the ``question`` where there is one.
+        rows with the ``bundle``, its ``task`` and the ``answer`` of REST; the ``image`` and its ``budget`` in channel
+        uses (None for no merging); and the ``question`` where there is one.
 
     Raises:
         InvalidRequestError: a bundle has no unmerged reference.
@@ -83,24 +83,25 @@ def run_demo(bundles: Sequence[Bundle], images: Sequence[tuple[str, bytes]], snr
             Client(testbed.edge_url, testbed.cloud_url) as client,
         ):
             for bundle in bundles:
-                rows += _questions(client, bundle) if bundle.task == "vqa" else _labels(client, bundle, images)
+                found = _questions(client, bundle) if bundle.task == "vqa" else _labels(client, bundle, images)
+                rows += [{"bundle": bundle.name, **row} for row in found]
     return rows
 
 
 def _labels(client: Client, bundle: Bundle, images: Sequence[tuple[str, bytes]]) -> Iterator[dict[str, Any]]:
     # The first request pays for lazy initialisation, which would stand in the times of one row.
-    client.classify(images[0][1])
+    client.classify(images[0][1], model=bundle.name)
     for name, image in images:
         for budget in _budgets(bundle, reversed(SHARES)):
-            answer = client.classify(image, top_k=2, policy=_policy(budget), budget=budget)
+            answer = client.classify(image, model=bundle.name, top_k=2, policy=_policy(budget), budget=budget)
             yield {"task": "classify", "image": name, "budget": budget, "answer": answer.model_dump()}
 
 
 def _questions(client: Client, bundle: Bundle) -> Iterator[dict[str, Any]]:
     image, (first, *others) = drawing(), QUESTIONS
-    client.ask(image, first)
+    client.ask(image, first, model=bundle.name)
     for budget in _budgets(bundle, (ASKED_SHARE,)):
-        answer = client.ask(image, first, policy=_policy(budget), budget=budget)
+        answer = client.ask(image, first, model=bundle.name, policy=_policy(budget), budget=budget)
         asked = {"task": "vqa", "image": "drawn", "budget": budget}
         yield {**asked, "question": first, "answer": answer.model_dump()}
         for question in others:

@@ -27,7 +27,7 @@ class LocalTestbed:
     SIGTERM and SIGHUP end it as Ctrl-C does.
 
     Args:
-        bundles: names or folders of the bundles that the edge and the cloud serve, one for each task.
+        bundles: names or folders of the bundles that the edge and the cloud serve.
         ports: where they listen.
         channel_arguments: further arguments of ``thinwire channel serve``.
         log_folder: where all that each process prints goes; None: to this process's standard error.

@@ -42,14 +42,14 @@ def create_app(device: Device, services: Sequence[EdgeService]) -> FastAPI:
 
     Args:
         device: what the services share.
-        services: what answers, one per bundle, and no two of one task.
+        services: what answers, one per bundle; of one task the first where a request names none.
     """
     app = Application(title="Thinwire edge", description="Answers images over a thin, noisy link")
     # Not in closures: FastAPI's caches keep the endpoints, and would keep the service when the application is gone.
     app.state.device = device
-    app.state.services = {service.bundle.task: service for service in services}
-    tasks = set(app.state.services)
+    app.state.services = tuple(services)
     bundles = [service.bundle for service in services]
+    tasks = {bundle.task for bundle in bundles}
     add_common(app, bundles, _Readiness(device.client).check, device.metrics.registry)
     add_classify(app, "classify" in tasks)
     add_vqa(app, "vqa" in tasks)
@@ -74,7 +74,7 @@ def create_app(device: Device, services: Sequence[EdgeService]) -> FastAPI:
 
 
 def _named(request: Request, name: str | None) -> EdgeService:
-    services = services_of(request).values()
+    services = services_of(request)
     for service in services:
         if name in (None, service.bundle.name):
             return service

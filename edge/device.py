@@ -15,7 +15,7 @@ from thinwire import tracing
 from thinwire.channels import NOMINAL, Channel
 from thinwire.csi import Csi
 from thinwire.errors import InvalidRequestError
-from thinwire.metrics import FrameSizes, Outcomes, Stages
+from thinwire.metrics import BundleCounts, FrameSizes, Outcomes, Stages
 from thinwire.v1 import link_pb2
 from thinwire.workers import Workers
 
@@ -28,11 +28,13 @@ class EdgeMetrics:
     Attributes:
         registry: what ``/metrics`` shows.
         requests: images by outcome, those of streams included.
+        bundles: what is counted by bundle.
     """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.requests = Outcomes("thinwire_requests", "Images by outcome", "edge", self.registry)
+        self.bundles = BundleCounts("edge", "Answered frames", self.registry)
         self._sizes = FrameSizes("an answered frame", self.registry)
         self._capped = Counter(
             "thinwire_capped_frames", "Answered frames merged further to fit their cap", registry=self.registry
@@ -54,13 +56,15 @@ class EdgeMetrics:
         """Take in the time of the block that decodes an image: the stage "decode"."""
         return self._stages.timing("decode")
 
-    def observe_encoding(self, queue_s: float, engine_s: float) -> None:
-        """Take in how long an image waited for the engine, and how long that took."""
+    def observe_encoding(self, bundle: str, queue_s: float, engine_s: float) -> None:
+        """Take in how long an image waited for the engine of this bundle, and how long that took."""
+        self.bundles.observe_model(bundle, engine_s)
         self._stages.observe("queue", queue_s)
         self._stages.observe("engine", engine_s)
 
-    def observe_frame(self, tokens: int, channel_uses: int, capped: bool) -> None:
-        """Take in the size of a frame that was answered."""
+    def observe_frame(self, bundle: str, tokens: int, channel_uses: int, capped: bool) -> None:
+        """Take in the size of a frame of this bundle that was answered."""
+        self.bundles.observe_frame(bundle, tokens, channel_uses)
         self._sizes.observe(tokens, channel_uses)
         self._capped.inc(int(capped))
 
@@ -107,8 +111,13 @@ class Device:
         self.engines = Workers("edge-engine")
         self.metrics.watch_queue(lambda: self.engines.waiting)
 
-    async def run(self, call: Callable[[], T], deadline_s: float = math.inf) -> T:
+    async def run(self, call: Callable[[], T], bundle: str, deadline_s: float = math.inf) -> T:
         """Wait for the thread of the engines and run there; see `Workers.run`.
+
+        Args:
+            call: into an engine.
+            bundle: the name of its bundle.
+            deadline_s: see `Workers.run`.
 
         Raises:
             OverloadedError: too much waits for the engines already.
@@ -125,7 +134,7 @@ class Device:
             ended = time.perf_counter()
             tracing.record("queue", came, began)
             tracing.record("engine", began, ended)
-        self.metrics.observe_encoding(began - came, ended - began)
+        self.metrics.observe_encoding(bundle, began - came, ended - began)
         return result
 
     def learn(self, report: link_pb2.ChannelReport, asked: link_pb2.ChannelRequest) -> None:

@@ -69,16 +69,16 @@ class Known:
     users: int = 0
 
 
-def content_of(task: str, image: bytes, question: str, parameters: LinkParameters) -> bytes:
+def content_of(bundle: str, image: bytes, question: str, parameters: LinkParameters) -> bytes:
     """Digest of all that a request asks for: a repeat may differ in ``timeout_ms`` alone.
 
     Args:
-        task: what is done with the image.
+        bundle: digest of the bundle that answers, whether the request names it or leaves it to us.
         image: as it came.
         question: about it; "" where the task has none.
         parameters: how to answer; what is left out counts as its default.
     """
-    asked = json.dumps([task, question, parameters.model_dump(mode="json", exclude={"timeout_ms"})])
+    asked = json.dumps([bundle, question, parameters.model_dump(mode="json", exclude={"timeout_ms", "model"})])
     return blake2b(asked.encode() + b"\0" + image, digest_size=16).digest()
 
 
@@ -139,8 +139,8 @@ class Repeats:
         known = self._running.get(request_id) or self._kept.get(request_id) or Known(content)
         if known.content != content:
             raise IdTakenError(
-                f"another task, image, question or parameter came under the id {request_id} before; take another "
-                "idempotency-key"
+                f"another task, model, image, question or parameter came under the id {request_id} before; take "
+                "another idempotency-key"
             )
         self._kept.pop(request_id)
         self._running[request_id] = known

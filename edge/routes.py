@@ -14,11 +14,12 @@ from edge.answer import Answer
 from edge.device import Device
 from edge.repeats import MAX_KEY, frame_id_of
 from edge.service import EdgeService
-from thinwire.errors import InvalidRequestError, UnknownTaskError
+from thinwire.errors import InvalidRequestError
 from thinwire.rest import problems
 from thinwire.rest.application import while_connected
 from thinwire.rest.events import MEDIA_TYPE, EventStream, openai_event
-from thinwire.rest.openai import ChatBody, from_chat
+from thinwire.rest.models import named, of_task
+from thinwire.rest.openai import ChatBody, from_chat, served_by
 from thinwire.rest.openai_answers import Chunks, Ending, to_completion
 from thinwire.rest.parsing import parse_classify, parse_only_json, parse_vqa
 from thinwire.rest.routes import describe_classify, describe_json, describe_vqa
@@ -49,22 +50,10 @@ def device_of(request: Request) -> Device:
     return device
 
 
-def services_of(request: Request) -> dict[str, EdgeService]:
-    """What answers, by task."""
-    services: dict[str, EdgeService] = request.app.state.services
+def services_of(request: Request) -> tuple[EdgeService, ...]:
+    """What answers, one per bundle."""
+    services: tuple[EdgeService, ...] = request.app.state.services
     return services
-
-
-def service_of(request: Request, task: str) -> EdgeService:
-    """What answers a task.
-
-    Raises:
-        UnknownTaskError: no bundle is for it.
-    """
-    services = services_of(request)
-    if task not in services:
-        raise UnknownTaskError(f"no bundle on this device is for the task {task!r}; it has {', '.join(services)}")
-    return services[task]
 
 
 async def _frame_id(
@@ -75,8 +64,8 @@ async def _frame_id(
             json_schema_extra={"minLength": 1, "maxLength": MAX_KEY},
             description="Names the frame and keys its noise: 32 hexadecimal digits are its id, any other text is "
             "hashed to it. A request that comes again under its key within ten minutes sends the same frame again, "
-            "which meets the same noise; each transmission counts. Another task, image, question or parameter under "
-            "that key (timeout_ms aside) is refused (409). Random when left out.",
+            "which meets the same noise; each transmission counts. Another task, model, image, question or parameter "
+            "under that key (timeout_ms aside) is refused (409). Random when left out.",
         ),
     ] = None,
 ) -> str | None:
@@ -133,8 +122,9 @@ def add_classify(app: FastAPI, is_served: bool) -> None:
         """Classify one image over the link."""
         # The service counts what reaches it.
         with device_of(request).metrics.requests.counting_failure():
-            service = service_of(request, "classify")
+            services = of_task(services_of(request), "classify")
             image, parameters = await parse_classify(request)
+            service = named(services, parameters.model)
         answer = await while_connected(request, service.classify(image, parameters, frame_id))
         outputs = [LabelBody(label=label, score=score) for label, score in answer.outputs]
         return ClassifyResponse(outputs=outputs, **costs(answer))
@@ -153,8 +143,9 @@ def add_vqa(app: FastAPI, is_served: bool) -> None:
         """Answer a question about one image over the link. Its id names the tokens that the cloud keeps of it."""
         # The service counts what reaches it.
         with device_of(request).metrics.requests.counting_failure():
-            service = service_of(request, "vqa")
+            services = of_task(services_of(request), "vqa")
             image, question, parameters = await parse_vqa(request)
+            service = named(services, parameters.model)
         return _response(await while_connected(request, service.ask(image, question, parameters, frame_id)))
 
     @app.post(
@@ -170,8 +161,9 @@ def add_vqa(app: FastAPI, is_served: bool) -> None:
         The link carries whole answers: one that is asked for as a stream comes in one piece.
         """
         with device_of(request).metrics.requests.counting_failure():
-            service = service_of(request, "vqa")
+            of_task(services_of(request), "vqa")
             asked = from_chat(await parse_only_json(request, ChatBody))
+            service = served_by(services_of(request), asked.model)
         answer = await while_connected(request, service.ask(asked.image, asked.question, asked.parameters, frame_id))
         ending, model = Ending(answer.finish_reason, answer.prompt_tokens, answer.answer_tokens), service.bundle.name
         if not asked.stream:

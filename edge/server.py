@@ -13,7 +13,7 @@ from edge.service import EdgeService
 from policies.fronts import FrontFile
 from thinwire import process, rpc
 from thinwire.addresses import check_target, parse_address
-from thinwire.bundle import FRONT, Bundle, check_tasks
+from thinwire.bundle import FRONT, Bundle, check_served
 from thinwire.channels import NOMINAL, Channel
 from thinwire.frames import check_link_id
 from thinwire.rest.server import KEEP_ALIVE_S, HttpServer
@@ -59,14 +59,14 @@ class Settings:
 
 
 class EdgeServer:
-    """Serves one bundle for each of its tasks.
+    """Serves bundles, several of one task among them.
 
     Args:
         engines: each bundle, whose folder holds its policy fronts, with what runs the device's side of it.
         settings: where and how.
 
     Raises:
-        InvalidRequestError: there is no bundle, or two are for one task.
+        InvalidRequestError: there is no bundle, or two cannot be told apart; see `check_served`.
 
     Attributes:
         rest_port: the port of REST once started.
@@ -74,7 +74,7 @@ class EdgeServer:
     """
 
     def __init__(self, engines: Sequence[tuple[Bundle, Engine]], settings: Settings) -> None:
-        check_tasks([bundle for bundle, _ in engines])
+        check_served([bundle for bundle, _ in engines])
         self.rest_port = 0
         self.grpc_port = 0
         self._engines = engines

@@ -49,6 +49,7 @@ class EdgeService:
         self.front_file = front_file
         self.device = device
         self._engine = engine
+        device.metrics.bundles.add(bundle.name)
 
     async def classify(
         self, image_bytes: bytes, parameters: Parameters, request_id: str | None = None, want_logits: bool = False
@@ -112,7 +113,9 @@ class EdgeService:
 
         async def answer(image: bytes, sequence_number: int) -> Answer | ThinwireError:
             try:
-                span = tracing.span("image", request_id=request_id, sequence_number=sequence_number)
+                span = tracing.span(
+                    "image", request_id=request_id, sequence_number=sequence_number, bundle=self.bundle.name
+                )
                 with self.device.metrics.requests.counting(), span:
                     asked = link_pb2.Frame(
                         request_id=request_id, sequence_number=sequence_number, top_k=parameters.top_k
@@ -152,11 +155,11 @@ class EdgeService:
     ) -> Iterator[tuple[str, Known]]:
         """Count and trace a request that is one call; gives its id, and what is known of it if it chose that itself."""
         name = request_id or secrets.token_hex(16)
-        with self.device.metrics.requests.counting(), tracing.span("image", request_id=name):
+        with self.device.metrics.requests.counting(), tracing.span("image", request_id=name, bundle=self.bundle.name):
             if request_id is None:
                 yield name, Known()
                 return
-            content = content_of(self.bundle.task, image, question, parameters)
+            content = content_of(self.bundle.digest, image, question, parameters)
             with self.device.repeats.known(name, content) as known:
                 yield name, known
 
@@ -208,12 +211,13 @@ class EdgeService:
         tracing.annotate(
             policy=answer.policy_id, tokens=answer.tokens, channel_uses=answer.uses.total, snr_db=answer.snr_db
         )
-        self.device.metrics.observe_frame(answer.tokens, answer.uses.total, answer.capped)
+        self.device.metrics.observe_frame(self.bundle.name, answer.tokens, answer.uses.total, answer.capped)
         self.device.metrics.observe_stages(answer.edge_ms, answer.channel_ms, answer.cloud_ms, answer.total_ms)
         log.info(
             "frame",
             extra={
                 "request_id": answer.frame_id,
+                "bundle": self.bundle.name,
                 "snr_db": answer.snr_db,
                 "policy": answer.policy_id,
                 "front": None if answer.front is None else answer.front.name,
@@ -236,7 +240,7 @@ class EdgeService:
         choice = choose_for(self.bundle, self.front_file.current, parameters.policy, budget, channel)
         tracing.annotate(policy=choice.id)
         encoded = await self.device.run(
-            lambda: self._engine.encode(pixels, choice.policy, channel.snr_db, choice.cap), deadline_s
+            lambda: self._engine.encode(pixels, choice.policy, channel.snr_db, choice.cap), self.bundle.name, deadline_s
         )
         _check_cap(encoded, choice.cap)
         known.edge_gmacs += encoded.edge_gmacs

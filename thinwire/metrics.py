@@ -98,6 +98,43 @@ class FrameSizes:
         self._uses.observe(channel_uses)
 
 
+class BundleCounts:
+    """What a process counts by bundle, beside its totals over all of them: sums, since histograms would be many.
+
+    Args:
+        service: who counts.
+        which: the frames that it counts.
+        registry: where it is shown.
+    """
+
+    def __init__(self, service: str, which: str, registry: CollectorRegistry) -> None:
+        self._service = service
+        self._frames, self._tokens, self._uses, self._seconds = (
+            Counter(f"thinwire_bundle_{name}", documentation, ["service", "bundle"], registry=registry)
+            for name, documentation in (
+                ("frames", f"{which} of a bundle"),
+                ("tokens", "Tokens of these frames"),
+                ("channel_uses", "Channel uses of these frames, pilots and side information included"),
+                ("model_seconds", "Time for which the bundle's model ran"),
+            )
+        )
+
+    def add(self, bundle: str) -> None:
+        """Show a bundle's counters from now on: what appears with its first increment has no rate before the second."""
+        for counter in (self._frames, self._tokens, self._uses, self._seconds):
+            counter.labels(self._service, bundle)
+
+    def observe_frame(self, bundle: str, tokens: int, channel_uses: int) -> None:
+        """Take in the size of a frame."""
+        self._frames.labels(self._service, bundle).inc()
+        self._tokens.labels(self._service, bundle).inc(tokens)
+        self._uses.labels(self._service, bundle).inc(channel_uses)
+
+    def observe_model(self, bundle: str, seconds: float) -> None:
+        """Take in how long the bundle's model ran."""
+        self._seconds.labels(self._service, bundle).inc(seconds)
+
+
 class FrameSnr:
     """SNR by frame, where frames of many links meet.
 

@@ -5,11 +5,12 @@ import secrets
 
 from fastapi import FastAPI, Request
 
-from cloud.classification import Classification, Ranking
-from cloud.routes.common import Clock, metrics_of, observe_image, refuse_link_parameters, task_of
+from cloud.classification import Ranking
+from cloud.routes.common import Clock, classifying, metrics_of, observe_image, refuse_link_parameters
 from thinwire import tracing
 from thinwire.images import decode_apart
 from thinwire.rest.application import while_connected, within
+from thinwire.rest.models import named
 from thinwire.rest.parsing import parse_classify
 from thinwire.rest.routes import describe_classify
 from thinwire.rest.schemas import ClassifyResponse, LabelBody
@@ -28,8 +29,9 @@ def add_to(app: FastAPI, is_served: bool) -> None:
 
 
 async def _classify(request: Request) -> ClassifyResponse:
-    clock, task = Clock.start(), task_of(request, Classification)
+    clock, tasks = Clock.start(), classifying(request)
     data, parameters = await parse_classify(request)
+    task = named(tasks, parameters.model)
     refuse_link_parameters(parameters)
     clock.lap()
     deadline_s = clock.deadline(parameters.timeout_ms)
@@ -42,7 +44,8 @@ async def _classify(request: Request) -> ClassifyResponse:
     ranking = await while_connected(request, within(run(), deadline_s, parameters.timeout_ms))
     outputs = [LabelBody(label=name, score=p) for name, p in ranking.best(task.bundle.labels, parameters.top_k)]
     identity, timings = secrets.token_hex(16), clock.timings()
-    tracing.annotate(request_id=identity)
+    tracing.annotate(request_id=identity, bundle=task.bundle.name)
     observe_image(request, timings)
-    log.info("image", extra={"request_id": identity, "bytes": len(data), "ms": round(timings.total, 3)})
+    told = {"request_id": identity, "bundle": task.bundle.name, "bytes": len(data), "ms": round(timings.total, 3)}
+    log.info("image", extra=told)
     return ClassifyResponse(id=identity, outputs=outputs, policy=None, link=None, cost=None, timings_ms=timings)

@@ -2,31 +2,33 @@
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 from fastapi import Request
 
 from cloud.classification import Classification
 from cloud.metrics import CloudMetrics
 from cloud.questions import Questions
-from thinwire.errors import InvalidRequestError, UnknownTaskError
+from thinwire.errors import InvalidRequestError
+from thinwire.rest.models import of_task
 from thinwire.rest.schemas import BudgetBody, LinkParameters, TimingsBody
 
-T = TypeVar("T", Classification, Questions)
 
-
-def task_of(request: Request, kind: type[T]) -> T:
-    """The process's task of this kind.
+def classifying(request: Request) -> list[Classification]:
+    """What classifies.
 
     Raises:
-        UnknownTaskError: it has none.
+        UnknownTaskError: nothing does.
     """
-    tasks: tuple[Any, ...] = request.app.state.tasks
-    for task in tasks:
-        if isinstance(task, kind):
-            return task
-    held = ", ".join(f"{task.bundle.name} (task {task.bundle.task!r})" for task in tasks)
-    raise UnknownTaskError(f"no bundle on this server is for that task; it holds {held}")
+    return of_task(request.app.state.tasks, "classify")
+
+
+def answering(request: Request) -> list[Questions]:
+    """What answers questions.
+
+    Raises:
+        UnknownTaskError: nothing does.
+    """
+    return of_task(request.app.state.tasks, "vqa")
 
 
 def metrics_of(request: Request) -> CloudMetrics:

@@ -5,20 +5,22 @@ frame that was received before.
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
 
 from cloud.answerer import Answer, Prefix
 from cloud.questions import Questions, stream
-from cloud.routes.common import Clock, metrics_of, observe_image, refuse_link_parameters, task_of
+from cloud.routes.common import Clock, answering, metrics_of, observe_image, refuse_link_parameters
 from thinwire import tracing
+from thinwire.errors import UnknownFrameError
 from thinwire.images import decode_apart
 from thinwire.rest import problems
 from thinwire.rest.application import while_connected, within
 from thinwire.rest.events import MEDIA_TYPE, EventStream, event, openai_event
-from thinwire.rest.openai import ChatBody, ChatRequest, from_chat
+from thinwire.rest.models import named
+from thinwire.rest.openai import ChatBody, ChatRequest, from_chat, served_by
 from thinwire.rest.openai_answers import Chunks, Ending, to_completion
 from thinwire.rest.parsing import parse_only_json, parse_vqa
 from thinwire.rest.routes import describe_json, describe_vqa
@@ -58,12 +60,12 @@ def add_to(app: FastAPI, is_served: bool) -> None:
         """Answer a question about a frame that came over the link, from what is kept of it."""
         clock, requests = Clock.start(), metrics_of(request).requests
         with requests.counting_failure():
-            task = task_of(request, Questions)
+            tasks = answering(request)
             body = await parse_only_json(request, QuestionsBody)
             clock.lap()
             # An idempotency key of the edge, which names the frame in either case.
             frame_id = frame_id.lower()
-            prefix = task.find(frame_id)
+            task, prefix = _holding(tasks, frame_id)
         asked = body.inputs.question, body.parameters
         if body.stream:
             # It counts itself, when it ends.
@@ -71,7 +73,7 @@ def add_to(app: FastAPI, is_served: bool) -> None:
             return EventStream(await while_connected(request, anext(events)), events)
         with requests.counting():
             answer = await while_connected(request, ask(task, prefix, *asked, clock))
-            return respond(frame_id, answer, clock)
+            return respond(task, frame_id, answer, clock)
 
     @app.post(
         "/v1/chat/completions",
@@ -84,8 +86,9 @@ def add_to(app: FastAPI, is_served: bool) -> None:
         """Answer a question about one image, given as a data: URL, with the plain model."""
         clock, requests = Clock.start(), metrics_of(request).requests
         with requests.counting_failure():
-            task = task_of(request, Questions)
+            answering(request)
             asked = from_chat(await parse_only_json(request, ChatBody))
+            task: Questions = served_by(request.app.state.tasks, asked.model)
             refuse_link_parameters(asked.parameters)
             clock.lap()
         if asked.stream:
@@ -94,14 +97,15 @@ def add_to(app: FastAPI, is_served: bool) -> None:
             return EventStream(await while_connected(request, anext(events)), events, openai_event)
         with requests.counting():
             answer = await while_connected(request, _answer(task, asked, clock))
-            response = respond(secrets.token_hex(16), answer, clock)
+            response = respond(task, secrets.token_hex(16), answer, clock)
             observe_image(request, response.timings_ms)
             return to_completion(response, _ending(answer), task.bundle.name, int(time.time()))
 
 
 async def _vqa(request: Request) -> VqaResponse:
-    clock, task = Clock.start(), task_of(request, Questions)
+    clock, tasks = Clock.start(), answering(request)
     data, question, parameters = await parse_vqa(request)
+    task = named(tasks, parameters.model)
     refuse_link_parameters(parameters)
     clock.lap()
     deadline_s = clock.deadline(parameters.timeout_ms)
@@ -111,9 +115,21 @@ async def _vqa(request: Request) -> VqaResponse:
         return await task.ask(prefix, question, parameters.generation, deadline_s=deadline_s)
 
     answer = await while_connected(request, within(run(), deadline_s, parameters.timeout_ms))
-    response = respond(secrets.token_hex(16), answer, clock)
+    response = respond(task, secrets.token_hex(16), answer, clock)
     observe_image(request, response.timings_ms)
     return response
+
+
+def _holding(tasks: Sequence[Questions], frame_id: str) -> tuple[Questions, Prefix]:
+    """What is kept of a frame, and the task of the bundle that it is of.
+
+    Raises:
+        UnknownFrameError: nothing is.
+    """
+    for task in tasks:
+        if (prefix := task.find(frame_id)) is not None:
+            return task, prefix
+    raise UnknownFrameError(f"no tokens are held of a frame {frame_id[:80]!r}: it never came here, or has expired")
 
 
 async def view(task: Questions, data: bytes, deadline_s: float) -> Prefix:
@@ -130,11 +146,12 @@ async def ask(task: Questions, prefix: Prefix, question: str, parameters: Genera
     return await within(asking, deadline_s, parameters.timeout_ms)
 
 
-def respond(identity: str, answer: Answer, clock: Clock) -> VqaResponse:
+def respond(task: Questions, identity: str, answer: Answer, clock: Clock) -> VqaResponse:
     """The response with an answer, which is logged."""
-    tracing.annotate(request_id=identity)
+    tracing.annotate(request_id=identity, bundle=task.bundle.name)
     timings = clock.timings()
-    log.info("answer", extra={"request_id": identity, "tokens": answer.tokens, "ms": round(timings.total, 3)})
+    told = {"request_id": identity, "bundle": task.bundle.name, "tokens": answer.tokens}
+    log.info("answer", extra={**told, "ms": round(timings.total, 3)})
     outputs = [AnswerBody(answer=answer.text, score=answer.score)]
     return VqaResponse(id=identity, outputs=outputs, policy=None, link=None, cost=None, timings_ms=timings)
 
@@ -151,7 +168,7 @@ async def _events(
     with metrics_of(request).requests.counting():
         async for one in streamed(task, prefix, question, parameters, clock):
             if isinstance(one, Answer):
-                yield event(respond(identity, one, clock).model_dump())
+                yield event(respond(task, identity, one, clock).model_dump())
             else:
                 yield event({"text": one})
 
@@ -191,7 +208,7 @@ async def _chunks(request: Request, task: Questions, asked: ChatRequest, clock: 
             if not isinstance(one, Answer):
                 yield chunks.piece(one)
                 continue
-            response = respond(identity, one, clock)
+            response = respond(task, identity, one, clock)
             observe_image(request, response.timings_ms)
             yield chunks.end(_ending(one))
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from thinwire.nn.placement import Placement
 
 DEFAULT_BUNDLE = "cifar10"
-# One for each task.
 DEFAULT_BUNDLES = (DEFAULT_BUNDLE, "easy-vqa")
 
 
@@ -39,7 +38,7 @@ def add_bundles(parser: argparse.ArgumentParser, with_cloud: bool = True) -> Non
         "--bundle",
         nargs="+",
         default=default,
-        help=f"as many as there are tasks to serve (default: {' '.join(default)}{needs})",
+        help=f"whose first of a task answers where a request names no model (default: {' '.join(default)}{needs})",
     )
 
 
@@ -65,11 +64,11 @@ def placement_of(options: argparse.Namespace) -> "Placement":
 
 
 def load_bundles(names: Sequence[str]) -> "list[Bundle]":
-    """The bundles that one process serves, one for each task; told what is wrong with them before torch is loaded."""
-    from thinwire.bundle import check_tasks, load_bundle
+    """The bundles that one process serves, told what is wrong with them before torch is loaded."""
+    from thinwire.bundle import check_served, load_bundle
 
     bundles = [load_bundle(name) for name in names]
-    check_tasks(bundles)
+    check_served(bundles)
     return bundles
 
 

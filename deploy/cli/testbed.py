@@ -54,7 +54,7 @@ def _demo(options: argparse.Namespace) -> None:
         assert bundle.reference is not None
         uses = bundle.reference.channel_uses
         print(f"bundle {bundle.name}, AWGN at {options.snr:g} dB; unmerged, a frame takes {uses} uses")
-        print(table([as_text(row) for row in rows if row["task"] == bundle.task]), end="\n\n")
+        print(table([as_text(row) for row in rows if row["bundle"] == bundle.name]), end="\n\n")
     if find_spec("transformers") is None:
         print("questions about a picture need the extra vqa: make demo EXTRAS=vqa")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cloud.answerer import Answer
-from cloud.classification import Classification
+from cloud.classification import Classification, remembered
 from cloud.metrics import CloudMetrics
 from cloud.servicer import SemanticLinkServicer
 from cloud.task import Batching
@@ -136,7 +136,7 @@ MAX_QUEUE = 4
 
 @pytest.fixture
 async def task(bundle, classifier):
-    task = Classification(bundle, classifier, Batching(8, MAX_QUEUE, CloudMetrics()))
+    task = Classification(bundle, classifier, Batching(8, MAX_QUEUE, CloudMetrics()), remembered())
     yield task
     classifier.gate.set()
     await task.close()

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from cloud.app import create_app
-from cloud.classification import Classification
+from cloud.classification import Classification, remembered
 from cloud.metrics import CloudMetrics
 from cloud.server import CloudServer, Settings
 from cloud.task import Batching
@@ -157,7 +157,7 @@ async def test_two_servers_in_one_process_are_separate(bundle, classifier, make_
 async def test_the_registry_goes_with_its_application(bundle):
     async def use():
         metrics = CloudMetrics()
-        task = Classification(bundle, FakeClassifier(), Batching(8, 8, metrics))
+        task = Classification(bundle, FakeClassifier(), Batching(8, 8, metrics), remembered())
         app = create_app([task], lambda: True, metrics)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://cloud") as client:
             assert (await client.post("/v1/classify", json=body())).status_code == 200

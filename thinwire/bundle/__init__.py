@@ -1,6 +1,6 @@
 """Bundles: what a manifest holds, and how one is found, read and checked."""
 
-from thinwire.bundle.load import check_tasks, load_bundle, shipped
+from thinwire.bundle.load import check_served, load_bundle, shipped
 from thinwire.bundle.manifest import FRONT, MANIFEST, SCHEMA_VERSION, Bundle, checkpoint_digest, file_sha256
 from thinwire.bundle.parts import MLP, Codec, Language, Merging, Reference
 
@@ -14,7 +14,7 @@ __all__ = [
     "Language",
     "Merging",
     "Reference",
-    "check_tasks",
+    "check_served",
     "checkpoint_digest",
     "file_sha256",
     "load_bundle",

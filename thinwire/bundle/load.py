@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
+from itertools import combinations
 from pathlib import Path
 
 from thinwire.bundle.manifest import MANIFEST, SCHEMA_VERSION, Bundle
@@ -73,13 +74,18 @@ def _check_whole(bundle: Bundle) -> None:
         raise BundleError(f"files and exports must not both hold {twice[0]}")
 
 
-def check_tasks(bundles: Sequence[Bundle]) -> None:
-    """Check that bundles can be served side by side: a request names its task and not its bundle.
+def check_served(bundles: Sequence[Bundle]) -> None:
+    """Check that bundles can be served side by side: requests find them by their names.
 
     Raises:
-        InvalidRequestError: there is none, or two are for one task.
+        InvalidRequestError: there is none, or two have one name.
     """
-    tasks = [bundle.task for bundle in bundles]
-    if not tasks or len(set(tasks)) < len(tasks):
-        given = ", ".join(f"{bundle.name} ({bundle.task})" for bundle in bundles) or "none"
-        raise InvalidRequestError(f"expected one bundle for each task, got {given}")
+    if not bundles:
+        raise InvalidRequestError("expected at least one bundle to serve, got none")
+    for one, other in combinations(bundles, 2):
+        # A digest covers the name: frames, which find them by their digests, differ where the names do.
+        if one.name == other.name:
+            raise InvalidRequestError(
+                f"bundles that are served together must have different names, got {one.name!r} in {one.folder} and "
+                f"in {other.folder}"
+            )

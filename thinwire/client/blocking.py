@@ -79,6 +79,7 @@ class Client:
         self,
         image: Image,
         *,
+        model: str | None = None,
         top_k: int | None = None,
         policy: str | None = None,
         budget: Budget | None = None,
@@ -90,6 +91,7 @@ class Client:
 
         Args:
             image: the path or the bytes of an encoded image, an image of Pillow, or ``H x W x 3`` uint8 pixels in RGB.
+            model: the name of the bundle that is to answer; the server's default is the first of the task.
             top_k: how many labels to return, at most; the server's default is 5.
             policy: "auto" (the default: chosen by the budget), an id of `policies`, or "none" (nothing merged).
             budget: channel uses that the frame may cost; or a mapping with ``channel_uses``, or ``bandwidth_hz`` and
@@ -105,7 +107,14 @@ class Client:
         """
         return self._run(
             self._client.classify(
-                image, top_k=top_k, policy=policy, budget=budget, channel=channel, timeout_ms=timeout_ms, id=id
+                image,
+                model=model,
+                top_k=top_k,
+                policy=policy,
+                budget=budget,
+                channel=channel,
+                timeout_ms=timeout_ms,
+                id=id,
             )
         )
 
@@ -114,6 +123,7 @@ class Client:
         about: "Image | VqaResponse",
         question: str,
         *,
+        model: str | None = None,
         policy: str | None = None,
         budget: Budget | None = None,
         channel: Mapping[str, Any] | None = None,
@@ -125,15 +135,15 @@ class Client:
 
         Args:
             about: an image, as for `classify`; or the answer to an earlier question, of whose image the cloud holds the
-                tokens: nothing is sent again, and what concerns the link cannot be given.
+                tokens: nothing is sent again, and neither a model nor what concerns the link can be given.
             question: in words.
-            policy: this and the rest are as for `classify`.
+            model: this and the rest are as for `classify`.
             generation: ``max_new_tokens``, ``temperature``, ``top_p`` and ``seed`` of the language model.
 
         Returns:
             the answer: ``answer`` and ``score``, and the rest as for `classify`.
         """
-        link: dict[str, Any] = {"policy": policy, "budget": budget, "channel": channel, "id": id}
+        link: dict[str, Any] = {"model": model, "policy": policy, "budget": budget, "channel": channel, "id": id}
         return self._run(self._client.ask(about, question, timeout_ms=timeout_ms, **link, **generation))
 
     def stream(

@@ -70,6 +70,7 @@ class AsyncClient:
         self,
         image: Image,
         *,
+        model: str | None = None,
         top_k: int | None = None,
         policy: str | None = None,
         budget: Budget | None = None,
@@ -78,7 +79,7 @@ class AsyncClient:
         id: str | None = None,
     ) -> ClassifyResponse:
         """See `thinwire.Client.classify`."""
-        asked = parameters(budget, top_k=top_k, policy=policy, channel=channel, timeout_ms=timeout_ms)
+        asked = parameters(budget, model=model, top_k=top_k, policy=policy, channel=channel, timeout_ms=timeout_ms)
         return await self._post(self.url, "/v1/classify", ClassifyResponse, messages.image_body(image, asked), id)
 
     async def ask(
@@ -86,6 +87,7 @@ class AsyncClient:
         about: "Image | VqaResponse",
         question: str,
         *,
+        model: str | None = None,
         policy: str | None = None,
         budget: Budget | None = None,
         channel: Mapping[str, Any] | None = None,
@@ -94,9 +96,9 @@ class AsyncClient:
         **generation: Any,
     ) -> VqaResponse:
         """See `thinwire.Client.ask`."""
-        on_the_link = {"policy": policy, "budget": budget, "channel": channel, "id": id}
+        on_the_link = {"model": model, "policy": policy, "budget": budget, "channel": channel, "id": id}
         if not isinstance(about, VqaResponse):
-            asked = parameters(budget, policy=policy, channel=channel, timeout_ms=timeout_ms, **generation)
+            asked = parameters(budget, model=model, policy=policy, channel=channel, timeout_ms=timeout_ms, **generation)
             return await self._post(
                 self.url, "/v1/vqa", VqaResponse, messages.question_form(about, question, asked), id
             )

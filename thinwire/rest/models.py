@@ -1,16 +1,58 @@
-"""``/v1/models``: the bundles that a process serves, in OpenAI's form and, beside it, in ours."""
+"""The bundles that a process serves: which answers a request; and ``/v1/models``, in OpenAI's form and in ours."""
 
 import time
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Protocol, TypeVar
 
 from fastapi import FastAPI
 from pydantic import BaseModel
 
 from thinwire.bundle import Bundle
-from thinwire.errors import UnknownModelError
+from thinwire.errors import UnknownModelError, UnknownTaskError
 from thinwire.rest import problems
 from thinwire.rest.schemas import ModelBody
+
+
+class Serving(Protocol):
+    """What answers with one bundle."""
+
+    bundle: Bundle
+
+
+S = TypeVar("S", bound=Serving)
+
+
+def of_task(served: Sequence[S], task: str) -> list[S]:
+    """Those that answer a task, in the order in which they are served.
+
+    Raises:
+        UnknownTaskError: none does.
+    """
+    if found := [one for one in served if one.bundle.task == task]:
+        return found
+    held = ", ".join(f"{one.bundle.name} (task {one.bundle.task!r})" for one in served)
+    raise UnknownTaskError(f"no bundle here is for the task {task!r}; there is {held}")
+
+
+def named(served: Sequence[S], model: str) -> S:
+    """The one that a request's ``model`` names; the first where it names none.
+
+    Args:
+        served: those of the request's task.
+
+    Raises:
+        UnknownModelError: no bundle of this name is among them.
+    """
+    for one in served:
+        if model in ("", one.bundle.name):
+            return one
+    raise unknown_model(model, [one.bundle for one in served], f" for the task {served[0].bundle.task!r}")
+
+
+def unknown_model(model: str, bundles: Sequence[Bundle], purpose: str = "") -> UnknownModelError:
+    """The error of a name that no bundle has."""
+    known = ", ".join(bundle.name for bundle in bundles)
+    return UnknownModelError(f"no model {model[:80]!r}{purpose} here; there is {known}")
 
 
 class ListedModel(BaseModel):
@@ -52,8 +94,7 @@ def add_to(app: FastAPI, bundles: Sequence[Bundle]) -> None:
         for in_short, whole in zip(listed, described, strict=True):
             if whole.name == model:
                 return OneModel(**in_short.model_dump(), **whole.model_dump())
-        known = ", ".join(whole.name for whole in described)
-        raise UnknownModelError(f"no model {model[:80]!r} here; there is {known}")
+        raise unknown_model(model, bundles)
 
 
 def _described(bundle: Bundle) -> ModelBody:

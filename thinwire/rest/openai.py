@@ -4,7 +4,7 @@ Pure functions: nothing is sent, and nothing is ever fetched. An image comes as 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -14,6 +14,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from thinwire.errors import InvalidRequestError
 from thinwire.generation import MAX_NEW_TOKENS, MAX_QUESTION_CHARACTERS
 from thinwire.rest.data_urls import read_data_url
+from thinwire.rest.models import S, named, of_task
 from thinwire.rest.parsing import parse_json
 from thinwire.rest.schemas import BudgetBody, ChannelBody, Integer, Strict, VqaParameters
 
@@ -91,8 +92,9 @@ class StreamOptions(Strict):
 class ChatBody(Strict):
     """A chat completion with one question. ``policy``, ``budget``, ``channel`` and ``timeout_ms`` are ours.
 
-    Without a temperature the likeliest tokens are taken. Any ``model`` is answered by the one that is served. A limit
-    on the tokens is an upper bound: above the server's own it is the server's.
+    Without a temperature the likeliest tokens are taken. A ``model`` that is the name of a bundle is answered by that
+    bundle, any other by the first that answers questions. A limit on the tokens is an upper bound: above the server's
+    own it is the server's.
     """
 
     messages: Annotated[list[Message], Field(min_length=1)]
@@ -145,6 +147,7 @@ class ChatRequest:
     """What a chat completion asks for.
 
     Attributes:
+        model: what was named; see `served_by`.
         image: the encoded image.
         question: about it.
         parameters: how to answer.
@@ -152,6 +155,7 @@ class ChatRequest:
         include_usage: whether the last of them tells the numbers of tokens.
     """
 
+    model: str
     image: bytes
     question: str
     parameters: VqaParameters
@@ -185,12 +189,27 @@ def from_chat(body: ChatBody) -> ChatRequest:
     kept = {name: value for name, value in given.items() if value is not None}
     dumped = {name: value.model_dump() if isinstance(value, Strict) else value for name, value in kept.items()}
     return ChatRequest(
+        model=body.model,
         image=image,
         question=question,
         parameters=parse_json(VqaParameters, _json(dumped)),
         stream=bool(body.stream),
         include_usage=bool(body.stream_options and body.stream_options.include_usage),
     )
+
+
+def served_by(served: Sequence[S], model: str) -> S:
+    """What answers a chat completion, of all that a process serves.
+
+    Programs that speak this form name a model of theirs as often as one of ours, so a name that no bundle has is that
+    of the first one that answers questions.
+
+    Raises:
+        UnknownTaskError: none answers questions.
+        UnknownModelError: the name is that of a bundle that answers no questions.
+    """
+    is_ours = any(one.bundle.name == model for one in served)
+    return named(of_task(served, "vqa"), model if is_ours else "")
 
 
 def _asked(messages: list[Message]) -> tuple[str, str]:

@@ -7,6 +7,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from thinwire import spec
 from thinwire.generation import DEFAULT_NEW_TOKENS, MAX_NEW_TOKENS, MAX_QUESTION_CHARACTERS, MAX_TEMPERATURE, Generation
 
+# The longest name of a bundle that a request takes.
+MAX_MODEL = 128
 # The longest text that names a channel model or a CSI.
 MAX_SPEC = spec.MAX_LENGTH
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -63,11 +65,13 @@ class _Timed(Strict):
 
 
 class LinkParameters(_Timed):
-    """How an image crosses the link.
+    """Which model answers, and how an image crosses the link.
 
+    ``model`` is the name of a bundle of `/v1/models`; by default the first of the request's task answers.
     ``policy`` is "auto" (chosen by the budget), an id of `/v1/policies`, or "none" (nothing merged, reference rate).
     """
 
+    model: Annotated[str, Field(max_length=MAX_MODEL)] = ""
     policy: Annotated[str, Field(max_length=128)] = "auto"
     budget: BudgetBody = BudgetBody()
     channel: Annotated[ChannelBody | None, AfterValidator(_unless_empty)] = None
@@ -76,6 +80,7 @@ class LinkParameters(_Timed):
 class Parameters(LinkParameters):
     """How to answer.
 
+    ``model`` is the name of a bundle of `/v1/models`; by default the first of the request's task answers.
     ``policy`` is "auto" (chosen by the budget), an id of `/v1/policies`, or "none" (nothing merged, reference rate).
     """
 
@@ -114,8 +119,9 @@ class GenerationParameters(_Timed):
 
 
 class VqaParameters(GenerationParameters, LinkParameters):
-    """How an image crosses the link, and how to generate an answer.
+    """Which model answers, how an image crosses the link, and how to generate an answer.
 
+    ``model`` is the name of a bundle of `/v1/models`; by default the first of the request's task answers.
     ``policy`` is "auto" (chosen by the budget), an id of `/v1/policies`, or "none" (nothing merged, reference rate).
     """
 
