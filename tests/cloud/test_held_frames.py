@@ -28,7 +28,7 @@ async def test_what_is_put_is_found_by_key_and_by_id():
     assert held.get(KEYS[0]).value == "abc"
     assert held.get(KEYS[0]).content == b"content"
     assert held.get(("other", *KEYS[0][1:])) is None
-    assert (held.find(KEYS[0][1]), held.find("a" * 32 + "-7")) == ("abc", "abc")
+    assert (held.find(KEYS[0][1]).value, held.find("a" * 32 + "-7").value) == ("abc", "abc")
     assert held.find("a" * 32) is held.find("") is held.find("b" * 32) is None
     assert (len(held), held.nbytes) == (2, 6)
 
@@ -38,9 +38,9 @@ async def test_two_links_may_give_their_frames_one_name():
     name = KEYS[0][1]
     put(held, KEYS[0], value="first")
     put(held, ("other", *KEYS[0][1:]), value="second")
-    assert held.find(name) == "second"
+    assert held.find(name).value == "second"
     held.put(("other", *KEYS[0][1:]), b"content", "x" * 1001)
-    assert held.find(name) == "first"
+    assert held.find(name).value == "first"
     held.put(KEYS[0], b"content", "x" * 1001)
     assert held.find(name) is None
 
@@ -107,7 +107,7 @@ async def test_a_frame_that_is_put_again_starts_anew(pass_time):
     put(held, KEYS[0], value="new")
     assert (len(held), held.nbytes) == (1, 3)
     await pass_time(6.0)
-    assert held.find(KEYS[0][1]) == "new"
+    assert held.find(KEYS[0][1]).value == "new"
 
 
 async def test_an_id_that_another_link_used_since_is_that_ones():
@@ -115,9 +115,9 @@ async def test_an_id_that_another_link_used_since_is_that_ones():
     other = ("other", *KEYS[0][1:])
     put(held, KEYS[0], value="first")
     put(held, other, value="second")
-    assert held.find(KEYS[0][1]) == "second"
+    assert held.find(KEYS[0][1]).value == "second"
     held._memory.pop(KEYS[0])
-    assert held.find(KEYS[0][1]) == "second"
+    assert held.find(KEYS[0][1]).value == "second"
     held._memory.pop(other)
     assert held.find(KEYS[0][1]) is None
 

@@ -1,13 +1,11 @@
 """The shipped bundle that is split in the middle; test_questions.py has it through the three processes."""
 
 import numpy as np
-import pytest
 
 from offline.data.images import LabelledImages
 from policies.fronts import Fronts
 from tests.e2e.test_agreement import check_agreement
-from thinwire.bundle import FRONT, check_tasks, load_bundle
-from thinwire.errors import InvalidRequestError
+from thinwire.bundle import FRONT, check_served, load_bundle
 
 BUNDLE = load_bundle("cifar10-middle")
 
@@ -26,6 +24,5 @@ async def test_frames_get_what_the_evaluator_says():
     assert await check_agreement(BUNDLE, pictures(12), most_merging.policy.id, "rayleigh") <= 3
 
 
-def test_it_is_not_served_beside_the_other_of_its_task():
-    with pytest.raises(InvalidRequestError, match="one bundle for each task"):
-        check_tasks([load_bundle("cifar10"), BUNDLE])
+def test_it_is_served_beside_the_other_of_its_task():
+    check_served([load_bundle("cifar10"), BUNDLE])

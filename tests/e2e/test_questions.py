@@ -44,14 +44,14 @@ def scraped(url: str) -> str:
 
 
 def test_many_questions_about_one_image_need_one_transmission(
-    testbed: LocalTestbed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    testbed: LocalTestbed, vqa_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     channel = f"http://127.0.0.1:{testbed.ports.channel_metrics}"
     frames = outcomes(scraped(channel), "thinwire_frames_total").get("ok", 0)
     image = tmp_path / "image.png"
     image.write_bytes(to_png(random_pixels(1)[0]))
-    urls = ["--url", testbed.edge_url, "--cloud-url", testbed.cloud_url]
-    assert main(["vqa", str(image), *QUESTIONS, *urls, "--seed", "7", "--max-new-tokens", "4", "--json"]) == 0
+    asked = ["--url", testbed.edge_url, "--cloud-url", testbed.cloud_url, "--model", vqa_bundle.name]
+    assert main(["vqa", str(image), *QUESTIONS, *asked, "--seed", "7", "--max-new-tokens", "4", "--json"]) == 0
     answers = json.loads(capsys.readouterr().out)
     assert [answer["question"] for answer in answers] == QUESTIONS
     assert len({answer["id"] for answer in answers}) == 1

@@ -79,5 +79,5 @@ async def test_engines_run_one_at_a_time(device: Device) -> None:
             running -= 1
         return most
 
-    await asyncio.gather(*(device.run(work) for _ in range(5)))
+    await asyncio.gather(*(device.run(work, "test") for _ in range(5)))
     assert most == 1

@@ -81,7 +81,9 @@ async def test_every_request_is_counted_once_by_its_outcome(
         if name != "le"
     }
     stages = {("stage", s) for s in ("decode", "queue", "engine", "edge", "channel", "cloud", "total")}
-    assert values == {("service", "edge"), ("kind", "image")} | stages | {("outcome", outcome) for outcome in expected}
+    assert values == {("service", "edge"), ("bundle", "test"), ("kind", "image")} | stages | {
+        ("outcome", outcome) for outcome in expected
+    }
 
 
 async def test_histograms_hold_what_the_answers_said(http: httpx.AsyncClient, fine: Any, picture: Picture) -> None:

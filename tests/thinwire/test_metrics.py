@@ -81,7 +81,7 @@ def test_nothing_heard_is_no_snr() -> None:
 def test_a_peers_impossible_snr_is_left_out(told_db: float) -> None:
     metrics = CloudMetrics()
     for snr_db in (-40.0, told_db, None, 12.0, 1e300):
-        metrics.observe_frame_size(3, 12, snr_db)
+        metrics.observe_frame_size("tiny", 3, 12, snr_db)
     seen = samples(show(metrics.registry))
     assert (seen["thinwire_frame_snr_db_count"], seen["thinwire_frame_tokens_count"]) == (3, 5)
 
