@@ -118,6 +118,10 @@ def test_another_question_is_asked_of_the_cloud(edge):
         path, _, body = cloud.asked[-1]
         assert path == f"/v1/frames/{first.id}/questions"
         assert json.loads(body) == {"inputs": {"question": "and now?"}, "parameters": {"temperature": 0.5}}
+        client.ask(b"image", "what is it?", model="asked")
+        assert b'{"model": "asked"}' in edge.asked[-1][2]
+        with pytest.raises(InvalidRequestError, match="got model"):
+            client.ask(first, "and now?", model="asked")
         with pytest.raises(InvalidRequestError, match="crosses no link: got budget"):
             client.ask(first, "and now?", budget=38)
     assert len(edge.asked) == len(cloud.asked) == 1
