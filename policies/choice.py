@@ -29,7 +29,7 @@ class Budget:
         channel_uses: complex symbols, all parts of a frame together.
         bandwidth_hz: channel uses per second.
         airtime_ms: for how long, in milliseconds.
-        edge_gmacs: 10^9 multiply-accumulates on the device, in the mean.
+        edge_gmacs: 10^9 multiply-accumulates on the device, on average.
         min_accuracy: accuracy at the current SNR, 0 to 1.
 
     Raises:
