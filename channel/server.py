@@ -6,13 +6,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from channel.carried import CarriedFrames
 from channel.control import ChannelControl
 from channel.exposition import Exposition
-from channel.links import LinkTable
-from channel.metrics import ChannelMetrics
+from channel.links import CarriedFrames, LinkTable
 from channel.profiles import Profile
-from channel.proxy import ChannelProxy
+from channel.proxy import ChannelMetrics, ChannelProxy
 from channel.trace import Trace
 from thinwire import process
 from thinwire.addresses import Address, check_target, parse_address

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from cloud.classification import Classification
 from cloud.metrics import CloudMetrics
 from cloud.questions import Questions
-from cloud.routes import chat, classify, vqa
+from cloud.routes import classify, vqa
 from thinwire.rest import problems
 from thinwire.rest.application import Application
 from thinwire.rest.routes import add_common
@@ -34,6 +34,6 @@ def create_app(
     # Not in closures: FastAPI's caches keep the endpoints, and would keep these when the application is gone.
     app.state.tasks, app.state.metrics = tuple(tasks), metrics
     names = {task.bundle.task for task in tasks}
-    for name, routes in (("classify", classify), ("vqa", vqa), ("vqa", chat)):
-        routes.add_to(app, name in names)
+    classify.add_to(app, "classify" in names)
+    vqa.add_to(app, "vqa" in names)
     return app

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from cloud.model_thread import ModelThread
-from cloud.pace import Pace
+from cloud.scheduling import ModelThread, Pace
 from thinwire import tracing
 from thinwire.errors import DeadlineError, OverloadedError, ThinwireError, UnavailableError
 
@@ -47,7 +46,7 @@ class Batcher(Generic[T, R]):
 
     Models are not re-entrant, and the event loop must stay free. What arrives while the model is busy forms the next
     batch, so batches grow with the load by themselves; a model that has just become free waits for the next item only
-    where that pays (`cloud.pace`). The earliest deadline goes first, and no more items with it than it has time for.
+    where that pays (`Pace`). The earliest deadline goes first, and no more items with it than it has time for.
     An item that cannot be in time any more, by what runs took so far, stands behind those that can. One whose time is
     up never runs.
 

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from cloud.answerer import Classifier
 from cloud.batcher import Batcher
-from cloud.deduplication import Deduplicator
 from cloud.held_frames import HeldFrames
 from cloud.task import Batching
 from thinwire.bundle import Bundle
@@ -88,7 +87,6 @@ class Classification:
         self._held: HeldFrames[Ranking] = HeldFrames(
             REMEMBERED_FRAMES, REMEMBERED_S, REMEMBERED_BYTES, lambda ranking: ranking.nbytes
         )
-        self._deduplicator = Deduplicator(self._held)
 
     def check(self, frame: link_pb2.Frame) -> None:
         """Refuse a question."""
@@ -106,7 +104,7 @@ class Classification:
             InvalidFrameError: the logits are not finite.
             IdTakenError: another frame of this name came before.
         """
-        ranking = await self._deduplicator.share(
+        ranking = await self._held.share(
             frame_key(frame), tokens.digest, lambda: self.frames.enqueue(tokens, deadline_s), deadline_s
         )
         for label, score in ranking.best(self.bundle.labels, frame.top_k or DEFAULT_TOP_K):

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from cloud.answerer import Answer, Answerer, Prefix, Question
 from cloud.batcher import Batcher
-from cloud.deduplication import Deduplicator
 from cloud.held_frames import HeldFrames
 from cloud.task import Batching
 from thinwire.bundle import Bundle
@@ -51,7 +50,6 @@ class Questions:
         self.images: Batcher[NDArray[np.uint8], Prefix] = batching.open("image", images)
         self.questions: Batcher[Question, Answer] = batching.open("question", answerer.answer)
         self._held = held
-        self._deduplicator = Deduplicator(held)
         self._metrics = batching.metrics
         self._metrics.watch_held(held.__len__, lambda: held.nbytes)
 
@@ -73,7 +71,7 @@ class Questions:
             ThinwireError: what `ask` raises; the symbols have no finite answer; or another frame of this name came
                 before.
         """
-        prefix = await self._deduplicator.share(
+        prefix = await self._held.share(
             frame_key(frame), tokens.digest, lambda: self.frames.enqueue(tokens, deadline_s), deadline_s
         )
         if frame.question:

@@ -11,8 +11,8 @@ from cloud.app import create_app
 from cloud.classification import Classification
 from cloud.held_frames import HeldFrames
 from cloud.metrics import CloudMetrics
-from cloud.model_thread import ModelThread
 from cloud.questions import Questions
+from cloud.scheduling import ModelThread
 from cloud.servicer import SemanticLinkServicer
 from cloud.task import Batching
 from thinwire import process, rpc

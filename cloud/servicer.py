@@ -8,14 +8,11 @@ from collections.abc import AsyncIterable, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from cloud.metrics import CloudMetrics
 from cloud.task import Task
 from thinwire import rpc, tracing
 from thinwire.bundle import Bundle
-from thinwire.equalise import Equaliser, ReceivedTokens, receive
+from thinwire.equalise import Equaliser, receive
 from thinwire.errors import BundleMismatchError, InvalidFrameError, ThinwireError, UnknownTaskError
 from thinwire.frame_stream import Context, answer_each
 from thinwire.frames import check_frame, count_uses, identified, read_reception
@@ -23,19 +20,6 @@ from thinwire.rpc import CANCELLED, OK
 from thinwire.v1 import link_pb2, link_pb2_grpc
 
 log = logging.getLogger(__name__)
-
-
-def equalise(frame: link_pb2.Frame, symbols: NDArray[np.complex64], equaliser: Equaliser = "mmse") -> ReceivedTokens:
-    """Undo the channel as the frame's reception describes it; without one the link has gain 1 and no noise.
-
-    Args:
-        symbols: the frame's symbols, ``N x S``.
-        equaliser: how; see `thinwire.equalise.receive`.
-
-    Raises:
-        InvalidFrameError: the reception is impossible, or the result is not finite in single precision.
-    """
-    return receive(symbols, *read_reception(frame), equaliser)
 
 
 class SemanticLinkServicer(link_pb2_grpc.SemanticLinkServicer):
@@ -120,7 +104,7 @@ class SemanticLinkServicer(link_pb2_grpc.SemanticLinkServicer):
             task = self._task(frame)
             _check_fit(frame, task.bundle)
             task.check(frame)
-            tokens = equalise(frame, symbols, self._equaliser)
+            tokens = receive(symbols, *read_reception(frame), self._equaliser)
         self._take_in(frame)
         await task.answer(frame, tokens, result, deadline_s)
 

@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 from cloud.batcher import Batcher
 from cloud.metrics import CloudMetrics
-from cloud.model_thread import ModelThread
+from cloud.scheduling import ModelThread
 from thinwire.bundle import Bundle
 from thinwire.equalise import ReceivedTokens
 from thinwire.errors import ThinwireError

@@ -9,8 +9,7 @@ from fastapi import FastAPI, Request
 
 from edge.device import Device
 from edge.link_client import LinkClient
-from edge.routes import classify, vqa
-from edge.routes.common import services_of
+from edge.routes import add_classify, add_vqa, services_of
 from edge.service import EdgeService
 from thinwire.errors import InvalidRequestError
 from thinwire.rest import problems
@@ -52,8 +51,8 @@ def create_app(device: Device, services: Sequence[EdgeService]) -> FastAPI:
     tasks = set(app.state.services)
     bundles = [service.bundle for service in services]
     add_common(app, bundles, _Readiness(device.client).check, device.metrics.registry)
-    classify.add_to(app, "classify" in tasks)
-    vqa.add_to(app, "vqa" in tasks)
+    add_classify(app, "classify" in tasks)
+    add_vqa(app, "vqa" in tasks)
 
     @app.get("/v1/policies", responses=problems.RESPONSES)
     async def policies(request: Request, bundle: str | None = None) -> dict[str, Any]:

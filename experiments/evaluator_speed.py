@@ -5,9 +5,8 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from channel.keys import keyed_generator
 from channel.models.registry import get
-from channel.realisation import apply
+from channel.realisation import apply, keyed_generator
 from deploy.cli.common import positive_int
 from experiments.harness.experiment import Experiment
 from experiments.harness.options import BUNDLE, LIMIT, Option

@@ -6,7 +6,7 @@ from typing import get_args
 
 import numpy as np
 
-from edge.torch_engine.engine import TorchEngine
+from edge.torch_engine import TorchEngine
 from experiments.harness.experiment import Experiment
 from experiments.harness.options import BUNDLE, LIMIT
 from experiments.harness.report import Cell, Estimate, Report, Table

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from edge.cost import EdgeCost
-from edge.torch_engine.engine import TorchEngine, Transformed
+from edge.engine import EdgeCost
+from edge.torch_engine import TorchEngine, Transformed
 from experiments.harness.experiment import Experiment
 from experiments.harness.report import Curve, Estimate, Plot, Report, Table
 from experiments.harness.setting import Setting, three_policies

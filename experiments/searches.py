@@ -18,7 +18,7 @@ from offline.measure.box import search_space
 from offline.measure.studies import OBJECTIVES, open_study, sweep
 from offline.measure.workers import Task, pool
 from policies.pareto import hypervolume, non_dominated
-from policies.record import MeasuredPolicy
+from policies.policy import MeasuredPolicy
 from policies.search.objectives import Scale
 from policies.search.run import Search
 from policies.search.strategy import load_strategy, strategy_versions

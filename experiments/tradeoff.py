@@ -19,8 +19,7 @@ from offline.data.sources import SELECT
 from offline.measure.baselines import Baselines, Candidate
 from offline.measure.meter import PolicyMeter
 from policies.pareto import non_dominated
-from policies.policy import Policy
-from policies.record import Objectives
+from policies.policy import Objectives, Policy
 from thinwire.channels import Channel
 
 CHANNEL = Channel("awgn", 10.0)

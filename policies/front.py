@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from policies.record import ChannelForm, MeasuredPolicy, channel_json
+from policies.policy import ChannelForm, MeasuredPolicy, channel_json
 from thinwire.channels import Channel
 from thinwire.errors import BundleError, BundleMismatchError, InvalidRequestError
 from thinwire.records import read, record
@@ -47,7 +47,8 @@ class Front:
             if measured.channel != self.channel:
                 raise BundleError(f"a front is of one channel, got {self.channel.name} and {measured.channel.name}")
 
-    @property
+    # Every request compares the channels of all fronts.
+    @cached_property
     def channel(self) -> Channel:
         """The channel that every policy was measured on."""
         return self.policies[0].channel

@@ -10,7 +10,7 @@ from typing import Any
 
 from policies.files import write_whole
 from policies.front import Front, digest_of
-from policies.record import MeasuredPolicy
+from policies.policy import MeasuredPolicy
 from thinwire.channels import Channel
 from thinwire.errors import BundleError, BundleMismatchError, InvalidRequestError, UnknownPolicyError
 from thinwire.records import Text, read, read_file, record

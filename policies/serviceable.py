@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from policies.pareto import non_dominated
-from policies.record import MeasuredPolicy
+from policies.policy import MeasuredPolicy
 
 
 def serviceable(measured: Sequence[MeasuredPolicy], snr_db: float) -> tuple[MeasuredPolicy, ...]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from policies.record import MeasuredPolicy, Objectives
+from policies.policy import MeasuredPolicy, Objectives
 from thinwire.channels import Channel
 from thinwire.records import JsonObject, NotNegative, Text, Whole, record
 

@@ -22,8 +22,7 @@ from offline.bundles.vision_tower import read_tower
 from offline.bundles.write import write_bundle
 from policies.front import Front
 from policies.fronts import Fronts
-from policies.policy import Policy
-from policies.record import AccuracyAt, MeasuredPolicy, Objectives
+from policies.policy import AccuracyAt, MeasuredPolicy, Objectives, Policy
 from thinwire.bundle import FRONT, Bundle, Codec, Language, Merging, Reference, file_sha256
 from thinwire.channels import Channel
 from thinwire.equalise import ReceivedTokens

@@ -5,8 +5,8 @@ from functools import cache
 
 import torch
 
-from edge.onnx_engine.engine import OnnxEngine
-from edge.torch_engine.engine import TorchEngine
+from edge.onnx_engine import OnnxEngine
+from edge.torch_engine import TorchEngine
 from offline.export.edge import export_edge
 from tests.parts import make_engine
 from tests.towers import make_vqa_engine

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from cloud.torch_classifier import TorchClassifier
-from edge.torch_engine.engine import TorchEngine
+from edge.torch_engine import TorchEngine
 from thinwire.bundle import Bundle, Codec, Merging
 from thinwire.images import Preprocessing
 from thinwire.nn.backbone import VisionTransformer, build_backbone

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from transformers import CLIPVisionConfig, CLIPVisionModel, SiglipVisionConfig, SiglipVisionModel
 
-from edge.torch_engine.engine import TorchEngine
+from edge.torch_engine import TorchEngine
 from offline.bundles.vision_tower import cut_tower
 from offline.bundles.write import write_weights
 from tests.parts import SIZE

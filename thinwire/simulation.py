@@ -12,7 +12,7 @@ from thinwire.errors import InvalidFrameError
 from thinwire.frames import MAX_SYMBOLS_PER_TOKEN, MAX_TOKENS, all_finite, check_power
 
 if TYPE_CHECKING:
-    from channel.passage import Arrival
+    from channel.transmission import Arrival
 
 # The names by which its frames are keyed.
 LINK, REQUEST = "simulate", "0" * 32
@@ -69,9 +69,9 @@ def simulate(
         True
     """
     # Called from above: this package stands below the channel.
-    from channel.keys import keyed_generator
-    from channel.passage import carry
     from channel.profiles import Profile
+    from channel.realisation import keyed_generator
+    from channel.transmission import carry
 
     profile = Profile(model=model, snr_db=snr_db, seed=seed, csi=Csi.parse(csi))
     sent = np.atleast_2d(np.asarray(symbols, np.complex64))

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from channel.models.noise import complex_noise, noise_variance
-from channel.realisation import Realisation, Symbols
+from channel.realisation import Realisation, Symbols, complex_noise, noise_variance
 
 
 class Awgn:

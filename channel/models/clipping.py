@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from channel.models.noise import complex_noise, noise_variance
-from channel.realisation import Realisation, Symbols
+from channel.realisation import Realisation, Symbols, complex_noise, noise_variance
 from thinwire.spec import within
 
 

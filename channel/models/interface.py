@@ -8,7 +8,7 @@ from channel.realisation import Realisation, Symbols
 
 
 class ChannelModel(Protocol):
-    """Draws realisations; it keeps no state between frames.
+    """Draws realisations, for many frames; it keeps no state between them.
 
     To add a channel, write a class with this method and name it; see `channel.models.registry` and docs/channels.md.
     If it has parameters, make it a frozen dataclass of whole numbers and floats, each with a default, and let its
@@ -23,7 +23,7 @@ class ChannelModel(Protocol):
                 dimension where pilots stand among them.
             snr_db: average SNR (Es/N0) in dB, for E|h|^2 = 1 and unit mean power of the symbols.
             generator: the only source of randomness. Draw the gains from it before the noise, and where their number
-                depends on ``shape`` from a `channel.models.noise.side_generator` of it, so that a frame with fewer
+                depends on ``shape`` from a `channel.realisation.side_generator` of it, so that a frame with fewer
                 symbols meets the beginning of the same gains and noise.
 
         Returns:

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from channel.models.noise import complex_noise, noise_variance, side_generator
-from channel.realisation import Realisation, Symbols
+from channel.realisation import Realisation, Symbols, complex_noise, noise_variance, side_generator
 from thinwire.spec import within
 
 

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from channel.models.noise import complex_noise, noise_variance
 from channel.models.scatter import MAX_COHERENCE, scattered
-from channel.realisation import Realisation, Symbols
+from channel.realisation import Realisation, Symbols, complex_noise, noise_variance
 from thinwire.spec import within
 
 

@@ -1,6 +1,6 @@
 """Channel models by name: our own, then those of installed packages."""
 
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import EntryPoint, entry_points
 
 from channel.models.awgn import Awgn
@@ -35,8 +35,9 @@ def names() -> list[str]:
     return sorted(_MODELS.keys() | _installed().keys())
 
 
+@lru_cache(maxsize=256)
 def get(text: str) -> ChannelModel:
-    """The model that a text names, such as ``awgn`` or ``rician:k_db=6,coherence=16``.
+    """The model that a text names, such as ``awgn`` or ``rician:k_db=6,coherence=16``; one for all frames that name it.
 
     Raises:
         InvalidRequestError: there is none of that name, it cannot be imported, or it does not take these parameters.
@@ -44,6 +45,7 @@ def get(text: str) -> ChannelModel:
     return _build(text)[1]
 
 
+@lru_cache(maxsize=256)
 def canonical(text: str) -> str:
     """The text that all texts of an equal model become: parameters in their own order, without those at their defaults.
 

@@ -4,8 +4,7 @@ import math
 
 import numpy as np
 
-from channel.models.noise import complex_noise, side_generator
-from channel.realisation import Symbols
+from channel.realisation import Symbols, complex_noise, side_generator
 
 # The whole of the largest frame, and pilots beside it.
 MAX_COHERENCE = 2**22

@@ -25,11 +25,11 @@ def edge_engine(bundle: Bundle, engine: str, threads: int) -> "Engine":
         UnavailableError: what the engine needs is not installed.
     """
     if _takes_onnx(bundle, engine, [EDGE]):
-        from edge.onnx_engine.engine import OnnxEngine
+        from edge.onnx_engine import OnnxEngine
 
         return OnnxEngine.load(bundle, threads)
     _prepare_torch(bundle, engine, threads)
-    from edge.torch_engine.engine import TorchEngine
+    from edge.torch_engine import TorchEngine
 
     return TorchEngine.load(bundle)
 

@@ -73,10 +73,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """
     from channel.models import registry
     from channel.profiles import MAX_SNR_DB, MIN_SNR_DB
-    from edge.limits import check_policy
+    from edge.engine import check_policy
     from offline.measure.evaluator import Evaluator
-    from policies.budget import Budget
-    from policies.choice import AUTO, UNMERGED, choose_for
+    from policies.choice import AUTO, UNMERGED, Budget, choose_for
     from policies.fronts import Fronts
     from policies.policy import Policy
     from thinwire.bundle import FRONT, load_bundle

@@ -8,7 +8,7 @@ from deploy.cli import find_policies as search
 from deploy.cli.common import add_bundle, add_json, print_json, table
 
 if TYPE_CHECKING:
-    from policies.record import MeasuredPolicy
+    from policies.policy import MeasuredPolicy
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edge.engine import Encoded
-from edge.torch_engine.engine import TorchEngine
+from edge.torch_engine import TorchEngine
 from experiments.device.subjects import RATE, SNR_DB, Oracle, Subject, random_pixels
 from experiments.device.timm_tome import ToMe
 from policies.policy import Policy

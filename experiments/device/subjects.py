@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edge.onnx_engine.engine import OnnxEngine
-from edge.torch_engine.engine import TorchEngine
+from edge.onnx_engine import OnnxEngine
+from edge.torch_engine import TorchEngine
 from offline.export.edge import Normalise, export_edge
 from offline.export.export import export
 from thinwire.bundle import Bundle, Codec, Merging, load_bundle, shipped

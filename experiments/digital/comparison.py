@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from channel.keys import keyed_generator
+from channel.realisation import keyed_generator
 from experiments.digital.adaptation import choose, measure
 from experiments.digital.compressed import PictureSource
 from experiments.digital.features import Feature, Latents, Logits, RawTokens, SharedImages

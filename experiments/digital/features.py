@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edge.torch_engine.engine import Transformed
+from edge.torch_engine import Transformed
 from experiments.digital.quantiser import Vectors
 from offline.data.images import LabelledImages
 from offline.measure.evaluator import Evaluator

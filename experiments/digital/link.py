@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from channel.keys import keyed_generator
-from channel.passage import carry
+from channel.realisation import keyed_generator
+from channel.transmission import carry
 from experiments.digital import block_code, crc, qam
 from experiments.digital.ldpc import ldpc_code
 from experiments.digital.mcs import Scheme

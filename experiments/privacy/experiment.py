@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from cloud.torch_classifier import TorchClassifier
-from edge.torch_engine.engine import TorchEngine
+from edge.torch_engine import TorchEngine
 from experiments.harness.experiment import Experiment
 from experiments.harness.report import Report
 from experiments.harness.setting import Setting

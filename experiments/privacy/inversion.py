@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from edge.torch_engine.engine import TorchEngine
+from edge.torch_engine import TorchEngine
 from experiments.privacy.overheard import Frames
 from policies.policy import Policy
 from thinwire.nn.merging.matching import merge_down_to

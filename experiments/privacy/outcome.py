@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from channel.models.noise import noise_variance
+from channel.realisation import noise_variance
 from cloud.torch_classifier import TorchClassifier
 from experiments.harness.report import Cell, Curve, Estimate, Plot, Table, mean
 from experiments.harness.setting import three_policies

@@ -9,9 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from channel.keys import keyed_generator
-from channel.models.noise import complex_noise, noise_variance
-from edge.torch_engine.engine import TorchEngine, Transformed
+from channel.realisation import complex_noise, keyed_generator, noise_variance
+from edge.torch_engine import TorchEngine, Transformed
 from offline.measure.evaluator import LINK_ID, request_id_of
 from offline.measure.prepared import PreparedImages
 from policies.policy import Policy

@@ -14,7 +14,7 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud.model_thread import ModelThread
+from cloud.scheduling import ModelThread
 from deploy.cli.engines import cloud_classifier
 from experiments.service.bare_echo import serve_bare
 from experiments.service.callers import INFER, to_received

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from cloud.torch_classifier import TorchClassifier
-from edge.torch_engine.engine import TorchEngine
+from edge.torch_engine import TorchEngine
 from offline.bundles.folders import BYTES_PER_TRAINED_WEIGHT, check_folders, check_space
 from offline.bundles.model_checks import check_kwargs
 from offline.bundles.own_output import check_codec, check_split_classifier, perturbed

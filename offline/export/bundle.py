@@ -7,7 +7,7 @@ from dataclasses import replace
 import onnx
 
 from cloud.torch_classifier import TorchClassifier
-from edge.torch_engine.engine import TorchEngine
+from edge.torch_engine import TorchEngine
 from offline.export.cloud import export_cloud, export_plain
 from offline.export.edge import export_edge
 from thinwire.bundle import Bundle, file_sha256

@@ -10,7 +10,7 @@ import torch
 from onnx import TensorProto, helper
 from torch import Tensor, nn
 
-from edge.torch_engine.engine import TorchEngine
+from edge.torch_engine import TorchEngine
 from offline.export.graph import Graph
 from offline.export.merging import State, merge_above, merge_down_to
 from offline.export.pieces import Pieces, make_model

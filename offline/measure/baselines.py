@@ -14,18 +14,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from channel.keys import keyed_generator
 from channel.models.registry import get
-from channel.realisation import apply
-from edge.torch_engine.cost import count_edge
-from edge.torch_engine.engine import TorchEngine, Transformed
+from channel.realisation import apply, keyed_generator
+from edge.torch_engine import TorchEngine, Transformed, count_edge
 from offline.measure.evaluator import LINK_ID, Evaluator, Measurement, request_id_of
 from offline.measure.judges import LabelJudge
 from offline.measure.meter import PolicyMeter
 from offline.measure.studies import check_study, open_study
 from offline.measure.workers import Task
-from policies.policy import Policy
-from policies.record import Objectives
+from policies.policy import Objectives, Policy
 from policies.store import Store
 from policies.study import Baseline
 from thinwire.bundle import load_bundle

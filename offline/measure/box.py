@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edge.torch_engine.engine import TorchEngine
+from edge.torch_engine import TorchEngine
 from offline.measure.judges import Images
 from policies.search.space import SearchSpace
 from thinwire.nn.merging.matching import Rule

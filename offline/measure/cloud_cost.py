@@ -9,11 +9,10 @@ from torch import nn
 
 from cloud.torch_answerer import TorchAnswerer
 from cloud.torch_classifier import TorchClassifier
-from edge.torch_engine.cost import count_edge
-from edge.torch_engine.engine import TorchEngine
+from edge.torch_engine import TorchEngine, count_edge
 from offline.data.questioned import QuestionedImages
 from offline.measure.evaluator import Measurement
-from policies.record import Objectives
+from policies.policy import Objectives
 from thinwire.macs import attention_products
 from thinwire.nn.codec.decoder import JsccDecoder
 from thinwire.nn.macs import count_macs

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from channel.keys import keyed_generator
-from channel.passage import carry
-from edge.engine import Encoded
-from edge.torch_engine.engine import TorchEngine, Transformed
+from channel.realisation import keyed_generator
+from channel.transmission import carry
+from edge.engine import Encoded, check_policy
+from edge.torch_engine import TorchEngine, Transformed
 from offline.measure.judges import Images, Judge, load_judge
 from offline.measure.prepared import PreparedImages
-from policies.policy import Policy
-from policies.record import Objectives
+from policies.policy import Objectives, Policy
 from thinwire.bundle import Bundle
 from thinwire.channels import Channel
 from thinwire.csi import Csi
@@ -168,7 +167,7 @@ class Evaluator:
         report: Callable[[int], None] = lambda done: None,
     ) -> Measurement:
         """Measure one policy; see `measure`."""
-        self.engine.check(policy)
+        check_policy(policy, self.bundle)
         parts = self._prepared.transform(rules_for(policy.thresholds))
         return self.measure(parts, policy.symbols_per_token, channel, seed, max_channel_uses, policy.max_tokens, report)
 

@@ -5,19 +5,22 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import metadata
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.torch_engine.engine import TorchEngine, Transformed
+from edge.engine import check_policy
+from edge.torch_engine import TorchEngine, Transformed
 from offline.measure.evaluator import Evaluator, Measurement
-from policies.policy import Policy
-from policies.record import AccuracyAt, MeasuredPolicy, Objectives, sensitive_below
+from policies.policy import STANDARD_ERRORS, AccuracyAt, MeasuredPolicy, Objectives, Policy
 from thinwire.channels import Channel
 from thinwire.nn.merging.transformer import rules_for
 
 VERSIONS = {name: metadata.version(name) for name in ("torch", "timm", "transformers", "numpy")}
+# A fall of accuracy must exceed both this, which is what anybody would care about, and what chance explains.
+LEAST_FALL = 0.01
 
 
 class PairedLatency:
@@ -106,7 +109,7 @@ class PolicyMeter:
             InvalidRequestError: it does not fit the bundle.
             BundleError: the bundle has no unmerged reference to compare with.
         """
-        self.evaluator.engine.check(policy)
+        check_policy(policy, self.evaluator.bundle)
         parts = self._transform(policy.thresholds)
         cap = self._p95_tokens(parts, policy) * policy.symbols_per_token
         wanted = {
@@ -164,3 +167,32 @@ class PolicyMeter:
     def _accuracy(self, channel: Channel, measured: Measurement) -> AccuracyAt:
         change, change_se = measured.change_from(self.evaluator.unmerged(channel, self.seed))
         return AccuracyAt(channel.snr_db, measured.accuracy, measured.accuracy_se, change, change_se)
+
+
+def sensitive_below(curve: Sequence[AccuracyAt], at_db: float) -> float | None:
+    """The highest SNR from which on downwards a policy loses faster than the unmerged reference.
+
+    A policy falls faster where its paired difference from the reference is worse than at ``at_db``, by more than
+    `LEAST_FALL` and `STANDARD_ERRORS` (of the difference of the two differences, taken as independent, which errs on
+    the safe side: they share their images).
+
+    Args:
+        curve: the policy at several SNRs.
+        at_db: where it is at home; one of the SNRs of the curve.
+
+    Returns:
+        the highest SNR of the curve below which that holds wherever it was measured, or None: it falls no faster, or
+        the curve does not hold ``at_db``.
+    """
+    home = next((point for point in curve if point.snr_db == at_db), None)
+    if home is None:
+        return None
+    found: float | None = None
+    points = sorted((point for point in curve if point.snr_db <= at_db), key=lambda point: point.snr_db)
+    # From the lowest SNR up: the run of points that fall faster ends at the first that does not.
+    for lower, upper in pairwise(points):
+        error = (lower.change_se**2 + home.change_se**2) ** 0.5
+        if home.change - lower.change <= max(LEAST_FALL, STANDARD_ERRORS * error):
+            break
+        found = upper.snr_db
+    return found

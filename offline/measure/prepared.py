@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edge.torch_engine.engine import TorchEngine, Transformed
+from edge.torch_engine import TorchEngine, Transformed
 from thinwire.nn.merging.matching import Rule
 from thinwire.nn.merging.tokens import Tokens
 

@@ -9,8 +9,7 @@ from channel.profiles import Profile
 from offline.measure.box import search_space
 from offline.measure.meter import VERSIONS
 from offline.measure.workers import Task, measure, measure_on_all, pool, run_all
-from policies.policy import Policy
-from policies.record import MeasuredPolicy
+from policies.policy import MeasuredPolicy, Policy
 from policies.search.objectives import MAX_LOSS, Scale, check_names
 from policies.search.run import Progress, Search
 from policies.search.space import SearchSpace

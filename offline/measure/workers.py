@@ -20,8 +20,7 @@ import torch
 from offline.measure.evaluator import Evaluator
 from offline.measure.judges import Images
 from offline.measure.meter import PairedLatency, PolicyMeter
-from policies.policy import Policy
-from policies.record import MeasuredPolicy
+from policies.policy import MeasuredPolicy, Policy
 from thinwire.bundle import Bundle, load_bundle
 from thinwire.channels import Channel
 from thinwire.errors import EvaluationError

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.pareto import non_dominated
-from policies.record import CONTROL_RATE, MeasuredPolicy, Objectives
+from policies.policy import CONTROL_RATE, MeasuredPolicy, Objectives
 from policies.search.objectives import OBJECTIVES, Objective
 from policies.study import Baseline, Study
 from thinwire.errors import InvalidRequestError

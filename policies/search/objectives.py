@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.record import Objectives
+from policies.policy import Objectives
 from thinwire.errors import InvalidRequestError
 
 # A policy that costs more than ten points of accuracy is of no use to anybody.

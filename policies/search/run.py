@@ -7,8 +7,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future
 from dataclasses import dataclass
 
 from policies.pareto import hypervolume
-from policies.policy import Policy
-from policies.record import MeasuredPolicy
+from policies.policy import MeasuredPolicy, Policy
 from policies.search.guard import Guard, Stagnation
 from policies.search.objectives import Scale
 from policies.search.strategy import ExhaustedError, Observation, Strategy, Suggestion

@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar
 import sqlalchemy as sa
 
 from policies.front import Front
-from policies.record import ChannelForm, MeasuredPolicy, channel_json
+from policies.policy import ChannelForm, MeasuredPolicy, channel_json
 from policies.serviceable import serviceable
 from policies.store import database
 from policies.study import Baseline, Study, Trial

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -12,6 +12,7 @@ import grpc.aio
 import numpy as np
 import pytest
 
+from channel.models import registry
 from channel.profiles import Profile
 from channel.server import ChannelServer, Settings
 from channel.trace import Trace
@@ -23,6 +24,14 @@ from thinwire.v1 import control_pb2_grpc, link_pb2, link_pb2_grpc
 REQUEST_ID = "0123456789abcdef0123456789abcdef"
 MakeFrame: TypeAlias = Callable[..., link_pb2.Frame]
 StartRig: TypeAlias = "Callable[..., Awaitable[Rig]]"
+
+
+@pytest.fixture(autouse=True)
+def _own_models() -> Iterator[None]:
+    """A test that adds a model leaves it to no other."""
+    yield
+    registry.get.cache_clear()
+    registry.canonical.cache_clear()
 
 
 async def until(condition: Callable[[], bool]) -> None:

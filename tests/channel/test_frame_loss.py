@@ -8,8 +8,8 @@ import grpc
 import grpc.aio
 import pytest
 
-from channel.keys import keyed_uniform
 from channel.profiles import Profile
+from channel.realisation import keyed_uniform
 from channel.transmission import is_lost, transmit
 from tests.channel.conftest import FakeClock, MakeFrame, Rig, StartRig
 from thinwire.v1 import control_pb2, link_pb2

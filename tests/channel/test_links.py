@@ -1,9 +1,10 @@
-"""The table keeps what is configured, counts what is sent, and does not grow without bound."""
+"""The proxy keeps what is configured and what a retry needs, counts what is sent, and does not grow without bound."""
 
 import pytest
 
-from channel.links import Link, LinkTable
+from channel.links import CarriedFrames, Link, LinkTable
 from channel.profiles import Profile
+from tests.channel.conftest import FakeClock
 from thinwire.errors import InvalidRequestError
 
 DEFAULT, OWN = Profile(), Profile("rayleigh", 0.0)
@@ -77,3 +78,41 @@ def test_profiles_are_bounded_too() -> None:
 def test_a_link_id_that_no_frame_can_have_is_refused() -> None:
     with pytest.raises(InvalidRequestError, match="64"):
         LinkTable(DEFAULT).set_profile("x" * 65, OWN)
+
+
+FIRST, SECOND = Profile(snr_db=1.0), Profile(snr_db=2.0)
+
+
+def key(number: int) -> tuple[str, str, int]:
+    return "camera-1", "0" * 32, number
+
+
+def test_a_frame_is_known_by_its_whole_key() -> None:
+    frames = CarriedFrames()
+    frames.remember(("a", "b", 1), FIRST)
+    assert frames.profile(("a", "b", 1)) is FIRST
+    assert [frames.profile(other) for other in (("c", "b", 1), ("a", "c", 1), ("a", "b", 2))] == [None] * 3
+
+
+def test_a_frame_is_forgotten_its_time_after_it_was_last_carried() -> None:
+    clock = FakeClock()
+    frames = CarriedFrames(clock=clock)
+    frames.remember(key(1), FIRST)
+    frames.remember(key(2), SECOND)
+    clock.now += 599.9
+    assert (frames.profile(key(1)), frames.profile(key(2))) == (FIRST, SECOND)
+    frames.remember(key(1), FIRST)
+    clock.now += 0.1
+    assert (frames.profile(key(1)), frames.profile(key(2))) == (FIRST, None)
+    frames.remember(key(3), SECOND)
+    assert len(frames) == 2
+
+
+def test_the_memory_is_bounded_and_drops_what_was_carried_longest_ago() -> None:
+    frames = CarriedFrames(clock=FakeClock())
+    for number in range(4096):
+        frames.remember(key(number), FIRST)
+    frames.remember(key(0), FIRST)
+    frames.remember(key(4096), SECOND)
+    assert len(frames) == 4096
+    assert [frames.profile(key(number)) for number in (0, 1, 2, 4096)] == [FIRST, None, FIRST, SECOND]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud.batcher import Batcher
-from cloud.model_thread import ModelThread
+from cloud.scheduling import ModelThread
 from tests.cloud.conftest import Doubler
 from thinwire.errors import InvalidFrameError, OverloadedError, UnavailableError
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud.batcher import Batcher
-from cloud.model_thread import ModelThread
+from cloud.scheduling import ModelThread
 from tests.cloud.conftest import Doubler
 from tests.cloud.test_batcher import occupy
 from thinwire.errors import DeadlineError, OverloadedError

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
 from cloud.classification import rank
-from cloud.servicer import SemanticLinkServicer, equalise
+from cloud.servicer import SemanticLinkServicer
 from tests.cloud.conftest import MAX_QUEUE, POISON
 from thinwire import rpc
 from thinwire.equalise import receive
 from thinwire.errors import InvalidFrameError
-from thinwire.frames import check_frame, describe
+from thinwire.frames import check_frame, describe, read_reception
 from thinwire.v1 import link_pb2, link_pb2_grpc
 
 
@@ -71,7 +71,7 @@ async def test_gains_and_variances_may_differ_by_symbol(make_frame, equaliser):
     frame.reception.CopyFrom(describe(gains, variances))
     symbols = check_frame(frame)
     expected = receive(symbols, gains, variances, equaliser)
-    found = equalise(frame, symbols, equaliser)
+    found = receive(symbols, *read_reception(frame), equaliser)
     assert np.array_equal(found.symbols, expected.symbols)
     assert found.noise_variance == expected.noise_variance
 
@@ -163,7 +163,7 @@ async def test_an_answer_that_is_not_finite_is_no_answer(stub, classifier, make_
 async def test_a_full_queue_is_exhausted_and_says_when_to_come_again(task, batcher, classifier, make_frame, until):
     classifier.gate.clear()
     frame = make_frame()
-    tokens = equalise(frame, check_frame(frame))
+    tokens = receive(check_frame(frame), *read_reception(frame))
     running = asyncio.create_task(batcher.submit(tokens))
     await until(lambda: classifier.runs)
     waiting = [asyncio.create_task(batcher.submit(tokens)) for _ in range(MAX_QUEUE)]
@@ -300,10 +300,8 @@ def test_equalisation_restores_what_was_sent(make_frame, sent, real, imaginary, 
     received = np.complex64(sent * gain)
     if abs(gain) < 1e-2 or (sent and abs(received) < 1e-30):
         return
-    tokens = equalise(
-        make_frame(received, **reception(gain_real=real, gain_imag=imaginary, noise_variance=noise)),
-        np.full((2, 3), received),
-    )
+    frame = make_frame(received, **reception(gain_real=real, gain_imag=imaginary, noise_variance=noise))
+    tokens = receive(np.full((2, 3), received), *read_reception(frame))
     assert tokens.symbols.dtype == np.complex64
     assert tokens.symbols.shape == (2, 3)
     np.testing.assert_allclose(tokens.symbols, sent, rtol=1e-5, atol=1e-30)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cloud.torch_classifier import TorchClassifier
-from edge.torch_engine.engine import TorchEngine
+from edge.torch_engine import TorchEngine
 from tests.parts import make_classifier, make_engine, random_pixels
 from thinwire.bundle import Merging
 from thinwire.equalise import ReceivedTokens
@@ -70,7 +70,7 @@ def test_a_token_weighs_as_much_as_its_patches(split_layer, options):
 @pytest.mark.parametrize("proportional", [False, True])
 @pytest.mark.parametrize("options", [{}, {"class_token": False, "global_pool": "avg"}], ids=["class token", "average"])
 def test_merged_tokens_get_in_the_cloud_what_they_would_get_on_the_device(options, proportional):
-    """The device's layers, which `tests/edge/torch_engine` holds against a slow loop, are the truth."""
+    """The device's layers, which `tests/edge/test_torch_engine.py` holds against a slow loop, are the truth."""
     merging = Merging("value", "size", proportional, "attention")
     here, there = (make_engine(split_layer, **options) for split_layer in (3, 1))
     here, there = (TorchEngine(replace(one.bundle, merging=merging), one.tower, one.encoder) for one in (here, there))

@@ -11,8 +11,8 @@ from cloud.onnx_classifier import OnnxClassifier
 from cloud.torch_classifier import TorchClassifier
 from deploy.cli.engines import cloud_classifier, edge_engine
 from deploy.cli.main import main
-from edge.onnx_engine.engine import OnnxEngine
-from edge.torch_engine.engine import TorchEngine
+from edge.onnx_engine import OnnxEngine
+from edge.torch_engine import TorchEngine
 from offline.export import bundle as exporting
 from policies.policy import Policy
 from thinwire.bundle import load_bundle

@@ -5,8 +5,7 @@ import re
 import pytest
 
 from deploy.cli.main import main
-from policies.policy import Policy
-from policies.record import MeasuredPolicy, Objectives
+from policies.policy import MeasuredPolicy, Objectives, Policy
 from policies.store import Store
 from policies.study import Baseline, Study
 from thinwire.channels import Channel

@@ -20,7 +20,7 @@ from edge.device import Device
 from edge.engine import Encoded
 from edge.link_client import LinkClient
 from edge.service import EdgeService
-from edge.torch_engine.engine import TorchEngine
+from edge.torch_engine import TorchEngine
 from policies.front import Front
 from policies.fronts import FrontFile, Fronts
 from policies.policy import Policy

@@ -14,7 +14,7 @@ from cloud.torch_classifier import TorchClassifier
 from deploy import healthcheck
 from edge.server import EdgeServer
 from edge.server import Settings as EdgeSettings
-from edge.torch_engine.engine import TorchEngine
+from edge.torch_engine import TorchEngine
 from tests.network import needs_both, needs_ipv6
 from tests.parts import random_pixels
 from thinwire.images import to_png

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from channel.keys import keyed_generator
-from channel.passage import carry
 from channel.profiles import Profile
+from channel.realisation import keyed_generator
+from channel.transmission import carry
 from offline.data.images import LabelledImages, load
 from offline.measure.evaluator import LINK_ID, Evaluator, request_id_of
 from policies.fronts import Fronts

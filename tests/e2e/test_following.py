@@ -20,8 +20,7 @@ from edge.answer import Answer
 from experiments.harness.processes import LINK, edge_service, link_of
 from policies.front import Front
 from policies.fronts import Fronts
-from policies.policy import Policy
-from policies.record import AccuracyAt, MeasuredPolicy, Objectives
+from policies.policy import AccuracyAt, MeasuredPolicy, Objectives, Policy
 from tests.e2e.peers import PATIENCE_S, PICTURE, classify, frames_of
 from thinwire.bundle import FRONT
 from thinwire.channels import Channel

@@ -17,8 +17,7 @@ from edge.link_client import LinkClient
 from edge.service import EdgeService
 from policies.front import Front
 from policies.fronts import FrontFile, Fronts
-from policies.policy import Policy
-from policies.record import AccuracyAt, MeasuredPolicy, Objectives
+from policies.policy import AccuracyAt, MeasuredPolicy, Objectives, Policy
 from tests.edge.fakes import LABELS, PATCHES, FakeCloud, FakeEngine, Relay
 from thinwire.bundle import FRONT, Bundle, Codec, Merging, Reference
 from thinwire.channels import Channel

@@ -5,8 +5,7 @@ import pytest
 
 from experiments.harness.report import Estimate
 from experiments.searches import front, on_test, report
-from policies.policy import Policy
-from policies.record import MeasuredPolicy, Objectives
+from policies.policy import MeasuredPolicy, Objectives, Policy
 from policies.search.objectives import Scale
 from thinwire.channels import Channel
 

@@ -12,7 +12,7 @@ from experiments.tradeoff import (
     saving,
     share_of,
 )
-from policies.record import Objectives
+from policies.policy import Objectives
 
 
 def figures(accuracy, uses, gmacs, tokens=8.0):

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from policies.policy import Policy
-from policies.record import AccuracyAt, MeasuredPolicy, Objectives
+from policies.policy import AccuracyAt, MeasuredPolicy, Objectives, Policy
 from thinwire.channels import Channel
 
 BUNDLE_DIGEST = "b" * 64

@@ -5,12 +5,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from policies.budget import Budget
-from policies.choice import Choice, choose, choose_for, one_token_uses, resolve
+from policies.choice import Budget, Choice, choose, choose_for, one_token_uses, resolve
 from policies.front import Front
 from policies.fronts import Fronts
-from policies.policy import Policy
-from policies.record import MeasuredPolicy
+from policies.policy import MeasuredPolicy, Policy
 from thinwire.bundle import Bundle, Codec, Merging, Reference
 from thinwire.channels import Channel
 from thinwire.csi import Csi

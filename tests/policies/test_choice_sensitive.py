@@ -6,8 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from policies.budget import Budget
-from policies.choice import choose
+from policies.choice import Budget, choose
 from policies.front import Front
 
 BUNDLE_DIGEST = "b" * 64

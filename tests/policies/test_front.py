@@ -4,7 +4,7 @@ import re
 import pytest
 
 from policies.front import Front
-from policies.record import MeasuredPolicy
+from policies.policy import MeasuredPolicy
 from thinwire.channels import Channel
 from thinwire.csi import Csi
 from thinwire.errors import BundleError, BundleMismatchError, InvalidRequestError

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from policies.front import Front
 from policies.fronts import FrontFile, Fronts
-from policies.record import MeasuredPolicy
+from policies.policy import MeasuredPolicy
 from thinwire.channels import Channel
 from thinwire.errors import BundleError, BundleMismatchError, UnknownPolicyError
 
@@ -300,7 +300,7 @@ def test_there_must_be_a_front_to_start_with(tmp_path):
 
 def test_serving_needs_neither_sqlalchemy_nor_torch():
     blocked = "import sys; sys.modules |= dict.fromkeys(['sqlalchemy', 'torch', 'botorch']); "
-    code = blocked + "import policies.budget, policies.choice, policies.fronts, policies.pareto, policies.record"
+    code = blocked + "import policies.choice, policies.choice, policies.fronts, policies.pareto, policies.policy"
     subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=ROOT, check=True, timeout=60)
 
 

@@ -8,9 +8,9 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from channel.metrics import ChannelMetrics
+from channel.proxy import ChannelMetrics
 from cloud.metrics import CloudMetrics
-from edge.metrics import EdgeMetrics
+from edge.device import EdgeMetrics
 from tests.exposition import outcomes, samples
 from tests.parts import make_bundle
 from thinwire.errors import BudgetError

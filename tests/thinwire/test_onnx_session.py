@@ -6,7 +6,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from edge.onnx_engine.engine import OnnxEngine
+from edge.onnx_engine import OnnxEngine
 from tests.onnx import exported
 from thinwire.bundle import file_sha256, load_bundle
 from thinwire.errors import BundleError, EngineError

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from channel.keys import keyed_generator
 from channel.models.rician import Rician
 from channel.profiles import Profile
+from channel.realisation import keyed_generator
 from channel.transmission import transmit
 from thinwire.csi import Csi
 from thinwire.equalise import receive

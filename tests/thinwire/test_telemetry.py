@@ -47,7 +47,7 @@ def run(program: str, home: Path, **variables: str) -> str:
 @pytest.mark.parametrize(
     "start",
     [
-        "from edge.onnx_engine.engine import OnnxEngine",
+        "from edge.onnx_engine import OnnxEngine",
         "import cloud.onnx_classifier",
         "from thinwire.onnx_session import open_session",
     ],

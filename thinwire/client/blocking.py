@@ -12,7 +12,7 @@ from thinwire.client.waiting import TIMEOUT_S, AsyncClient
 from thinwire.rest.schemas import ClassifyResponse, VqaResponse
 
 if TYPE_CHECKING:
-    from policies.record import MeasuredPolicy
+    from policies.policy import MeasuredPolicy
 
 T = TypeVar("T")
 

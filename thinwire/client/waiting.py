@@ -15,7 +15,7 @@ from thinwire.errors import InvalidRequestError
 from thinwire.rest.schemas import ClassifyResponse, VqaResponse
 
 if TYPE_CHECKING:
-    from policies.record import MeasuredPolicy
+    from policies.policy import MeasuredPolicy
 
 # Twice as long as the edge gives a request that says nothing of its time.
 TIMEOUT_S = 60.0
@@ -117,7 +117,7 @@ class AsyncClient:
 
     async def policies(self, bundle: str | None = None) -> "list[MeasuredPolicy]":
         """See `thinwire.Client.policies`."""
-        from policies.record import MeasuredPolicy
+        from policies.policy import MeasuredPolicy
 
         query = {} if bundle is None else {"bundle": bundle}
         found = await self._answer(self.url, self._http[self.url].get(f"{self.url}/v1/policies", params=query))

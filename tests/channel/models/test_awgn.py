@@ -6,9 +6,8 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from channel.keys import keyed_generator
 from channel.models.awgn import Awgn
-from channel.realisation import apply
+from channel.realisation import apply, keyed_generator
 
 Z = NormalDist().inv_cdf(0.9995)  # two-sided 99.9%
 

@@ -7,9 +7,8 @@ import pytest
 
 from channel.models.clipping import Clipping
 from channel.models.erasure import Erasure
-from channel.models.noise import complex_noise
 from channel.models.phase_noise import PhaseNoise
-from channel.realisation import apply, clipped
+from channel.realisation import apply, clipped, complex_noise
 from tests.channel.models.theory import Z, assert_mean, at_three_snrs, qpsk, with_two_seeds
 
 COUNT = 50_000

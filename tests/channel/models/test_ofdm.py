@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from channel.models.noise import side_generator
 from channel.models.ofdm import Ofdm
-from channel.realisation import apply
+from channel.realisation import apply, side_generator
 from tests.channel.models.theory import assert_mean, qpsk, with_two_seeds
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from channel.models import registry
-from channel.passage import carry
+from channel.transmission import carry
 from tests.channel.models.theory import qpsk
 from thinwire.channels import Channel
 

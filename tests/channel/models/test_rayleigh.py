@@ -6,10 +6,9 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from channel.keys import keyed_generator
 from channel.models.awgn import Awgn
 from channel.models.rayleigh import Rayleigh
-from channel.realisation import apply
+from channel.realisation import apply, keyed_generator
 
 Z = NormalDist().inv_cdf(0.9995)  # two-sided 99.9%
 COUNT = 20_000

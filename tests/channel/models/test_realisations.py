@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from channel.models import registry
-from channel.passage import carry
 from channel.profiles import Profile
 from channel.realisation import Realisation, Symbols
-from channel.transmission import transmit
+from channel.transmission import carry, transmit
 from thinwire.channels import Channel
 from thinwire.csi import Csi
 from thinwire.frames import pack_symbols

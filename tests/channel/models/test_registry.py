@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from channel.models import registry
 from channel.models.gilbert_elliott import GilbertElliott
-from channel.models.noise import complex_noise, noise_variance
 from channel.models.rayleigh import Rayleigh
 from channel.models.rician import Rician
-from channel.realisation import Realisation, Symbols
+from channel.realisation import Realisation, Symbols, complex_noise, noise_variance
 from thinwire.errors import InvalidRequestError
 
 OWN = [

@@ -12,9 +12,9 @@ import pytest
 from numpy.typing import NDArray
 
 from channel.models.jakes import Jakes
-from channel.models.noise import noise_variance, side_generator
 from channel.models.ofdm import Ofdm
 from channel.models.rician import Rician
+from channel.realisation import noise_variance, side_generator
 from tests.channel.models.theory import Z, assert_mean, at_three_snrs, error_shares, qpsk, with_two_seeds
 
 # Its import has warnings of its own.

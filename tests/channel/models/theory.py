@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from channel.passage import carry
 from channel.realisation import Symbols
+from channel.transmission import carry
 from thinwire.channels import Channel
 from thinwire.csi import Csi
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from channel.models.noise import complex_noise, noise_variance
+from channel.realisation import complex_noise, noise_variance
 from experiments.digital import block_code, finite_blocklength, qam
 from experiments.digital.ldpc import LdpcCode
 from thinwire.errors import InvalidRequestError

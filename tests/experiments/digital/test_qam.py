@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from channel.models.noise import complex_noise, noise_variance
+from channel.realisation import complex_noise, noise_variance
 from experiments.digital.qam import modulate, soft_bits
 from tests.channel.models.theory import assert_mean, q
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from edge.torch_engine.engine import TorchEngine
+from edge.torch_engine import TorchEngine
 from experiments.privacy.inversion import Search, by_place, device_side, mismatch, search, total_variation
 from experiments.privacy.overheard import transmit
 from policies.policy import Policy

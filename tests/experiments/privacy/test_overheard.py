@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from channel.keys import keyed_generator
 from channel.models.awgn import Awgn
-from edge.torch_engine.engine import TorchEngine
+from channel.realisation import keyed_generator
+from edge.torch_engine import TorchEngine
 from experiments.privacy.overheard import Frames, transmit
 from offline.measure.evaluator import LINK_ID, request_id_of
 from policies.policy import Policy

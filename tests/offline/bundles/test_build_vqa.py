@@ -14,7 +14,7 @@ from transformers import CLIPImageProcessor, LlavaProcessor
 
 from cloud.answerer import Question
 from cloud.torch_answerer import TorchAnswerer
-from edge.torch_engine.engine import TorchEngine
+from edge.torch_engine import TorchEngine
 from offline.bundles.build_vqa import build_vqa
 from offline.bundles.checkpoints import preprocessing_of
 from offline.data.drawn import drawn_images, joined

@@ -5,10 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from channel.keys import keyed_generator
 from channel.models.registry import get
-from channel.realisation import apply
-from edge.torch_engine.engine import TorchEngine
+from channel.realisation import apply, keyed_generator
+from edge.torch_engine import TorchEngine
 from offline.data.images import LabelledImages
 from offline.measure.baselines import Baselines, measure_baselines
 from offline.measure.evaluator import LINK_ID, Evaluator, request_id_of

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from channel.keys import keyed_generator
 from channel.models.registry import get
-from channel.passage import carry
-from channel.realisation import apply
+from channel.realisation import apply, keyed_generator
+from channel.transmission import carry
 from offline.data.images import LabelledImages
 from offline.measure.evaluator import BYPASS, LINK_ID, Evaluator, request_id_of
 from offline.measure.judges import LabelJudge

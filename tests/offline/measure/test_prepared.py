@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import offline.measure.prepared
-from edge.torch_engine.engine import TorchEngine
+from edge.torch_engine import TorchEngine
 from offline.measure.prepared import PreparedImages
 from tests.parts import make_engine, random_pixels
 from thinwire.nn.merging.transformer import rules_for

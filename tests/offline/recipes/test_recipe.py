@@ -9,7 +9,7 @@ from PIL import Image
 
 import offline.bundles.build
 from cloud.torch_classifier import TorchClassifier
-from edge.torch_engine.engine import TorchEngine
+from edge.torch_engine import TorchEngine
 from offline.recipes.recipe import load_recipe, recipe_path
 from tests.parts import random_pixels
 from thinwire.bundle import load_bundle

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from policies.plot.data import Series, StudyData, choose_axes, series
-from policies.record import MeasuredPolicy
+from policies.policy import MeasuredPolicy
 from policies.study import Baseline, Study
 from thinwire.channels import Channel
 

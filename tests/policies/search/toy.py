@@ -4,8 +4,7 @@ import os
 
 import numpy as np
 
-from policies.policy import Policy
-from policies.record import MeasuredPolicy, Objectives
+from policies.policy import MeasuredPolicy, Objectives, Policy
 from policies.search.objectives import Scale
 from policies.search.space import SearchSpace
 from thinwire.channels import Channel

@@ -25,7 +25,7 @@ IDENTITY = {
 WRITER = f"""
 import sys
 from policies.policy import Policy
-from policies.record import MeasuredPolicy, Objectives
+from policies.policy import MeasuredPolicy, Objectives
 from thinwire.channels import Channel
 from policies.store import Store
 from policies.study import Study

@@ -5,7 +5,7 @@ import pytest
 import sqlalchemy as sa
 
 from policies.front import Front
-from policies.record import MeasuredPolicy
+from policies.policy import MeasuredPolicy
 from policies.store import Store
 from policies.study import Baseline, Study
 from tests.policies.store.parts import IDENTITY, alter, past_the_store

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cloud.torch_classifier import TorchClassifier
-from edge.torch_engine.engine import TorchEngine
+from edge.torch_engine import TorchEngine
 from offline.bundles.write import write_weights
 from tests.parts import make_bundle, make_model
 from tests.towers import make_vqa_bundle

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from edge.torch_engine.engine import TorchEngine
+from edge.torch_engine import TorchEngine
 from offline.bundles.write import write_weights
 from tests.parts import make_engine
 from thinwire.bundle import Codec, load_bundle

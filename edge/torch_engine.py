@@ -8,11 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edge.engine import Encoded
-from edge.limits import check_finite, check_policy, token_limits
-from edge.torch_engine.cost import count_edge
+from edge.engine import EdgeCost, Encoded, check_finite, check_policy, token_limits
 from policies.policy import Policy
-from thinwire.bundle import Bundle
+from thinwire.bundle import Bundle, Merging
 from thinwire.images import normalise
 from thinwire.nn.codec.encoder import JsccEncoder
 from thinwire.nn.codec.encoders import build_encoder
@@ -164,20 +162,36 @@ class TorchEngine:
         tokens = merge_down_to(tokens, limits, self.bundle.merging.weight)
         return tokens.without_patches() if limit == prefix else tokens
 
-    def check(self, policy: Policy) -> None:
-        """Check that a policy fits the bundle.
-
-        Raises:
-            InvalidRequestError: it has thresholds for another number of layers, or a rate above the codec's.
-        """
-        check_policy(policy, self.bundle)
-
     def encode(
         self, pixels: NDArray[np.uint8], policy: Policy, snr_db: float, max_channel_uses: int | None = None
     ) -> Encoded:
         """Turn one image into symbols; see `edge.engine.Engine.encode`."""
-        self.check(policy)
+        check_policy(policy, self.bundle)
         transformed = self.transform(pixels[None], rules_for(policy.thresholds))
         encoded = self.transmit(transformed, policy.symbols_per_token, snr_db, max_channel_uses, policy.max_tokens)[0]
         check_finite(encoded.symbols)
         return encoded
+
+
+def count_edge(
+    tower: Tower, split_layer: int, merging: Merging, encoder: JsccEncoder | None, sent_prefix: int | None = None
+) -> EdgeCost:
+    """Count what the device runs.
+
+    Args:
+        tower: its layers before ``split_layer`` run on the device.
+        split_layer: number of layers on the device.
+        merging: how layers merge.
+        encoder: the JSCC encoder, or None to leave it out.
+        sent_prefix: class and register tokens that are encoded; by default all that run.
+    """
+    return EdgeCost(
+        embedding=tower.embedding_macs(),
+        layers=tuple(tower.layer_macs(layer) for layer in range(split_layer)),
+        merging=merging,
+        width=tower.width,
+        prefix=tower.prefix_tokens,
+        sent_prefix=tower.prefix_tokens if sent_prefix is None else sent_prefix,
+        encoder=0 if encoder is None else encoder.macs_per_token(),
+        encoder_attention=0 if encoder is None else encoder.attention_width,
+    )

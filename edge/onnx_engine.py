@@ -3,9 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.cost import EdgeCost
-from edge.engine import Encoded
-from edge.limits import check_finite, check_policy, token_limits
+from edge.engine import EdgeCost, Encoded, check_finite, check_policy, token_limits
 from policies.policy import Policy
 from thinwire.bundle import Bundle
 from thinwire.errors import BundleError, InvalidRequestError

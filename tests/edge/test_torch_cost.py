@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from edge.torch_engine.cost import count_edge
+from edge.torch_engine import count_edge
 from thinwire.bundle import Merging
 from thinwire.nn.backbone import build_backbone
 from thinwire.nn.codec.encoders import AttentionEncoder, MlpEncoder

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.pace import Pace
+from cloud.scheduling import Pace
 
 
 def trained(fixed, each, sizes=(1, 2, 8, 32) * 5):

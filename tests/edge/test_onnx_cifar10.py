@@ -5,8 +5,8 @@ import pytest
 
 from cloud.onnx_classifier import OnnxClassifier
 from cloud.torch_classifier import TorchClassifier
-from edge.onnx_engine.engine import OnnxEngine
-from edge.torch_engine.engine import TorchEngine
+from edge.onnx_engine import OnnxEngine
+from edge.torch_engine import TorchEngine
 from offline.data.images import load
 from policies.fronts import Fronts
 from thinwire.bundle import FRONT, load_bundle

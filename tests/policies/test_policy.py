@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.policy import Policy
-from policies.record import ChannelForm, MeasuredPolicy
+from policies.policy import ChannelForm, MeasuredPolicy, Policy
 from thinwire.errors import InvalidRequestError
 
 CURVE = ((0.0, 0.5, 0.02), (10.0, 0.7, 0.01), (20.0, 0.72, 0.01))

@@ -1,1 +1,0 @@
-"""What REST at the edge serves, by task."""
