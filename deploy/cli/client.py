@@ -16,7 +16,7 @@ def add_link_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--channel", help="channel model of this request (default: the link's own)")
     parser.add_argument("--csi", help="what the receiver knows of it (default: the link's own)")
     parser.add_argument("--snr", type=finite, metavar="DB", help="SNR of this request (default: the link's own)")
-    parser.add_argument("--seed", type=int, help="seed of the noise")
+    parser.add_argument("--seed", type=int, help="seed of the noise, which is keyed by the frame's id as well")
 
 
 def link_options(options: argparse.Namespace) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deploy.cli import channel_control
 from deploy.cli.common import add_bundles, add_placement, finite, load_bundles, placement_of, positive, positive_int
 from thinwire.cores import model_threads
 
@@ -66,6 +67,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     record.add_argument("--length", type=finite, required=True, metavar="S", help="seconds until it repeats")
     record.add_argument("--seed", type=int, required=True, metavar="N", help="of the fade")
     record.set_defaults(run=_record)
+    channel_control.add_to(actions)
 
     cloud = _serve(commands, "cloud", "the server: decoder, head, REST of the plain model")
     add_bundles(cloud)

@@ -18,11 +18,13 @@ from policies.store import Store
 from policies.study import Study
 from thinwire.bundle import FRONT, Bundle, Reference
 from thinwire.channels import Channel
-from thinwire.errors import InvalidRequestError
+from thinwire.errors import BundleError, BundleMismatchError, InvalidRequestError
 from thinwire.nn.placement import CPU, Placement
 
 log = logging.getLogger(__name__)
 POLICIES = "policies.sqlite"
+# Of the fronts that the build wrote last.
+FRONT_DIGEST = "front.digest"
 REFERENCE_SNR_DB = 10.0
 REFERENCE_LOSS = 0.005
 
@@ -86,8 +88,22 @@ def with_policies(
     bundle = replace(bundle, reference=reference)
     bundle.save()
     with Store(_store(work)) as store:
-        find_fronts(store, bundle, select, recipe, seed, placement=placement).save(bundle.path(FRONT))
+        _save(find_fronts(store, bundle, select, recipe, seed, placement=placement), bundle, work / FRONT_DIGEST)
     return bundle
+
+
+def _save(fronts: Fronts, bundle: Bundle, written: Path) -> None:
+    """Write the fronts, unless others were exported into the bundle since the build last wrote its own."""
+    path = bundle.path(FRONT)
+    try:
+        there = Fronts.load(path, bundle.digest).digest
+    except (BundleError, BundleMismatchError):
+        there = None
+    if there is not None and written.exists() and there != written.read_text():
+        log.warning("kept the policies that were exported to %s; delete it and build again for the search's own", path)
+        return
+    fronts.save(path)
+    written.write_text(fronts.digest)
 
 
 def measure_reference(evaluator: Evaluator, seed: int) -> tuple[Reference, dict[int, Measurement]]:

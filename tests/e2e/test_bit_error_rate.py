@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from channel.profiles import Profile
 from channel.server import ChannelServer, Settings
 from offline.measure.evaluator import request_id_of
+from thinwire.csi import Csi
 from thinwire.equalise import zero_forcing
 from thinwire.frames import check_frame, pack_symbols, read_reception
 from thinwire.rpc import Server, open_channel
@@ -99,7 +100,9 @@ async def test_gains_that_differ_by_symbol(model):
 
 async def test_gains_estimated_from_pilots():
     frames, pilots = 1000, 2
-    shares = await errors_per_frame(Profile("rayleigh", 5.0, seed=3, csi=f"pilots:count={pilots}"), frames, (5, 10))
+    shares = await errors_per_frame(
+        Profile("rayleigh", 5.0, seed=3, csi=Csi.parse(f"pilots:count={pilots}")), frames, (5, 10)
+    )
     # y and the estimate are Gaussian; see tests/channel/models/test_bit_error_rates.py.
     half = 0.5 / ((1 + 10**-0.5) * (1 + 10**-0.5 / pilots))
     theory = 0.5 * (1 - math.sqrt(half / (1 - half)))

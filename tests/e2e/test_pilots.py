@@ -8,6 +8,7 @@ from channel.profiles import Profile
 from tests.e2e.loopback import loopback
 from tests.parts import random_pixels
 from thinwire import rpc
+from thinwire.csi import Csi
 from thinwire.errors import BudgetError
 from thinwire.images import to_png
 from thinwire.rest.schemas import Parameters
@@ -21,7 +22,9 @@ LATER = control_pb2.Profile(model="rayleigh", snr_db=10.0, symbol_rate_hz=1e6, c
 async def test_a_budget_holds_with_pilots_in_it(tiny_bundle):
     pixels = random_pixels(6, seed=8)
     asked = Parameters.model_validate({"policy": "none", "budget": {"channel_uses": BUDGET}})
-    async with loopback(tiny_bundle, "pilots", Profile("rayleigh", 10.0, symbol_rate_hz=1000.0, csi=CSI)) as testbed:
+    async with loopback(
+        tiny_bundle, "pilots", Profile("rayleigh", 10.0, symbol_rate_hz=1000.0, csi=Csi.parse(CSI))
+    ) as testbed:
         answers = [await testbed.service.classify(to_png(one), asked) for one in pixels]
         with pytest.raises(BudgetError, match="room for 0 tokens"):
             await testbed.service.classify(
@@ -44,7 +47,7 @@ async def test_a_budget_holds_with_pilots_in_it(tiny_bundle):
 async def test_a_stream_keeps_the_budget_when_the_pilots_change_under_it(tiny_bundle):
     pixels = random_pixels(6, seed=9)
     asked = Parameters.model_validate({"policy": "none", "budget": {"channel_uses": BUDGET}})
-    async with loopback(tiny_bundle, "pilots", Profile("rayleigh", 10.0, csi="pilots")) as testbed:
+    async with loopback(tiny_bundle, "pilots", Profile("rayleigh", 10.0, csi=Csi.parse("pilots"))) as testbed:
 
         async def images():
             for index, one in enumerate(pixels):

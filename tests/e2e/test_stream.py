@@ -66,8 +66,8 @@ def test_a_stream_meets_the_channel_once_a_frame_under_its_own_ids(testbed, ship
     before = totals(testbed)
     found = watch(testbed.edge_url, pictures_of([clip]), 7, [unmerged, unmerged, within], "a clip")
     after = totals(testbed)
-    assert [one.answer["id"] for one in found] == [frame_id_of("a clip", number) for number in range(9)]
-    assert [one.answer["policy"]["id"] for one in found] == ["none"] * 2 + [within.id] * 7
-    assert {len(one.answer["outputs"]) for one in found} == {7}
-    uses = sum(one.answer["link"]["channel_uses"] for one in found)
+    assert [one.answer.id for one in found] == [frame_id_of("a clip", number) for number in range(9)]
+    assert [one.answer.policy.id for one in found] == ["none"] * 2 + [within.id] * 7
+    assert {len(one.answer.outputs) for one in found} == {7}
+    uses = sum(one.answer.link.channel_uses for one in found)
     assert (after[0] - before[0], after[1] - before[1]) == (9, uses)

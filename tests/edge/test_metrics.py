@@ -147,7 +147,6 @@ async def test_an_upload_that_is_cut_short_is_cancelled(service: EdgeService) ->
         "type": "http",
         "method": "POST",
         "path": "/v1/classify",
-        "raw_path": b"/v1/classify",
         "query_string": b"",
         "headers": [(b"content-type", b"image/png")],
     }

@@ -97,10 +97,9 @@ def is_loopback(url: str) -> bool:
         return False
 
 
-def no_answer(url: object, reason: object) -> UnavailableError:
+def no_answer(url: object, reason: str) -> UnavailableError:
     """Nothing answers at an address, or nothing of ours."""
-    # Some of httpx's errors have no text.
-    return UnavailableError(f"no answer from {url}: {str(reason) or type(reason).__name__}")
+    return UnavailableError(f"no answer from {url}: {reason}")
 
 
 def read_answer(response: httpx.Response, kind: type[R] | None = None) -> Any:

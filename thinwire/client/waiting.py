@@ -137,5 +137,6 @@ class AsyncClient:
         try:
             response = await sent
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise messages.no_answer(url, error) from None
+            hint = " (cloud_url, or --cloud-url, says where the cloud is)" if "/frames/" in url else ""
+            raise messages.no_answer(url, f"{str(error) or type(error).__name__}{hint}") from None
         return messages.read_answer(response, kind)

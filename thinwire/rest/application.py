@@ -57,9 +57,10 @@ class _Door:
         is_work = scope["method"] == "POST"
         if scope["method"] == "HEAD":
             scope = {**scope, "method": "GET"}
-        # Uvicorn passes a whole URL on as a path.
-        if found := _AUTHORITY.match(scope["raw_path"]):
-            raw_path = scope["raw_path"][found.end() :] or b"/"
+        # Uvicorn passes a whole URL on as a path. ASGI's servers may leave the raw path out.
+        raw_path = scope.get("raw_path") or b""
+        if found := _AUTHORITY.match(raw_path):
+            raw_path = raw_path[found.end() :] or b"/"
             scope = {**scope, "raw_path": raw_path, "path": unquote(raw_path.decode("ascii"))}
 
         async def tell(message: Message) -> None:

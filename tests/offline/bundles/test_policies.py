@@ -1,18 +1,24 @@
 """The last stage of a build on a tiny bundle: a front per channel, and a second call that measures nothing."""
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import offline.bundles.build
 import offline.measure.studies
+from offline.bundles import policies
 from offline.bundles.policies import find_fronts
 from offline.data.images import LabelledImages
 from offline.measure import workers
 from offline.recipes.recipe import SearchRecipe, load_recipe
+from policies.front import Front
+from policies.fronts import Fronts
 from policies.store import Store
 from tests.parts import random_pixels
+from thinwire.bundle import FRONT
 from thinwire.errors import UnavailableError
 
 RECIPE = SearchRecipe(3, 20, 0.5, ("awgn:0", "rayleigh:10"), (0.0, 10.0))
@@ -44,3 +50,26 @@ def test_a_build_without_the_searchs_library_ends_before_it_trains(tmp_path, mon
     with pytest.raises(UnavailableError, match="search"):
         offline.bundles.build.build(load_recipe("cifar10"), "nothing", tmp_path / "work", tmp_path / "bundle")
     assert not (tmp_path / "work").exists()
+
+
+def test_a_second_build_keeps_what_was_exported_since(tiny_bundle, tmp_path, monkeypatch, caplog):
+    bundle = replace(tiny_bundle, folder=tmp_path / "bundle")
+    shutil.copytree(tiny_bundle.folder, bundle.folder)
+    built = Fronts.load(bundle.path(FRONT), bundle.digest)
+    first = built.fronts[0]
+    exported = Fronts((Front(first.bundle_name, first.bundle_digest, first.policies[:1]),))
+    assert exported != built
+    monkeypatch.setattr(policies, "find_fronts", lambda *_, **__: built)
+    monkeypatch.setattr(policies, "measure_reference", lambda *_: (bundle.reference, {}))
+    monkeypatch.setattr(policies.Evaluator, "load", lambda *_: None)
+
+    def build():
+        policies.with_policies(bundle, None, RECIPE, tmp_path, 0)
+        return Fronts.load(bundle.path(FRONT), bundle.digest)
+
+    assert build() == built
+    exported.save(bundle.path(FRONT))
+    assert build() == exported
+    assert "kept the policies that were exported" in caplog.text
+    bundle.path(FRONT).unlink()
+    assert build() == built
