@@ -141,8 +141,8 @@ class LocalTestbed:
         """
         for name, process in self._processes.items():
             if process.poll() is not None:
-                where = f"; its log is {self._log_folder / f'{name}.log'}" if self._log_folder else ""
-                raise UnavailableError(f"the {name} process ended with status {process.returncode}{where}")
+                told = _last_words(self._log_folder / f"{name}.log") if self._log_folder else ""
+                raise UnavailableError(f"the {name} process ended with status {process.returncode}{told}")
 
     def stop(self) -> None:
         """Stop all processes, the edge first, so that what is under way can end. A second Ctrl-C kills what is left."""
@@ -160,6 +160,12 @@ class LocalTestbed:
         for process in self._processes.values():
             process.wait()
         self._processes.clear()
+
+
+def _last_words(log: Path) -> str:
+    """The last line of a log, which may be gone when its folder is, and where it is."""
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return f": {lines[-1][-500:]} (its log is {log})" if lines else f"; its log, {log}, is empty"
 
 
 def _catch_signals() -> list[signal.Signals]:

@@ -7,15 +7,21 @@ are a bundle, the merging of tokens, the joint source-channel code and the chann
 
 import importlib
 import os
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from thinwire.bundle import load_bundle
-    from thinwire.client import AsyncClient, Client
-    from thinwire.errors import ThinwireError
-    from thinwire.nn.codec.pair import Codec
-    from thinwire.nn.merging.merge import merge
-    from thinwire.simulation import simulate
+    from thinwire import errors as errors
+    from thinwire.bundle import load_bundle as load_bundle
+    from thinwire.client import AsyncClient as AsyncClient
+    from thinwire.client import Client as Client
+    from thinwire.errors import ThinwireError as ThinwireError
+    from thinwire.nn.codec.pair import Codec as Codec
+    from thinwire.nn.merging.merge import merge as merge
+    from thinwire.simulation import simulate as simulate
+
+    __version__: str
 
 # ONNX Runtime 1.31.1 reports on its user unless told otherwise; the client of the Hugging Face hub says who asks in all
 # its requests. Both look once, when they are loaded, and only this package and our commands load them, after this line.
@@ -23,8 +29,6 @@ if TYPE_CHECKING:
 for _name in ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY"):
     if not os.environ.get(_name):
         os.environ[_name] = "1"
-
-__all__ = ["AsyncClient", "Client", "Codec", "ThinwireError", "load_bundle", "merge", "simulate"]
 
 _HOMES = {
     "AsyncClient": "thinwire.client",
@@ -35,19 +39,26 @@ _HOMES = {
     "merge": "thinwire.nn.merging.merge",
     "simulate": "thinwire.simulation",
 }
+# Without torch, what needs it is not offered.
+_NEED_TORCH = () if find_spec("torch") else ("Codec", "merge")
+
+__all__ = [name for name in _HOMES if name not in _NEED_TORCH]
 
 
 def __getattr__(name: str) -> Any:
     if name == "errors":
         return importlib.import_module("thinwire.errors")
     if name == "__version__":
-        from importlib.metadata import version
-
-        return version("thinwire")
+        try:
+            return version("thinwire")
+        except PackageNotFoundError:
+            raise AttributeError("thinwire runs from a checkout that is not installed: it has no version") from None
+    if name in _NEED_TORCH:
+        raise AttributeError(f"thinwire.{name} needs torch: install the extra, as in pip install 'thinwire[torch]'")
     if name not in _HOMES:
         raise AttributeError(f"module 'thinwire' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__, "__version__", "errors"])
+    return sorted([*__all__, "__version__", "errors"])

@@ -214,7 +214,7 @@ class UnavailableError(ThinwireError):
     http_status = 503
     grpc_status = "UNAVAILABLE"
     title = "Link unavailable"
-    retry_after_s = 1.0
+    retry_after_s: float | None = 1.0
 
 
 class FrameLostError(ThinwireError):

@@ -1,5 +1,6 @@
 """A channel by its name, outside any service: for experiments in a script or a notebook."""
 
+import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -8,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from thinwire.csi import Csi
 from thinwire.equalise import ReceivedTokens, receive
-from thinwire.errors import InvalidFrameError
+from thinwire.errors import InvalidFrameError, InvalidRequestError
 from thinwire.frames import MAX_SYMBOLS_PER_TOKEN, MAX_TOKENS, all_finite, check_power
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def simulate(
     from channel.realisation import keyed_generator
     from channel.transmission import carry
 
-    profile = Profile(model=model, snr_db=snr_db, seed=seed, csi=Csi.parse(csi))
+    profile = Profile(model=model, snr_db=snr_db, seed=operator.index(seed), csi=Csi.parse(csi))
     sent = np.atleast_2d(np.asarray(symbols, np.complex64))
     most = (MAX_TOKENS, MAX_SYMBOLS_PER_TOKEN)
     if sent.ndim != 2 or not all(1 <= count <= limit for count, limit in zip(sent.shape, most, strict=True)):
@@ -81,7 +82,10 @@ def simulate(
     if not all_finite(sent):
         raise InvalidFrameError("the symbols are not all finite")
     check_power(np.ascontiguousarray(sent))
-    generator = keyed_generator(seed, LINK, REQUEST, frame)
+    number = operator.index(frame)
+    if not 0 <= number < 2**64:
+        raise InvalidRequestError(f"frame must be from 0 to 2^64 - 1, got {frame}")
+    generator = keyed_generator(profile.seed, LINK, REQUEST, number)
     arrival = carry(sent, profile, generator)
     received = receive(arrival.symbols, arrival.gain, arrival.noise_variance)
     return Received(arrival, received, sent.size + arrival.pilot_uses)

@@ -75,6 +75,8 @@ def test_what_cannot_be_sent_is_told(symbols, told):
         ({"snr_db": 99.0}, "snr_db must be from"),
         ({"csi": "all"}, "csi must be perfect"),
         ({"seed": -1}, "seed must be from 0"),
+        ({"frame": -1}, "frame must be from 0"),
+        ({"frame": 2**64}, "frame must be from 0"),
     ],
 )
 def test_what_there_is_not_is_told(options, told):
@@ -86,3 +88,8 @@ def test_the_gains_are_the_models_own():
     drawn = Rician(k_db=3, coherence=2).draw((4, 2), 10.0, keyed_generator(7, LINK, REQUEST, 0))
     arrival = simulate(unit((4, 2)), "rician:k_db=3,coherence=2", snr_db=10.0, seed=7).arrival
     np.testing.assert_array_equal(arrival.gain, drawn.gain)
+
+
+def test_numpys_numbers_are_numbers():
+    one, other = simulate([1.0], seed=np.int64(7), frame=np.int32(2)), simulate([1.0], seed=7, frame=2)
+    np.testing.assert_array_equal(one.arrival.symbols, other.arrival.symbols)

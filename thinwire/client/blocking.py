@@ -1,20 +1,24 @@
 """The client for scripts."""
 
-import asyncio
 import threading
-from collections.abc import Coroutine, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Self
+
+import httpx
 
 from thinwire.addresses import CLOUD_URL, EDGE_URL
-from thinwire.client.messages import Budget, Image
-from thinwire.client.overlapping import OVERLAP
-from thinwire.client.waiting import TIMEOUT_S, AsyncClient
+from thinwire.client import messages
+from thinwire.client.messages import Budget, Call
+from thinwire.client.overlapping import OVERLAP, check_overlap
+from thinwire.client.pictures import Image
+from thinwire.client.waiting import TIMEOUT_S
 from thinwire.rest.schemas import ClassifyResponse, VqaResponse
 
 if TYPE_CHECKING:
     from policies.policy import MeasuredPolicy
-
-T = TypeVar("T")
 
 
 class Client:
@@ -25,11 +29,14 @@ class Client:
     Args:
         url: of the edge, or of a cloud, whose plain model then answers.
         cloud_url: of the cloud that holds the edge's frames, for further questions about them.
-        timeout_s: seconds without a byte from the server after which a call gives up.
+        timeout_s: seconds of silence after which a call gives up; one with a ``timeout_ms`` waits at least that long.
+
+    Raises:
+        InvalidRequestError: the time is not above zero.
 
     Every call raises a `thinwire.ThinwireError`: what the server found wrong, as the class of `thinwire.errors` with
     the problem's ``code``, ``title``, ``http_status`` and ``detail``; or `thinwire.errors.UnavailableError` where
-    nothing answers, or nothing of ours.
+    nothing answers, or nothing of ours. After a fork, make another client.
 
     Example (``url``, ``cloud_url`` are a running edge's and cloud's, ``photo`` the path of a photograph of a cat and
     ``triangle`` that of a drawn triangle):
@@ -52,11 +59,11 @@ class Client:
     """
 
     def __init__(self, url: str = EDGE_URL, cloud_url: str = CLOUD_URL, timeout_s: float = TIMEOUT_S) -> None:
-        self._client = AsyncClient(url, cloud_url, timeout_s)
-        self._loop = asyncio.new_event_loop()
-        # A daemon: a script that never closes its client still ends.
-        self._thread = threading.Thread(target=self._loop.run_forever, name="thinwire-client", daemon=True)
-        self._thread.start()
+        messages.check_timeout(timeout_s)
+        self.url, self.cloud_url, self._timeout_s = url.rstrip("/"), cloud_url.rstrip("/"), timeout_s
+        self._http: dict[str, httpx.Client] = {}
+        self._lock = threading.Lock()
+        self._is_closed = False
 
     def __enter__(self) -> Self:
         """Nothing is opened before the first call."""
@@ -67,13 +74,10 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connections; calls that still wait fail. Closing again does nothing."""
-        if self._loop.is_closed():
-            return
-        self._run(self._client.close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        """Close the connections; calls after it raise RuntimeError."""
+        self._is_closed = True
+        for http in self._http.values():
+            http.close()
 
     def classify(
         self,
@@ -105,18 +109,9 @@ class Client:
             the answer: ``label`` and ``score`` of the likeliest, all ``outputs``, ``policy``, ``link`` (tokens and
             channel uses), ``cost`` (GMACs of the device) and ``timings_ms``.
         """
-        return self._run(
-            self._client.classify(
-                image,
-                model=model,
-                top_k=top_k,
-                policy=policy,
-                budget=budget,
-                channel=channel,
-                timeout_ms=timeout_ms,
-                id=id,
-            )
-        )
+        asked = {"model": model, "top_k": top_k, "policy": policy, "channel": channel, "timeout_ms": timeout_ms}
+        answer: ClassifyResponse = self._send(self.url, messages.classify(self.url, image, id, budget, **asked))
+        return answer
 
     def ask(
         self,
@@ -143,33 +138,71 @@ class Client:
         Returns:
             the answer: ``answer`` and ``score``, and the rest as for `classify`.
         """
-        link: dict[str, Any] = {"model": model, "policy": policy, "budget": budget, "channel": channel, "id": id}
-        return self._run(self._client.ask(about, question, timeout_ms=timeout_ms, **link, **generation))
+        link = {"model": model, "policy": policy, "budget": budget, "channel": channel, "id": id}
+        generation["timeout_ms"] = timeout_ms
+        answer: VqaResponse = self._send(
+            *messages.question(self.url, self.cloud_url, about, question, link, generation)
+        )
+        return answer
 
     def stream(
-        self, images: Iterable[Image], *, overlap: int = OVERLAP, per_second: float | None = None, **options: Any
+        self,
+        images: Iterable[Image],
+        *,
+        overlap: int = OVERLAP,
+        per_second: float | None = None,
+        model: str | None = None,
+        top_k: int | None = None,
+        policy: str | None = None,
+        budget: Budget | None = None,
+        channel: Mapping[str, Any] | None = None,
+        timeout_ms: float | None = None,
     ) -> Iterator[ClassifyResponse]:
         """Classify images one after the other, several under way at once.
 
         Args:
-            images: read as they are needed, in a thread.
+            images: each is read when it is sent.
             overlap: images under way at once.
             per_second: images to send a second; None: as fast as they are answered.
-            options: those of `classify`.
+            model: this and the rest are as for `classify`.
 
         Yields:
             the answers, in the order of the images; the first error ends it.
         """
-        answers = self._client.stream(images, overlap=overlap, per_second=per_second, **options)
+        check_overlap(overlap, per_second)
 
-        async def following() -> ClassifyResponse | None:
-            return await anext(answers, None)
+        def ask(image: Image, answer: Future[ClassifyResponse]) -> None:
+            try:
+                found = self.classify(
+                    image,
+                    model=model,
+                    top_k=top_k,
+                    policy=policy,
+                    budget=budget,
+                    channel=channel,
+                    timeout_ms=timeout_ms,
+                )
+            except BaseException as error:
+                answer.set_exception(error)
+            else:
+                answer.set_result(found)
 
-        try:
-            while (answer := self._run(following())) is not None:
-                yield answer
-        finally:
-            self._run(answers.aclose())
+        def answers() -> Iterator[ClassifyResponse]:
+            under_way: deque[Future[ClassifyResponse]] = deque()
+            first_s = time.monotonic()
+            for number, image in enumerate(images):
+                if per_second is not None:
+                    time.sleep(max(0.0, first_s + number / per_second - time.monotonic()))
+                answer: Future[ClassifyResponse] = Future()
+                under_way.append(answer)
+                # Daemons: a script that leaves a stream early ends all the same.
+                threading.Thread(target=ask, args=(image, answer), daemon=True).start()
+                if len(under_way) == overlap:
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
+
+        return answers()
 
     def policies(self, bundle: str | None = None) -> "list[MeasuredPolicy]":
         """The policies that the edge serves from, of all fronts of a bundle, each with what was measured of it.
@@ -177,17 +210,17 @@ class Client:
         Args:
             bundle: its name; by default the first that the edge serves.
         """
-        return self._run(self._client.policies(bundle))
+        call = messages.policies(self.url, bundle)
+        return messages.read_policies(call, self._send(self.url, call))
 
-    def _run(self, call: Coroutine[Any, Any, T]) -> T:
+    def _send(self, base: str, call: Call) -> Any:
+        if self._is_closed:
+            raise RuntimeError("the client is closed")
         try:
-            future = asyncio.run_coroutine_threadsafe(call, self._loop)
-        except RuntimeError:
-            call.close()
-            raise RuntimeError("the client is closed") from None
-        try:
-            return future.result()
-        # Ctrl-C, too: what nobody waits for is not asked.
-        except BaseException:
-            future.cancel()
-            raise
+            with self._lock:
+                http = self._http.get(base) or httpx.Client(**messages.options_for(base))
+                self._http[base] = http
+            response = http.request(**call.options(self._timeout_s))
+        except messages.FAILURES as error:
+            raise messages.no_answer(call.url, error) from None
+        return messages.read_answer(call, response)

@@ -1,10 +1,13 @@
 """Several requests under way at once, with the answers in order."""
 
 import asyncio
+import math
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from thinwire.errors import InvalidRequestError
 
 # As many as the edge itself overlaps: enough to keep its engine and the link busy.
 OVERLAP = 4
@@ -37,7 +40,7 @@ class Answered(Generic[Item, Answer]):
         return 1e3 * (self.ended_s - self.began_s)
 
 
-async def in_order(
+def in_order(
     items: Iterable[Item],
     ask: Callable[[int, Item], Awaitable[Answer]],
     overlap: int = OVERLAP,
@@ -58,9 +61,28 @@ async def in_order(
         the answers, in the order of the items.
 
     Raises:
+        InvalidRequestError: at once, if the overlap or the rate is none.
         Exception: what reading or asking raised first, in the order of the items.
     """
-    source = iter(items)
+    check_overlap(overlap, per_second)
+    return _in_order(iter(items), ask, overlap, per_second)
+
+
+def check_overlap(overlap: int, per_second: float | None) -> None:
+    """Check how a stream is to be sent.
+
+    Raises:
+        InvalidRequestError: nothing could be under way, or the rate is not above zero.
+    """
+    if overlap < 1:
+        raise InvalidRequestError(f"overlap must be at least 1, got {overlap}")
+    if per_second is not None and not 0 < per_second < math.inf:
+        raise InvalidRequestError(f"per_second must be above 0 and finite, got {per_second}")
+
+
+async def _in_order(
+    source: Iterator[Item], ask: Callable[[int, Item], Awaitable[Answer]], overlap: int, per_second: float | None
+) -> AsyncGenerator[Answered[Item, Answer]]:
     end = object()
     room = asyncio.Semaphore(overlap)
     order: asyncio.Queue[asyncio.Task[Answered[Item, Answer]] | None] = asyncio.Queue()

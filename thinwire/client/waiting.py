@@ -1,17 +1,17 @@
 """The client for programs with an event loop."""
 
-from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping
+import asyncio
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx
-from pydantic import BaseModel
 
 from thinwire.addresses import CLOUD_URL, EDGE_URL
 from thinwire.client import messages
-from thinwire.client.messages import Budget, Image, parameters
+from thinwire.client.messages import Budget, Call
 from thinwire.client.overlapping import OVERLAP, in_order
-from thinwire.errors import InvalidRequestError
+from thinwire.client.pictures import Image
 from thinwire.rest.schemas import ClassifyResponse, VqaResponse
 
 if TYPE_CHECKING:
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 # Twice as long as the edge gives a request that says nothing of its time.
 TIMEOUT_S = 60.0
-# Under the edge's five, so that no request meets a connection that is being closed.
-KEEPALIVE_S = 2.0
-R = TypeVar("R", bound=BaseModel)
 
 
 class AsyncClient:
@@ -32,7 +29,10 @@ class AsyncClient:
     Args:
         url: of the edge, or of a cloud, whose plain model then answers.
         cloud_url: of the cloud that holds the edge's frames, for further questions about them.
-        timeout_s: seconds without a byte from the server after which a call gives up.
+        timeout_s: seconds of silence after which a call gives up; one with a ``timeout_ms`` waits at least that long.
+
+    Raises:
+        InvalidRequestError: the time is not above zero.
 
     Example (``url`` is a running edge's, ``photo`` the path of a photograph of a cat):
 
@@ -45,13 +45,10 @@ class AsyncClient:
     """
 
     def __init__(self, url: str = EDGE_URL, cloud_url: str = CLOUD_URL, timeout_s: float = TIMEOUT_S) -> None:
-        self.url, self.cloud_url = url.rstrip("/"), cloud_url.rstrip("/")
-        limits = httpx.Limits(keepalive_expiry=KEEPALIVE_S)
-        self._http = {
-            # A proxy of the environment is for the web.
-            base: httpx.AsyncClient(timeout=timeout_s, limits=limits, trust_env=not messages.is_loopback(base))
-            for base in (self.url, self.cloud_url)
-        }
+        messages.check_timeout(timeout_s)
+        self.url, self.cloud_url, self._timeout_s = url.rstrip("/"), cloud_url.rstrip("/"), timeout_s
+        self._http: dict[str, httpx.AsyncClient] = {}
+        self._is_closed = False
 
     async def __aenter__(self) -> Self:
         """Nothing is opened before the first call."""
@@ -62,7 +59,8 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; calls after it raise RuntimeError."""
+        self._is_closed = True
         for http in self._http.values():
             await http.aclose()
 
@@ -79,8 +77,11 @@ class AsyncClient:
         id: str | None = None,
     ) -> ClassifyResponse:
         """See `thinwire.Client.classify`."""
-        asked = parameters(budget, model=model, top_k=top_k, policy=policy, channel=channel, timeout_ms=timeout_ms)
-        return await self._post(self.url, "/v1/classify", ClassifyResponse, messages.image_body(image, asked), id)
+        asked = {"model": model, "top_k": top_k, "policy": policy, "channel": channel, "timeout_ms": timeout_ms}
+        # Reading and encoding an image takes its time, which is not the event loop's.
+        call = await asyncio.to_thread(messages.classify, self.url, image, id, budget, **asked)
+        answer: ClassifyResponse = await self._send(self.url, call)
+        return answer
 
     async def ask(
         self,
@@ -96,47 +97,62 @@ class AsyncClient:
         **generation: Any,
     ) -> VqaResponse:
         """See `thinwire.Client.ask`."""
-        on_the_link = {"model": model, "policy": policy, "budget": budget, "channel": channel, "id": id}
-        if not isinstance(about, VqaResponse):
-            asked = parameters(budget, model=model, policy=policy, channel=channel, timeout_ms=timeout_ms, **generation)
-            return await self._post(
-                self.url, "/v1/vqa", VqaResponse, messages.question_form(about, question, asked), id
-            )
-        if given := [name for name, value in on_the_link.items() if value is not None]:
-            raise InvalidRequestError(f"a question about tokens that the cloud holds crosses no link: got {given[0]}")
-        asked = parameters(None, timeout_ms=timeout_ms, **generation)
-        body = {"json": {"inputs": {"question": question}, "parameters": asked}, "headers": {}}
-        return await self._post(self.cloud_url, f"/v1/frames/{about.id}/questions", VqaResponse, body)
+        link = {"model": model, "policy": policy, "budget": budget, "channel": channel, "id": id}
+        generation["timeout_ms"] = timeout_ms
+        base, call = await asyncio.to_thread(
+            messages.question, self.url, self.cloud_url, about, question, link, generation
+        )
+        answer: VqaResponse = await self._send(base, call)
+        return answer
 
-    async def stream(
-        self, images: Iterable[Image], *, overlap: int = OVERLAP, per_second: float | None = None, **options: Any
+    def stream(
+        self,
+        images: Iterable[Image],
+        *,
+        overlap: int = OVERLAP,
+        per_second: float | None = None,
+        model: str | None = None,
+        top_k: int | None = None,
+        policy: str | None = None,
+        budget: Budget | None = None,
+        channel: Mapping[str, Any] | None = None,
+        timeout_ms: float | None = None,
     ) -> AsyncGenerator[ClassifyResponse]:
-        """See `thinwire.Client.stream`."""
-        answers = in_order(images, lambda _, image: self.classify(image, **options), overlap, per_second)
-        async with aclosing(answers):
-            async for answered in answers:
-                yield answered.answer
+        """See `thinwire.Client.stream`; the images are read in a thread."""
+
+        async def ask(_: int, image: Image) -> ClassifyResponse:
+            return await self.classify(
+                image,
+                model=model,
+                top_k=top_k,
+                policy=policy,
+                budget=budget,
+                channel=channel,
+                timeout_ms=timeout_ms,
+            )
+
+        # Begun here, so that what is wrong with the arguments is told at once.
+        answers = in_order(images, ask, overlap, per_second)
+
+        async def following() -> AsyncGenerator[ClassifyResponse]:
+            async with aclosing(answers):
+                async for answered in answers:
+                    yield answered.answer
+
+        return following()
 
     async def policies(self, bundle: str | None = None) -> "list[MeasuredPolicy]":
         """See `thinwire.Client.policies`."""
-        from policies.policy import MeasuredPolicy
+        call = messages.policies(self.url, bundle)
+        return messages.read_policies(call, await self._send(self.url, call))
 
-        query = {} if bundle is None else {"bundle": bundle}
-        found = await self._answer(self.url, self._http[self.url].get(f"{self.url}/v1/policies", params=query))
-        return [MeasuredPolicy.from_json(content) for content in found.get("policies", [])]
-
-    async def _post(self, base: str, path: str, kind: type[R], content: dict[str, Any], key: str | None = None) -> R:
-        if key is not None:
-            content["headers"]["idempotency-key"] = key
-        answer: R = await self._answer(base + path, self._http[base].post(f"{base}{path}", **content), kind)
-        return answer
-
-    async def _answer(
-        self, url: str, sent: Coroutine[Any, Any, httpx.Response], kind: type[BaseModel] | None = None
-    ) -> Any:
+    async def _send(self, base: str, call: Call) -> Any:
+        if self._is_closed:
+            raise RuntimeError("the client is closed")
         try:
-            response = await sent
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            hint = " (cloud_url, or --cloud-url, says where the cloud is)" if "/frames/" in url else ""
-            raise messages.no_answer(url, f"{str(error) or type(error).__name__}{hint}") from None
-        return messages.read_answer(response, kind)
+            if base not in self._http:
+                self._http[base] = httpx.AsyncClient(**messages.options_for(base))
+            response = await self._http[base].request(**call.options(self._timeout_s))
+        except messages.FAILURES as error:
+            raise messages.no_answer(call.url, error) from None
+        return messages.read_answer(call, response)

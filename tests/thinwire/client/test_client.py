@@ -3,8 +3,10 @@
 import asyncio
 import io
 import json
+import socket
+import subprocess
+import sys
 import threading
-import time
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -14,7 +16,7 @@ import pytest
 
 import thinwire
 from tests.answers import body_of, standing_in
-from thinwire.client import AsyncClient, Client
+from thinwire.client import AsyncClient, Client, messages
 from thinwire.errors import BudgetError, InvalidImageError, InvalidRequestError, OverloadedError, UnavailableError
 from thinwire.rest.schemas import VqaResponse
 
@@ -70,8 +72,10 @@ def test_a_budget_may_be_a_mapping(client, edge, budget):
 def test_a_budget_may_be_numpys(client, edge):
     client.classify(b"image", budget=np.int64(38))
     assert asked_of(edge)[1] == {"budget": {"channel_uses": 38}}
-    with pytest.raises(TypeError):
+    with pytest.raises(InvalidRequestError, match=r"budget must be a whole number or a mapping, got 3\.5"):
         client.classify(b"image", budget=3.5)
+    client.classify(b"image", top_k=np.int32(2), channel={"snr_db": np.float32(3), "seed": np.int64(4)})
+    assert asked_of(edge)[1] == {"top_k": 2, "channel": {"snr_db": 3.0, "seed": 4}}
 
 
 def test_an_image_may_be_a_file_or_pixels(client, edge, tmp_path):
@@ -93,7 +97,7 @@ def test_an_image_may_be_a_file_or_pixels(client, edge, tmp_path):
         ("nul\0nul", InvalidRequestError, "cannot read"),
         (np.zeros((4, 4, 3)), InvalidImageError, "expected H x W x 3 uint8 pixels, got .4, 4, 3. of float64"),
         (np.zeros((4, 4), np.uint8), InvalidImageError, "expected H x W x 3 uint8 pixels"),
-        (PIL.Image.new("CMYK", (4, 4)), InvalidImageError, "cannot be encoded as PNG"),
+        (PIL.Image.new("F", (0, 4)), InvalidImageError, "cannot be encoded as PNG"),
         (17, InvalidImageError, "expected bytes, a path, a Pillow image or a numpy array, got int"),
     ],
 )
@@ -219,31 +223,124 @@ def test_a_closed_client_says_so(edge):
         client.classify(b"x")
 
 
-def test_who_is_interrupted_leaves_nothing_under_way(client, monkeypatch):
-    cancelled = threading.Event()
+def test_pillows_images_are_set_upright_and_made_rgb(client, edge):
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    stored = io.BytesIO()
+    PIL.Image.fromarray(np.arange(36, dtype=np.uint8).reshape(3, 4, 3)).save(stored, "PNG", exif=exif)
+    for image, size in ((PIL.Image.open(stored), (3, 4)), (PIL.Image.new("CMYK", (4, 3)), (4, 3))):
+        client.classify(image)
+        sent = PIL.Image.open(io.BytesIO(edge.asked[-1][2]))
+        assert (sent.size, sent.mode, sent.getexif().get(0x0112)) == (size, "RGB", None)
 
-    async def slow(image):
-        try:
-            await asyncio.sleep(60)
-        except asyncio.CancelledError:
-            cancelled.set()
-            raise
 
-    monkeypatch.setattr(client._client, "classify", lambda image, **_: slow(image))
-    main = threading.main_thread().ident
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"id": "a\nb"}, "id must be a printable text"),
+        ({"id": ""}, "id must be a printable text"),
+        ({"id": 3}, "id must be a text, got 3"),
+        ({"channel": {"seed": object()}}, "the parameters are no JSON: it holds <object"),
+        ({"question": None}, "question must be a text, got None"),
+        ({"question": "\udcff?"}, "question must be a text"),
+    ],
+)
+def test_what_is_no_request_is_told_before_anything_is_sent(client, edge, given, told):
+    asked = {"question": "what?"} | given
+    with pytest.raises(InvalidRequestError, match=told):
+        client.ask(b"image", asked.pop("question"), **asked)
+    assert edge.asked == []
 
-    def interrupt():
-        import signal
 
-        time.sleep(0.05)
-        signal.pthread_kill(main, signal.SIGINT)
+def test_an_id_may_be_of_any_alphabet(client, edge):
+    client.classify(b"x", id="Kätzchen 1")
+    assert edge.asked[-1][1]["idempotency-key"].encode("latin-1").decode() == "Kätzchen 1"
 
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    with pytest.raises(KeyboardInterrupt):
+
+@pytest.mark.parametrize("options", [{"overlap": 0}, {"per_second": 0}, {"per_second": float("nan")}])
+def test_a_stream_that_could_not_be_sent_is_told_at_once(options):
+    with pytest.raises(InvalidRequestError, match=f"{next(iter(options))} must be"):
+        Client().stream([b"x"], **options)
+    with pytest.raises(InvalidRequestError, match=f"{next(iter(options))} must be"):
+        AsyncClient().stream([b"x"], **options)
+    with pytest.raises(TypeError, match="topk"):
+        Client().stream([b"x"], topk=3)
+
+
+@pytest.mark.parametrize("timeout_s", [0, -1, float("nan"), float("inf")])
+def test_a_time_that_is_none_is_told(timeout_s):
+    for kind in (Client, AsyncClient):
+        with pytest.raises(InvalidRequestError, match="timeout_s must be above 0"):
+            kind(timeout_s=timeout_s)
+
+
+def test_a_call_with_a_time_of_its_own_waits_that_long():
+    call = messages.classify("http://x", b"x", None, None, timeout_ms=90_000)
+    assert call.options(60.0)["timeout"] == 95
+    assert messages.classify("http://x", b"x", None, None, timeout_ms=50).options(60.0)["timeout"] == 60
+
+
+def test_a_secret_in_an_address_is_not_told():
+    with Client("http://me:secret@127.0.0.1:9") as client, pytest.raises(UnavailableError) as caught:
         client.classify(b"x")
-    thread.join()
-    assert cancelled.wait(30)
+    assert "secret" not in str(caught.value)
+    assert caught.value.retry_after_s == 1.0
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8080", "ftp://127.0.0.1", "http://[::1"])
+def test_another_try_of_an_address_that_cannot_be_is_not_asked_for(url):
+    with Client(url) as client, pytest.raises(UnavailableError) as caught:
+        client.classify(b"x")
+    assert caught.value.retry_after_s is None
+
+
+def test_policies_that_are_none_are_told(client, edge):
+    edge.response = (200, {}, b'{"policies": null}')
+    with pytest.raises(UnavailableError, match="its policies are none that this version reads"):
+        client.policies()
+
+
+SCRIPTS = {
+    "a client that is never closed": "client.classify(b'x')",
+    "a stream that is left early": "answers = client.stream([b'x'] * 9); next(answers)",
+    "a client closed as Python ends": (
+        "class Robot:\n    def __init__(self, client): self.client = client\n"
+        "    def __del__(self): self.client.close()\n"
+        "robot = Robot(client); client.classify(b'x')"
+    ),
+    "a client closed while threads ask": (
+        "import threading\n"
+        "for _ in range(4): threading.Thread(target=client.classify, args=(b'x',), daemon=True).start()\n"
+        "client.close(); client.close()"
+    ),
+    "an iterator that gives up": (
+        "import sys\n"
+        "def images():\n    yield b'x'\n    sys.exit('camera gone')\n"
+        "try: list(client.stream(images()))\nexcept SystemExit: pass\nclient.classify(b'x')"
+    ),
+}
+
+
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
+def test_a_script_ends(edge, script):
+    program = f"import thinwire\nclient = thinwire.Client({edge.url!r})\n{script}\nprint('end')"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.returncode) == ("end\n", 0), done.stderr
+
+
+@pytest.mark.parametrize("ask", ["client.classify(b'x')", "list(client.stream([b'x'] * 9))"])
+def test_ctrl_c_ends_a_call(ask):
+    program = (
+        "import signal, threading, thinwire\n"
+        "threading.Timer(0.3, signal.raise_signal, (signal.SIGINT,)).start()\n"
+        f"try:\n    with thinwire.Client({{url!r}}) as client: {ask}\nexcept KeyboardInterrupt: print('caught')"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        done = subprocess.run(
+            [sys.executable, "-c", program.format(url=url)], capture_output=True, text=True, timeout=60, check=False
+        )
+    assert (done.stdout, done.returncode) == ("caught\n", 0), done.stderr
 
 
 async def test_without_blocking(edge):

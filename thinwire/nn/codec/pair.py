@@ -1,11 +1,12 @@
 """The JSCC pair of a bundle, to script with: tokens to symbols, and symbols to tokens."""
 
+import math
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from thinwire.bundle import Bundle, load_bundle
@@ -54,15 +55,20 @@ class Codec:
             load_part(found, "decoder", lambda: JsccDecoder(width, codec.hidden, codec.max_symbols_per_token)),
         )
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode(
-        self, tokens: Tensor, sizes: Tensor | None = None, *, symbols_per_token: int, snr_db: float = 10.0
+        self,
+        tokens: "Tensor | ArrayLike",
+        sizes: "Tensor | ArrayLike | None" = None,
+        *,
+        symbols_per_token: int,
+        snr_db: float = 10.0,
     ) -> NDArray[np.complex64]:
         """One frame.
 
         Args:
             tokens: ``N x D``.
-            sizes: ``N`` patches in each; by default 1.
+            sizes: ``N`` patches in each, at least 1; by default 1.
             symbols_per_token: the rate S.
             snr_db: average SNR that the sender assumes.
 
@@ -70,22 +76,27 @@ class Codec:
             ``N x S`` symbols of unit mean power.
 
         Raises:
-            InvalidRequestError: the shapes or the rate are not the codec's.
+            InvalidRequestError: shapes, values or the rate are not the codec's.
         """
+        parameter = next(self.encoder.parameters())
         highest = self.encoder.max_symbols_per_token
         if not 1 <= symbols_per_token <= highest:
             raise InvalidRequestError(f"symbols_per_token must be from 1 to {highest}, got {symbols_per_token}")
-        if tokens.ndim != 2 or not len(tokens) or tokens.shape[1] != self.encoder.width:
-            raise InvalidRequestError(f"expected N x {self.encoder.width} tokens, got {tuple(tokens.shape)}")
-        sizes = tokens.new_ones(len(tokens)) if sizes is None else sizes.to(tokens)
-        if sizes.shape != tokens.shape[:1]:
-            raise InvalidRequestError(f"expected {len(tokens)} sizes, got {tuple(sizes.shape)}")
-        one = tokens.new_ones(1)
-        frame = self.encoder(tokens[None], sizes[None], sizes[None] > 0, one * snr_db, (one * symbols_per_token).long())
+        x = torch.as_tensor(tokens).to(parameter)
+        if x.ndim != 2 or not len(x) or x.shape[1] != self.encoder.width:
+            raise InvalidRequestError(f"expected N x {self.encoder.width} tokens, got {tuple(x.shape)}")
+        each = x.new_ones(len(x)) if sizes is None else torch.as_tensor(sizes).to(parameter)
+        if each.shape != x.shape[:1]:
+            raise InvalidRequestError(f"expected {len(x)} sizes, got {tuple(each.shape)}")
+        if not (x.isfinite().all() and each.isfinite().all() and (each >= 1).all() and math.isfinite(snr_db)):
+            raise InvalidRequestError("expected finite tokens, sizes of at least 1 and a finite snr_db")
+        one = x.new_ones(1)
+        rate = (one * symbols_per_token).long()
+        frame = self.encoder(x[None], each[None], each[None] > 0, one * snr_db, rate)
         symbols: NDArray[np.complex64] = frame[0, :, :symbols_per_token].cpu().numpy()
         return symbols
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def decode(self, received: ReceivedTokens) -> tuple[Tensor, Tensor]:
         """What the cloud makes of one frame.
 

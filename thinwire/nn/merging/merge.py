@@ -1,9 +1,10 @@
 """Merging the tokens of any supported model, as one call."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from thinwire.bundle import Merging
@@ -27,14 +28,12 @@ class Merged:
     counts: Tensor
 
 
-@torch.inference_mode()
-def merge(
-    model: nn.Module | Tower, images: Tensor, thresholds: float | Sequence[float], merging: Merging | None = None
-) -> Merged:
+@torch.no_grad()
+def merge(model: nn.Module | Tower, images: Tensor, thresholds: ArrayLike, merging: Merging | None = None) -> Merged:
     """Run a vision transformer's layers with its own weights, merging similar tokens at each (arXiv 2509.09955).
 
     At a layer with the threshold tau, a token of odd rank whose most similar one of even rank has a cosine above tau
-    merges into that. Norms and heads behind the last layer do not run.
+    merges into that. Norms and heads behind the last layer do not run, and no gradients are kept.
 
     Args:
         model: a model as `thinwire.nn.towers.models.tower_of` takes it, or a tower; in evaluation mode.
@@ -56,15 +55,16 @@ def merge(
         True
     """
     tower = tower_of(model)
-    if tower.module.training:
-        raise InvalidRequestError("the model is in training mode: call model.eval() first")
-    expected = (tower.channels, tower.image_size, tower.image_size)
-    if images.ndim != 4 or not len(images) or images.shape[1:] != expected:
-        raise InvalidRequestError(
-            f"expected images of batch x {' x '.join(map(str, expected))}, got {tuple(images.shape)}"
-        )
-    each = [float(thresholds)] * tower.depth if isinstance(thresholds, int | float) else list(thresholds)
-    if len(each) != tower.depth or not all(threshold == threshold for threshold in each):
-        raise InvalidRequestError(f"expected {tower.depth} thresholds, one for each layer, got {each}")
+    if any(part.training for part in tower.module.modules()):
+        raise InvalidRequestError("the model, or a part of it, is in training mode: call model.eval() first")
+    shape = (tower.channels, tower.image_size, tower.image_size)
+    taken = next(tower.module.parameters()).dtype
+    if images.ndim != 4 or not len(images) or images.shape[1:] != shape or images.dtype != taken:
+        expected = f"{taken} images of batch x {' x '.join(map(str, shape))}"
+        raise InvalidRequestError(f"expected {expected}, got {images.dtype} of {tuple(images.shape)}")
+    given = np.asarray(thresholds, np.float64)
+    if given.shape not in ((), (tower.depth,)) or np.isnan(given).any():
+        raise InvalidRequestError(f"expected {tower.depth} thresholds, one for each layer, got {thresholds!r:.80}")
+    each = np.broadcast_to(given, tower.depth).tolist()
     tokens, counts = run_layers(tower, embed(tower, images), rules_for(each), merging or Merging())
     return Merged(tokens, counts)

@@ -58,6 +58,9 @@ def test_what_is_decoded_comes_nearer_as_the_channel_clears(codec):
         (tokens(), {"symbols_per_token": 0}, "symbols_per_token must be from 1 to 16, got 0"),
         (tokens(width=64), {"symbols_per_token": 1}, r"expected N x 128 tokens, got \(5, 64\)"),
         (tokens(0), {"symbols_per_token": 1}, r"expected N x 128 tokens, got \(0, 128\)"),
+        (tokens(), {"symbols_per_token": 1, "sizes": [1, 1, 0, 1, 1]}, "sizes of at least 1"),
+        (tokens() * torch.nan, {"symbols_per_token": 1}, "expected finite tokens"),
+        (tokens(), {"symbols_per_token": 1, "snr_db": np.nan}, "a finite snr_db"),
         (tokens(), {"symbols_per_token": 1, "sizes": torch.ones(4)}, r"expected 5 sizes, got \(4,\)"),
     ],
 )
@@ -69,3 +72,9 @@ def test_what_does_not_fit_is_told(codec, given, options, told):
 def test_a_frame_of_too_high_a_rate_is_told(codec):
     with pytest.raises(InvalidRequestError, match="at most 16 symbols per token, got 17"):
         codec.decode(simulate(np.ones((2, 17))).equalised)
+
+
+def test_arrays_and_other_floats_do_as_well(codec):
+    expected = codec.encode(tokens(), torch.arange(1, 6), symbols_per_token=2)
+    for given in (tokens().numpy(), tokens().double(), tokens().tolist()):
+        np.testing.assert_allclose(codec.encode(given, [1, 2, 3, 4, 5], symbols_per_token=2), expected, rtol=1e-6)

@@ -87,8 +87,9 @@ def test_what_is_no_vision_transformer_is_told(build, told):
 @pytest.mark.parametrize(
     ("x", "thresholds", "told"),
     [
-        (images(8), 0.9, r"expected images of batch x 3 x 20 x 20, got \(2, 3, 8, 8\)"),
-        (images()[0], 0.9, r"expected images of batch x 3 x 20 x 20, got \(3, 20, 20\)"),
+        (images(8), 0.9, r"expected torch.float32 images of batch x 3 x 20 x 20, got torch.float32 of \(2, 3, 8, 8\)"),
+        (images()[0], 0.9, r"expected torch.float32 images of batch x 3 x 20 x 20, got torch.float32 of \(3, 20, 20\)"),
+        (images().double(), 0.9, r"got torch.float64 of \(2, 3, 20, 20\)"),
         (images(), [0.9], r"expected 3 thresholds, one for each layer, got \[0.9\]"),
         (images(), float("nan"), "expected 3 thresholds"),
     ],
@@ -99,5 +100,21 @@ def test_what_does_not_fit_is_told(make_vit, x, thresholds, told):
 
 
 def test_a_model_in_training_is_refused(make_vit):
-    with pytest.raises(InvalidRequestError, match=r"call model\.eval\(\)"):
-        merge(make_vit().float().train(), images(), 0.9)
+    whole, part = make_vit().float().train(), make_vit().float().eval()
+    part.blocks.train()
+    for model in (whole, part):
+        with pytest.raises(InvalidRequestError, match=r"call model\.eval\(\)"):
+            merge(model, images(), 0.9)
+
+
+@pytest.mark.parametrize("thresholds", [np.float32(0.9), torch.tensor(0.9), np.full(3, 0.9), torch.full((3,), 0.9)])
+def test_thresholds_may_be_arrays(make_vit, thresholds):
+    model = make_vit().float()
+    assert merge(model, images(), thresholds).counts.tolist() == merge(model, images(), 0.9).counts.tolist()
+
+
+def test_what_comes_out_can_be_learned_from(make_vit):
+    merged = merge(make_vit().float(), images(), 0.9)
+    probe = torch.nn.Linear(merged.tokens.x.shape[-1], 1)
+    probe(merged.tokens.x).sum().backward()
+    assert probe.weight.grad is not None
