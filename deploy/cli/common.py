@@ -38,7 +38,7 @@ def add_bundles(parser: argparse.ArgumentParser, with_cloud: bool = True) -> Non
         "--bundle",
         nargs="+",
         default=default,
-        help=f"whose first of a task answers where a request names no model (default: {' '.join(default)}{needs})",
+        help=f"names or folders; a task's first answers where no model is named (default: {' '.join(default)}{needs})",
     )
 
 
