@@ -48,6 +48,7 @@ class _Half(NamedTuple):
     """A tensor in half precision, where it lies, its name as float32, and its name once transposed if it is."""
 
     tensor: OnnxModel.Tensor
+    file: str
     path: Path
     offset: int
     name: str
@@ -82,9 +83,9 @@ def with_weights(bundle: Bundle, name: str, content: bytes) -> Model:
     if sum(length for _, length in _layout(halves)) < LARGE:
         return Model(_with_halves(what, model, halves))
     # The weights are what their digests say: `Bundle.verify` has seen to that.
-    key = hashlib.sha256(content + "".join(sorted(bundle.files.values())).encode())
+    parts = [(bundle.files[half.file], half.offset, *half.tensor.dims, half.turned is None) for half in halves]
     try:
-        cached = _cached(key.hexdigest(), halves)
+        cached = _cached(hashlib.sha256(repr(parts).encode()).hexdigest(), halves)
     # No home, no place, no right to write: a device may have none of them.
     except (OSError, RuntimeError) as error:
         log.info("%s: its weights are held in memory: %s", what, error)
@@ -98,11 +99,11 @@ def _halves(bundle: Bundle, what: str, model: OnnxModel) -> list[_Half]:
     halves = []
     for tensor in model.graph.initializer:
         if tensor.data_location == EXTERNAL:
-            path, offset = _place(bundle, what, tensor, {entry.key: entry.value for entry in tensor.external_data})
+            file, offset = _place(bundle, what, tensor, {entry.key: entry.value for entry in tensor.external_data})
             if tensor.name not in casts:
                 raise BundleError(f"{what} does not cast {tensor.name} to float32")
             name = casts[tensor.name]
-            halves.append(_Half(tensor, path, offset, name, transposed.get(name)))
+            halves.append(_Half(tensor, file, bundle.path(file), offset, name, transposed.get(name)))
     return halves
 
 
@@ -112,7 +113,7 @@ def _outputs(model: OnnxModel, kind: str) -> dict[str, str]:
     return {node.input[0]: node.output[0] for node in nodes}
 
 
-def _place(bundle: Bundle, what: str, tensor: OnnxModel.Tensor, place: dict[str, str]) -> tuple[Path, int]:
+def _place(bundle: Bundle, what: str, tensor: OnnxModel.Tensor, place: dict[str, str]) -> tuple[str, int]:
     location = place.get("location", "")
     if location not in bundle.files:
         raise BundleError(f"{what} has weights in {location!r}, which its manifest does not list under files")
@@ -124,10 +125,12 @@ def _place(bundle: Bundle, what: str, tensor: OnnxModel.Tensor, place: dict[str,
     except OSError as error:
         raise BundleError(f"{what}: {location} cannot be read: {error.strerror}") from None
     if tensor.data_type != FLOAT16 or min(tensor.dims, default=0) < 0 or length != 2 * math.prod(tensor.dims):
-        raise BundleError(f"{what}: {tensor.name} in {location} is no tensor in half precision of {length} bytes")
+        raise BundleError(f"{what} has {tensor.name} in {location}, which is not {length} bytes in half precision")
     if offset < 0 or offset + length > size:
-        raise BundleError(f"{what} has {tensor.name} in {location} up to byte {offset + length}; that has {size}")
-    return bundle.path(location), offset
+        raise BundleError(
+            f"{what} has {tensor.name} in {location} from byte {offset} to {offset + length}; that has {size} bytes"
+        )
+    return location, offset
 
 
 def _with_halves(what: str, model: OnnxModel, halves: list[_Half]) -> bytes:
@@ -174,8 +177,8 @@ def _is_whole(path: Path, size: int) -> bool:
     """Whether a file ends with the digest of all that stands before it."""
     if not path.is_file() or path.stat().st_size != size + DIGEST_BYTES:
         return False
-    content = np.memmap(path, np.uint8, "r")
-    return hashlib.sha256(content[:size]).digest() == content[size:].tobytes()
+    content = memoryview(np.memmap(path, np.uint8, "r"))
+    return hashlib.sha256(content[:size]).digest() == content[size:]
 
 
 def _write(path: Path, halves: list[_Half]) -> None:

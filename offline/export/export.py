@@ -45,9 +45,11 @@ def _batch_norm(
 ) -> tuple[Any, Any, Any]:
     # As a product and a sum: the exporter would fold the operator of its own into the convolution before it, whose
     # weights would then be no longer those of the bundle's file. ONNX Runtime folds these when it loads the graph.
+    weight = op.Constant(value_float=1.0) if weight is None else weight
+    bias = op.Constant(value_float=0.0) if bias is None else bias
     factor = op.Div(weight, op.Sqrt(op.Add(running_var, op.Constant(value_float=eps))))
     shift = op.Sub(bias, op.Mul(running_mean, factor))
-    shape = op.Constant(value_ints=[-1, *(1 for _ in x.shape[2:])])
+    shape: Any = op.Constant(value_ints=[-1, *(1 for _ in x.shape[2:])])
     y = op.Add(op.Mul(x, op.Reshape(factor, shape)), op.Reshape(shift, shape))
     return y, factor, shift
 
