@@ -177,7 +177,7 @@ def _is_whole(path: Path, size: int) -> bool:
     """Whether a file ends with the digest of all that stands before it."""
     if not path.is_file() or path.stat().st_size != size + DIGEST_BYTES:
         return False
-    content = memoryview(np.memmap(path, np.uint8, "r"))
+    content = np.memmap(path, np.uint8, "r").data
     return hashlib.sha256(content[:size]).digest() == content[size:]
 
 

@@ -11,6 +11,7 @@ from edge.torch_engine.engine import TorchEngine
 from offline.export.cloud import export_cloud, export_plain
 from offline.export.edge import export_edge
 from offline.export.weights import WeightFiles, refer_to_files
+from policies.files import write_whole
 from thinwire.bundle import Bundle, file_sha256
 from thinwire.errors import BundleError
 from thinwire.exports import CLOUD, EDGE, PLAIN
@@ -41,7 +42,7 @@ def export_bundle(bundle: Bundle) -> Bundle:
         log.info("exporting %s", name)
         contents[name] = _content(bundle, name, make, files)
     for name, content in contents.items():
-        bundle.path(name).write_bytes(content)
+        write_whole(bundle.path(name), content)
     bundle = replace(bundle, exports={name: file_sha256(bundle.path(name)) for name in contents})
     bundle.save()
     return bundle

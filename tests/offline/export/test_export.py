@@ -51,7 +51,7 @@ def test_normalised_batches_leave_the_convolution_as_it_is_stored(affine):
 
 
 def test_a_linear_layer_of_one_image_is_one_node_with_the_weight_as_it_is_stored():
-    module = nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 3))
+    module = nn.Sequential(nn.ReLU(), nn.Linear(4, 6), nn.Linear(6, 3))
     x = torch.randn(1, 5, 4)
     model = export(module, {"input": x})
     assert [tuple(tensor.dims) for tensor in model.graph.initializer if len(tensor.dims) == 2] == [(6, 4), (3, 6)]
