@@ -21,8 +21,7 @@ lint: $(VENV)/.dev
 
 # The stubs are checked in; run this after a change to proto/.
 proto: $(VENV)/.dev
-	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=. --pyi_out=. proto/thinwire/v1/*.proto
-	$(BIN)/python -m grpc_tools.protoc -Iproto --grpc_python_out=. proto/thinwire/v1/control.proto proto/thinwire/v1/link.proto
+	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=. --pyi_out=. --grpc_python_out=. proto/thinwire/v1/*.proto
 
 $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
