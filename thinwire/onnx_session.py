@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from thinwire.bundle import Bundle
 from thinwire.errors import BundleError, EngineError
 from thinwire.exports import FORMAT, METADATA
+from thinwire.onnx_weights import Model, with_weights
 
 _TYPES = {"uint8": "tensor(uint8)", "float32": "tensor(float)", "int64": "tensor(int64)", "bool": "tensor(bool)"}
 _FATAL = 4
 
 
-def open_session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
+def open_session(model: Model, threads: int) -> onnxruntime.InferenceSession:
     """A session of a graph with the options that all of ours have."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -27,9 +28,13 @@ def open_session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
     # image to image: that would take a core from the event loop.
     options.add_session_config_entry("session.intra_op.allow_spinning", "1")
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    if model.folder is not None:
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(model.folder))
+        # Copies in the order in which it multiplies would be a little faster, and double the memory.
+        options.add_session_config_entry("session.disable_prepacking", "1")
     # Its errors come as exceptions, too.
     options.log_severity_level = _FATAL
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(model.content, options, providers=["CPUExecutionProvider"])
 
 
 class OnnxSession:
@@ -45,13 +50,15 @@ class OnnxSession:
         metadata: what the export states of itself.
 
     Raises:
-        BundleError: it is no graph, or one of another format or another bundle.
+        BundleError: it is no graph, or one of another format or another bundle, or names weights that this one has not.
     """
 
     def __init__(self, bundle: Bundle, name: str, model: bytes, threads: int = 1) -> None:
         self._what = f"bundle {bundle.name}: {name}"
         try:
-            self._session = open_session(model, threads)
+            self._session = open_session(with_weights(bundle, name, model), threads)
+        except BundleError:
+            raise
         # Whatever the file holds, and ONNX Runtime has a class of its own for each way in which that can be wrong.
         except Exception as error:
             raise BundleError(f"{self._what} cannot be loaded: {_short(error)}") from None

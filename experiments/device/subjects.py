@@ -21,6 +21,7 @@ from thinwire.nn.codec.encoders import MlpEncoder
 from thinwire.nn.towers.timm_tower import TimmTower
 from thinwire.nn.weights import load_backbone
 from thinwire.onnx_session import OnnxSession, open_session
+from thinwire.onnx_weights import Model
 
 RATE, SNR_DB = 8, 10.0
 # Of models that are no bundle: the paper's, and the one that costs least.
@@ -69,7 +70,7 @@ class Subject:
     def static(self, module: nn.Module, example: NDArray[Any]) -> Callable[[], object]:
         """Runs a module on an array, as a graph of which no shape is left open."""
         model = export(module, {"x": torch.from_numpy(example)})
-        session = open_session(model.SerializeToString(), self.threads)
+        session = open_session(Model(model.SerializeToString()), self.threads)
         feed = {session.get_inputs()[0].name: example}
         return lambda: session.run(None, feed)
 

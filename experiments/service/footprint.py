@@ -4,8 +4,10 @@ import shutil
 import subprocess
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -18,20 +20,65 @@ from experiments.harness.options import Option, repeated
 from experiments.harness.processes import LINK, running
 from experiments.harness.report import Cell, Interval, Report, Table
 from experiments.harness.setting import Setting
-from thinwire.bundle import Bundle, load_bundle
+from thinwire.bundle import FRONT, Bundle, load_bundle
 from thinwire.images import to_png
 
 PROCESSES = ("edge", "channel", "cloud")
 REQUESTS = 50
 GIVE_UP_S = 60.0
 FIRST = "first answer, s"
+# What is a process's own, and what the kernel can drop and read again: programs, and weights that are mapped.
+PARTS = {"anonymous": "RssAnon", "mapped": "RssFile"}
+RANDOM = "random-vit-s14"
+VIT_SMALL = {"img_size": 224, "patch_size": 14, "embed_dim": 384, "num_heads": 6, "init_values": 1.0, "num_classes": 10}
 
 
-def resident_mib(pid: int) -> float:
-    """The most memory that a process has had resident, in MiB (``VmHWM`` of Linux)."""
+def memory_mib(pid: int, field: str) -> float:
+    """Memory of a process in MiB, by a field of Linux's ``/proc/PID/status``."""
     status = Path(f"/proc/{pid}/status").read_text()
-    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+    (line,) = (line for line in status.splitlines() if line.startswith(f"{field}:"))
     return int(line.split()[1]) / 1024
+
+
+def _vit_small(folder: Path) -> Bundle:
+    """A ViT-S/14 of 256 patches with random weights, exported; its front has the unmerged policy alone."""
+    import torch
+
+    from experiments.device.subjects import bundle_of
+    from offline.bundles.write import write_bundle
+    from offline.export.bundle import export_bundle
+    from policies.front import Front
+    from policies.fronts import Fronts
+    from policies.policy import Policy
+    from policies.record import AccuracyAt, MeasuredPolicy, Objectives
+    from thinwire.bundle import Merging, Reference
+    from thinwire.channels import Channel
+    from thinwire.nn.backbone import build_backbone
+    from thinwire.nn.codec.decoder import JsccDecoder
+    from thinwire.nn.codec.encoders import build_encoder
+
+    torch.manual_seed(0)
+    spec = {"kwargs": VIT_SMALL}
+    model = build_backbone(spec).eval()
+    tokens, rate = model.patch_embed.num_patches + model.num_prefix_tokens, 8
+    bundle = bundle_of(RANDOM, model, Merging(weight="size", proportional_attention=True), folder=folder)
+    bundle = replace(bundle, model=spec, reference=Reference(rate, rate * tokens, 0.5, 0.1, 10, 10.0))
+    parts = {
+        "backbone": model,
+        "encoder": build_encoder(bundle.codec, bundle.width),
+        "decoder": JsccDecoder(bundle.width, bundle.codec.hidden, bundle.codec.max_symbols_per_token),
+    }
+    bundle = export_bundle(write_bundle(bundle, parts))
+    uses = rate * tokens
+    measured = MeasuredPolicy(
+        Policy.create([1.0] * bundle.split_layer, rate),
+        bundle.digest,
+        Channel("awgn", 10.0),
+        Objectives(0.5, 0.1, 10, 6.0, float(uses), uses, tokens, 1.0, 0.0, 0.0, 0.1),
+        (AccuracyAt(10.0, 0.5, 0.1, 0.0, 0.1),),
+    )
+    Fronts((Front(bundle.name, bundle.digest, (measured,)),)).save(bundle.path(FRONT))
+    return bundle
 
 
 def _asks(bundles: Sequence[Bundle], url: str) -> list[tuple[str, dict[str, Any]]]:
@@ -68,7 +115,8 @@ def _start(bundles: Sequence[Bundle]) -> dict[str, float]:
         for _ in range(REQUESTS):
             for url, form in asks:
                 client.post(url, **form).raise_for_status()
-        return {FIRST: first} | {f"{name}, MiB": resident_mib(testbed.pid(name)) for name in PROCESSES}
+        parts = {f"edge, {what}, MiB": memory_mib(testbed.pid("edge"), field) for what, field in PARTS.items()}
+        return {FIRST: first} | parts | {f"{name}, MiB": memory_mib(testbed.pid(name), "VmHWM") for name in PROCESSES}
 
 
 def image_mib(name: str) -> float | None:
@@ -82,7 +130,12 @@ def image_mib(name: str) -> float | None:
 
 def run(setting: Setting) -> Report:
     """Measure; see `EXPERIMENT`."""
-    bundles = [load_bundle(name) for name in setting.options.bundle]
+    with TemporaryDirectory(prefix="thinwire-") as folder:
+        bundles = [load_bundle(name) for name in setting.options.bundle]
+        return _measured(setting, [_vit_small(Path(folder) / RANDOM)] if setting.options.random else bundles)
+
+
+def _measured(setting: Setting, bundles: Sequence[Bundle]) -> Report:
     sets = [[one] for one in bundles] + ([bundles] if len(bundles) > 1 else [])
     parts = {" ".join(one.name for one in chosen): partial(_start, chosen) for chosen in sets}
     rows: list[dict[str, Cell]] = []
@@ -105,11 +158,16 @@ EXPERIMENT = Experiment(
     title="Memory, time to the first answer, sizes of the images",
     about="""
 The testbed is started several times, the edge last: its clock runs from the start of its process until the first
-request is answered. Memory is what the kernel counts as resident (Linux only), at the most, after the requests. Images
-are those of `docker compose build`, where a Docker engine has them.
+request is answered. Memory is what the kernel counts as resident (Linux only), at the most, after the requests; the
+edge's anonymous and mapped memory are those at the end. Images are those of `docker compose build`, where a Docker
+engine has them.
 """,
     run=run,
     data=(),
     packages=("httpx",),
-    options={"bundle": Option(list(DEFAULT_BUNDLES), "each alone, then all together")} | repeated(5),
+    options={
+        "random": Option(False, "instead a ViT-S/14 at 224 pixels with random weights, made for this"),
+        "bundle": Option(list(DEFAULT_BUNDLES), "each alone, then all together"),
+    }
+    | repeated(5),
 )

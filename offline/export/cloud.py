@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cloud.torch_classifier import TorchClassifier
 from offline.export.edge import Normalise
-from offline.export.export import compacted, export
+from offline.export.export import export
 from thinwire.bundle import Bundle
 from thinwire.exports import CLOUD_INPUTS, FORMAT, LOGITS, METADATA, PLAIN_INPUTS
 from thinwire.nn.attention import key_bias
@@ -73,18 +73,11 @@ def export_plain(classifier: TorchClassifier) -> onnx.ModelProto:
 
 def _finished(model: onnx.ModelProto, inputs: Sequence[tuple[str, str]], bundle: Bundle) -> onnx.ModelProto:
     assert [value.name for value in model.graph.input] == [name for name, _ in inputs]
-    casts, initializers = compacted(list(model.graph.initializer))
-    output = model.graph.output[0].name
-    nodes = [*casts, *model.graph.node, helper.make_node("Identity", [output], list(LOGITS))]
+    model.graph.node.append(helper.make_node("Identity", [model.graph.output[0].name], list(LOGITS)))
     model.graph.output[0].name = LOGITS[0]
-    for field, values in (("node", nodes), ("initializer", initializers)):
-        kept = list(values)
-        model.graph.ClearField(field)
-        getattr(model.graph, field).extend(kept)
     # Shapes of torch's own naming, which nothing reads.
     model.graph.ClearField("value_info")
     metadata: Mapping[str, Any] = {"format": FORMAT, "bundle": bundle.digest}
     model.ClearField("metadata_props")
     helper.set_model_props(model, {METADATA: json.dumps(metadata)})
-    onnx.checker.check_model(model)
     return model

@@ -12,7 +12,7 @@ import torch
 from onnx import helper
 from torch import nn
 
-from offline.export.export import OPSET, compacted, export
+from offline.export.export import OPSET, export
 from offline.export.graph import Graph
 
 
@@ -73,16 +73,10 @@ def make_model(
     outputs: list[onnx.ValueInfoProto],
     metadata: Mapping[str, str],
 ) -> onnx.ModelProto:
-    """The whole as a model that has been checked.
-
-    Raises:
-        onnx.checker.ValidationError: it is none.
-    """
-    casts, initializers = compacted(pieces.initializers)
-    whole = helper.make_graph([*casts, *graph.nodes], "thinwire", inputs, outputs, [*initializers, *graph.constants])
+    """The whole as a model."""
+    whole = helper.make_graph(graph.nodes, "thinwire", inputs, outputs, [*pieces.initializers, *graph.constants])
     model = helper.make_model(
         whole, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10, producer_name="thinwire"
     )
     helper.set_model_props(model, dict(metadata))
-    onnx.checker.check_model(model)
     return model
