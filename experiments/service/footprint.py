@@ -49,8 +49,7 @@ def _vit_small(folder: Path) -> Bundle:
     from offline.export.bundle import export_bundle
     from policies.front import Front
     from policies.fronts import Fronts
-    from policies.policy import Policy
-    from policies.record import AccuracyAt, MeasuredPolicy, Objectives
+    from policies.policy import AccuracyAt, MeasuredPolicy, Objectives, Policy
     from thinwire.bundle import Merging, Reference
     from thinwire.channels import Channel
     from thinwire.nn.backbone import build_backbone

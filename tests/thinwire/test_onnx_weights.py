@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from edge.onnx_engine.engine import OnnxEngine
+from edge.onnx_engine import OnnxEngine
 from offline.export.bundle import export_bundle
 from policies.policy import Policy
 from tests.parts import random_pixels
