@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from thinwire.bundle import Bundle
 from thinwire.equalise import ReceivedTokens
 from thinwire.images import normalise
-from thinwire.nn.backbone import VisionTransformer
 from thinwire.nn.codec.decoder import JsccDecoder, decode_frames
 from thinwire.nn.head import classify_packed
 from thinwire.nn.weights import load_backbone, load_part
@@ -24,7 +24,7 @@ class TorchClassifier:
         decoder: the JSCC decoder.
     """
 
-    def __init__(self, bundle: Bundle, model: VisionTransformer, decoder: JsccDecoder) -> None:
+    def __init__(self, bundle: Bundle, model: nn.Module, decoder: JsccDecoder) -> None:
         self.bundle = bundle
         self.model = model.eval()
         self.decoder = decoder.eval()

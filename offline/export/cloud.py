@@ -12,10 +12,13 @@ from torch import Tensor, nn
 from cloud.torch_classifier import TorchClassifier
 from offline.export.edge import Normalise
 from offline.export.export import compacted, export
-from thinwire.bundle import Bundle
+from thinwire.bundle import Bundle, Merging
 from thinwire.exports import CLOUD_INPUTS, FORMAT, LOGITS, METADATA, PLAIN_INPUTS
 from thinwire.nn.attention import key_bias
 from thinwire.nn.head import finish
+from thinwire.nn.merging.transformer import embed, run_layers
+from thinwire.nn.towers.hub_model import HubModel
+from thinwire.nn.towers.models import classifier_of
 
 BATCH = torch.export.Dim("frames", min=1)
 TOKENS = torch.export.Dim("tokens", min=1)
@@ -41,8 +44,16 @@ class _Images(nn.Module):
         self.normalise = Normalise(classifier.bundle.preprocessing)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        logits: Tensor = self.model(self.normalise.batch(pixels))
-        return logits
+        images = self.normalise.batch(pixels)
+        if not isinstance(self.model, HubModel):
+            logits: Tensor = self.model(images)
+            return logits
+        # transformers' own forward pass goes through hooks and masks that nothing exports.
+        tower = classifier_of(self.model)
+        tokens, _ = run_layers(tower, embed(tower, images), [None] * tower.depth, Merging())
+        x = torch.cat((tokens.prefix, tokens.x), dim=1)
+        sizes = tokens.all_sizes
+        return tower.head(x, sizes, torch.ones_like(sizes, dtype=torch.bool))
 
 
 def export_cloud(classifier: TorchClassifier) -> onnx.ModelProto:

@@ -52,7 +52,7 @@ def tower_of(model: nn.Module | Tower) -> Tower:
         if type(model).__name__ in ARCHITECTURES:
             return HubTower(HubModel.around(model))
     raise InvalidRequestError(
-        "expected a Tower, a timm VisionTransformer or Eva, transformers' CLIPVisionModel, SiglipVisionModel or LLaVA, "
+        "expected a Tower, a timm VisionTransformer, Eva, transformers' CLIPVisionModel, SiglipVisionModel or LLaVA, "
         f"or one of its image classifiers, got {type(model).__module__}.{type(model).__qualname__}"
     )
 
