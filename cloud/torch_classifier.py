@@ -1,11 +1,11 @@
 """The cloud's classifier in torch."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from thinwire.bundle import Bundle
 from thinwire.equalise import ReceivedTokens
@@ -24,7 +24,7 @@ class TorchClassifier:
         decoder: the JSCC decoder.
     """
 
-    def __init__(self, bundle: Bundle, model: nn.Module, decoder: JsccDecoder) -> None:
+    def __init__(self, bundle: Bundle, model: Any, decoder: JsccDecoder) -> None:
         self.bundle = bundle
         self.model = model.eval()
         self.decoder = decoder.eval()

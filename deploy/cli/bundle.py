@@ -44,7 +44,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
     towers = actions.add_parser("towers", help="which vision transformers were measured to split, merge and export")
     towers.add_argument("--check", metavar="GLOB", help="measure these names anew, instead of printing what is stored")
-    towers.add_argument("--output", type=Path, help="of --check: keep rows there, and go on with those that are missing")
+    towers.add_argument(
+        "--output", type=Path, help="of --check: keep rows there, and go on with those that are missing"
+    )
     add_json(towers)
     towers.set_defaults(run=_towers)
 
@@ -139,9 +141,7 @@ def _towers(options: argparse.Namespace) -> None:
 
 
 def _tower_line(row: "Row") -> str:
-    columns = "".join(
-        f"{name if getattr(row, name) else '-':10}" for name in ("built", "equal", "merged", "exported")
-    )
+    columns = "".join(f"{name if getattr(row, name) else '-':10}" for name in ("built", "equal", "merged", "exported"))
     return f"{row.name:52} {columns} {row.reason}".rstrip()
 
 

@@ -235,7 +235,5 @@ def _squashed(content: dict[str, Any]) -> Preprocessing | None:
     if not isinstance(size, dict) or "height" not in size or (crop is not None and crop != size):
         return None
     names = [one.name for one in fields(SquashingProcessor)]
-    stated = read(
-        SquashingProcessor, {name: content[name] for name in names if name in content}, "image processor"
-    )
+    stated = read(SquashingProcessor, {name: content[name] for name in names if name in content}, "image processor")
     return Preprocessing(stated.size, 1.0, stated.resample, stated.image_mean, stated.image_std, "squash")

@@ -11,7 +11,6 @@ import timm
 import torch
 from safetensors import safe_open
 from timm.data import ImageNetInfo, infer_imagenet_subset
-from torch import Tensor, nn
 
 from offline.bundles.checkpoints import CONFIGURATION, WEIGHTS, download, preprocessing_of
 from offline.bundles.vision_tower import read_config
@@ -42,6 +41,7 @@ class NamedModel:
         labels: a name for each class.
         weights: a safetensors file of timm's, or a folder of transformers'; None where there are none.
         has_head: whether the weights hold the head, which otherwise begins at random.
+        names_classes: whether the labels say what the classes are, and do not just number them.
     """
 
     name: str
@@ -50,6 +50,12 @@ class NamedModel:
     labels: tuple[str, ...]
     weights: Path | None
     has_head: bool
+    names_classes: bool = False
+
+    @property
+    def known_labels(self) -> tuple[str, ...] | None:
+        """The labels that data must be of; None where any will do, in their order."""
+        return self.labels if self.names_classes else None
 
     def plan(self) -> ClassifyingTower:
         """The tower without weights, from which all its figures can be read.
@@ -127,7 +133,8 @@ def _of_file(
     known = architecture or (config or {}).get("architecture")
     if not isinstance(known, str) or not timm.is_model(known):
         raise InvalidRequestError(
-            f"model: expected a timm name as architecture (--architecture) or a config.json beside {path}, got {known!r}"
+            f"model: expected a timm name as architecture (--architecture) or a config.json beside {path}, "
+            f"got {known!r}"
         )
     if config is None or architecture is not None:
         pretrained = timm.get_pretrained_cfg(known)
@@ -170,7 +177,7 @@ def _of_timm(
     if "num_classes" in config:
         kwargs["num_classes"] = config["num_classes"]
     kwargs |= {key: value for key, value in (("img_size", size), ("depth", depth)) if value is not None}
-    if "global_pool" in config and config["global_pool"]:
+    if config.get("global_pool"):
         kwargs["global_pool"] = config["global_pool"]
     spec: dict[str, Any] = {"timm": base, "kwargs": kwargs}
     try:
@@ -254,66 +261,6 @@ def _of_transformers(
     names = getattr(config, "id2label", {}) if has_head and classes == held else {}
     known = tuple(str(names[index]) for index in range(classes)) if len(names) == classes else _numbered(classes)
     return NamedModel(_plain_name(name), spec, preprocessing, known, None if random else folder, has_head)
-
-
-def load_weights(named: NamedModel, model: nn.Module) -> None:
-    """Load a checkpoint into the model that `NamedModel.spec` describes.
-
-    Raises:
-        BundleError: a tensor is missing, or is of another shape, or is none of the model's; the first of each is named.
-    """
-    assert named.weights is not None
-    if named.weights.is_dir():
-        from offline.bundles.hub_weights import read_hub_weights
-
-        stored = read_hub_weights(named, model)
-    else:
-        stored = _read_timm(named.weights, model)
-    expected = model.state_dict()
-    if not named.has_head:
-        heads = ("head.", "head_dist.", "classifier.", "model.classifier.")
-        stored |= {key: value for key, value in expected.items() if key.startswith(heads) and key not in stored}
-    check_tensors(named.name, expected, stored)
-    model.load_state_dict(stored)
-
-
-def check_tensors(name: str, expected: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> None:
-    """Check that a checkpoint holds a model's tensors, all of them, of their shapes and no others.
-
-    Raises:
-        BundleError: it does not; names the first.
-    """
-    if missing := sorted(expected.keys() - stored.keys()):
-        raise BundleError(f"weights of {name}: expected {len(expected)} tensors, got none of {_some(missing)}")
-    if extra := sorted(stored.keys() - expected.keys()):
-        raise BundleError(f"weights of {name}: expected the model's {len(expected)} tensors, got {_some(extra)} as well")
-    for key, value in expected.items():
-        if stored[key].shape != value.shape:
-            raise BundleError(
-                f"weights of {name}: expected {key} of {tuple(value.shape)}, got {tuple(stored[key].shape)}"
-            )
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def _read_timm(path: Path, model: Any) -> dict[str, Tensor]:
-    from timm.models import eva, vision_transformer
-    from timm.models.eva import Eva
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            stored = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
-    except Exception as error:
-        raise BundleError(f"weights: expected safetensors, got {path}: {' '.join(str(error).split())[:200]}") from None
-    own = eva if isinstance(model, Eva) else vision_transformer
-    # Names of other libraries, and positions of another grid.
-    try:
-        return dict(own.checkpoint_filter_fn(stored, model))
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise BundleError(f"weights: expected those of {type(model).__name__} in {path}, got others: {reason}") from None
 
 
 def _rows(path: Path, key: str) -> int | None:

@@ -54,9 +54,7 @@ def perturbed(model: nn.Module, seed: int = 0) -> Any:
 
 
 @torch.inference_mode()
-def check_split_classifier(
-    model: nn.Module, split_layer: int, merging: Merging, preprocessing: Preprocessing
-) -> None:
+def check_split_classifier(model: nn.Module, split_layer: int, merging: Merging, preprocessing: Preprocessing) -> None:
     """Compare the split of a classifier with its library's own forward pass, to `TOLERANCE`.
 
     Args:

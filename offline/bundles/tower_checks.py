@@ -132,4 +132,6 @@ def _export(state: State) -> None:
 def _agree(what: str, ours: NDArray[Any], own: NDArray[Any]) -> None:
     difference = float(np.abs(ours - own).max() / max(float(np.abs(own).max()), 1e-12))
     if not difference <= TOLERANCE:
-        raise BundleError(f"exported: {what}: expected torch's own to {TOLERANCE:g}, got {difference:.2g} of the largest")
+        raise BundleError(
+            f"exported: {what}: expected torch's own to {TOLERANCE:g}, got {difference:.2g} of the largest"
+        )

@@ -7,6 +7,7 @@ import resource
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from importlib import resources
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -104,9 +105,7 @@ def check_towers(names: list[str], output: Path | None, memory_gib: float = 8.0)
 
 
 def _apart(name: str, memory_gib: float) -> Row:
-    # Imported before the fork, once for all rows.
-    import offline.bundles.tower_checks  # noqa: F401
-
+    _warm_up()
     context = multiprocessing.get_context("fork")
     receiving, sending = context.Pipe(duplex=False)
     process = context.Process(target=_child, args=(name, memory_gib, sending))
@@ -125,6 +124,19 @@ def _apart(name: str, memory_gib: float) -> Row:
     if process.exitcode and not row.reason and not row.exported:
         row = replace(row, reason=f"ended with {process.exitcode}: out of memory ({memory_gib:g} GiB) or of time")
     return row
+
+
+@lru_cache(maxsize=1)
+def _warm_up() -> None:
+    """Import what every row needs before the fork, and what the exporter imports at its first use: half of a row."""
+    import torch
+
+    from offline.bundles import tower_checks
+    from offline.export.export import export
+
+    torch.set_num_threads(1)
+    assert tower_checks.steps()
+    export(torch.nn.Linear(2, 2), {"input": torch.zeros(1, 2)})
 
 
 def _child(name: str, memory_gib: float, sending: Connection) -> None:
@@ -149,6 +161,6 @@ def _child(name: str, memory_gib: float, sending: Connection) -> None:
                 reason = " ".join(f"{kind}{error}".split())[:300]
                 sending.send(replace(row, reason=reason))
                 return
-            row = replace(row, **{step[0]: True})
+            row = replace(row, **{step[0]: True})  # type: ignore[arg-type]
             sending.send(row)
     sending.close()

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from cloud.torch_classifier import TorchClassifier
 from offline.export.edge import Normalise
 from offline.export.export import compacted, export
-from thinwire.bundle import Bundle, Merging
+from thinwire.bundle import Bundle
 from thinwire.exports import CLOUD_INPUTS, FORMAT, LOGITS, METADATA, PLAIN_INPUTS
 from thinwire.nn.attention import key_bias
-from thinwire.nn.head import finish
-from thinwire.nn.merging.transformer import embed, run_layers
+from thinwire.nn.head import classify_images, finish
 from thinwire.nn.towers.hub_model import HubModel
+from thinwire.nn.towers.interface import RotaryTower
 from thinwire.nn.towers.models import classifier_of
 
 BATCH = torch.export.Dim("frames", min=1)
@@ -41,6 +41,10 @@ class _Images(nn.Module):
     def __init__(self, classifier: TorchClassifier) -> None:
         super().__init__()
         self.model = classifier.model
+        self.tower = tower = classifier_of(classifier.model)
+        if isinstance(tower, RotaryTower) and tower.rotary:
+            # See `offline.export.edge`: read off before anything is traced.
+            tower.attend_at(0, torch.zeros(1, 1, classifier.bundle.width), None, torch.zeros(1, 1, 3))
         self.normalise = Normalise(classifier.bundle.preprocessing)
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -49,11 +53,7 @@ class _Images(nn.Module):
             logits: Tensor = self.model(images)
             return logits
         # transformers' own forward pass goes through hooks and masks that nothing exports.
-        tower = classifier_of(self.model)
-        tokens, _ = run_layers(tower, embed(tower, images), [None] * tower.depth, Merging())
-        x = torch.cat((tokens.prefix, tokens.x), dim=1)
-        sizes = tokens.all_sizes
-        return tower.head(x, sizes, torch.ones_like(sizes, dtype=torch.bool))
+        return classify_images(self.tower, images)
 
 
 def export_cloud(classifier: TorchClassifier) -> onnx.ModelProto:

@@ -193,6 +193,9 @@ def _export(engine: TorchEngine) -> tuple[Pieces, list[Halves]]:
         "symbols_per_token": torch.tensor([bundle.codec.max_symbols_per_token]),
     }
     dynamic = dict.fromkeys(("entering", "between", "sizes", "centres", "sent", "sent_sizes"), (0,))
+    if _is_rotary(tower):
+        # The angles are read off the library's own table once, at the first use, which no tracing sees through.
+        cast(RotaryTower, tower).attend_at(0, torch.zeros(1, 1, width), None, torch.zeros(1, 1, 3))
     module = _Parts(tower, layers, bundle.merging, bundle.preprocessing, engine.encoder)
     pieces = Pieces(module, arguments, dynamic)
     lists = 1 + 2 * layers + (layers if biased else 0)
@@ -201,7 +204,7 @@ def _export(engine: TorchEngine) -> tuple[Pieces, list[Halves]]:
             pieces.inputs[1 + layer],
             pieces.inputs[1 + 2 * layers + layer] if biased else None,
             pieces.inputs[1 + layers + layer],
-            *pieces.outputs[1 + 3 * layer : 4 + 3 * layer],
+            *cast(tuple[str, str, str], pieces.outputs[1 + 3 * layer : 4 + 3 * layer]),
             pieces.inputs[lists + layer] if _is_rotary(tower) else None,
         )
         for layer in range(layers)

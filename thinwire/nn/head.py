@@ -1,13 +1,15 @@
 """What the cloud computes after decoding: the blocks after the split, pooling by size, the classifier."""
 
-from typing import Any
+from typing import Any, cast
 
+import torch
 from timm.layers import Attention
 from torch import Tensor, nn
 
 from thinwire.nn.attention import key_bias
 from thinwire.nn.backbone import Block, VisionTransformer
 from thinwire.nn.packed import Packing, run_packed
+from thinwire.nn.towers.interface import ClassifyingTower, RotaryTower
 from thinwire.nn.towers.models import classifier_of
 
 
@@ -46,6 +48,23 @@ def finish(
     for layer in range(split_layer, tower.depth):
         x = tower.mlp(layer, tower.attend(layer, x, bias).output)
     return tower.head(x, weights, valid)
+
+
+def classify_images(tower: ClassifyingTower, images: Tensor) -> Tensor:
+    """The whole forward pass through a tower, nothing merged: ``batch x classes`` logits of normalised images."""
+    x = tower.embed(images)
+    ones = x.new_ones(x.shape[:2])
+    turns = isinstance(tower, RotaryTower) and tower.rotary
+    if turns:
+        grid = cast(RotaryTower, tower).grid.to(x)
+        centres = torch.cat((grid.new_zeros(tower.prefix_tokens, grid.shape[1]), grid)).expand(x.shape[0], -1, -1)
+    for layer in range(tower.depth):
+        if turns:
+            attended = cast(RotaryTower, tower).attend_at(layer, x, None, centres)
+        else:
+            attended = tower.attend(layer, x, None)
+        x = tower.mlp(layer, attended.output)
+    return tower.head(x, ones, ones.bool())
 
 
 def classify_packed(
@@ -87,7 +106,7 @@ def classify_packed(
     return logits
 
 
-def _is_plain(model: nn.Module, split_layer: int) -> bool:
+def _is_plain(model: Any, split_layer: int) -> bool:
     if type(model) is not VisionTransformer:
         return False
     kinds = [(type(block), type(getattr(block, "attn", None))) for block in model.blocks[split_layer:]]

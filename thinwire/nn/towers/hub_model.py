@@ -85,14 +85,13 @@ class HubModel(nn.Module):
             whole = getattr(transformers, kind.whole)(vision_config=whole.to_dict())
         whole.num_labels = classes
         self._hold(getattr(transformers, architecture)(whole), classes)
-        if kind.pool == "pooled":
-            self.head = nn.Linear(self.vision.config.hidden_size, classes)
 
     def _hold(self, model: Any, classes: int) -> None:
         self.architecture = type(model).__name__
         self.model = model
         self.classes = classes
-        self.head: Any = None
+        is_pooled = classes and ARCHITECTURES[self.architecture].pool == "pooled"
+        self.head: Any = nn.Linear(self.vision.config.hidden_size, classes) if is_pooled else None
 
     @classmethod
     def around(cls, model: nn.Module) -> Self:
@@ -146,7 +145,7 @@ class HubModel(nn.Module):
     def patches(self, images: Tensor) -> Tensor:
         """SigLIP 2's ``batch x patches x values``, those of one patch by row, column and channel."""
         side, patch = self.grid_size, int(self.vision.config.patch_size)
-        cut = images.unflatten(3, (side, patch)).unflatten(2, (side, patch))
+        cut = images.reshape(images.shape[0], -1, side, patch, side, patch)
         return cut.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
 
     def forward(self, images: Tensor) -> Tensor:

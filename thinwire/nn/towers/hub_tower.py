@@ -62,7 +62,7 @@ class HubTower:
             embedded = vision.embeddings.patch_embedding(self.module.patches(images)) + self._places
             return embedded
         embedded = vision.embeddings(images)
-        return vision.pre_layrnorm(embedded) if self._is_clip else embedded  # type: ignore[no-any-return]
+        return vision.pre_layrnorm(embedded) if self._is_clip else embedded
 
     @property
     def _places(self) -> Tensor:

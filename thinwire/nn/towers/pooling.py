@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -38,9 +39,9 @@ def probe_pool(head: Any, x: Tensor, weights: Tensor, valid: Tensor) -> Tensor:
     attention = head.attention
     heads = (attention.num_heads, -1)
     matrices, biases = attention.in_proj_weight.chunk(3), attention.in_proj_bias.chunk(3)
-    probe = head.probe.expand(len(x), -1, -1)
+    probe = head.probe.expand(x.shape[0], -1, -1)
     query, key, value = (
-        F.linear(part, matrix, bias).unflatten(-1, heads).transpose(1, 2)
+        torch.unflatten(F.linear(part, matrix, bias), -1, heads).transpose(1, 2)
         for part, matrix, bias in zip((probe, x, x), matrices, biases, strict=True)
     )
     mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=key_bias(valid, weights, x.dtype))

@@ -120,6 +120,7 @@ def _attend(attention: Any, x: Tensor, bias: Tensor | None, turned: Turned) -> A
 
 
 def _rotary(attention: Any, x: Tensor, bias: Tensor | None, turned: Turned) -> Attended:
+    parts: tuple[Any, ...]
     if attention.qkv is None:
         parts = (attention.q_proj(x), attention.k_proj(x), attention.v_proj(x))
     elif isinstance(attention, EvaAttention) and attention.q_bias is not None:
@@ -143,7 +144,7 @@ def _rotary(attention: Any, x: Tensor, bias: Tensor | None, turned: Turned) -> A
 
 
 def _differential(
-    attention: Any, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None
+    attention: Any, query: Any, key: Any, value: Any, bias: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Two attentions over one set of values, the second taken off the first (Ye et al., 2024)."""
     heads, width = attention.num_heads, attention.head_dim
@@ -151,9 +152,7 @@ def _differential(
     value = value.unflatten(-1, (heads, 2 * width)).transpose(1, 2)
     query, key = attention.q_norm(query), attention.k_norm(key)
     first, second = (
-        F.scaled_dot_product_attention(
-            query[:, part::2], key[:, part::2], value, attn_mask=bias, scale=attention.scale
-        )
+        F.scaled_dot_product_attention(query[:, part::2], key[:, part::2], value, attn_mask=bias, scale=attention.scale)
         for part in (0, 1)
     )
     mixed = attention.sub_norm(first - attention._compute_lambda().type_as(first) * second)

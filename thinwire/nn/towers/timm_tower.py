@@ -10,7 +10,7 @@ from torch import Tensor
 
 from thinwire.macs import LayerMacs
 from thinwire.nn.attention import Attended
-from thinwire.nn.backbone import build_backbone
+from thinwire.nn.backbone import POOLS, build_backbone
 from thinwire.nn.macs import count_macs
 from thinwire.nn.towers.pooling import largest, latent_pool, mean_by_weight, refined_pool
 from thinwire.nn.towers.rotary import homogeneous_grid, planes, rotation
@@ -95,7 +95,8 @@ class TimmTower:
     def _pool(self, x: Tensor, weights: Tensor, valid: Tensor) -> Tensor:
         model, pool = self.module, self.module.global_pool
         if pool == "token":
-            return x[:, 0]
+            first: Tensor = x[:, 0]
+            return first
         # Eva's attention pooling reads all tokens, and says so nowhere.
         reads_prefix = getattr(model, "pool_include_prefix", pool == "map")
         if not reads_prefix:
@@ -106,6 +107,8 @@ class TimmTower:
             return refined_pool(model.attn_pool, x, weights, valid)
         if pool == "max":
             return largest(x, valid)
+        if pool not in ("avg", "avgmax"):
+            raise ValueError(f"expected a model that pools by {', '.join(POOLS)}, got {pool!r}")
         mean = mean_by_weight(x, weights * valid)
         return mean if pool == "avg" else 0.5 * (largest(x, valid) + mean)
 
@@ -120,7 +123,8 @@ class TimmTower:
     @property
     def _blank(self) -> Tensor:
         parameter = next(self.module.parameters())
-        return parameter.new_zeros(1, self.channels, self.image_size, self.image_size)
+        blank: Tensor = parameter.new_zeros(1, self.channels, self.image_size, self.image_size)
+        return blank
 
     @property
     def _device(self) -> torch.device:
