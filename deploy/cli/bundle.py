@@ -72,6 +72,12 @@ def _build(options: argparse.Namespace) -> None:
     if options.random:
         _build_random(options)
         return
+    if options.model and _names_tower(options):
+        _build_tower(options)
+        return
+    for field in ("labels", "architecture", "size"):
+        if getattr(options, field) is not None:
+            raise InvalidRequestError(f"{field}: expected a vision transformer that it is of (--model), got none")
     name = options.recipe or ("llava" if options.model else "cifar10")
     if is_vqa(name):
         from transformers.utils.logging import disable_progress_bar, set_verbosity_error
@@ -96,8 +102,34 @@ def _build(options: argparse.Namespace) -> None:
     print(f"bundle {bundle.name} {bundle.digest[:16]} in {bundle.folder}")
 
 
+def _names_tower(options: argparse.Namespace) -> bool:
+    from offline.recipes.vqa_recipe import is_vqa
+
+    if options.recipe and is_vqa(options.recipe):
+        return False
+    from offline.bundles.naming import is_tower
+
+    return is_tower(options.model, options.revision)
+
+
+def _build_tower(options: argparse.Namespace) -> None:
+    from offline.bundles.build import build_named
+    from offline.bundles.naming import name_model
+    from thinwire.errors import InvalidRequestError
+
+    named = name_model(options.model, options.labels, False, options.architecture, options.size)
+    if options.data is None:
+        raise InvalidRequestError(
+            "data: expected pictures to train the codec on and to measure with (--data), got none; "
+            "--random builds an untrained bundle"
+        )
+    work = options.work or Path("runs") / named.name
+    bundle = build_named(named, options.recipe or "tower", options.data, work, options.output, options.seed)
+    print(f"bundle {bundle.name} {bundle.digest[:16]} in {bundle.folder}")
+
+
 def _build_random(options: argparse.Namespace) -> None:
-    from offline.bundles.named_model import name_model
+    from offline.bundles.naming import name_model
     from offline.bundles.untrained import write_untrained
     from thinwire.errors import InvalidRequestError
 

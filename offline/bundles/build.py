@@ -1,6 +1,7 @@
 """From data to a bundle: backbone, codec, reference, fronts. Every stage goes on where it was stopped."""
 
 import logging
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from offline.bundles.write import write_bundle
 from offline.data.images import LabelledImages, load, split_select
 from offline.export.bundle import export_bundle
 from offline.measure.studies import check_merging
-from offline.recipes.recipe import Recipe
+from offline.recipes.recipe import BundleRecipe, Recipe, read_recipe
 from offline.train.classifier import train_backbone
 from offline.train.head import fit_head
 from offline.train.jscc import CodecTrainer, token_features
@@ -33,6 +34,7 @@ from thinwire.nn.codec.decoder import JsccDecoder
 from thinwire.nn.codec.encoder import JsccEncoder
 from thinwire.nn.towers.models import classifier_of
 from thinwire.nn.weights import build_classifier, load_backbone
+from thinwire.records import read
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +100,34 @@ def build(
     bundle = write_bundle(bundle, {"backbone": model, "encoder": encoder, "decoder": decoder})
     bundle = with_policies(bundle, select, recipe.search, work, seed)
     return export_bundle(bundle) if recipe.export else bundle
+
+
+def build_named(named: NamedModel, recipe: str, data: str, work: Path, output: Path, seed: int = 0) -> Bundle:
+    """`build` for a model with weights: codec and search as a recipe says, all else as the model does.
+
+    Args:
+        named: the model, whose weights are taken as they are; a head that it lacks is fitted to the data.
+        recipe: a file, or the name of a shipped one; its own model, if it has one, is left aside.
+        data: as for `build`; likewise the rest.
+
+    Raises:
+        InvalidRequestError: as for `build`, or a field of the recipe is missing or no such value.
+    """
+    content = read_recipe(recipe)
+    own = {one.name for one in fields(BundleRecipe)} & content.keys()
+    stated = {
+        "name": named.name,
+        "data": data,
+        "model": named.spec,
+        "split_layer": named.plan().depth,
+        "preprocessing": asdict(named.preprocessing),
+        "weights": str(named.weights),
+    }
+    try:
+        whole = read(Recipe, {name: content[name] for name in own} | stated)
+    except (BundleError, InvalidRequestError) as error:
+        raise InvalidRequestError(f"no readable recipe {recipe}: {error}") from None
+    return build(whole, data, work, output, seed, named)
 
 
 def check_model(recipe: Recipe, named: NamedModel | None = None) -> tuple[Any, tuple[str, ...] | None]:

@@ -12,7 +12,8 @@ from cloud.onnx_classifier import OnnxClassifier
 from cloud.torch_classifier import TorchClassifier
 from edge.onnx_engine.engine import OnnxEngine
 from edge.torch_engine.engine import TorchEngine
-from offline.bundles.named_model import NamedModel, name_model
+from offline.bundles.named_model import NamedModel
+from offline.bundles.naming import name_model
 from offline.bundles.own_output import check_split_classifier, perturbed
 from offline.bundles.tower_table import CLASSES, LAYERS, TOLERANCE, TRANSFORMERS
 from offline.bundles.untrained import describe
