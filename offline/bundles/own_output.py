@@ -27,6 +27,7 @@ from thinwire.nn.codec.encoders import build_encoder
 from thinwire.nn.head import classify_packed, classify_tokens
 from thinwire.nn.merging.transformer import embed, run_layers
 from thinwire.nn.packed import Packing
+from thinwire.nn.towers.hub_model import HubModel
 from thinwire.nn.towers.models import classifier_of
 
 # Largest difference of any number, as a share of the largest number: of weights in float32, and in half precision,
@@ -74,7 +75,8 @@ def check_split_classifier(model: nn.Module, split_layer: int, merging: Merging,
     sizes = tokens.all_sizes
     valid = torch.ones(sizes.shape, dtype=torch.bool)
     packing = Packing((x.shape[1],) * len(x), x.device)
-    own = _try("the library's own forward pass", lambda: model(images))
+    library = "transformers'" if isinstance(model, HubModel) else "timm's"
+    own = _try(f"{library} own forward pass", lambda: model(images))
     proportional = merging.proportional_attention
     halves = {
         "the cloud's half in training": lambda: classify_tokens(model, split_layer, x, sizes, valid, proportional),
