@@ -36,11 +36,14 @@ def is_tower(name: str, revision: str | None = None) -> bool:
     else:
         # timm's, or nobody's.
         return True
-    config = _json(folder / "config.json") or {}
-    vision = config.get("vision_config") or config
-    kind = vision.get("model_type") if isinstance(vision, dict) else None
-    wrapped = f"{config.get('model_type')}_vision_model" in BY_TYPE
-    return "architecture" in config or (config.get("model_type") in BY_TYPE) or (wrapped and bool(kind))
+    try:
+        config = _json(folder / "config.json") or {}
+    except BundleError:
+        # Whoever reads a LLaVA tells it in full.
+        return False
+    kind = config.get("model_type")
+    # A CLIP or SigLIP may be whole, with the half that reads texts.
+    return "architecture" in config or kind in BY_TYPE or f"{kind}_vision_model" in BY_TYPE
 
 
 def name_model(

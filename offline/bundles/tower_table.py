@@ -72,6 +72,16 @@ def write_table(path: Path, rows: list[Row]) -> None:
     temporary.replace(path)
 
 
+def summary(rows: list[Row]) -> str:
+    """Counts of a table, as a table in Markdown."""
+    lines = ["| names of | rows | built | equal | merged | exported |", "| --- | --- | --- | --- | --- | --- |"]
+    for library in ("timm", "transformers"):
+        own = [row for row in rows if row.name.startswith(TRANSFORMERS) == (library == "transformers")]
+        counts = [sum(getattr(row, column) for row in own) for column in ("built", "equal", "merged", "exported")]
+        lines.append(f"| {library} | {len(own)} | {' | '.join(map(str, counts))} |")
+    return "\n".join(lines)
+
+
 def tower_names(pattern: str) -> list[str]:
     """Names that a pattern fits: of timm's `MODULES`, and of transformers' classes."""
     import timm

@@ -18,7 +18,6 @@ from thinwire.errors import InvalidRequestError
 
 KWARGS = {"img_size": 20, "patch_size": 4, "num_classes": 7, "embed_dim": 24, "depth": 2, "num_heads": 3}
 MODEL = {"kwargs": KWARGS}
-DISTILLED = {"timm": "deit_tiny_distilled_patch16_224", "kwargs": {"img_size": 32, "depth": 1, "num_classes": 7}}
 
 
 def write_recipe(folder: Path, **changes) -> str:

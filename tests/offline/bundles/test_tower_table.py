@@ -2,10 +2,13 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
-from offline.bundles.tower_table import Row, check_towers, read_table, table_path, tower_names, write_table
+from offline.bundles.tower_table import Row, check_towers, read_table, summary, table_path, tower_names, write_table
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_the_stored_table_is_long_enough_and_says_why_where_not():
@@ -17,6 +20,10 @@ def test_the_stored_table_is_long_enough_and_says_why_where_not():
         assert [row.built, row.equal, row.merged, row.exported] == sorted(
             (row.built, row.equal, row.merged, row.exported), reverse=True
         )
+
+
+def test_the_page_states_its_counts():
+    assert summary(read_table(table_path())) in (ROOT / "docs" / "towers.md").read_text()
 
 
 def test_names_are_those_of_both_libraries():

@@ -9,6 +9,7 @@ from cloud.torch_classifier import TorchClassifier
 from deploy.cli.main import main
 from edge.torch_engine.engine import TorchEngine
 from policies.policy import Policy
+from tests.offline.bundles.test_naming import write_timm
 from thinwire.bundle import load_bundle
 from thinwire.equalise import ReceivedTokens
 
@@ -56,9 +57,11 @@ def test_other_files_are_not_overwritten(tmp_path, capsys):
     assert "expected a new folder or a bundle's own" in capsys.readouterr().err
 
 
-def test_weights_without_data_are_told(tmp_path, capsys):
-    assert main(["bundle", "build", "--model", str(tmp_path / "none.safetensors"), "--output", str(tmp_path / "b")]) == 1
-    assert "which is not there" in capsys.readouterr().err
+def test_weights_without_data_to_train_the_codec_on_are_told(tmp_path, capsys):
+    model = tmp_path / "model"
+    write_timm(model, num_classes=4)
+    assert main(["bundle", "build", "--model", str(model), "--output", str(tmp_path / "bundle")]) == 1
+    assert "data: expected pictures to train the codec on" in capsys.readouterr().err
 
 
 def test_the_stored_table_is_printed(capsys):
