@@ -1,6 +1,7 @@
 """The cloud's classifier in torch."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,7 +10,6 @@ from numpy.typing import NDArray
 from thinwire.bundle import Bundle
 from thinwire.equalise import ReceivedTokens
 from thinwire.images import normalise
-from thinwire.nn.backbone import VisionTransformer
 from thinwire.nn.codec.decoder import JsccDecoder, decode_frames
 from thinwire.nn.head import classify_packed
 from thinwire.nn.weights import load_backbone, load_part
@@ -24,7 +24,7 @@ class TorchClassifier:
         decoder: the JSCC decoder.
     """
 
-    def __init__(self, bundle: Bundle, model: VisionTransformer, decoder: JsccDecoder) -> None:
+    def __init__(self, bundle: Bundle, model: Any, decoder: JsccDecoder) -> None:
         self.bundle = bundle
         self.model = model.eval()
         self.decoder = decoder.eval()

@@ -11,7 +11,7 @@ from edge.device import Device
 from edge.link_client import LinkClient
 from edge.routes import add_classify, add_vqa, services_of
 from edge.service import EdgeService
-from thinwire.errors import InvalidRequestError
+from thinwire.errors import InvalidRequestError, UnknownPolicyError
 from thinwire.rest import problems
 from thinwire.rest.application import Application
 from thinwire.rest.routes import add_common
@@ -57,17 +57,22 @@ def create_app(device: Device, services: Sequence[EdgeService]) -> FastAPI:
     @app.get("/v1/policies", responses=problems.RESPONSES)
     async def policies(request: Request, bundle: str | None = None) -> dict[str, Any]:
         """The policies of all fronts of a bundle (by default the first of `/v1/models`), each with its figures."""
-        fronts = _named(request, bundle).front_file.current
+        service = _named(request, bundle)
+        fronts = service.front_file.current
         return {
-            "bundle": {"name": fronts.bundle_name, "digest": fronts.bundle_digest},
-            "digest": fronts.digest,
-            "policies": [measured.to_json() for measured in fronts.policies],
+            "bundle": {"name": service.bundle.name, "digest": service.bundle.digest},
+            "digest": fronts.digest if fronts else None,
+            "policies": [measured.to_json() for measured in fronts.policies] if fronts else [],
         }
 
     @app.get("/v1/policies/{policy_id}", responses=problems.RESPONSES)
     async def policy(request: Request, policy_id: str, bundle: str | None = None) -> dict[str, Any]:
         """What was measured of one policy, once for each front that holds it."""
-        found = _named(request, bundle).front_file.current.get(policy_id)
+        service = _named(request, bundle)
+        fronts = service.front_file.current
+        if fronts is None:
+            raise UnknownPolicyError(f"bundle {service.bundle.name} has no policies, so there is no {policy_id[:80]!r}")
+        found = fronts.get(policy_id)
         return {"id": policy_id, "measurements": [measured.to_json() for measured in found]}
 
     return app

@@ -152,8 +152,8 @@ class TorchEngine:
     def least_tokens(self) -> int:
         """The fewest tokens that can be sent, class and register tokens that are sent included."""
         prefix = self.bundle.prefix_tokens
-        # A classifier that reads the class token, which is always timm's, can do with that alone.
-        reads_it = self.bundle.task == "classify" and getattr(self.tower.module, "global_pool", None) == "token"
+        # A classifier that reads class tokens alone can do with these.
+        reads_it = self.bundle.task == "classify" and not getattr(self.tower, "reads_patches", True)
         return prefix if prefix and reads_it else prefix + 1
 
     def _merge_down_to(self, tokens: Tokens, limit: int) -> Tokens:

@@ -12,7 +12,7 @@ from policies.policy import STANDARD_ERRORS, MeasuredPolicy, Policy
 from thinwire.bundle import Bundle
 from thinwire.channels import Channel
 from thinwire.csi import Csi
-from thinwire.errors import BudgetError, BundleError, InvalidRequestError
+from thinwire.errors import BudgetError, InvalidRequestError, UnknownPolicyError
 from thinwire.records import Count, Positive, Share, record
 
 AUTO = "auto"
@@ -228,15 +228,15 @@ def choose_for(bundle: Bundle, fronts: Fronts | None, asked: str, budget: Budget
     """The policy for a request of a bundle.
 
     Args:
-        bundle: whose unmerged reference "none" stands for.
-        fronts: its policies; None will do for "none".
+        bundle: whose unmerged reference "none" stands for; the highest rate, where it has none.
+        fronts: its policies; None where none were found: then "none" is all there is, which "auto" gets if it meets the
+            budget.
         asked: "none" (nothing merged, reference rate; the cap still holds), "auto", or an id; see `resolve`.
         budget: the limits.
         channel: the current channel. Its pilots come off the budget's channel uses before anything is chosen: policies
             were measured without any.
 
     Raises:
-        BundleError: the bundle lacks the reference, or the fronts, that were asked for.
         BudgetError: no policy meets the budget, or the cap is under the cost of one token.
         UnknownPolicyError: no front has a policy of that id.
     """
@@ -252,13 +252,36 @@ def choose_for(bundle: Bundle, fronts: Fronts | None, asked: str, budget: Budget
 
 def _choose_for(bundle: Bundle, fronts: Fronts | None, asked: str, budget: Budget, channel: Channel) -> Choice:
     if asked == UNMERGED:
-        if bundle.reference is None:
-            raise BundleError(f"bundle {bundle.name} has no unmerged reference: its rate was not measured")
-        return Choice(asked, Policy.unmerged(bundle.split_layer, bundle.reference.symbols_per_token), budget.cap)
+        return Choice(asked, _unmerged(bundle), budget.cap)
     if fronts is None:
-        raise BundleError(f"bundle {bundle.name} has no policies")
+        return _without_fronts(bundle, asked, budget)
     measured = resolve(fronts, asked, budget, channel, bundle.prefix_tokens)
     return Choice(measured.policy.id, measured.policy, budget.cap, measured.channel)
+
+
+def _unmerged(bundle: Bundle) -> Policy:
+    """At the highest rate where nothing was measured."""
+    rate = bundle.reference.symbols_per_token if bundle.reference else max(bundle.codec.rates)
+    return Policy.unmerged(bundle.split_layer, rate)
+
+
+def _without_fronts(bundle: Bundle, asked: str, budget: Budget) -> Choice:
+    if asked != AUTO:
+        raise UnknownPolicyError(
+            f"bundle {bundle.name} has no policies, so there is no {asked[:80]!r}: ask for {UNMERGED!r}, or for "
+            f"{AUTO!r} with a budget that the unmerged model meets"
+        )
+    policy = _unmerged(bundle)
+    uses = (bundle.prefix_tokens + bundle.patches) * policy.symbols_per_token
+    unknown = [name for name in ("edge_gmacs", "min_accuracy") if getattr(budget, name) is not None]
+    if unknown:
+        raise BudgetError(f"bundle {bundle.name} has no policies: nothing was measured that {unknown[0]} could go by")
+    if budget.cap is not None and budget.cap < uses:
+        raise BudgetError(
+            f"bundle {bundle.name} has no policies but {UNMERGED!r}, the unmerged model: got {_name_of_cap(budget)} "
+            f"{budget.cap}, the least that would do is {uses}"
+        )
+    return Choice(UNMERGED, policy, budget.cap)
 
 
 def _limits(budget: Budget, snr_db: float) -> list[_Limit]:

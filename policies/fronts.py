@@ -191,11 +191,11 @@ class FrontFile:
     """The file of fronts that is served from, read again whenever it changed.
 
     Args:
-        path: the file.
+        path: the file; where there is none yet, nothing was measured, and only the unmerged model can be asked for.
         bundle_digest: digest of the bundle that every version of it must belong to.
 
     Raises:
-        BundleError: there is no valid one to start with.
+        BundleError: the one to start with is not valid.
         BundleMismatchError: it belongs to another bundle.
     """
 
@@ -205,11 +205,11 @@ class FrontFile:
         self._lock = threading.Lock()
         # Taken before the content is read: what changes in between is then seen at the next access.
         self._version = self._stat()
-        self._fronts = Fronts.load(path, bundle_digest)
+        self._fronts = None if self._version is None else Fronts.load(path, bundle_digest)
 
     @property
-    def current(self) -> Fronts:
-        """The newest valid fronts; costs one stat when nothing changed.
+    def current(self) -> Fronts | None:
+        """The newest valid fronts, or None before there were any; costs one stat when nothing changed.
 
         A new version that is broken is logged once, and the last good one stays.
         """
@@ -226,7 +226,7 @@ class FrontFile:
         try:
             fronts = Fronts.load(self._path, self._bundle_digest)
         except (BundleError, BundleMismatchError) as error:
-            _log.error("keeping policy fronts %s: %s", self._fronts.digest, error)
+            _log.error("keeping policy fronts %s: %s", self._fronts.digest if self._fronts else "none", error)
             return
         self._fronts = fronts
         _log.info("serving policy fronts %s: %s", fronts.digest, ", ".join(one.channel.name for one in fronts.fronts))

@@ -30,10 +30,12 @@ REACHED_WHEN_CALLED = {
 # What of the rooms that serve is trained with and measured: the models themselves, and nothing of how they are served.
 DOORS = (
     "edge.engine",
+    "edge.onnx_engine",
     "edge.torch_engine",
     "cloud.answerer",
     "cloud.language.load",
     "cloud.language.model",
+    "cloud.onnx_classifier",
     "cloud.torch_answerer",
     "cloud.torch_classifier",
 )

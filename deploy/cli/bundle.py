@@ -3,8 +3,12 @@
 import argparse
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deploy.cli.common import add_bundle, add_json, add_placement, placement_of, print_json, seed
+
+if TYPE_CHECKING:
+    from offline.bundles.tower_table import Row
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -17,7 +21,16 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "--recipe", help="name of a shipped recipe, or its file (default: cifar10, and llava where a model is named)"
     )
     build.add_argument("--data", help="as for `thinwire evaluate`; its training split (default: the recipe's)")
-    build.add_argument("--model", metavar="NAME", help="a LLaVA to split: an id on the Hugging Face hub, or a folder")
+    build.add_argument(
+        "--model",
+        metavar="NAME",
+        help="to split: a vision transformer (a timm name, hf-hub:ID, an id of transformers, a folder, a safetensors "
+        "file) or a LLaVA (an id or a folder)",
+    )
+    build.add_argument("--random", action="store_true", help="random weights: a bundle to try a tower with, in seconds")
+    build.add_argument("--labels", type=int, metavar="N", help="classes, where the model has no head (or is random)")
+    build.add_argument("--architecture", metavar="NAME", help="timm name of a safetensors file")
+    build.add_argument("--size", type=int, help="height and width of the input, if not the model's own")
     build.add_argument("--revision", help="branch, tag or commit of that model on the hub")
     build.add_argument("--work", type=Path, help="folder of checkpoints (default: runs/RECIPE)")
     build.add_argument("--output", type=Path, required=True, help="folder of the bundle")
@@ -28,6 +41,14 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     export = actions.add_parser("export", help="write the ONNX graphs of a bundle, for engines without torch")
     export.add_argument("bundle", metavar="FOLDER", help="of the bundle, or the name of a shipped one")
     export.set_defaults(run=_export)
+
+    towers = actions.add_parser("towers", help="which vision transformers were measured to split, merge and export")
+    towers.add_argument("--check", metavar="GLOB", help="measure these names anew, instead of printing what is stored")
+    towers.add_argument(
+        "--output", type=Path, help="of --check: keep rows there, and go on with those that are missing"
+    )
+    add_json(towers)
+    towers.set_defaults(run=_towers)
 
     info = actions.add_parser("info", help="what a bundle holds")
     add_bundle(info)
@@ -48,6 +69,15 @@ def _build(options: argparse.Namespace) -> None:
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("timm").setLevel(logging.WARNING)
+    if options.random:
+        _build_random(options)
+        return
+    if options.model and _names_tower(options):
+        _build_tower(options)
+        return
+    for field in ("labels", "architecture", "size"):
+        if getattr(options, field) is not None:
+            raise InvalidRequestError(f"{field}: expected a vision transformer that it is of (--model), got none")
     name = options.recipe or ("llava" if options.model else "cifar10")
     if is_vqa(name):
         from transformers.utils.logging import disable_progress_bar, set_verbosity_error
@@ -72,6 +102,44 @@ def _build(options: argparse.Namespace) -> None:
     print(f"bundle {bundle.name} {bundle.digest[:16]} in {bundle.folder}")
 
 
+def _names_tower(options: argparse.Namespace) -> bool:
+    from offline.recipes.vqa_recipe import is_vqa
+
+    if options.recipe and is_vqa(options.recipe):
+        return False
+    from offline.bundles.naming import is_tower
+
+    return is_tower(options.model, options.revision)
+
+
+def _build_tower(options: argparse.Namespace) -> None:
+    from offline.bundles.build import build_named
+    from offline.bundles.naming import name_model
+    from thinwire.errors import InvalidRequestError
+
+    named = name_model(options.model, options.labels, False, options.architecture, options.size)
+    if options.data is None:
+        raise InvalidRequestError(
+            "data: expected pictures to train the codec on and to measure with (--data), got none; "
+            "--random builds an untrained bundle"
+        )
+    work = options.work or Path("runs") / named.name
+    bundle = build_named(named, options.recipe or "tower", options.data, work, options.output, options.seed)
+    print(f"bundle {bundle.name} {bundle.digest[:16]} in {bundle.folder}")
+
+
+def _build_random(options: argparse.Namespace) -> None:
+    from offline.bundles.naming import name_model
+    from offline.bundles.untrained import write_untrained
+    from thinwire.errors import InvalidRequestError
+
+    if options.model is None:
+        raise InvalidRequestError("random: expected a model to build (--model), got none")
+    named = name_model(options.model, options.labels, True, options.architecture, options.size)
+    bundle = write_untrained(named, options.output, options.seed)
+    print(f"bundle {bundle.name} {bundle.digest[:16]} in {bundle.folder}, untrained")
+
+
 def _export(options: argparse.Namespace) -> None:
     from offline.export.bundle import export_bundle
     from thinwire.bundle import load_bundle
@@ -79,6 +147,34 @@ def _export(options: argparse.Namespace) -> None:
     bundle = export_bundle(load_bundle(options.bundle))
     for name, digest in bundle.exports.items():
         print(f"{bundle.path(name)}  {bundle.path(name).stat().st_size} bytes  sha256 {digest[:16]}")
+
+
+def _towers(options: argparse.Namespace) -> None:
+    from offline.bundles.tower_table import check_towers, read_table, table_path, tower_names
+    from thinwire.errors import InvalidRequestError
+
+    if options.check is None:
+        if options.output:
+            raise InvalidRequestError("output: expected names to measure (--check), got none")
+        rows = read_table(table_path())
+    else:
+        names = tower_names(options.check)
+        if not names:
+            raise InvalidRequestError(f"check: expected a pattern that names towers, got {options.check!r}")
+        rows = []
+        for row in check_towers(names, options.output):
+            rows.append(row)
+            if not options.json:
+                print(_tower_line(row), flush=True)
+    if options.json:
+        print_json([dataclasses.asdict(row) for row in rows])
+    elif options.check is None:
+        print("\n".join(map(_tower_line, rows)))
+
+
+def _tower_line(row: "Row") -> str:
+    columns = "".join(f"{name if getattr(row, name) else '-':10}" for name in ("built", "equal", "merged", "exported"))
+    return f"{row.name:52} {columns} {row.reason}".rstrip()
 
 
 def _info(options: argparse.Namespace) -> None:

@@ -1,39 +1,47 @@
 """From data to a bundle: backbone, codec, reference, fronts. Every stage goes on where it was stopped."""
 
 import logging
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import nn
 
 from cloud.torch_classifier import TorchClassifier
 from edge.torch_engine import TorchEngine
 from offline.bundles.folders import BYTES_PER_TRAINED_WEIGHT, check_folders, check_space
 from offline.bundles.model_checks import check_kwargs
+from offline.bundles.named_model import NamedModel
+from offline.bundles.named_weights import load_weights
 from offline.bundles.own_output import check_codec, check_split_classifier, perturbed
 from offline.bundles.policies import check_search, check_work, with_policies
 from offline.bundles.write import write_bundle
 from offline.data.images import LabelledImages, load, split_select
 from offline.export.bundle import export_bundle
 from offline.measure.studies import check_merging
-from offline.recipes.recipe import Recipe
+from offline.recipes.recipe import BundleRecipe, Recipe, read_recipe
 from offline.train.classifier import train_backbone
+from offline.train.head import fit_head
 from offline.train.jscc import CodecTrainer, token_features
 from offline.train.teachers import LabelTeacher
 from thinwire.bundle import Bundle, load_bundle
 from thinwire.errors import BundleError, InvalidRequestError
-from thinwire.nn.backbone import VisionTransformer, build_backbone, check_classifier
 from thinwire.nn.codec.decoder import JsccDecoder
 from thinwire.nn.codec.encoder import JsccEncoder
-from thinwire.nn.towers.timm_tower import TimmTower
-from thinwire.nn.weights import load_backbone
+from thinwire.nn.towers.models import classifier_of
+from thinwire.nn.weights import build_classifier, load_backbone
+from thinwire.records import read
 
 log = logging.getLogger(__name__)
 
 
-def build(recipe: Recipe, data: str, work: Path, output: Path, seed: int = 0) -> Bundle:
+def build(
+    recipe: Recipe, data: str, work: Path, output: Path, seed: int = 0, named: NamedModel | None = None
+) -> Bundle:
     """Train, measure and write a bundle.
 
     A recipe that names another bundle takes the backbone from there, and begins with its JSCC pair if that is of the
@@ -45,6 +53,7 @@ def build(recipe: Recipe, data: str, work: Path, output: Path, seed: int = 0) ->
         work: folder of checkpoints and of the policy store; a second call with the same folder resumes.
         output: folder of the bundle.
         seed: of weights, augmentation, searches and noise.
+        named: the model whose weights the recipe takes as they are, where they are not its own.
 
     Raises:
         UnavailableError: the library that searches policies is not installed.
@@ -54,10 +63,11 @@ def build(recipe: Recipe, data: str, work: Path, output: Path, seed: int = 0) ->
     """
     check_search(recipe.search)
     check_folders(recipe.name, work, output)
-    model, classes = check_model(recipe)
+    model, classes = check_model(recipe, named)
+    tower = classifier_of(model)
     if recipe.backbone_training is not None:
         check_space(work, BYTES_PER_TRAINED_WEIGHT * sum(one.numel() for one in model.parameters()))
-    images = load(data, recipe.preprocessing, classes, check=partial(_check_classes, model, classes, data))
+    images = load(data, recipe.preprocessing, classes, check=partial(_check_classes, tower.classes, classes, data))
     train, select = split_select(images)
     _check_enough(recipe, train, select)
     check_work(work)
@@ -67,16 +77,19 @@ def build(recipe: Recipe, data: str, work: Path, output: Path, seed: int = 0) ->
         model = train_backbone(
             recipe.model, recipe.backbone_training, train, select, recipe.preprocessing, work / "backbone.ckpt", seed
         )
+    if named is not None and not named.has_head:
+        fit_head(model, train, recipe.preprocessing)
     encoder, decoder = _train_codec(recipe, model, train, work, seed)
+    tower = classifier_of(model)
     bundle = Bundle(
         name=recipe.name,
         task="classify",
         model=recipe.model,
         split_layer=recipe.split_layer,
-        depth=len(model.blocks),
-        width=model.embed_dim,
-        patches=model.patch_embed.num_patches,
-        prefix_tokens=model.num_prefix_tokens,
+        depth=tower.depth,
+        width=tower.width,
+        patches=tower.patches,
+        prefix_tokens=tower.prefix_tokens,
         labels=train.classes,
         preprocessing=recipe.preprocessing,
         merging=recipe.merging,
@@ -89,7 +102,35 @@ def build(recipe: Recipe, data: str, work: Path, output: Path, seed: int = 0) ->
     return export_bundle(bundle) if recipe.export else bundle
 
 
-def check_model(recipe: Recipe) -> tuple[VisionTransformer, tuple[str, ...] | None]:
+def build_named(named: NamedModel, recipe: str, data: str, work: Path, output: Path, seed: int = 0) -> Bundle:
+    """`build` for a model with weights: codec and search as a recipe says, all else as the model does.
+
+    Args:
+        named: the model, whose weights are taken as they are; a head that it lacks is fitted to the data.
+        recipe: a file, or the name of a shipped one; its own model, if it has one, is left aside.
+        data: as for `build`; likewise the rest.
+
+    Raises:
+        InvalidRequestError: as for `build`, or a field of the recipe is missing or no such value.
+    """
+    content = read_recipe(recipe)
+    own = {one.name for one in fields(BundleRecipe)} & content.keys()
+    stated = {
+        "name": named.name,
+        "data": data,
+        "model": named.spec,
+        "split_layer": named.plan().depth,
+        "preprocessing": asdict(named.preprocessing),
+        "weights": str(named.weights),
+    }
+    try:
+        whole = read(Recipe, {name: content[name] for name in own} | stated)
+    except (BundleError, InvalidRequestError) as error:
+        raise InvalidRequestError(f"no readable recipe {recipe}: {error}") from None
+    return build(whole, data, work, output, seed, named)
+
+
+def check_model(recipe: Recipe, named: NamedModel | None = None) -> tuple[Any, tuple[str, ...] | None]:
     """Check that a recipe's model can be split as it says, and that the split is the model's own function.
 
     Returns:
@@ -101,36 +142,40 @@ def check_model(recipe: Recipe) -> tuple[VisionTransformer, tuple[str, ...] | No
     """
     if recipe.backbone is not None:
         lender = load_bundle(recipe.backbone)
-        model: VisionTransformer = load_backbone(lender).eval()
+        model = load_backbone(lender).eval()
         classes: tuple[str, ...] | None = lender.labels
         compared = model
+    elif named is not None:
+        named.plan()
+        model = build_classifier(named.spec).eval()
+        load_weights(named, model)
+        classes, compared = named.known_labels, model
     else:
         check_kwargs(recipe.model)
         try:
-            model = build_backbone(recipe.model).eval()
-            check_classifier(model)
-            TimmTower(model)
-        except ValueError as error:
+            model = build_classifier(recipe.model).eval()
+        except (BundleError, ValueError) as error:
             reason = " ".join(str(error).split())[:300]
             raise BundleError(f"no model of the recipe {recipe.name} can be split: {reason}") from None
         classes, compared = None, perturbed(model)
         if recipe.weights is not None:
             _load_weights(model, recipe.weights)
             compared = model
-    size, taken = recipe.preprocessing.size, model.patch_embed.img_size[0]
+    tower = classifier_of(model)
+    size, taken = recipe.preprocessing.size, tower.image_size
     if size != taken:
         raise InvalidRequestError(f"preprocessing.size: expected the model's {taken}, got {size}")
-    if recipe.split_layer > len(model.blocks):
+    if recipe.split_layer > tower.depth:
         raise InvalidRequestError(
-            f"split_layer: expected at most the {len(model.blocks)} layers of the model, got {recipe.split_layer}"
+            f"split_layer: expected at most the {tower.depth} layers of the model, got {recipe.split_layer}"
         )
-    check_merging(recipe.split_layer, model.patch_embed.num_patches, ("split_layer", "model.patch_size"))
-    check_codec(recipe.codec, model.embed_dim)
+    check_merging(recipe.split_layer, tower.patches, ("split_layer", "model.patch_size"))
+    check_codec(recipe.codec, tower.width)
     check_split_classifier(compared, recipe.split_layer, recipe.merging, recipe.preprocessing)
     return model, classes
 
 
-def _load_weights(model: VisionTransformer, path: str) -> None:
+def _load_weights(model: nn.Module, path: str) -> None:
     try:
         model.load_state_dict(load_file(path))
     # OSError, and what safetensors and torch raise of a file that is none, or of another model.
@@ -141,7 +186,7 @@ def _load_weights(model: VisionTransformer, path: str) -> None:
         ) from None
 
 
-def _check_classes(model: VisionTransformer, known: tuple[str, ...] | None, data: str, found: tuple[str, ...]) -> None:
+def _check_classes(classes: int, known: tuple[str, ...] | None, data: str, found: tuple[str, ...]) -> None:
     if len(found) < 2:
         raise InvalidRequestError(f"data: expected two classes or more in {data}, got {', '.join(found)}")
     if known is not None and set(known) - set(found):
@@ -149,10 +194,8 @@ def _check_classes(model: VisionTransformer, known: tuple[str, ...] | None, data
         raise InvalidRequestError(
             f"data: expected the classes of the borrowed backbone in {data}, got none of {missing}"
         )
-    if len(found) != model.num_classes:
-        raise InvalidRequestError(
-            f"model.num_classes: expected the {len(found)} classes of {data}, got {model.num_classes}"
-        )
+    if len(found) != classes:
+        raise InvalidRequestError(f"model.num_classes: expected the {len(found)} classes of {data}, got {classes}")
 
 
 def _check_enough(recipe: Recipe, train: LabelledImages, select: LabelledImages) -> None:
@@ -169,12 +212,12 @@ def _check_enough(recipe: Recipe, train: LabelledImages, select: LabelledImages)
 
 
 def _train_codec(
-    recipe: Recipe, model: VisionTransformer, train: LabelledImages, work: Path, seed: int
+    recipe: Recipe, model: nn.Module, train: LabelledImages, work: Path, seed: int
 ) -> tuple[JsccEncoder, JsccDecoder]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device)
-    prefix = model.num_prefix_tokens
-    features = token_features(TimmTower(model), recipe.split_layer, train.pixels, recipe.preprocessing, prefix)
+    tower = classifier_of(model)
+    features = token_features(tower, recipe.split_layer, train.pixels, recipe.preprocessing, tower.prefix_tokens)
     teacher = LabelTeacher(model, recipe.split_layer, recipe.merging.proportional_attention)
     begin_with = None
     if recipe.backbone is not None and (lender := load_bundle(recipe.backbone)).codec == recipe.codec:

@@ -88,7 +88,7 @@ def fetch_configuration(name: str, revision: str | None = None) -> tuple[Path, s
     """
     if Path(name).is_dir():
         return Path(name).resolve(), None
-    folder = _download(name, revision, CONFIGURATION)
+    folder = download(name, revision, CONFIGURATION)
     # The cache names each snapshot by its commit.
     return folder, folder.name
 
@@ -99,10 +99,15 @@ def fetch_weights(name: str, commit: str) -> None:
     Raises:
         BundleError: they are not to be had.
     """
-    _download(name, commit, WEIGHTS)
+    download(name, commit, WEIGHTS)
 
 
-def _download(name: str, revision: str | None, patterns: list[str]) -> Path:
+def download(name: str, revision: str | None, patterns: list[str]) -> Path:
+    """The folder of what a repository on the hub holds of some files, downloaded unless the hub's cache has it.
+
+    Raises:
+        BundleError: it is not to be had.
+    """
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     # The library raises many things, which say what is wrong with the name or the network.
@@ -178,8 +183,11 @@ def _chat_prompt(folder: Path, tokenizer: Any) -> str:
     return text.removeprefix(tokenizer.bos_token or "")
 
 
-def preprocessing_of(folder: Path) -> Preprocessing:
+def preprocessing_of(folder: Path, may_squash: bool = False) -> Preprocessing:
     """How a checkpoint's image processor prepares images, in our own terms.
+
+    Args:
+        may_squash: whether one will do that makes the whole picture a square, whatever its proportions.
 
     Raises:
         BundleError: it has none, or one that does more than to resize, crop and normalise.
@@ -192,6 +200,9 @@ def preprocessing_of(folder: Path) -> Preprocessing:
         reason = " ".join(str(error).split())[:300]
         raise BundleError(f"image processor: expected one in {folder}, got {type(error).__name__}: {reason}") from None
     try:
+        squashed = _squashed(content) if may_squash else None
+        if squashed is not None:
+            return squashed
         stated = read(
             ImageProcessor,
             {one.name: content[one.name] for one in fields(ImageProcessor) if one.name in content},
@@ -202,3 +213,27 @@ def preprocessing_of(folder: Path) -> Preprocessing:
     return Preprocessing(
         stated.crop_size, stated.crop_size / stated.size, stated.resample, stated.image_mean, stated.image_std
     )
+
+
+@record("image processor")
+class SquashingProcessor:
+    """What an image processor says of itself that makes the whole picture a square, whatever its proportions."""
+
+    do_resize: Literal[True]
+    do_rescale: Literal[True]
+    do_normalize: Literal[True]
+    rescale_factor: Annotated[float, PlainValidator(_scale)]
+    size: Annotated[int, PlainValidator(_square)]
+    resample: Annotated[Literal["bilinear", "bicubic"], PlainValidator(_interpolation)]
+    image_mean: tuple[Real, Real, Real]
+    image_std: tuple[Positive, Positive, Positive]
+
+
+def _squashed(content: dict[str, Any]) -> Preprocessing | None:
+    size = content.get("size")
+    crop = content.get("crop_size") if content.get("do_center_crop") else None
+    if not isinstance(size, dict) or "height" not in size or (crop is not None and crop != size):
+        return None
+    names = [one.name for one in fields(SquashingProcessor)]
+    stated = read(SquashingProcessor, {name: content[name] for name in names if name in content}, "image processor")
+    return Preprocessing(stated.size, 1.0, stated.resample, stated.image_mean, stated.image_std, "squash")

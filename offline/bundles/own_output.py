@@ -22,13 +22,13 @@ from thinwire.bundle import Codec, Merging
 from thinwire.errors import BundleError, ThinwireError
 from thinwire.generation import Generation
 from thinwire.images import Preprocessing, normalise
-from thinwire.nn.backbone import VisionTransformer
 from thinwire.nn.codec.decoder import JsccDecoder
 from thinwire.nn.codec.encoders import build_encoder
 from thinwire.nn.head import classify_packed, classify_tokens
 from thinwire.nn.merging.transformer import embed, run_layers
 from thinwire.nn.packed import Packing
-from thinwire.nn.towers.timm_tower import TimmTower
+from thinwire.nn.towers.hub_model import HubModel
+from thinwire.nn.towers.models import classifier_of
 
 # Largest difference of any number, as a share of the largest number: of weights in float32, and in half precision,
 # where the library computes with fewer digits than the device does.
@@ -55,10 +55,8 @@ def perturbed(model: nn.Module, seed: int = 0) -> Any:
 
 
 @torch.inference_mode()
-def check_split_classifier(
-    model: VisionTransformer, split_layer: int, merging: Merging, preprocessing: Preprocessing
-) -> None:
-    """Compare the split of a classifier with timm's own forward pass, to `TOLERANCE`.
+def check_split_classifier(model: nn.Module, split_layer: int, merging: Merging, preprocessing: Preprocessing) -> None:
+    """Compare the split of a classifier with its library's own forward pass, to `TOLERANCE`.
 
     Args:
         model: in evaluation mode, on the CPU, in float32.
@@ -69,7 +67,7 @@ def check_split_classifier(
     """
     images = _images(preprocessing)
     # Nothing has merged, so that all sizes are 1.
-    tower = TimmTower(model)
+    tower = classifier_of(model)
     tokens, _ = _try(
         "the device's half", lambda: run_layers(tower, embed(tower, images), [None] * split_layer, merging)
     )
@@ -77,7 +75,8 @@ def check_split_classifier(
     sizes = tokens.all_sizes
     valid = torch.ones(sizes.shape, dtype=torch.bool)
     packing = Packing((x.shape[1],) * len(x), x.device)
-    own = _try("timm's own forward pass", lambda: model(images))
+    library = "transformers'" if isinstance(model, HubModel) else "timm's"
+    own = _try(f"{library} own forward pass", lambda: model(images))
     proportional = merging.proportional_attention
     halves = {
         "the cloud's half in training": lambda: classify_tokens(model, split_layer, x, sizes, valid, proportional),

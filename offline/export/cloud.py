@@ -15,7 +15,10 @@ from offline.export.export import export
 from thinwire.bundle import Bundle
 from thinwire.exports import CLOUD_INPUTS, FORMAT, LOGITS, METADATA, PLAIN_INPUTS
 from thinwire.nn.attention import key_bias
-from thinwire.nn.head import finish
+from thinwire.nn.head import classify_images, finish
+from thinwire.nn.towers.hub_model import HubModel
+from thinwire.nn.towers.interface import RotaryTower
+from thinwire.nn.towers.models import classifier_of
 
 BATCH = torch.export.Dim("frames", min=1)
 TOKENS = torch.export.Dim("tokens", min=1)
@@ -38,11 +41,19 @@ class _Images(nn.Module):
     def __init__(self, classifier: TorchClassifier) -> None:
         super().__init__()
         self.model = classifier.model
+        self.tower = tower = classifier_of(classifier.model)
+        if isinstance(tower, RotaryTower) and tower.rotary:
+            # See `offline.export.edge`: read off before anything is traced.
+            tower.attend_at(0, torch.zeros(1, 1, classifier.bundle.width), None, torch.zeros(1, 1, 3))
         self.normalise = Normalise(classifier.bundle.preprocessing)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        logits: Tensor = self.model(self.normalise.batch(pixels))
-        return logits
+        images = self.normalise.batch(pixels)
+        if not isinstance(self.model, HubModel):
+            logits: Tensor = self.model(images)
+            return logits
+        # transformers' own forward pass goes through hooks and masks that nothing exports.
+        return classify_images(self.tower, images)
 
 
 def export_cloud(classifier: TorchClassifier) -> onnx.ModelProto:

@@ -2,12 +2,12 @@
 
 import json
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import onnx
 import torch
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from edge.torch_engine import TorchEngine
@@ -20,11 +20,12 @@ from thinwire.images import Preprocessing
 from thinwire.macs import LayerMacs
 from thinwire.nn.attention import key_bias
 from thinwire.nn.codec.encoder import JsccEncoder
-from thinwire.nn.towers.interface import Tower
+from thinwire.nn.towers.interface import RotaryTower, Tower
 
 
 class Halves(NamedTuple):
-    """The values that one layer reads and gives; ``sizes`` is none without proportional attention."""
+    """The values that one layer reads and gives; ``sizes`` is none without proportional attention, ``centres`` without
+    rotary positions."""
 
     entering: str
     sizes: str | None
@@ -32,6 +33,7 @@ class Halves(NamedTuple):
     attended: str
     metric: str
     output: str
+    centres: str | None
 
 
 class Normalise(nn.Module):
@@ -77,6 +79,7 @@ class _Parts(nn.Module):
         entering: list[Tensor],
         between: list[Tensor],
         sizes: list[Tensor],
+        centres: list[Tensor],
         sent: Tensor,
         sent_sizes: Tensor,
         snr_db: Tensor,
@@ -85,7 +88,11 @@ class _Parts(nn.Module):
         outputs = [self.tower.embed(self.normalise(pixels)).squeeze(0)]
         for layer in range(self.layers):
             bias = key_bias(None, sizes[layer][None], torch.float32) if sizes else None
-            attended = self.tower.attend(layer, entering[layer][None], bias)
+            x = entering[layer][None]
+            if centres:
+                attended = cast(RotaryTower, self.tower).attend_at(layer, x, bias, centres[layer][None])
+            else:
+                attended = self.tower.attend(layer, x, bias)
             outputs.append(attended.output.squeeze(0))
             heads = attended.values if self.merging.metric.startswith("value") else attended.keys
             metric = heads.mean(1) if self.merging.metric == "key_mean" else heads.transpose(1, 2).flatten(2)
@@ -179,24 +186,44 @@ def _export(engine: TorchEngine) -> tuple[Pieces, list[Halves]]:
         "entering": [torch.randn(count, width) for _ in range(layers)],
         "between": [torch.randn(count, width) for _ in range(layers)],
         "sizes": [torch.ones(count) for _ in range(layers if biased else 0)],
+        "centres": [torch.ones(count, 3) for _ in range(layers if _is_rotary(tower) else 0)],
         "sent": torch.randn(count, width),
         "sent_sizes": torch.ones(count),
         "snr_db": torch.tensor([10.0]),
         "symbols_per_token": torch.tensor([bundle.codec.max_symbols_per_token]),
     }
-    dynamic = dict.fromkeys(("entering", "between", "sizes", "sent", "sent_sizes"), (0,))
+    dynamic = dict.fromkeys(("entering", "between", "sizes", "centres", "sent", "sent_sizes"), (0,))
+    if _is_rotary(tower):
+        # The angles are read off the library's own table once, at the first use, which no tracing sees through.
+        cast(RotaryTower, tower).attend_at(0, torch.zeros(1, 1, width), None, torch.zeros(1, 1, 3))
     module = _Parts(tower, layers, bundle.merging, bundle.preprocessing, engine.encoder)
     pieces = Pieces(module, arguments, dynamic)
+    lists = 1 + 2 * layers + (layers if biased else 0)
     halves = [
         Halves(
             pieces.inputs[1 + layer],
             pieces.inputs[1 + 2 * layers + layer] if biased else None,
             pieces.inputs[1 + layers + layer],
-            *pieces.outputs[1 + 3 * layer : 4 + 3 * layer],
+            *cast(tuple[str, str, str], pieces.outputs[1 + 3 * layer : 4 + 3 * layer]),
+            pieces.inputs[lists + layer] if _is_rotary(tower) else None,
         )
         for layer in range(layers)
     ]
     return pieces, halves
+
+
+def _is_rotary(tower: Tower) -> bool:
+    return isinstance(tower, RotaryTower) and tower.rotary
+
+
+def _centres(g: Graph, state: State, tower: Tower) -> str:
+    """`thinwire.nn.merging.tokens.Tokens.centres`, for one image."""
+    grid = cast(RotaryTower, tower).grid.cpu().numpy()
+    rows = g.op("Concat", g.op("Shape", state.x, start=0, end=1), g.integers(3), axis=0)
+    nothing = g.op("ConstantOfShape", rows, value=numpy_helper.from_array(np.zeros(1, dtype=np.float32)))
+    index = g.op("Unsqueeze", state.origin, g.integers(1))
+    sums = g.op("ScatterND", nothing, index, g.constant(grid), reduction="add")
+    return g.op("Div", sums, g.op("Unsqueeze", state.sizes, g.integers(1)))
 
 
 def _layer(
@@ -207,6 +234,8 @@ def _layer(
     g.op("Identity", state.x, outputs=[half.entering])
     if half.sizes is not None:
         g.op("Identity", state.sizes, outputs=[half.sizes])
+    if half.centres is not None:
+        g.op("Identity", _centres(g, state, engine.tower), outputs=[half.centres])
     matches, threshold = gate
     width = macs.metric_width(merging)
     if merging.place == "layer":

@@ -11,12 +11,12 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from channel.models.registry import get
 from channel.realisation import apply, keyed_generator
 from edge.torch_engine import TorchEngine, Transformed, count_edge
+from offline.measure.cloud_cost import head_macs
 from offline.measure.evaluator import LINK_ID, Evaluator, Measurement, request_id_of
 from offline.measure.judges import LabelJudge
 from offline.measure.meter import PolicyMeter
@@ -27,8 +27,8 @@ from policies.store import Store
 from policies.study import Baseline
 from thinwire.bundle import load_bundle
 from thinwire.equalise import receive
-from thinwire.nn.macs import count_macs
 from thinwire.nn.merging.tome import TOME, fixed_rules
+from thinwire.nn.towers.models import classifier_of
 
 ONE_THRESHOLD = (0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.5, 0.4, 0.2, 0.0)
 # Of the tokens, behind the last layer; a searched policy may have one, and what it gains must not be taken for the
@@ -213,8 +213,7 @@ class Baselines:
         cost = count_edge(tower, tower.depth, self._bundle.merging, None)
         counts = np.full((1, tower.depth + 1), self._bundle.patches)
         gmacs = float(cost.gmacs(counts, [False] * tower.depth, counts[:, -1])[0])
-        device = next(model.parameters()).device
-        gmacs += count_macs(model.head, torch.zeros(1, model.embed_dim, device=device)) / 1e9
+        gmacs += head_macs(classifier_of(model)) / 1e9
         measured = Measurement(
             logits=arrived,
             right=(arrived.argmax(1) == labels).astype(np.int64),

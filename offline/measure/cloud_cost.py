@@ -16,7 +16,8 @@ from policies.policy import Objectives
 from thinwire.macs import attention_products
 from thinwire.nn.codec.decoder import JsccDecoder
 from thinwire.nn.macs import count_macs
-from thinwire.nn.towers.timm_tower import TimmTower
+from thinwire.nn.towers.interface import ClassifyingTower
+from thinwire.nn.towers.models import classifier_of
 
 
 class LanguageCost:
@@ -86,10 +87,27 @@ def decoder_gmacs(decoder: JsccDecoder, tokens: NDArray[np.int64]) -> NDArray[np
     return np.array([known[count] for count in tokens.tolist()])
 
 
+class _Head(nn.Module):
+    def __init__(self, tower: ClassifyingTower) -> None:
+        super().__init__()
+        # Held so that what counts finds its layers.
+        self.held, self.tower = tower.module, tower
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        ones = x.new_ones(x.shape[:2])
+        return self.tower.head(x, ones, ones.bool())
+
+
+def head_macs(tower: ClassifyingTower) -> int:
+    """Of pooling and head, for a frame with one patch."""
+    device = next(tower.module.parameters()).device
+    return count_macs(_Head(tower), torch.zeros(1, tower.prefix_tokens + 1, tower.width, device=device))
+
+
 def classifier_gmacs(classifier: TorchClassifier, tokens: NDArray[np.int64]) -> NDArray[np.float64]:
     """What a classifier computes for frames of so many tokens: decoder, the layers after the split, head; 10^9 MACs."""
-    bundle, tower = classifier.bundle, TimmTower(classifier.model)
-    macs = count_macs(classifier.model.head, torch.zeros(1, bundle.width)) * np.ones(len(tokens))
+    bundle, tower = classifier.bundle, classifier_of(classifier.model)
+    macs = head_macs(tower) * np.ones(len(tokens))
     for layer in (tower.layer_macs(index) for index in range(bundle.split_layer, bundle.depth)):
         macs += tokens * (layer.attention + layer.mlp) + attention_products(tokens, layer.attention_width)
     return decoder_gmacs(classifier.decoder, tokens) + macs / 1e9

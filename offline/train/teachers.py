@@ -14,8 +14,8 @@ from transformers import LlavaForConditionalGeneration
 
 from offline.train.packing import Segments, answer_logits, pack
 from offline.train.running import attention_backends
-from thinwire.nn.backbone import VisionTransformer
 from thinwire.nn.head import classify_tokens
+from thinwire.nn.towers.models import classifier_of
 
 
 class Teacher(ABC):
@@ -80,8 +80,9 @@ class LabelTeacher(Teacher):
         proportional_attention: of those blocks; see `thinwire.nn.head.classify_tokens`.
     """
 
-    def __init__(self, model: VisionTransformer, split_layer: int, proportional_attention: bool) -> None:
-        super().__init__(model, model.embed_dim, model.num_prefix_tokens)
+    def __init__(self, model: nn.Module, split_layer: int, proportional_attention: bool) -> None:
+        tower = classifier_of(model)
+        super().__init__(model, tower.width, tower.prefix_tokens)
         self._model = model
         self._split_layer = split_layer
         self._proportional_attention = proportional_attention

@@ -18,7 +18,6 @@ from thinwire.errors import InvalidRequestError
 
 KWARGS = {"img_size": 20, "patch_size": 4, "num_classes": 7, "embed_dim": 24, "depth": 2, "num_heads": 3}
 MODEL = {"kwargs": KWARGS}
-DISTILLED = {"timm": "deit_tiny_distilled_patch16_224", "kwargs": {"img_size": 32, "depth": 1, "num_classes": 7}}
 
 
 def write_recipe(folder: Path, **changes) -> str:
@@ -69,12 +68,14 @@ def refused(capsys, folder, *arguments):
 
 
 CHANGES = [
-    (DISTILLED, "model: expected timm's VisionTransformer itself, got VisionTransformerDistilled, which has two heads"),
+    (
+        {"timm": "vit_relpos_small_patch16_224"},
+        "expected a timm VisionTransformer or VisionTransformerDistilled or Eva, got VisionTransformerRelPos",
+    ),
     ({"timm": "vit_nonsense"}, "model.timm: expected a name of timm.list_models(), got 'vit_nonsense'"),
     ({"timm": "hf-hub:nobody/nothing"}, "model.timm: expected a name of timm.list_models()"),
-    ({"timm": "resnet18"}, "expected a timm VisionTransformer, got ResNet"),
+    ({"timm": "resnet18"}, "expected a timm VisionTransformer or VisionTransformerDistilled or Eva, got ResNet"),
     ({"timm": "vit_tiny_patch16_224.nonsense"}, "Invalid pretrained tag"),
-    ({"timm": "vit_small_patch16_18x2_224", "kwargs": {"depth": 1}}, "Block with Attention, got ParallelThingsBlock"),
     ({"kwargs": KWARGS | {"pretrained": True}}, "model.kwargs: expected what shapes the model alone, got pretrained"),
     ({"kwargs": KWARGS | {"nonsense": 1}}, "model.kwargs.nonsense is unknown"),
     ({"kwargs": KWARGS | {"num_heads": 5}}, "model.kwargs.num_heads: expected a divisor of the 24 of embed_dim, got 5"),
@@ -129,17 +130,12 @@ CHANGES = [
     ({"kwargs": KWARGS | {"num_classes": 0}}, "model.kwargs.num_classes must be at least 1, got 0"),
     ({"kwargs": KWARGS | {"num_classes": 10}}, "model.num_classes: expected the 7 classes of "),
     (
-        {"kwargs": KWARGS | {"global_pool": "map"}},
-        "model.kwargs.global_pool must be 'avg' or 'token', got 'map'",
+        {"kwargs": KWARGS | {"global_pool": "none"}},
+        "model.kwargs.global_pool must be 'avg', 'token', 'max', 'avgmax', 'map' or 'prr', got 'none'",
     ),
-    ({"kwargs": KWARGS | {"global_pool": "none"}}, "model.kwargs.global_pool must be 'avg' or 'token', got 'none'"),
     (
         {"timm": "vit_base_patch16_siglip_224", "kwargs": {"img_size": 32, "depth": 1, "embed_dim": 24}},
-        "model.global_pool: expected 'avg' or 'token', got 'map'",
-    ),
-    (
-        {"kwargs": KWARGS | {"global_pool": "avg", "pool_include_prefix": True}},
-        "model.pool_include_prefix: expected False, got True",
+        "model.num_classes: expected a class at least, got 0",
     ),
     (
         {"kwargs": KWARGS | {"img_size": 24, "dynamic_img_size": True}},

@@ -16,7 +16,6 @@ from offline.bundles.vision_tower import INDEX, SINGLE
 from offline.recipes.recipe import recipe_path
 from tests.llava import PROMPT, make_llava, make_tokenizer
 from tests.offline.bundles.test_build_vqa import save_checkpoint, save_pictures
-from tests.towers import make_vision_model
 
 # As that of llava-1.5 reads.
 TEMPLATE = (
@@ -106,15 +105,10 @@ def become_one_patch(folder):
     processor(patch_size=32)(folder)
 
 
-def become_a_tower(folder):
-    make_vision_model("clip").config.save_pretrained(folder)
-
-
 # What the configuration alone shows, in a folder without weights.
 FROM_CONFIGURATION = {
     become_llava_next: "model_type: expected llava, got llava_next",
     config(model_type="vipllava"): "model_type: expected llava, got vipllava",
-    become_a_tower: "model_type: expected llava, got clip_vision_model",
     become_siglip: "cannot select 'default' of the tokens of a tower with 0 class tokens",
     lambda folder: (folder / "config.json").write_text("{"): "no model's configuration in",
     lose("config.json"): "no model's configuration in",
@@ -234,16 +228,18 @@ def test_a_model_on_the_hub_is_looked_at_before_its_weights_are_fetched(
     with pytest.raises(pytest.fail.Exception, match="something was trained"):
         build(tmp_path, data, "--model", "somebody/llava", "--revision", "main")
     assert [(name, revision) for name, revision, _ in fetched] == [
+        # Once to tell a LLaVA from a vision transformer.
+        ("somebody/llava", "main"),
         ("somebody/llava", "main"),
         # The snapshot is named by its commit.
         ("somebody/llava", checkpoint.name),
     ]
     assert "*.safetensors" not in fetched[0][2]
-    assert fetched[1][2] == ("*.safetensors",)
+    assert fetched[2][2] == ("*.safetensors",)
     fetched.clear()
     become_llava_next(checkpoint)
     assert "got llava_next" in refused(capsys, tmp_path / "again", data, "--model", "somebody/llava")
-    assert len(fetched) == 1
+    assert len(fetched) == 2
 
 
 def test_a_checkpoint_is_asked_by_its_own_chat_template(checkpoint):

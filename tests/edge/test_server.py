@@ -123,8 +123,8 @@ async def test_an_occupied_grpc_port_leaves_nothing_behind(bundle: Bundle, engin
         socket.create_server(("127.0.0.1", rest_port)).close()
 
 
-async def test_a_bundle_without_a_front_does_not_start(bundle: Bundle, engine: Any, settings: Settings) -> None:
-    bundle.path(FRONT).unlink()
+async def test_a_bundle_with_a_broken_front_does_not_start(bundle: Bundle, engine: Any, settings: Settings) -> None:
+    bundle.path(FRONT).write_text("{")
     with pytest.raises(BundleError, match="no readable policy fronts"):
         await EdgeServer([(bundle, engine)], settings).start()
 

@@ -12,7 +12,7 @@ from policies.policy import MeasuredPolicy, Policy
 from thinwire.bundle import Bundle, Codec, Merging, Reference
 from thinwire.channels import Channel
 from thinwire.csi import Csi
-from thinwire.errors import BudgetError, BundleError, UnknownPolicyError
+from thinwire.errors import BudgetError, UnknownPolicyError
 from thinwire.images import Preprocessing
 
 BUNDLE_DIGEST = "b" * 64
@@ -270,11 +270,23 @@ def test_auto_and_an_id_are_resolved_in_the_fronts(several):
             assert choice == Choice(large.id, large, 90, channel)
 
 
-def test_what_the_bundle_lacks_is_told(several):
-    with pytest.raises(BundleError, match="no unmerged reference"):
-        choose_for(bundle_with(None), several, "none", Budget(), HIGH)
-    with pytest.raises(BundleError, match="has no policies"):
-        choose_for(bundle_with(REFERENCE), None, "auto", Budget(), HIGH)
+def test_without_a_reference_none_has_the_highest_rate():
+    bundle = bundle_with(None)
+    policy = Policy((1.0, 1.0), max(bundle.codec.rates))
+    assert choose_for(bundle, None, "none", Budget(), HIGH) == Choice("none", policy, None)
+
+
+def test_without_fronts_auto_is_the_unmerged_model_or_nothing():
+    bundle = bundle_with(REFERENCE)
+    unmerged = Choice("none", Policy((1.0, 1.0), 4), 256)
+    assert choose_for(bundle, None, "auto", Budget(channel_uses=256), HIGH) == unmerged
+    with pytest.raises(BudgetError, match=r"no policies but 'none'.*got channel_uses 255, .* is 256"):
+        choose_for(bundle, None, "auto", Budget(channel_uses=255), HIGH)
+    for limit in ("edge_gmacs", "min_accuracy"):
+        with pytest.raises(BudgetError, match=f"nothing was measured that {limit} could go by"):
+            choose_for(bundle, None, "auto", Budget(**{limit: 0.5}), HIGH)
+    with pytest.raises(UnknownPolicyError, match="has no policies, so there is no 'abc'"):
+        choose_for(bundle, None, "abc", Budget(), HIGH)
 
 
 def test_pilots_come_off_the_budget_before_anything_is_chosen(several):

@@ -293,9 +293,21 @@ def test_a_broken_front_is_told_once_and_the_last_good_one_stays(fronts, other, 
     assert file.current == other
 
 
-def test_there_must_be_a_front_to_start_with(tmp_path):
+def test_fronts_that_are_not_there_yet_are_none_until_they_come(tmp_path, fronts):
+    path = tmp_path / "policies.json"
+    file = FrontFile(path, BUNDLE_DIGEST)
+    assert file.current is None
+    path.write_text("{")
+    assert file.current is None
+    fronts.save(path)
+    assert file.current == fronts
+
+
+def test_fronts_to_start_with_must_be_valid(tmp_path):
+    path = tmp_path / "policies.json"
+    path.write_text("{")
     with pytest.raises(BundleError, match="no readable policy fronts"):
-        FrontFile(tmp_path / "policies.json", BUNDLE_DIGEST)
+        FrontFile(path, BUNDLE_DIGEST)
 
 
 def test_serving_needs_neither_sqlalchemy_nor_torch():

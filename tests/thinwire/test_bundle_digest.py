@@ -45,6 +45,7 @@ CHANGES = {
     "preprocessing.interpolation": "bilinear",
     "preprocessing.mean": (0.4, 0.5, 0.3),
     "preprocessing.std": (0.25, 0.2, 0.2),
+    "preprocessing.fit": "squash",
     "merging.metric": "key",
     "merging.weight": "size",
     "merging.proportional_attention": True,

@@ -84,6 +84,8 @@ class Bundle:
         # Absent as well, so that a bundle of the first architecture keeps its digest.
         if self.codec.encoder == MLP:
             del content["codec"]["encoder"]
+        if self.preprocessing.fit == "crop":
+            del content["preprocessing"]["fit"]
         return {"schema_version": SCHEMA_VERSION, **content}
 
     def path(self, name: str) -> Path:

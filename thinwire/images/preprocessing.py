@@ -35,6 +35,8 @@ class Preprocessing:
         interpolation: "bilinear" or "bicubic".
         mean: per-channel mean of values in [0, 1].
         std: per-channel standard deviation of values in [0, 1].
+        fit: "crop" keeps an image's proportions and cuts off what is outside the square; "squash" makes all of it
+            square.
     """
 
     size: Count
@@ -42,19 +44,23 @@ class Preprocessing:
     interpolation: Interpolation
     mean: tuple[Number, Number, Number]
     std: tuple[Spread, Spread, Spread]
+    fit: Literal["crop", "squash"] = "crop"
 
 
 def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """Resize the shorter side and crop the centre.
+    """Resize the shorter side, or both, and crop the centre.
 
     Returns:
         a ``size x size x 3`` array of uint8.
     """
-    image = _trim(image)
     size = preprocessing.size
     shorter = math.floor(size / preprocessing.crop)
-    scale = shorter / min(image.size)
-    width, height = (max(size, round(side * scale)) for side in image.size)
+    if preprocessing.fit == "squash":
+        width = height = max(size, shorter)
+    else:
+        image = _trim(image)
+        scale = shorter / min(image.size)
+        width, height = (max(size, round(side * scale)) for side in image.size)
     if (width, height) != image.size:
         image = image.resize((width, height), RESAMPLING[preprocessing.interpolation])
     left, top = (width - size) // 2, (height - size) // 2

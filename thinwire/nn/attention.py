@@ -1,6 +1,6 @@
 """timm's attention and blocks over token sets of different sizes, with the keys and values that merging looks at."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -63,13 +63,3 @@ def run_block(block: Block, x: Tensor, bias: Tensor | None = None) -> Tensor:
     x = x + block.ls1(attend(block.attn, block.norm1(x), bias).output)
     output: Tensor = x + block.ls2(block.mlp(block.norm2(x)))
     return output
-
-
-def check_block(block: Any) -> None:
-    """Check that a block is one that this package can run.
-
-    Raises:
-        ValueError: it is not timm's plain ``Block`` with its plain ``Attention``.
-    """
-    if type(block) is not Block or type(block.attn) is not Attention:
-        raise ValueError(f"expected timm's Block with Attention, got {type(block).__name__}")

@@ -7,6 +7,8 @@ from typing import Any
 import timm
 import torch
 from timm.layers import PatchEmbed
+from timm.models.deit import VisionTransformerDistilled
+from timm.models.eva import Eva
 from timm.models.resnet import BasicBlock
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
@@ -14,6 +16,9 @@ from torch import Tensor, nn
 # Others take timm's classes from here: timm is importable only once this package is.
 __all__ = ["Block", "ConvStem", "VisionTransformer", "build_backbone", "check_classifier"]
 
+# All whose forward pass is embedding, blocks, final norm, pooling and head, and no more.
+KINDS = (VisionTransformer, VisionTransformerDistilled, Eva)
+POOLS = ("token", "avg", "max", "avgmax", "map", "prr")
 # What would read the hub or a file, and with it weights that the bundle does not hold, wherever the model is built.
 ELSEWHERE = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir")
 
@@ -89,8 +94,8 @@ def _residual_block(channels_in: int, channels_out: int, stride: int) -> BasicBl
     return BasicBlock(channels_in, channels_out, stride=stride, downsample=shortcut)
 
 
-def build_backbone(spec: dict[str, Any], **overrides: Any) -> VisionTransformer:
-    """Build a vision transformer with random weights.
+def build_backbone(spec: dict[str, Any], **overrides: Any) -> Any:
+    """Build one of timm's vision transformers, of the classes in `KINDS`, with random weights.
 
     Args:
         spec: ``{"timm": name, "kwargs": {...}}`` for a model that timm knows by name, or ``{"kwargs": {...}}`` for a
@@ -98,7 +103,7 @@ def build_backbone(spec: dict[str, Any], **overrides: Any) -> VisionTransformer:
         overrides: further keyword arguments of the model.
 
     Raises:
-        ValueError: timm cannot build it, or it is no ``VisionTransformer``, or its weights are elsewhere.
+        ValueError: timm cannot build it, or it is no vision transformer, or its weights are elsewhere.
     """
     kwargs = dict(spec.get("kwargs", {})) | overrides
     if elsewhere := [name for name in ELSEWHERE if kwargs.get(name)]:
@@ -113,36 +118,35 @@ def build_backbone(spec: dict[str, Any], **overrides: Any) -> VisionTransformer:
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300].rstrip(": ")
         raise ValueError(f"model.kwargs: timm cannot build it: {reason}") from error
-    if not isinstance(model, VisionTransformer):
-        raise ValueError(f"expected a timm VisionTransformer, got {type(model).__name__}")
+    if type(model) not in KINDS:
+        raise ValueError(f"expected a timm {' or '.join(kind.__name__ for kind in KINDS)}, got {type(model).__name__}")
     return model
 
 
-def check_classifier(model: VisionTransformer) -> None:
+def check_classifier(model: Any) -> None:
     """Check that a model classifies as device and cloud do together, and that images of ours are what it takes.
 
     Raises:
         ValueError: it does not; names the field, what it has and what it should have.
     """
-    # A subclass computes something else, or it would be none: a distilled DeiT answers by the mean of two heads.
-    if type(model) is not VisionTransformer:
-        heads = ", which has two heads" if hasattr(model, "head_dist") else ""
-        raise ValueError(f"model: expected timm's VisionTransformer itself, got {type(model).__name__}{heads}")
+    # A subclass computes something else, or it would be none.
+    if type(model) not in KINDS:
+        raise ValueError(f"model: expected timm's VisionTransformer itself, got {type(model).__name__}")
     embedding = model.patch_embed
-    if not isinstance(embedding, PatchEmbed | ConvStem):
-        raise ValueError(f"model.embed_layer: expected PatchEmbed or a stem, got {type(embedding).__name__}")
     size, patch = tuple(embedding.img_size or ()), tuple(embedding.patch_size)
     if len(set(size)) != 1:
         raise ValueError(f"model.img_size: expected a square, got {' x '.join(map(str, size)) or None}")
     if len(set(patch)) != 1:
         raise ValueError(f"model.patch_size: expected a square, got {' x '.join(map(str, patch))}")
-    if size[0] % patch[0]:
+    # Those of a hybrid are cut out of what a network makes of the image.
+    if isinstance(embedding, PatchEmbed | ConvStem) and size[0] % patch[0]:
         raise ValueError(f"model.img_size: expected a multiple of the patch size {patch[0]}, got {size[0]}")
-    if model.in_chans != 3:
+    if getattr(model, "in_chans", 3) != 3:
         raise ValueError(f"model.in_chans: expected the 3 of RGB, got {model.in_chans}")
-    if model.global_pool not in ("avg", "token"):
-        raise ValueError(f"model.global_pool: expected 'avg' or 'token', got {model.global_pool!r}")
-    if model.pool_include_prefix and model.num_prefix_tokens and model.global_pool == "avg":
-        raise ValueError("model.pool_include_prefix: expected False, got True: only patch tokens are averaged")
+    if model.global_pool not in POOLS:
+        raise ValueError(
+            f"model.global_pool: expected {', '.join(map(repr, POOLS[:-1]))} or {POOLS[-1]!r}, "
+            f"got {model.global_pool!r}"
+        )
     if model.num_classes < 1:
         raise ValueError(f"model.num_classes: expected a class at least, got {model.num_classes}")

@@ -1,19 +1,26 @@
 """What the cloud computes after decoding: the blocks after the split, pooling by size, the classifier."""
 
-from torch import Tensor
+from typing import Any, cast
 
-from thinwire.nn.attention import key_bias, run_block
-from thinwire.nn.backbone import VisionTransformer
+import torch
+from timm.layers import Attention
+from torch import Tensor, nn
+
+from thinwire.nn.attention import key_bias
+from thinwire.nn.backbone import Block, VisionTransformer
 from thinwire.nn.packed import Packing, run_packed
+from thinwire.nn.towers.interface import ClassifyingTower, RotaryTower
+from thinwire.nn.towers.models import classifier_of
 
 
 def classify_tokens(
-    model: VisionTransformer, split_layer: int, x: Tensor, weights: Tensor, valid: Tensor, proportional_attention: bool
+    model: nn.Module, split_layer: int, x: Tensor, weights: Tensor, valid: Tensor, proportional_attention: bool
 ) -> Tensor:
     """Finish the forward pass of a backbone on a set of tokens.
 
     Args:
-        model: its blocks from ``split_layer`` on, final norm and head are used.
+        model: its blocks from ``split_layer`` on, final norm and head are used; as
+            `thinwire.nn.towers.models.classifier_of` takes it.
         x: ``batch x N x D`` tokens, those of the prefix first.
         weights: ``batch x N`` share of the patches in each token; any scale.
         valid: ``batch x N`` bool, false for padding.
@@ -24,7 +31,7 @@ def classify_tokens(
         ``batch x classes`` logits.
 
     Raises:
-        ValueError: the model pools in a way other than "avg" or "token".
+        ValueError: the model classifies in no way that takes sizes, or its blocks need places that are not sent.
     """
     padded = None if bool(valid.all()) else valid
     bias = key_bias(padded, weights if proportional_attention else None, x.dtype)
@@ -32,32 +39,43 @@ def classify_tokens(
 
 
 def finish(
-    model: VisionTransformer, split_layer: int, x: Tensor, weights: Tensor, valid: Tensor, bias: Tensor | None
+    model: nn.Module, split_layer: int, x: Tensor, weights: Tensor, valid: Tensor, bias: Tensor | None
 ) -> Tensor:
     """`classify_tokens` under a bias on the keys that is given, so that nothing depends on what ``valid`` holds."""
-    for block in model.blocks[split_layer:]:
-        x = run_block(block, x, bias)
-    x = model.norm(x)
-    if model.global_pool == "token":
-        pooled = x[:, 0]
-    elif model.global_pool == "avg":
-        patch_weights = (weights * valid)[:, model.num_prefix_tokens :, None]
-        pooled = (x[:, model.num_prefix_tokens :] * patch_weights).sum(1) / patch_weights.sum(1)
-    else:
-        raise _unknown_pool(model)
-    logits: Tensor = model.head(model.fc_norm(pooled))
-    return logits
+    tower = classifier_of(model)
+    if getattr(tower, "rotary", False) and split_layer < tower.depth:
+        raise ValueError(f"split_layer: expected {tower.depth}, since rotary positions are not sent, got {split_layer}")
+    for layer in range(split_layer, tower.depth):
+        x = tower.mlp(layer, tower.attend(layer, x, bias).output)
+    return tower.head(x, weights, valid)
+
+
+def classify_images(tower: ClassifyingTower, images: Tensor) -> Tensor:
+    """The whole forward pass through a tower, nothing merged: ``batch x classes`` logits of normalised images."""
+    x = tower.embed(images)
+    ones = x.new_ones(x.shape[:2])
+    turns = isinstance(tower, RotaryTower) and tower.rotary
+    if turns:
+        grid = cast(RotaryTower, tower).grid.to(x)
+        centres = torch.cat((grid.new_zeros(tower.prefix_tokens, grid.shape[1]), grid)).expand(x.shape[0], -1, -1)
+    for layer in range(tower.depth):
+        if turns:
+            attended = cast(RotaryTower, tower).attend_at(layer, x, None, centres)
+        else:
+            attended = tower.attend(layer, x, None)
+        x = tower.mlp(layer, attended.output)
+    return tower.head(x, ones, ones.bool())
 
 
 def classify_packed(
-    model: VisionTransformer,
+    model: nn.Module,
     split_layer: int,
     x: Tensor,
     weights: Tensor,
     packing: Packing,
     proportional_attention: bool,
 ) -> Tensor:
-    """`classify_tokens` without padding, for serving.
+    """`classify_tokens` without padding where the blocks are timm's plain ones, for serving.
 
     Args:
         x: ``T x D`` tokens of all frames, those of the prefix first in each.
@@ -71,20 +89,28 @@ def classify_packed(
     Raises:
         ValueError: as for `classify_tokens`.
     """
+    if not _is_plain(model, split_layer):
+        rows = packing.padded(x), packing.padded(weights), packing.valid
+        return classify_tokens(model, split_layer, *rows, proportional_attention)
+    plain: Any = model
     sizes = weights if proportional_attention else None
-    for block in model.blocks[split_layer:]:
+    for block in plain.blocks[split_layer:]:
         x = run_packed(block, x, packing, sizes)
-    if model.global_pool == "token":
-        pooled = model.norm(packing.first(x))
-    elif model.global_pool == "avg":
-        patches = packing.position >= model.num_prefix_tokens
-        shares = (weights * patches)[:, None]
-        pooled = packing.per_set(model.norm(x) * shares) / packing.per_set(shares)
+    if plain.global_pool == "token":
+        pooled = plain.norm(packing.first(x))
     else:
-        raise _unknown_pool(model)
-    logits: Tensor = model.head(model.fc_norm(pooled))
+        patches = packing.position >= plain.num_prefix_tokens
+        shares = (weights * patches)[:, None]
+        pooled = packing.per_set(plain.norm(x) * shares) / packing.per_set(shares)
+    logits: Tensor = plain.head(plain.fc_norm(pooled))
     return logits
 
 
-def _unknown_pool(model: VisionTransformer) -> ValueError:
-    return ValueError(f"expected a model that pools by 'avg' or 'token', got {model.global_pool!r}")
+def _is_plain(model: Any, split_layer: int) -> bool:
+    if type(model) is not VisionTransformer:
+        return False
+    kinds = [(type(block), type(getattr(block, "attn", None))) for block in model.blocks[split_layer:]]
+    if any(kind != (Block, Attention) for kind in kinds):
+        return False
+    pool = model.global_pool
+    return pool == "token" or (pool == "avg" and not (model.pool_include_prefix and model.num_prefix_tokens))

@@ -33,7 +33,8 @@ class Packing:
         return torch.repeat_interleave(torch.arange(len(self.counts), device=self.device), counts)
 
     @cached_property
-    def _valid(self) -> Tensor:
+    def valid(self) -> Tensor:
+        """``sets x longest`` bool, false for the padding of `padded`."""
         counts = torch.tensor(self.counts, device=self.device)
         return torch.arange(max(self.counts), device=self.device) < counts[:, None]
 
@@ -59,6 +60,12 @@ class Packing:
     def first(self, rows: Tensor) -> Tensor:
         """The first row of each set."""
         return rows[self._starts]
+
+    def padded(self, rows: Tensor) -> Tensor:
+        """``T x ...`` rows as ``sets x longest x ...``, each set's at the front of its own and zeros behind."""
+        room = rows.new_zeros(*self.valid.shape, *rows.shape[1:])
+        room[self.valid] = rows
+        return room
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float, sizes: Tensor | None = None) -> Tensor:
         """Attention of each row over those of its set.
@@ -90,17 +97,10 @@ class Packing:
         return output.flatten(1)
 
     def _padded(self, query: Tensor, key: Tensor, value: Tensor, scale: float, sizes: Tensor | None) -> Tensor:
-        valid = self._valid
-
-        def pad(part: Tensor) -> Tensor:
-            room = part.new_zeros(*valid.shape, *part.shape[1:])
-            room[valid] = part
-            return room
-
-        bias = key_bias(valid, None if sizes is None else pad(sizes), query.dtype)
-        q, k, v = (pad(part).transpose(1, 2) for part in (query, key, value))
+        bias = key_bias(self.valid, None if sizes is None else self.padded(sizes), query.dtype)
+        q, k, v = (self.padded(part).transpose(1, 2) for part in (query, key, value))
         output = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
-        return output.transpose(1, 2)[valid].flatten(1)
+        return output.transpose(1, 2)[self.valid].flatten(1)
 
 
 def run_packed(block: Block, x: Tensor, packing: Packing, sizes: Tensor | None = None) -> Tensor:

@@ -1,35 +1,60 @@
 """A bundle's models with their weights."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from safetensors.torch import load_file
 from torch import nn
 
 from thinwire.bundle import Bundle
 from thinwire.errors import BundleError
-from thinwire.nn.attention import check_block
-from thinwire.nn.backbone import VisionTransformer, build_backbone, check_classifier
+from thinwire.nn.backbone import build_backbone, check_classifier
 from thinwire.nn.towers.interface import Tower
+from thinwire.nn.towers.models import classifier_of
 from thinwire.nn.towers.registry import build_tower
 from thinwire.nn.towers.timm_tower import TimmTower
 
 M = TypeVar("M", bound=nn.Module)
 
 
-def load_backbone(bundle: Bundle) -> VisionTransformer:
-    """The whole backbone of a bundle that classifies, head included, in float32.
+def load_backbone(bundle: Bundle) -> Any:
+    """The whole backbone of a bundle that classifies, head included, in float32; its forward pass gives logits.
 
     Raises:
         BundleError: its manifest describes no backbone, or another one than its weights or its own figures do.
     """
-    if bundle.model.get("tower", "timm") != "timm":
-        raise BundleError(f"bundle {bundle.name}: to classify takes a timm model, got tower {bundle.model['tower']!r}")
-    model = load_part(bundle, "backbone", lambda: _plain(build_backbone(bundle.model)))
-    _check(bundle, TimmTower(model), {"labels": (len(bundle.labels), model.num_classes)})
-    if bundle.prefix_tokens != model.num_prefix_tokens:
-        raise _differs(bundle, "prefix_tokens", bundle.prefix_tokens, model.num_prefix_tokens)
+    model = load_part(bundle, "backbone", lambda: build_classifier(bundle.model))
+    tower = classifier_of(model)
+    _check(bundle, tower, {"labels": (len(bundle.labels), tower.classes)})
+    if bundle.prefix_tokens != tower.prefix_tokens:
+        raise _differs(bundle, "prefix_tokens", bundle.prefix_tokens, tower.prefix_tokens)
+    if getattr(tower, "rotary", False) and bundle.split_layer < tower.depth:
+        raise BundleError(
+            f"bundle {bundle.name}: split_layer: expected {tower.depth}, since rotary positions are not sent, "
+            f"got {bundle.split_layer}"
+        )
     return model
+
+
+def build_classifier(spec: dict[str, Any]) -> Any:
+    """A model that classifies, with random weights.
+
+    Args:
+        spec: the ``model`` of a manifest; of timm's, or of the tower "transformers".
+
+    Raises:
+        BundleError: the tower is another.
+        ValueError: none can be built so, or it does not classify as device and cloud do together.
+    """
+    name = spec.get("tower", "timm")
+    if name == "timm":
+        model = build_backbone(spec)
+        check_classifier(model)
+        TimmTower(model)
+        return model
+    if name == "transformers":
+        return build_tower(spec).module
+    raise BundleError(f"to classify takes a model of timm or of transformers, got tower {name!r}")
 
 
 def load_tower(bundle: Bundle) -> Tower:
@@ -39,7 +64,7 @@ def load_tower(bundle: Bundle) -> Tower:
         BundleError: its manifest describes no tower, or another one than its weights or its own figures do.
     """
     if bundle.task == "classify":
-        return TimmTower(load_backbone(bundle))
+        return classifier_of(load_backbone(bundle))
     try:
         tower = build_tower(bundle.model)
     except BundleError as error:
@@ -65,13 +90,6 @@ def _check(bundle: Bundle, tower: Tower, more: dict[str, tuple[int, int]]) -> No
 
 def _differs(bundle: Bundle, name: str, stated: int, found: int) -> BundleError:
     return BundleError(f"bundle {bundle.name}: its manifest has {name} {stated}, its backbone {found}")
-
-
-def _plain(model: VisionTransformer) -> VisionTransformer:
-    check_classifier(model)
-    for block in model.blocks:
-        check_block(block)
-    return model
 
 
 def load_part(bundle: Bundle, name: str, build: Callable[[], M]) -> M:

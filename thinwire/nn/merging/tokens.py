@@ -53,6 +53,22 @@ class Tokens:
         """``batch x (P + N)`` sizes with those of the prefix, which are 1."""
         return torch.cat((self.sizes.new_ones(self.prefix.shape[:2]), self.sizes), dim=1)
 
+    def centres(self, grid: Tensor) -> Tensor:
+        """Where the tokens stand: the mean of a table over the patches of each.
+
+        Args:
+            grid: ``patches x 3``, as `thinwire.nn.towers.rotary.homogeneous_grid` gives it.
+
+        Returns:
+            ``batch x (P + N) x 3``; zeros for the prefix.
+        """
+        batch, rows = self.x.shape[:2]
+        table = grid.to(self.x).expand(batch, -1, -1)
+        sums = table.new_zeros(batch, rows, table.shape[-1])
+        sums = sums.scatter_add(1, self.origin[..., None].expand_as(table), table)
+        centres = sums / self.sizes[..., None]
+        return torch.cat((centres.new_zeros(*self.prefix.shape[:2], centres.shape[-1]), centres), dim=1)
+
     @classmethod
     def concatenate(cls, parts: Sequence["Tokens"]) -> "Tokens":
         """One batch of several, padded to the longest."""

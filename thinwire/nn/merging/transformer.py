@@ -10,7 +10,7 @@ from thinwire.bundle import Merging
 from thinwire.nn.attention import Attended, key_bias
 from thinwire.nn.merging.matching import Rule, above, merge_by, with_margin
 from thinwire.nn.merging.tokens import Tokens
-from thinwire.nn.towers.interface import Tower
+from thinwire.nn.towers.interface import RotaryTower, Tower
 
 
 def embed(tower: Tower, images: Tensor) -> Tokens:
@@ -59,7 +59,7 @@ def run_layers(
         layer = first + index
         sizes = tokens.all_sizes if merging.proportional_attention else None
         x = torch.cat((tokens.prefix, tokens.x), dim=1)
-        attended = tower.attend(layer, x, key_bias(tokens.padding_mask(), sizes, x.dtype))
+        attended = _attend(tower, layer, x, key_bias(tokens.padding_mask(), sizes, x.dtype), tokens)
         tokens = _split(tokens, attended.output)
         if merging.place == "layer":
             tokens = _mlp(tower, layer, tokens)
@@ -72,6 +72,13 @@ def run_layers(
             tokens = _mlp(tower, layer, tokens)
         counts.append(tokens.counts)
     return tokens, torch.stack(counts, dim=1)
+
+
+def _attend(tower: Tower, layer: int, x: Tensor, bias: Tensor | None, tokens: Tokens) -> Attended:
+    """`Tower.attend`, with the tokens' places where the tower turns by them."""
+    if isinstance(tower, RotaryTower) and tower.rotary:
+        return tower.attend_at(layer, x, bias, tokens.centres(tower.grid))
+    return tower.attend(layer, x, bias)
 
 
 def _metric(attended: Attended, prefix_tokens: int, name: str) -> Tensor:

@@ -80,3 +80,55 @@ class Tower(Protocol):
     def layer_macs(self, layer: int) -> LayerMacs:
         """What a layer costs."""
         ...
+
+
+@runtime_checkable
+class RotaryTower(Tower, Protocol):
+    """A tower whose attention turns queries and keys by where a token stands in the image.
+
+    Attributes:
+        rotary: whether it does; a class may serve both kinds.
+        grid: ``patches x 3``: 1, row and column of each patch, as `thinwire.nn.towers.rotary.homogeneous_grid` has it.
+    """
+
+    rotary: bool
+
+    @property
+    def grid(self) -> Tensor:
+        """See the class."""
+        ...
+
+    def attend_at(self, layer: int, x: Tensor, bias: Tensor | None, centres: Tensor) -> Attended:
+        """`attend` with positions.
+
+        Args:
+            centres: ``batch x n x 3`` means of the grid over the patches of each token; zeros for the prefix. Keys are
+                given as they were before they turned, so that their similarity is not one of places.
+        """
+        ...
+
+
+@runtime_checkable
+class ClassifyingTower(Tower, Protocol):
+    """A tower that answers by itself: final norm, pooling and head stand behind its last layer.
+
+    Attributes:
+        classes: that the head tells apart.
+        reads_patches: whether the head reads any patch, or the prefix alone.
+    """
+
+    classes: int
+    reads_patches: bool
+
+    def head(self, x: Tensor, weights: Tensor, valid: Tensor) -> Tensor:
+        """Final norm, pooling by size, and classifier.
+
+        Args:
+            x: ``batch x n x D`` tokens that leave the last layer, those of the prefix first.
+            weights: ``batch x n`` share of the patches in each token; any scale.
+            valid: ``batch x n`` bool, false for padding.
+
+        Returns:
+            ``batch x classes`` logits; where all weights are equal, those of the library's own forward pass.
+        """
+        ...

@@ -11,6 +11,7 @@ GROUP = "thinwire.towers"
 # that would run whatever a bundle likes.
 OWN = {
     "timm": "thinwire.nn.towers.timm_tower:TimmTower",
+    "transformers": "thinwire.nn.towers.hub_tower:HubTower",
     "clip": "thinwire.nn.towers.encoder_tower:ClipTower",
     "siglip": "thinwire.nn.towers.encoder_tower:SiglipTower",
 }

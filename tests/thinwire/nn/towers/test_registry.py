@@ -126,9 +126,9 @@ def test_what_is_no_tower(installed, spec, message):
         build_tower(spec)
 
 
-def test_a_timm_model_of_other_blocks():
-    spec = {"timm": "vit_small_patch16_18x2_224", "kwargs": {"img_size": 32, "depth": 1}}
-    with pytest.raises(BundleError, match="expected timm's Block with Attention, got ParallelThingsBlock"):
+def test_a_timm_model_of_another_kind():
+    spec = {"timm": "vit_relpos_small_patch16_224", "kwargs": {"img_size": 32, "depth": 1}}
+    with pytest.raises(BundleError, match=r"expected a timm VisionTransformer .*, got VisionTransformerRelPos"):
         build_tower(spec)
 
 

@@ -1,0 +1,54 @@
+"""The table of towers, and a sample of it measured anew."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from offline.bundles.tower_table import Row, check_towers, read_table, summary, table_path, tower_names, write_table
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_the_stored_table_is_long_enough_and_says_why_where_not():
+    rows = read_table(table_path())
+    assert len({row.name for row in rows}) == len(rows)
+    for row in rows:
+        assert bool(row.reason) != row.exported
+        # Each column needs the one before it.
+        assert [row.built, row.equal, row.merged, row.exported] == sorted(
+            (row.built, row.equal, row.merged, row.exported), reverse=True
+        )
+
+
+def test_the_page_states_its_counts():
+    assert summary(read_table(table_path())) in (ROOT / "docs" / "towers.md").read_text()
+
+
+def test_names_are_those_of_both_libraries():
+    assert tower_names("test_vit") == ["test_vit"]
+    assert "transformers:Dinov2ForImageClassification" in tower_names("transformers:*")
+    assert tower_names("resnet*") == []
+
+
+@pytest.mark.parametrize("name", ["test_vit2", "vit_relpos_small_patch16_224"])
+def test_a_row_measured_anew_is_the_stored_one_and_is_not_measured_twice(tmp_path, name):
+    output = tmp_path / "rows.json"
+    (row,) = check_towers([name], output)
+    assert row.exported == (name == "test_vit2")
+    assert json.loads(output.read_text()) == [asdict(row)]
+    assert list(check_towers([name], output)) == []
+
+
+def test_a_row_that_runs_out_of_memory_has_a_reason():
+    (row,) = check_towers(["test_vit"], None, memory_gib=0.01)
+    assert not row.exported
+    # Which of the libraries runs out decides the words.
+    assert row.reason
+
+
+def test_rows_are_kept_by_name(tmp_path):
+    path = tmp_path / "rows.json"
+    write_table(path, [Row("b"), Row("a", True, reason="why")])
+    assert [row.name for row in read_table(path)] == ["a", "b"]
