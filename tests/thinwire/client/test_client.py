@@ -332,6 +332,8 @@ def test_a_script_ends(edge, script):
 def test_ctrl_c_ends_a_call(ask):
     program = (
         "import signal, threading, thinwire\n"
+        # A script that begins the tests with & has them ignore it.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "threading.Timer(0.3, signal.raise_signal, (signal.SIGINT,)).start()\n"
         f"try:\n    with thinwire.Client({{url!r}}) as client: {ask}\nexcept KeyboardInterrupt: print('caught')"
     )
