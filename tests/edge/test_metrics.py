@@ -171,9 +171,9 @@ async def test_two_services_in_one_process_are_separate(
 ) -> None:
     async with open_app(bare_service) as other:
         await http.post("/v1/classify", json=body(picture()))
-        await other.post("/v1/classify", json=body(picture(), policy="none"))
+        await other.post("/v1/classify", json=body(picture(), policy="p-nothing"))
         assert outcomes(await scrape(http), REQUESTS) == {"ok": 1}
-        assert outcomes(await scrape(other), REQUESTS) == {"invalid_bundle": 1}
+        assert outcomes(await scrape(other), REQUESTS) == {"unknown_policy": 1}
     bare_service.device.close()
 
 

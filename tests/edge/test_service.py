@@ -18,7 +18,6 @@ from thinwire.bundle import FRONT, Bundle
 from thinwire.channels import Channel
 from thinwire.errors import (
     BudgetError,
-    BundleError,
     DeadlineError,
     InvalidRequestError,
     ThinwireError,
@@ -188,9 +187,13 @@ async def test_none_is_the_unmerged_reference_under_the_same_cap(
         await service.classify(picture(), asking(policy="none", budget={"channel_uses": 3}))
 
 
-async def test_none_needs_a_measured_reference(bare_service: EdgeService, picture: Picture) -> None:
-    with pytest.raises(BundleError, match="reference"):
-        await bare_service.classify(picture(), asking(policy="none"))
+async def test_none_without_a_measured_reference_has_the_highest_rate(
+    bare_service: EdgeService, picture: Picture
+) -> None:
+    answer = await bare_service.classify(picture(), asking(policy="none"))
+    bundle = bare_service.bundle
+    assert (answer.policy_id, answer.capped) == ("none", False)
+    assert answer.uses.payload == answer.tokens * max(bundle.codec.rates)
     bare_service.device.close()
 
 
