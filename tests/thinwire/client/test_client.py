@@ -334,7 +334,8 @@ def test_ctrl_c_ends_a_call(ask):
         "import signal, threading, thinwire\n"
         # A script that begins the tests with & has them ignore it.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "threading.Timer(0.3, signal.raise_signal, (signal.SIGINT,)).start()\n"
+        "main = threading.main_thread().ident\n"
+        "threading.Timer(0.3, signal.pthread_kill, (main, signal.SIGINT)).start()\n"
         f"try:\n    with thinwire.Client({{url!r}}) as client: {ask}\nexcept KeyboardInterrupt: print('caught')"
     )
     with socket.create_server(("127.0.0.1", 0)) as silent:
