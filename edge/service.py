@@ -13,7 +13,8 @@ from edge.device import Device
 from edge.engine import Encoded, Engine
 from edge.link_stream import LinkStream
 from edge.repeats import Known, Prepared, content_of
-from policies.choice import Budget, choose_for
+from policies.budget import Budget
+from policies.choice import choose_for
 from policies.fronts import FrontFile
 from thinwire import tracing
 from thinwire.bundle import Bundle

@@ -21,7 +21,8 @@ from experiments.harness.report import Cell, Report, Table
 from experiments.harness.setting import Setting, fronts_of
 from offline.data.images import LabelledImages
 from offline.measure.evaluator import Evaluator
-from policies.choice import Budget, choose_for
+from policies.budget import Budget
+from policies.choice import choose_for
 from policies.policy import Policy
 from thinwire.channels import Channel
 from thinwire.cores import usable_cores

@@ -11,7 +11,8 @@ from experiments.harness.experiment import Experiment
 from experiments.harness.report import Cell, Curve, Estimate, Plot, Report, Table, accuracy, change
 from experiments.harness.setting import Setting, fronts_of
 from offline.measure.evaluator import Evaluator
-from policies.choice import AUTO, Budget, Choice, choose_for
+from policies.budget import Budget
+from policies.choice import AUTO, Choice, choose_for
 from thinwire.bundle import Bundle
 from thinwire.channels import Channel
 from thinwire.csi import PERFECT, Csi

@@ -17,7 +17,8 @@ from offline.measure.cloud_cost import classifier_gmacs
 from offline.measure.evaluator import BYPASS
 from offline.measure.judges import LabelJudge
 from offline.measure.meter import PolicyMeter
-from policies.choice import AUTO, UNMERGED, Budget, choose_for
+from policies.budget import Budget
+from policies.choice import AUTO, UNMERGED, choose_for
 from policies.policy import Policy
 from thinwire.channels import Channel
 from thinwire.errors import BudgetError

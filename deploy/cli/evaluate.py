@@ -75,7 +75,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     from channel.profiles import MAX_SNR_DB, MIN_SNR_DB
     from edge.engine import check_policy
     from offline.measure.evaluator import Evaluator
-    from policies.choice import AUTO, UNMERGED, Budget, choose_for
+    from policies.budget import Budget
+    from policies.choice import AUTO, UNMERGED, choose_for
     from policies.fronts import Fronts
     from policies.policy import Policy
     from thinwire.bundle import FRONT, load_bundle

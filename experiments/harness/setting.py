@@ -11,7 +11,8 @@ from typing import Any
 from offline.data.sources import SELECT, load_images
 from offline.measure.evaluator import Evaluator
 from offline.measure.judges import Images
-from policies.choice import AUTO, UNMERGED, Budget, Choice, choose_for
+from policies.budget import Budget
+from policies.choice import AUTO, UNMERGED, Choice, choose_for
 from policies.files import write_whole
 from policies.fronts import Fronts
 from thinwire.bundle import FRONT, Bundle, load_bundle

@@ -16,7 +16,8 @@ from experiments.harness.options import BUNDLE, Option
 from experiments.harness.processes import running
 from experiments.harness.report import Cell, Report, Table
 from experiments.harness.setting import Setting, fronts_of
-from policies.choice import Budget, choose_for
+from policies.budget import Budget
+from policies.choice import choose_for
 from thinwire.bundle import Bundle
 from thinwire.channels import Channel
 from thinwire.equalise import ReceivedTokens

@@ -8,7 +8,8 @@ from deploy.cli.main import main
 from deploy.pictures import pictures_of
 from experiments.harness.processes import counted_by_proxy, link_of
 from experiments.video.watching import frame_id_of, watch
-from policies.choice import Budget, choose_for
+from policies.budget import Budget
+from policies.choice import choose_for
 from policies.fronts import Fronts
 from tests.e2e.peers import PICTURE
 from tests.videos import coloured, write_video

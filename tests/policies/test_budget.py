@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.choice import Budget
+from policies.budget import Budget
 from thinwire.csi import Csi
 from thinwire.errors import BudgetError, InvalidRequestError
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from policies.choice import Budget, Choice, choose, choose_for, one_token_uses, resolve
+from policies.budget import Budget
+from policies.choice import Choice, choose, choose_for, one_token_uses, resolve
 from policies.front import Front
 from policies.fronts import Fronts
 from policies.policy import MeasuredPolicy, Policy

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from policies.choice import Budget, choose
+from policies.budget import Budget
+from policies.choice import choose
 from policies.front import Front
 
 BUNDLE_DIGEST = "b" * 64

@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.choice import Budget, choose
+from policies.budget import Budget
+from policies.choice import choose
 from policies.front import Front
 from policies.serviceable import serviceable
 from thinwire.errors import BudgetError

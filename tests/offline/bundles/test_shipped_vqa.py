@@ -10,7 +10,8 @@ from offline.data.drawn import drawn_images
 from offline.data.question_texts import easy_texts
 from offline.data.questioned import QuestionedImages
 from offline.measure.evaluator import BYPASS, Evaluator
-from policies.choice import AUTO, Budget, choose_for
+from policies.budget import Budget
+from policies.choice import AUTO, choose_for
 from policies.fronts import Fronts
 from policies.policy import Policy
 from thinwire.bundle import FRONT, load_bundle
