@@ -31,6 +31,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     build.add_argument("--labels", type=int, metavar="N", help="classes, where the model has no head (or is random)")
     build.add_argument("--architecture", metavar="NAME", help="timm name of a safetensors file")
     build.add_argument("--size", type=int, help="height and width of the input, if not the model's own")
+    build.add_argument("--weights", help="a safetensors file or hf-hub:ID, instead of the recipe's own weights")
     build.add_argument("--revision", help="branch, tag or commit of that model on the hub")
     build.add_argument("--work", type=Path, help="folder of checkpoints (default: runs/RECIPE)")
     build.add_argument("--output", type=Path, required=True, help="folder of the bundle")
@@ -62,6 +63,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def _build(options: argparse.Namespace) -> None:
     import logging
+    from dataclasses import replace
 
     from offline.recipes.recipe import load_recipe
     from offline.recipes.vqa_recipe import is_vqa, load_vqa_recipe
@@ -97,6 +99,10 @@ def _build(options: argparse.Namespace) -> None:
         from offline.bundles.build import build
 
         recipe = load_recipe(name)
+        if options.weights is not None:
+            if recipe.weights is None:
+                raise InvalidRequestError(f"weights: the recipe {name} begins with none")
+            recipe = replace(recipe, weights=options.weights)
         work = options.work or Path("runs") / recipe.name
         bundle = build(recipe, options.data or recipe.data, work, options.output, options.seed)
     print(f"bundle {bundle.name} {bundle.digest[:16]} in {bundle.folder}")

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from cloud.torch_classifier import TorchClassifier
@@ -16,7 +14,7 @@ from edge.torch_engine import TorchEngine
 from offline.bundles.folders import BYTES_PER_TRAINED_WEIGHT, check_folders, check_space
 from offline.bundles.model_checks import check_kwargs
 from offline.bundles.named_model import NamedModel
-from offline.bundles.named_weights import load_weights
+from offline.bundles.named_weights import load_file_or_id, load_weights
 from offline.bundles.own_output import check_codec, check_split_classifier, perturbed
 from offline.bundles.policies import check_search, check_work, with_policies
 from offline.bundles.write import write_bundle
@@ -75,8 +73,9 @@ def build(
     log.info("%d images to train on, %d to select on", len(train), len(select))
     if recipe.backbone_training is not None:
         model = train_backbone(
-            recipe.model, recipe.backbone_training, train, select, recipe.preprocessing, work / "backbone.ckpt", seed
-        )
+            recipe.model, recipe.backbone_training, train, select, recipe.preprocessing, work / "backbone.ckpt", seed,
+            begin_with=model.state_dict() if recipe.weights is not None else None,
+        )  # fmt: skip
     if named is not None and not named.has_head:
         fit_head(model, train, recipe.preprocessing)
     encoder, decoder = _train_codec(recipe, model, train, work, seed)
@@ -157,10 +156,10 @@ def check_model(recipe: Recipe, named: NamedModel | None = None) -> tuple[Any, t
         except (BundleError, ValueError) as error:
             reason = " ".join(str(error).split())[:300]
             raise BundleError(f"no model of the recipe {recipe.name} can be split: {reason}") from None
-        classes, compared = None, perturbed(model)
+        classes = None
         if recipe.weights is not None:
-            _load_weights(model, recipe.weights)
-            compared = model
+            load_file_or_id(recipe.weights, model, may_lack_head=recipe.backbone_training is not None)
+        compared = model if recipe.weights is not None else perturbed(model)
     tower = classifier_of(model)
     size, taken = recipe.preprocessing.size, tower.image_size
     if size != taken:
@@ -173,17 +172,6 @@ def check_model(recipe: Recipe, named: NamedModel | None = None) -> tuple[Any, t
     check_codec(recipe.codec, tower.width)
     check_split_classifier(compared, recipe.split_layer, recipe.merging, recipe.preprocessing)
     return model, classes
-
-
-def _load_weights(model: nn.Module, path: str) -> None:
-    try:
-        model.load_state_dict(load_file(path))
-    # OSError, and what safetensors and torch raise of a file that is none, or of another model.
-    except (OSError, SafetensorError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InvalidRequestError(
-            f"weights: expected the model's own in a safetensors file, got {path}: {reason}"
-        ) from None
 
 
 def _check_classes(classes: int, known: tuple[str, ...] | None, data: str, found: tuple[str, ...]) -> None:

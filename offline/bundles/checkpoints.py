@@ -18,6 +18,8 @@ from thinwire.records import Positive, Real, read, record
 
 # All that is read of a repository: no code and no pickles. What says what the model is comes first.
 CONFIGURATION = ["*.json", "*.model", "*.txt", "*.jinja"]
+# Before an id of the Hugging Face hub, in timm's way.
+HUB = "hf-hub:"
 WEIGHTS = ["*.safetensors"]
 
 

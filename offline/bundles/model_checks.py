@@ -45,7 +45,7 @@ class TimmArguments:
     patch_size: Sides = 16
     in_chans: Count = 3
     num_classes: Count = 1000
-    global_pool: Literal["avg", "token", "max", "avgmax", "map", "prr"] = "token"
+    global_pool: Literal["avg", "token", "max", "avgmax", "map", "prr", "token+avg"] = "token"
     embed_dim: Count = 768
     depth: Count = 12
     num_heads: Count = 12

@@ -11,8 +11,10 @@ from timm.models import eva, vision_transformer
 from timm.models.eva import Eva
 from torch import Tensor, nn
 
+from offline.bundles.checkpoints import HUB, WEIGHTS, download
 from offline.bundles.named_model import NamedModel
-from thinwire.errors import BundleError
+from offline.bundles.vision_tower import SINGLE
+from thinwire.errors import BundleError, InvalidRequestError
 from thinwire.nn.towers.hub_model import HubModel
 
 # Those that a checkpoint without a head may lack.
@@ -31,6 +33,32 @@ def load_weights(named: NamedModel, model: nn.Module) -> None:
     if not named.has_head:
         stored |= {key: value for key, value in expected.items() if key.startswith(HEADS) and key not in stored}
     check_tensors(named.name, expected, stored)
+    model.load_state_dict(stored)
+
+
+def load_file_or_id(source: str, model: nn.Module, may_lack_head: bool) -> None:
+    """Load weights into one of timm's models, positions resampled to its grid.
+
+    Args:
+        source: a safetensors file with timm's names, or ``hf-hub:`` and the id of one on the hub.
+        model: what they are of.
+        may_lack_head: whether the model's own head stays where the weights have none, or one of other classes.
+
+    Raises:
+        InvalidRequestError: there is no such file.
+        BundleError: it is not safetensors, or a tensor is missing, of another shape or none of the model's.
+    """
+    path = Path(source)
+    if source.startswith(HUB):
+        path = download(source.removeprefix(HUB), None, WEIGHTS) / SINGLE
+    if not path.is_file():
+        raise InvalidRequestError(f"weights: expected a safetensors file or {HUB} and an id, got {source}")
+    stored, expected = _read_timm(path, model), model.state_dict()
+    if may_lack_head:
+        heads = {key: value for key, value in expected.items() if key.startswith(HEADS)}
+        if any(key not in stored or stored[key].shape != value.shape for key, value in heads.items()):
+            stored = {key: value for key, value in stored.items() if not key.startswith(HEADS)} | heads
+    check_tensors(source, expected, stored)
     model.load_state_dict(stored)
 
 

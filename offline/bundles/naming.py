@@ -7,7 +7,7 @@ from typing import Any
 
 import timm
 
-from offline.bundles.checkpoints import CONFIGURATION, WEIGHTS, download
+from offline.bundles.checkpoints import CONFIGURATION, HUB, WEIGHTS, download
 from offline.bundles.named_model import NamedModel, of_timm, of_transformers
 from thinwire.errors import BundleError, InvalidRequestError
 from thinwire.nn.towers.hub_model import BY_TYPE
@@ -17,7 +17,6 @@ CONVERT = (
     "a pickle, which may run code and is never read: where you trust it, write safetensors with "
     "`from safetensors.torch import save_file; save_file(torch.load(FILE, weights_only=True), 'model.safetensors')`"
 )
-HUB = "hf-hub:"
 
 
 def is_tower(name: str, revision: str | None = None) -> bool:

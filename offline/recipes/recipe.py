@@ -71,8 +71,9 @@ class BundleRecipe:
 class Recipe(BundleRecipe):
     """How a bundle that classifies is made.
 
-    The backbone is trained as ``backbone_training`` says, or has the weights of the safetensors file ``weights``, or is
-    that of the bundle ``backbone``, byte for byte. A recipe of the last kind states neither ``model`` nor
+    The backbone is trained as ``backbone_training`` says, or has the ``weights`` of a safetensors file or an id on the
+    hub, or both: then training begins with them, and with a new head where theirs has other classes. Or it is that of
+    the bundle ``backbone``, byte for byte. A recipe of the last kind states neither ``model`` nor
     ``preprocessing``, which are that bundle's. ``export`` says whether graphs for engines without torch are written.
     """
 
@@ -116,7 +117,7 @@ def load_recipe(name_or_path: str) -> Recipe:
     """
     content = read_recipe(name_or_path)
     try:
-        if len(content.keys() & {"backbone", "backbone_training", "weights"}) != 1:
+        if ("backbone" in content) == bool(content.keys() & {"backbone_training", "weights"}):
             raise InvalidRequestError("it must train a backbone, or name its weights or the bundle that has it")
         return read(Recipe, content | _borrowed(content))
     except (BundleError, InvalidRequestError) as error:

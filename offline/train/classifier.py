@@ -1,7 +1,7 @@
-"""Training of a reference backbone from scratch: plain classification, no merging, no channel.
+"""Training of a reference backbone, from scratch or from published weights: no merging, no channel.
 
-Most epochs drop half of the patches (Liu et al., 2022, "PatchDropout"), which halves their cost; the last ones see
-whole images. A checkpoint after every epoch makes the run resumable to the same weights' schedule.
+Most epochs drop patches (Liu et al., 2022, "PatchDropout"), which saves as much of their cost; the last ones may see
+whole images. Checkpoints make the run resumable to the same weights' schedule.
 """
 
 import logging
@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field
@@ -16,25 +17,38 @@ from torch import Tensor
 from torch.nn.attention import sdpa_kernel
 
 from offline.data.images import LabelledImages
-from offline.train.running import Checkpoint, attention_backends, digest_of
+from offline.train.running import Checkpoint, attention_backends, digest_of, mixed_precision, weights_digest
+from thinwire.errors import InvalidRequestError
 from thinwire.images import Preprocessing, normalise
 from thinwire.nn.backbone import VisionTransformer, build_backbone
 from thinwire.records import Count, NotNegative, Positive, Real, Share, Whole, record
 
 log = logging.getLogger(__name__)
+STEPS_BETWEEN_CHECKPOINTS = 50
 
 
 @record("backbone_training")
 class BackboneRecipe:
-    """Hyperparameters of one run; the learning rate follows one cycle over all epochs."""
+    """Hyperparameters of one run; the learning rate follows one cycle over all epochs.
+
+    ``head_learning_rate`` is the head's, which has more to learn where the rest begins with published weights.
+
+    Raises:
+        InvalidRequestError: there is no epoch.
+    """
 
     epochs_dropped: Whole
-    epochs_whole: Count
+    epochs_whole: Whole
     patch_drop_rate: Annotated[Real, Field(ge=0, lt=1)]
     batch_size: Count
     learning_rate: Positive
     weight_decay: NotNegative
     label_smoothing: Share
+    head_learning_rate: Positive | None = None
+
+    def __post_init__(self) -> None:
+        if not self.epochs:
+            raise InvalidRequestError("epochs_whole: expected an epoch at least, dropped or whole, got none")
 
     @property
     def epochs(self) -> int:
@@ -99,8 +113,19 @@ def train_backbone(
     preprocessing: Preprocessing,
     checkpoint: Path,
     seed: int = 0,
+    begin_with: dict[str, Tensor] | None = None,
 ) -> VisionTransformer:
     """Train, or go on from ``checkpoint``; uses a GPU where there is one.
+
+    Args:
+        spec: of the model; see `build_backbone`.
+        recipe: hyperparameters.
+        train: what is learnt.
+        select: what the accuracy in the log is measured on.
+        preprocessing: of the model's input.
+        checkpoint: written every `STEPS_BETWEEN_CHECKPOINTS` steps and after every epoch.
+        seed: of weights, augmentation and dropped patches.
+        begin_with: the model's state, instead of random weights.
 
     Returns:
         the model after the last epoch, on the CPU, in evaluation mode.
@@ -111,39 +136,39 @@ def train_backbone(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(seed)
     model = build_backbone(spec, patch_drop_rate=recipe.patch_drop_rate).to(device, memory_format=torch.channels_last)
-    decayed = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-    rest = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
-    optimiser = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": rest, "weight_decay": 0.0}],
-        lr=recipe.learning_rate,
-    )
+    if begin_with is not None:
+        model.load_state_dict(begin_with)
+    groups = _parameter_groups(model, recipe)
+    optimiser = torch.optim.AdamW(groups)
     steps = len(train) // recipe.batch_size
+    rates = [group["lr"] for group in groups]
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, recipe.learning_rate, total_steps=steps * recipe.epochs + 1, pct_start=0.15
+        optimiser, rates, total_steps=steps * recipe.epochs + 1, pct_start=0.15
     )
-    asked = digest_of(spec, recipe, preprocessing, seed, len(train), train.classes)
-    state = Checkpoint(checkpoint, {"model": model, "optimiser": optimiser, "schedule": schedule}, asked, "epoch")
-    first = state.resume(device)
+    begun = None if begin_with is None else weights_digest(model)
+    asked = digest_of(spec, recipe, preprocessing, seed, len(train), train.classes, begun)
+    state = Checkpoint(checkpoint, {"model": model, "optimiser": optimiser, "schedule": schedule}, asked, "step")
+    done = state.resume(device)
     mean, std = (
         torch.tensor(values, device=device)[:, None, None] * 255 for values in (preprocessing.mean, preprocessing.std)
     )
     pixels = torch.from_numpy(train.pixels).permute(0, 3, 1, 2).contiguous().to(device)
     labels = torch.from_numpy(train.labels).to(device)
     whole = build_backbone(spec).patch_drop
-    for epoch in range(first, recipe.epochs):
+    for epoch in range(done // steps, recipe.epochs):
         if epoch >= recipe.epochs_dropped:
             model.patch_drop = whole
         model.train()
-        # Seeded by the epoch, so that a resumed run meets the batches that an unbroken one would; torch's own generator
-        # drops the patches.
-        torch.manual_seed(seed * 1000 + epoch)
-        generator = torch.Generator().manual_seed(seed * 1000 + epoch)
-        order = torch.randperm(len(train), generator=generator).to(device)
+        order = torch.randperm(len(train), generator=_generator(seed, epoch)).to(device)
         started, total = time.monotonic(), 0.0
-        for step in range(steps):
+        for step in range(done - epoch * steps, steps):
+            # Seeded by the step, so that a resumed run meets what an unbroken one would; torch's own generator drops
+            # the patches.
+            generator = _generator(seed, epoch, step)
+            torch.manual_seed(generator.initial_seed())
             chosen = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
             inputs = (augment(pixels[chosen], generator) - mean) / std
-            with sdpa_kernel(attention_backends(device)), torch.autocast(device.type, torch.bfloat16):
+            with sdpa_kernel(attention_backends(device)), mixed_precision(device):
                 logits = model(inputs.contiguous(memory_format=torch.channels_last))
             loss = F.cross_entropy(logits.float(), labels[chosen], label_smoothing=recipe.label_smoothing)
             optimiser.zero_grad(set_to_none=True)
@@ -151,11 +176,31 @@ def train_backbone(
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimiser.step()
             schedule.step()
+            done += 1
             if step % 50 == 0:
-                total = loss.item() if step == 0 else 0.9 * total + 0.1 * loss.item()
+                total = 0.9 * total + 0.1 * loss.item() if total else loss.item()
+            if done % STEPS_BETWEEN_CHECKPOINTS == 0 and step + 1 < steps:
+                state.save(done)
+                log.info("backbone step %d/%d: loss %.3f", done, steps * recipe.epochs, total)
+        state.save(done)
         log.info(
             "backbone epoch %d/%d: loss %.3f, select accuracy %.4f, %.0f s",
             epoch + 1, recipe.epochs, total, accuracy(model, select, preprocessing), time.monotonic() - started,
         )  # fmt: skip
-        state.save(epoch + 1)
     return model.cpu().eval()
+
+
+def _parameter_groups(model: VisionTransformer, recipe: BackboneRecipe) -> list[dict[str, Any]]:
+    """Matrices decay, vectors do not; the head has a learning rate of its own."""
+    groups: list[dict[str, Any]] = []
+    for is_head, rate in ((False, recipe.learning_rate), (True, recipe.head_learning_rate or recipe.learning_rate)):
+        named = [one for name, one in model.named_parameters() if name.startswith("head") == is_head]
+        for is_matrix, decay in ((True, recipe.weight_decay), (False, 0.0)):
+            parameters = [one for one in named if (one.ndim > 1) == is_matrix]
+            groups += [{"params": parameters, "weight_decay": decay, "lr": rate}] if parameters else []
+    return groups
+
+
+def _generator(*key: int) -> torch.Generator:
+    seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]) >> 1
+    return torch.Generator().manual_seed(seed)

@@ -21,8 +21,8 @@ from torch import Tensor
 from channel.models.registry import canonical, get
 from channel.realisation import apply
 from offline.train.channels import draw_channels, equalise
-from offline.train.running import Checkpoint
-from offline.train.teachers import Teacher, weights_digest
+from offline.train.running import Checkpoint, weights_digest
+from offline.train.teachers import Teacher
 from thinwire.bundle import MLP, Codec, Merging
 from thinwire.images import Preprocessing, normalise
 from thinwire.nn.codec.decoder import JsccDecoder

@@ -25,7 +25,7 @@ from offline.measure.llava_report import report, right_answers, tower_tokens, vi
 from offline.train.llava_batches import Batch, Mixture, make_batch
 from offline.train.llava_model import build_llava, build_tokenizer, patch_size, save_llava
 from offline.train.packing import IGNORED, Segments, answer_logits
-from offline.train.running import Checkpoint, attention_backends, digest_of
+from offline.train.running import Checkpoint, attention_backends, digest_of, mixed_precision
 from thinwire.errors import InvalidRequestError
 from thinwire.images import Preprocessing, normalise
 from thinwire.records import Count, JsonObject, NotNegative, Positive, Whole, record
@@ -118,7 +118,7 @@ class LlavaTrainer:
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Cross-entropy of the answers' tokens, and of what is in each patch."""
         images = torch.from_numpy(normalise(batch.pixels, self.recipe.preprocessing)).to(self.device)
-        with sdpa_kernel(attention_backends(self.device)), torch.autocast(self.device.type, torch.bfloat16):
+        with sdpa_kernel(attention_backends(self.device)), mixed_precision(self.device):
             tokens = tower_tokens(self.model, images)
             said = self.patch_head(tokens).float()
             if batch.kept is not None:

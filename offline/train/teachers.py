@@ -1,6 +1,5 @@
 """What a JSCC pair in training must preserve: not the tokens, but what the cloud says of them."""
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
@@ -13,7 +12,7 @@ from torch.nn.attention import sdpa_kernel
 from transformers import LlavaForConditionalGeneration
 
 from offline.train.packing import Segments, answer_logits, pack
-from offline.train.running import attention_backends
+from offline.train.running import attention_backends, weights_digest
 from thinwire.nn.head import classify_tokens
 from thinwire.nn.towers.models import classifier_of
 
@@ -132,12 +131,3 @@ class AnswerTeacher(Teacher):
             return answer_logits(self._model, visual, self._segments.before, packed)[0]
 
         return answer
-
-
-def weights_digest(model: nn.Module) -> str:
-    """SHA-256 over names and values of a model's state, as hex."""
-    content = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        content.update(name.encode())
-        content.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return content.hexdigest()

@@ -14,11 +14,38 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 # Others take timm's classes from here: timm is importable only once this package is.
-__all__ = ["Block", "ConvStem", "VisionTransformer", "build_backbone", "check_classifier"]
+__all__ = [
+    "TOKEN_AND_MEAN",
+    "Block",
+    "ConvStem",
+    "TokenAndMean",
+    "VisionTransformer",
+    "build_backbone",
+    "check_classifier",
+]
+
+TOKEN_AND_MEAN = "token+avg"
+
+
+class TokenAndMean(VisionTransformer):  # type: ignore[misc]
+    """A vision transformer whose head reads the class token and, beside it, the mean of the patches.
+
+    That is how DINOv2's own linear classifier reads its features (Oquab et al., 2023, "DINOv2", appendix B.3).
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs | {"global_pool": "token"})
+        self.global_pool = TOKEN_AND_MEAN
+        self.head = nn.Linear(2 * self.embed_dim, self.num_classes)
+
+    def pool(self, x: Tensor, pool_type: str | None = None) -> Tensor:
+        """Map ``batch x tokens x D`` normed tokens to ``batch x 2 D``."""
+        return torch.cat((x[:, 0], x[:, self.num_prefix_tokens :].mean(1)), dim=-1)
+
 
 # All whose forward pass is embedding, blocks, final norm, pooling and head, and no more.
-KINDS = (VisionTransformer, VisionTransformerDistilled, Eva)
-POOLS = ("token", "avg", "max", "avgmax", "map", "prr")
+KINDS = (VisionTransformer, TokenAndMean, VisionTransformerDistilled, Eva)
+POOLS = ("token", "avg", "max", "avgmax", "map", "prr", TOKEN_AND_MEAN)
 # What would read the hub or a file, and with it weights that the bundle does not hold, wherever the model is built.
 ELSEWHERE = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir")
 
@@ -99,7 +126,8 @@ def build_backbone(spec: dict[str, Any], **overrides: Any) -> Any:
 
     Args:
         spec: ``{"timm": name, "kwargs": {...}}`` for a model that timm knows by name, or ``{"kwargs": {...}}`` for a
-            plain ``VisionTransformer``; ``"stem": [[channels, blocks], ...]`` puts a `ConvStem` in front.
+            plain ``VisionTransformer`` (a `TokenAndMean` if its ``global_pool`` says so);
+            ``"stem": [[channels, blocks], ...]`` puts a `ConvStem` in front.
         overrides: further keyword arguments of the model.
 
     Raises:
@@ -113,7 +141,10 @@ def build_backbone(spec: dict[str, Any], **overrides: Any) -> Any:
     if "timm" in spec and not timm.is_model(spec["timm"]):
         raise ValueError(f"model.timm: expected a name of timm.list_models(), got {spec['timm']!r}")
     try:
-        model = timm.create_model(spec["timm"], **kwargs) if "timm" in spec else VisionTransformer(**kwargs)
+        if "timm" in spec:
+            model = timm.create_model(spec["timm"], **kwargs)
+        else:
+            model = (TokenAndMean if kwargs.get("global_pool") == TOKEN_AND_MEAN else VisionTransformer)(**kwargs)
     # Whatever timm and torch raise on arguments that they cannot take, often without a word of which it is.
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300].rstrip(": ")

@@ -7,7 +7,7 @@ from timm.layers import Attention
 from torch import Tensor, nn
 
 from thinwire.nn.attention import key_bias
-from thinwire.nn.backbone import Block, VisionTransformer
+from thinwire.nn.backbone import TOKEN_AND_MEAN, Block, TokenAndMean, VisionTransformer
 from thinwire.nn.packed import Packing, run_packed
 from thinwire.nn.towers.interface import ClassifyingTower, RotaryTower
 from thinwire.nn.towers.models import classifier_of
@@ -96,21 +96,24 @@ def classify_packed(
     sizes = weights if proportional_attention else None
     for block in plain.blocks[split_layer:]:
         x = run_packed(block, x, packing, sizes)
-    if plain.global_pool == "token":
-        pooled = plain.norm(packing.first(x))
-    else:
+    read: list[Tensor] = []
+    if plain.global_pool in ("token", TOKEN_AND_MEAN):
+        read.append(plain.norm(packing.first(x)))
+    if plain.global_pool in ("avg", TOKEN_AND_MEAN):
         patches = packing.position >= plain.num_prefix_tokens
         shares = (weights * patches)[:, None]
-        pooled = packing.per_set(plain.norm(x) * shares) / packing.per_set(shares)
-    logits: Tensor = plain.head(plain.fc_norm(pooled))
+        read.append(packing.per_set(plain.norm(x) * shares) / packing.per_set(shares))
+    logits: Tensor = plain.head(plain.fc_norm(torch.cat(read, dim=-1)))
     return logits
 
 
 def _is_plain(model: Any, split_layer: int) -> bool:
-    if type(model) is not VisionTransformer:
+    if type(model) not in (VisionTransformer, TokenAndMean):
         return False
     kinds = [(type(block), type(getattr(block, "attn", None))) for block in model.blocks[split_layer:]]
     if any(kind != (Block, Attention) for kind in kinds):
         return False
     pool = model.global_pool
-    return pool == "token" or (pool == "avg" and not (model.pool_include_prefix and model.num_prefix_tokens))
+    return pool in ("token", TOKEN_AND_MEAN) or (
+        pool == "avg" and not (model.pool_include_prefix and model.num_prefix_tokens)
+    )

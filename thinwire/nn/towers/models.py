@@ -24,9 +24,10 @@ def tower_of(model: nn.Module | Tower) -> Tower:
     """
     if isinstance(model, Tower):
         return model
-    library = type(model).__module__.partition(".")[0]
+    where = type(model).__module__
+    library = where.partition(".")[0]
     # By the library's name first: each takes seconds to import.
-    if library == "timm":
+    if library == "timm" or where == "thinwire.nn.backbone":
         from thinwire.nn.backbone import KINDS
         from thinwire.nn.towers.timm_tower import TimmTower
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from thinwire.macs import LayerMacs
 from thinwire.nn.attention import Attended
-from thinwire.nn.backbone import POOLS, build_backbone
+from thinwire.nn.backbone import POOLS, TOKEN_AND_MEAN, build_backbone
 from thinwire.nn.macs import count_macs
 from thinwire.nn.towers.pooling import largest, latent_pool, mean_by_weight, refined_pool
 from thinwire.nn.towers.rotary import homogeneous_grid, planes, rotation
@@ -97,6 +97,9 @@ class TimmTower:
         if pool == "token":
             first: Tensor = x[:, 0]
             return first
+        if pool == TOKEN_AND_MEAN:
+            patches = (part[:, model.num_prefix_tokens :] for part in (x, weights * valid))
+            return torch.cat((x[:, 0], mean_by_weight(*patches)), dim=-1)
         # Eva's attention pooling reads all tokens, and says so nowhere.
         reads_prefix = getattr(model, "pool_include_prefix", pool == "map")
         if not reads_prefix:
