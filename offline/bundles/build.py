@@ -205,7 +205,9 @@ def _train_codec(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device)
     tower = classifier_of(model)
-    features = token_features(tower, recipe.split_layer, train.pixels, recipe.preprocessing, tower.prefix_tokens)
+    features = token_features(
+        tower, recipe.split_layer, train.pixels, recipe.preprocessing, tower.prefix_tokens, kept=work / "features"
+    )
     teacher = LabelTeacher(model, recipe.split_layer, recipe.merging.proportional_attention)
     begin_with = None
     if recipe.backbone is not None and (lender := load_bundle(recipe.backbone)).codec == recipe.codec:

@@ -16,12 +16,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from channel.models.registry import canonical, get
 from channel.realisation import apply
 from offline.train.channels import draw_channels, equalise
-from offline.train.running import Checkpoint, weights_digest
+from offline.train.running import Checkpoint, digest_of, weights_digest
 from offline.train.teachers import Teacher
 from thinwire.bundle import MLP, Codec, Merging
 from thinwire.images import Preprocessing, normalise
@@ -72,6 +73,7 @@ def token_features(
     preprocessing: Preprocessing,
     prefix_tokens: int,
     batch: int = 256,
+    kept: Path | None = None,
 ) -> Tensor:
     """The tokens that a device sends when nothing merges.
 
@@ -81,17 +83,32 @@ def token_features(
         pixels: ``n x size x size x 3``.
         preprocessing: of the tower's input.
         prefix_tokens: class tokens that are sent.
+        batch: images that run at once.
+        kept: folder where each batch's are kept, so that a second call goes on where the first was stopped.
 
     Returns:
         an ``n x tokens x D`` tensor of float16 on the CPU.
     """
     device = next(tower.module.parameters()).device
+    if kept is not None:
+        content = hashlib.sha256(np.ascontiguousarray(pixels)).hexdigest()
+        kept /= digest_of(weights_digest(tower.module), layers, preprocessing, prefix_tokens, batch, content)
+        kept.mkdir(parents=True, exist_ok=True)
     features = []
     for start in range(0, len(pixels), batch):
+        path = None if kept is None else kept / f"{start}.safetensors"
+        if path is not None and path.exists():
+            features.append(load_file(path)["tokens"])
+            continue
         inputs = torch.from_numpy(normalise(pixels[start : start + batch], preprocessing)).to(device)
         tokens, _ = run_layers(tower, embed(tower, inputs), [None] * layers, Merging())
         sent = tokens.with_prefix(prefix_tokens)
         features.append(torch.cat((sent.prefix, sent.x), dim=1).half().cpu())
+        if path is not None:
+            partial = path.with_suffix(".partial")
+            save_file({"tokens": features[-1]}, partial)
+            partial.replace(path)
+            log.info("tokens of %d of %d images", min(start + batch, len(pixels)), len(pixels))
     return torch.cat(features)
 
 

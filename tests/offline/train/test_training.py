@@ -115,6 +115,32 @@ def test_random_sizes_share_out_all_patches():
     assert sizes.max() > 12
 
 
+def test_tokens_that_are_kept_are_not_computed_again(tmp_path, monkeypatch):
+    model, images = make_model(BUNDLE), coloured_images(64, 0)
+    fresh = token_features(TimmTower(model), 3, images.pixels, BUNDLE.preprocessing, 0)
+
+    calls = []
+
+    def embed(self, inputs, until=None):
+        if len(calls) == until:
+            raise KeyboardInterrupt
+        calls.append(len(inputs))
+        return whole(self, inputs)
+
+    def kept(pixels):
+        return token_features(TimmTower(model), 3, pixels, BUNDLE.preprocessing, 0, batch=16, kept=tmp_path)
+
+    whole = TimmTower.embed
+    monkeypatch.setattr(TimmTower, "embed", lambda self, inputs: embed(self, inputs, until=2))
+    with pytest.raises(KeyboardInterrupt):
+        kept(images.pixels)
+    monkeypatch.setattr(TimmTower, "embed", embed)
+    torch.testing.assert_close(kept(images.pixels), fresh, rtol=1e-2, atol=1e-3)
+    assert calls == [16] * 4
+    # Those of other images are not taken for these.
+    assert not torch.equal(kept(255 - images.pixels), fresh)
+
+
 def test_the_codec_learns_and_resumes(tmp_path):
     model = make_model(BUNDLE)
     features = token_features(TimmTower(model), 3, coloured_images(256, 0).pixels, BUNDLE.preprocessing, 0)
