@@ -160,7 +160,7 @@ def train_backbone(
             model.patch_drop = whole
         model.train()
         order = torch.randperm(len(train), generator=_generator(seed, epoch)).to(device)
-        started, total = time.monotonic(), 0.0
+        started, losses = time.monotonic(), torch.zeros(steps, device=device)
         for step in range(done - epoch * steps, steps):
             # Seeded by the step, so that a resumed run meets what an unbroken one would; torch's own generator drops
             # the patches.
@@ -177,17 +177,23 @@ def train_backbone(
             optimiser.step()
             schedule.step()
             done += 1
-            if step % 50 == 0:
-                total = 0.9 * total + 0.1 * loss.item() if total else loss.item()
+            losses[step] = loss.detach()
             if done % STEPS_BETWEEN_CHECKPOINTS == 0 and step + 1 < steps:
                 state.save(done)
-                log.info("backbone step %d/%d: loss %.3f", done, steps * recipe.epochs, total)
+                log.info("backbone step %d/%d: loss %.3f", done, steps * recipe.epochs, _latest(losses[: step + 1]))
         state.save(done)
         log.info(
             "backbone epoch %d/%d: loss %.3f, select accuracy %.4f, %.0f s",
-            epoch + 1, recipe.epochs, total, accuracy(model, select, preprocessing), time.monotonic() - started,
+            epoch + 1, recipe.epochs, _latest(losses), accuracy(model, select, preprocessing),
+            time.monotonic() - started,
         )  # fmt: skip
     return model.cpu().eval()
+
+
+def _latest(losses: Tensor) -> float:
+    """The mean of those steps of the last fifty that this run took."""
+    latest = losses[-50:]
+    return float(latest[latest > 0].mean())
 
 
 def _parameter_groups(model: VisionTransformer, recipe: BackboneRecipe) -> list[dict[str, Any]]:
