@@ -4,6 +4,7 @@ Most epochs drop patches (Liu et al., 2022, "PatchDropout"), which saves as much
 whole images. Checkpoints make the run resumable to the same weights' schedule.
 """
 
+import itertools
 import logging
 import time
 from pathlib import Path
@@ -29,12 +30,12 @@ STEPS_BETWEEN_CHECKPOINTS = 50
 
 @record("backbone_training")
 class BackboneRecipe:
-    """Hyperparameters of one run; the learning rate follows one cycle over all epochs.
+    """Hyperparameters of one run; the learning rate follows one cycle over all epochs, or several of so many epochs.
 
     ``head_learning_rate`` is the head's, which has more to learn where the rest begins with published weights.
 
     Raises:
-        InvalidRequestError: there is no epoch.
+        InvalidRequestError: there is no epoch, or the cycles are not of all epochs.
     """
 
     epochs_dropped: Whole
@@ -45,10 +46,13 @@ class BackboneRecipe:
     weight_decay: NotNegative
     label_smoothing: Share
     head_learning_rate: Positive | None = None
+    cycles: tuple[Count, ...] | None = None
 
     def __post_init__(self) -> None:
         if not self.epochs:
             raise InvalidRequestError("epochs_whole: expected an epoch at least, dropped or whole, got none")
+        if self.cycles is not None and sum(self.cycles) != self.epochs:
+            raise InvalidRequestError(f"cycles: expected {self.epochs} epochs in all, got {list(self.cycles)}")
 
     @property
     def epochs(self) -> int:
@@ -142,9 +146,14 @@ def train_backbone(
     optimiser = torch.optim.AdamW(groups)
     steps = len(train) // recipe.batch_size
     rates = [group["lr"] for group in groups]
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, rates, total_steps=steps * recipe.epochs + 1, pct_start=0.15
-    )
+    lengths = recipe.cycles or (recipe.epochs,)
+    begins = dict(zip(itertools.accumulate(lengths, initial=0), lengths, strict=False))
+
+    def one_cycle(epoch: int) -> torch.optim.lr_scheduler.OneCycleLR:
+        total = steps * begins[epoch] + 1
+        return torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, total_steps=total, pct_start=0.15)
+
+    schedule = one_cycle(0)
     begun = None if begin_with is None else weights_digest(model)
     asked = digest_of(spec, recipe, preprocessing, seed, len(train), train.classes, begun)
     state = Checkpoint(checkpoint, {"model": model, "optimiser": optimiser, "schedule": schedule}, asked, "step")
@@ -159,6 +168,9 @@ def train_backbone(
         if epoch >= recipe.epochs_dropped:
             model.patch_drop = whole
         model.train()
+        if epoch in begins and done == epoch * steps:
+            # A cycle that begins puts rates and momenta back (Loshchilov and Hutter, 2017, "SGDR").
+            schedule.load_state_dict(one_cycle(epoch).state_dict())
         order = torch.randperm(len(train), generator=_generator(seed, epoch)).to(device)
         started, losses = time.monotonic(), torch.zeros(steps, device=device)
         for step in range(done - epoch * steps, steps):

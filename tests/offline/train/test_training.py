@@ -69,6 +69,40 @@ def test_a_run_that_was_cut_off_ends_with_the_weights_of_one_that_was_not(tmp_pa
         torch.testing.assert_close(resumed.state_dict()[name], value, rtol=0, atol=1e-6)
 
 
+def test_rates_follow_the_cycles_and_an_interrupted_one_goes_on(tmp_path, monkeypatch):
+    recipe = replace(RECIPE, epochs_dropped=3, epochs_whole=0, cycles=(2, 1))
+    rates: list[float] = []
+    step, stop_at = torch.optim.AdamW.step, None
+
+    def watched(optimiser, *arguments, **named):
+        if len(rates) == stop_at:
+            raise KeyboardInterrupt
+        rates.append(optimiser.param_groups[0]["lr"])
+        return step(optimiser, *arguments, **named)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", watched)
+    monkeypatch.setattr("offline.train.classifier.STEPS_BETWEEN_CHECKPOINTS", 7)
+    train(tmp_path / "whole.ckpt", recipe)
+    whole, steps = list(rates), 320 // recipe.batch_size
+    assert len(whole) == 3 * steps
+    for first, last in ((0, 2 * steps), (2 * steps, 3 * steps)):
+        cycle = whole[first:last]
+        assert cycle[0] == pytest.approx(recipe.learning_rate / 25)
+        assert max(cycle) == pytest.approx(recipe.learning_rate, rel=0.02)
+        assert cycle[-1] < 0.05 * recipe.learning_rate
+    # Five steps into the second cycle, of which the checkpoint holds none: 42 is the last multiple of seven before it.
+    rates.clear()
+    stop_at = 2 * steps + 5
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "cut.ckpt", recipe)
+    rates.clear()
+    stop_at = None
+    train(tmp_path / "cut.ckpt", recipe)
+    assert rates == whole[42:]
+    with pytest.raises(InvalidRequestError, match=r"cycles: expected 3 epochs in all, got \[1, 1\]"):
+        replace(recipe, cycles=(1, 1))
+
+
 def test_a_checkpoint_of_another_training_or_of_none_is_refused(tmp_path):
     short = replace(RECIPE, epochs_dropped=0, epochs_whole=1)
     train(tmp_path / "one.ckpt", short)
