@@ -42,7 +42,8 @@ def load_file_or_id(source: str, model: nn.Module, may_lack_head: bool) -> None:
     Args:
         source: a safetensors file with timm's names, or ``hf-hub:`` and the id of one on the hub.
         model: what they are of.
-        may_lack_head: whether the model's own head stays where the weights have none, or one of other classes.
+        may_lack_head: whether a head that is missing, or is of other classes, begins at random: always the same one, so
+            that a training that begins with it can be told from others.
 
     Raises:
         InvalidRequestError: there is no such file.
@@ -57,7 +58,9 @@ def load_file_or_id(source: str, model: nn.Module, may_lack_head: bool) -> None:
     if may_lack_head:
         heads = {key: value for key, value in expected.items() if key.startswith(HEADS)}
         if any(key not in stored or stored[key].shape != value.shape for key, value in heads.items()):
-            stored = {key: value for key, value in stored.items() if not key.startswith(HEADS)} | heads
+            generator = torch.Generator().manual_seed(0)
+            new = {key: 0.02 * torch.randn(value.shape, generator=generator) for key, value in heads.items()}
+            stored = {key: value for key, value in stored.items() if not key.startswith(HEADS)} | new
     check_tensors(source, expected, stored)
     model.load_state_dict(stored)
 
