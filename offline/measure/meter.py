@@ -122,9 +122,28 @@ class PolicyMeter:
         timed = None if self._latency is None else self._latency.measure(policy)
         return tuple(self._record(policy, channel, found, timed) for channel in self.channels)
 
-    def unmerged(self) -> Objectives:
-        """The objectives of the unmerged reference on the first channel."""
-        measured = self.evaluator.unmerged(self.channels[0], self.seed)
+    def measure_with(self, policy: Policy, relatives: Sequence[Policy]) -> list[tuple[MeasuredPolicy, ...]]:
+        """Measure a policy, then others of its thresholds; those whose limit on the tokens no image meets are left out.
+
+        Returns:
+            for each policy, one for each channel.
+
+        Raises:
+            InvalidRequestError, BundleError: as for `measure`.
+        """
+        found = [self.measure(policy)]
+        most = max(int(part.tokens.counts.max()) for _, part in self._transform(policy.thresholds))
+        most += self.evaluator.bundle.prefix_tokens
+        return found + [
+            self.measure(one)
+            for one in relatives
+            # It is what the policy without a limit is, under another name.
+            if one.max_tokens is None or one.max_tokens == policy.max_tokens or one.max_tokens < most
+        ]
+
+    def unmerged(self, channel: Channel | None = None) -> Objectives:
+        """The objectives of the unmerged reference on a channel, the first where none is given."""
+        measured = self.evaluator.unmerged(channel or self.channels[0], self.seed)
         objectives = measured.objectives(measured)
         if self._latency is None:
             return objectives

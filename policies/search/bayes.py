@@ -60,7 +60,7 @@ class BayesianSearch:
         space: where to search.
         objectives: how many there are.
         seed: of the first points and of all sampling.
-        start: trials of a Sobol sequence before the first model.
+        start: vectors of thresholds of a Sobol sequence before the first model.
         acquisition: what to maximise.
     """
 
@@ -82,7 +82,9 @@ class BayesianSearch:
     def suggest(self, observed: Sequence[Observation], pending: Sequence[Policy]) -> Suggestion:
         """See `policies.search.strategy.Strategy`."""
         number = len(observed) + len(pending)
-        if number < self._start or len(observed) < 2:
+        # What shares its thresholds says little of a space of which they are the most.
+        vectors = {one.policy.thresholds for one in observed} | {policy.thresholds for policy in pending}
+        if len(vectors) < self._start or len(observed) < 2:
             return self._sobol.suggest(observed, pending)
         try:
             with _seeded(self._seed * 100_003 + number):

@@ -10,7 +10,7 @@ from policies.pareto import hypervolume
 from policies.policy import Policy
 from policies.search import bayes
 from policies.search.bayes import BayesianSearch, fit
-from policies.search.run import observe
+from policies.search.known import observe
 from policies.search.space import SearchSpace
 from policies.search.strategy import ExhaustedError, RandomSearch, SobolSearch
 from tests.policies.search import toy
