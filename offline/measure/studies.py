@@ -91,8 +91,8 @@ def search(
     """Search until the studies hold so many proposals together; what is in the store goes on where it stopped.
 
     There is one study for each channel. They propose policies in turn, and each is measured on all channels. Where the
-    layers cost much (`COSTLY_GMACS`) and latency is no objective, the other rates of the codec and the other limits on
-    the tokens are measured with it, each alone. All of that goes into the studies.
+    layers cost much beside the rest (`COSTLY_GMACS`, of a classifier, and latency is no objective), the other rates of
+    the codec and the other limits on the tokens are measured with it, each alone. All of that goes into the studies.
 
     Args:
         store: where the studies are.
@@ -129,7 +129,8 @@ def search(
         strategy = load_strategy(plan.strategy)(space, len(plan.objectives), task.seed)
         goals.append(Goal(study, strategy, read(Scale, one["scale"], "scale")))
     timed = replace(task, timed="latency_ms" in plan.objectives, reference_ms=settings[0]["reference_ms"])
-    relatives = goals[0].strategy.space.relatives if settings[0].get("relatives") else _none
+    space = goals[0].strategy.space
+    relatives: Callable[[Policy], Sequence[Policy]] = space.relatives if settings[0].get("relatives") else _none
     with pool(timed, processes) as executor:
         Search(store, goals, measure, executor, processes, report, stop_when_stagnant, relatives).run(evaluations)
     return tuple(goal.study for goal in goals)
@@ -242,6 +243,8 @@ def _settings(task: Task, plan: Plan) -> dict[Channel, dict[str, Any]]:
     meter = replace(task, timed="latency_ms" in plan.objectives).meter()
     unmerged = {channel: meter.unmerged(channel) for channel in task.channels}
     bundle = meter.evaluator.bundle
+    # The language model that answers a question costs more than any layers.
+    is_cheap_behind = bundle.task == "classify" and "latency_ms" not in plan.objectives
     found = search_space(meter.evaluator.engine, task.images.even_sample(BOX_IMAGES))
     space = found
     if plan.box is not None:
@@ -254,7 +257,7 @@ def _settings(task: Task, plan: Plan) -> dict[Channel, dict[str, Any]]:
             "space": asdict(space),
             "unmerged": asdict(one),
             "reference_ms": one.latency_ms,
-            "relatives": one.latency_ms is None and one.edge_gmacs >= COSTLY_GMACS,
+            "relatives": is_cheap_behind and one.edge_gmacs >= COSTLY_GMACS,
         }
         for channel, one in unmerged.items()
     }
