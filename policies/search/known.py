@@ -50,6 +50,7 @@ class Known:
         self.others = {one.policy.digest: one for one in shared if one.policy.digest not in kept}
 
     def hypervolume(self) -> float:
+        """Of all that the study holds; what is dominated adds nothing."""
         return hypervolume([one.utilities for one in (*self.tried, *self.useful)])
 
 
