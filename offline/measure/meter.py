@@ -16,6 +16,7 @@ from edge.torch_engine import TorchEngine, Transformed
 from offline.measure.evaluator import Evaluator, Measurement
 from policies.policy import STANDARD_ERRORS, AccuracyAt, MeasuredPolicy, Objectives, Policy
 from thinwire.channels import Channel
+from thinwire.csi import Csi
 from thinwire.nn.merging.transformer import rules_for
 
 VERSIONS = {name: metadata.version(name) for name in ("torch", "timm", "transformers", "numpy")}
@@ -115,10 +116,16 @@ class PolicyMeter:
         wanted = {
             replace(channel, snr_db=snr_db) for channel in self.channels for snr_db in (channel.snr_db, *self._snrs_db)
         }
-        found = {
-            one: self.evaluator.measure(parts, policy.symbols_per_token, one, self.seed, cap, policy.max_tokens)
-            for one in sorted(wanted, key=lambda channel: (channel.model, channel.snr_db))
-        }
+        # The encoder is told the SNR, and no more of a channel.
+        alike: dict[tuple[float, Csi], list[Channel]] = {}
+        for one in sorted(wanted, key=lambda channel: (channel.model, channel.snr_db)):
+            alike.setdefault((one.snr_db, one.csi), []).append(one)
+        found: dict[Channel, Measurement] = {}
+        for group in alike.values():
+            measured = self.evaluator.measure_over(
+                parts, policy.symbols_per_token, group, self.seed, cap, policy.max_tokens
+            )
+            found.update(zip(group, measured, strict=True))
         timed = None if self._latency is None else self._latency.measure(policy)
         return tuple(self._record(policy, channel, found, timed) for channel in self.channels)
 
