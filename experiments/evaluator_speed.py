@@ -44,7 +44,7 @@ def run(setting: Setting) -> Report:
         raise InvalidRequestError(f"expected two policies or more, got {len(places)}")
     evaluator = Evaluator.load(bundle, setting.images(bundle, limit=setting.options.limit))
     seconds: dict[str, list[float]] = {"loop": [], "evaluator": []}
-    differing = 0
+    differing, gmacs = 0, []
     for place in places:
         policy = front[place].policy
         began = time.perf_counter()
@@ -53,6 +53,7 @@ def run(setting: Setting) -> Report:
         began = time.perf_counter()
         measured = evaluator.measure_policy(policy, CHANNEL, setting.seed)
         seconds["evaluator"].append(time.perf_counter() - began)
+        gmacs.append(measured.edge_gmacs.mean())
         differing += int((measured.logits.argmax(1) != answers).sum())
     count = len(evaluator.images)
     loop, first, others = (
@@ -65,10 +66,14 @@ def run(setting: Setting) -> Report:
         "first policy, images/s": first,
         "other policies, images/s": others,
         "times the loop": others / loop,
+        "other policies, s each": count / others,
+        "their MACs, share of unmerged": float(np.median(gmacs[1:])) / evaluator.unmerged_gmacs(),
         "other answers": differing,
         "answers": count * len(places),
     }
-    return Report([Table("Images a second", [row], timed=[key for key in row if "/s" in key or "loop" in key])])
+    return Report(
+        [Table("Images a second", [row], timed=[key for key in row if "/s" in key or "loop" in key or " s " in key])]
+    )
 
 
 EXPERIMENT = Experiment(

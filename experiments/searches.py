@@ -20,7 +20,7 @@ from offline.measure.workers import Task, pool
 from policies.pareto import hypervolume, non_dominated
 from policies.policy import MeasuredPolicy
 from policies.search.objectives import Scale
-from policies.search.run import Search
+from policies.search.run import Goal, Search
 from policies.search.strategy import load_strategy, strategy_versions
 from policies.store import Store
 from thinwire.bundle import load_bundle
@@ -69,7 +69,8 @@ def search(job: Job) -> None:
             "space": asdict(space),
         }
         study = open_study(store, job.study_name, bundle, job.task, settings)
-        Search(store, study, strategy, scale, lambda policy: meter.measure(policy)[0], executor).run(job.evaluations)
+        goal = Goal(study, strategy, scale)
+        Search(store, [goal], lambda policies: [meter.measure(policies[0])], executor).run(job.evaluations)
 
 
 def front(trials: Sequence[MeasuredPolicy], scale: Scale) -> list[MeasuredPolicy]:

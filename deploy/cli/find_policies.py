@@ -41,7 +41,7 @@ def add_to(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         metavar="A,B,...",
         help="two or more of accuracy, edge_gmacs, channel_uses, tokens, latency_ms (default: %(default)s)",
     )
-    search.add_argument("--evaluations", type=positive_int, default=100, metavar="N", help="trials in all")
+    search.add_argument("--evaluations", type=positive_int, default=100, metavar="N", help="proposals in all")
     search.add_argument("--box", type=finite, nargs=2, metavar=("LOW", "HIGH"), help="thresholds; found if left out")
     search.add_argument(
         "--max-loss", type=positive, default=0.1, metavar="L", help="accuracy that a policy may lose (default: 0.1)"
@@ -114,9 +114,9 @@ def _search(options: argparse.Namespace) -> None:
     with Store(options.store) as store:
         if not options.resume and options.study in {study.name for study in store.studies()}:
             raise InvalidRequestError(f"the store has a study {options.study}: --resume goes on with it")
-        study = search(
+        studies = search(
             store,
-            options.study,
+            [options.study],
             _task(options, [options.channel]),
             plan,
             options.evaluations,
@@ -124,7 +124,7 @@ def _search(options: argparse.Namespace) -> None:
             _show,
             options.stop_when_stagnant,
         )
-        _report(store, [study], options.json)
+        _report(store, list(studies), options.json)
 
 
 def _show(progress: "Progress") -> None:

@@ -3,7 +3,6 @@
 import hashlib
 import logging
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from offline.measure.evaluator import Evaluator, Measurement
@@ -142,7 +141,7 @@ def find_fronts(
     processes: int = 1,
     placement: Placement = CPU,
 ) -> Fronts:
-    """Search on a sample of *select* for each channel, then measure all that was found on the whole of it.
+    """Search on a sample of *select* for all channels, then measure all that was found on the whole of it.
 
     The second pass thins out the luck that got a policy onto the first front. It does not remove it: the sample is part
     of *select*, and its images meet the same noise again. Only a split that chose nothing gives an unbiased figure.
@@ -161,22 +160,19 @@ def find_fronts(
     asked = hashlib.sha256(repr(recipe).encode()).hexdigest()
     name = f"{bundle.name}-{bundle.digest[:10]}-{asked[:6]}"
     plan = Plan(max_loss=recipe.max_loss)
-    sample = select.even_sample(recipe.images)
-    searched = []
-    for channel in channels:
-        task = Task(bundle.folder, sample, "select", (channel,), seed, placement=placement)
-        study = profile_study(f"{name}-search", channel)
-        searched.append(search(store, study, task, plan, recipe.evaluations, processes, partial(_log, study)))
+    task = Task(bundle.folder, select.even_sample(recipe.images), "select", channels, seed, placement=placement)
+    names = [profile_study(f"{name}-found", channel) for channel in channels]
+    searched = search(store, names, task, plan, recipe.evaluations, processes, _log)
     policies = front_policies(store, searched)
-    task = Task(bundle.folder, select, "select", channels, seed, recipe.front_snrs_db, placement=placement)
+    task = replace(task, images=select, snrs_db=recipe.front_snrs_db)
     studies: tuple[Study, ...] = ()
     for done, wanted, studies in sweep(store, f"{name}-front", task, policies, processes):  # noqa: B007
         log.info("measured anew: %d of %d", done, wanted)
     return Fronts(tuple(store.export_front(study) for study in studies))
 
 
-def _log(study: str, progress: Progress) -> None:
+def _log(progress: Progress) -> None:
     log.info(
         "%s %d/%d: hypervolume %.4f, %.0f s left",
-        study, progress.evaluations, progress.wanted, progress.hypervolume, progress.seconds_left,
+        progress.study, progress.evaluations, progress.wanted, progress.hypervolume, progress.seconds_left,
     )  # fmt: skip

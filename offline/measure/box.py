@@ -9,6 +9,8 @@ from offline.measure.judges import Images
 from policies.search.space import SearchSpace
 from thinwire.nn.merging.matching import Rule
 
+# Images that run at once.
+TOGETHER = 32
 QUANTILES = np.linspace(0, 1, 41)
 LIMITS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48)
 
@@ -29,7 +31,9 @@ def similarity_quantiles(engine: TorchEngine, images: Images) -> NDArray[np.floa
 
         return rule
 
-    engine.transform(images.pixels, [watch(layer) for layer in range(layers)])
+    rules = [watch(layer) for layer in range(layers)]
+    for start in range(0, len(images), TOGETHER):
+        engine.transform(images.pixels[start : start + TOGETHER], rules)
     return np.stack([np.quantile(torch.cat(values).cpu().double().numpy(), QUANTILES) for values in seen])
 
 

@@ -206,35 +206,54 @@ class Evaluator:
             max_tokens: the policy's own limit.
             report: is told, again and again, how many images are done.
         """
-        logits = np.zeros((len(self.images), self.judge.classes), dtype=np.float32)
-        right = np.zeros(len(self.images), dtype=np.int64)
+        over = (channel,)
+        return self.measure_over(parts, symbols_per_token, over, seed, max_channel_uses, max_tokens, report)[0]
+
+    def measure_over(
+        self,
+        parts: Iterable[tuple[NDArray[np.int64], Transformed]],
+        symbols_per_token: int,
+        channels: Sequence[Channel],
+        seed: int,
+        max_channel_uses: int | None = None,
+        max_tokens: int | None = None,
+        report: Callable[[int], None] = lambda done: None,
+    ) -> list[Measurement]:
+        """Send what is encoded once over each of several channels of one SNR and one kind of pilots; see `measure`."""
+        first = channels[0]
+        logits = np.zeros((len(channels), len(self.images), self.judge.classes), dtype=np.float32)
+        right = np.zeros((len(channels), len(self.images)), dtype=np.int64)
         encoded: dict[int, Encoded] = {}
-        cap = None if max_channel_uses is None else channel.csi.payload_within(max_channel_uses)
+        cap = None if max_channel_uses is None else first.csi.payload_within(max_channel_uses)
         for images, part in parts:
-            snr_db = channel.snr_db + self.snr_error_db if channel.model else self.bundle.codec.snr_db[1]
+            snr_db = first.snr_db + self.snr_error_db if first.model else self.bundle.codec.snr_db[1]
             frames = self.engine.transmit(part, symbols_per_token, snr_db, cap, max_tokens)
-            if not channel.model:
-                _check_bypass(part, frames)
-                right[images], logits[images] = self.judge.tokens(part.tokens, images)
-            else:
+            for number, channel in enumerate(channels):
+                if not channel.model:
+                    _check_bypass(part, frames)
+                    right[number, images], logits[number, images] = self.judge.tokens(part.tokens, images)
+                    continue
                 received = [
                     self._send(frame, self.images.names[image], channel, seed)
                     for image, frame in zip(images, frames, strict=True)
                 ]
-                right[images], logits[images] = self.judge.frames(received, images)
+                right[number, images], logits[number, images] = self.judge.frames(received, images)
             encoded.update(zip(images.tolist(), frames, strict=True))
             report(len(encoded))
         frames = [encoded[image] for image in range(len(self.images))]
         tokens = np.array([len(frame.symbols) for frame in frames])
-        return Measurement(
-            logits=logits,
-            right=right,
-            asked=self.judge.asked,
-            tokens=tokens,
-            uses=np.array([_uses(int(count), symbols_per_token, channel.csi) for count in tokens]),
-            capped=np.array([frame.capped for frame in frames]),
-            edge_gmacs=np.array([frame.edge_gmacs for frame in frames]),
-        )
+        return [
+            Measurement(
+                logits=logits[number],
+                right=right[number],
+                asked=self.judge.asked,
+                tokens=tokens,
+                uses=np.array([_uses(int(count), symbols_per_token, channel.csi) for count in tokens]),
+                capped=np.array([frame.capped for frame in frames]),
+                edge_gmacs=np.array([frame.edge_gmacs for frame in frames]),
+            )
+            for number, channel in enumerate(channels)
+        ]
 
     def _send(self, frame: Encoded, name: str, channel: Channel, seed: int) -> ReceivedTokens:
         generator = keyed_generator(seed, LINK_ID, request_id_of(name), 0)

@@ -16,6 +16,7 @@ from edge.torch_engine import TorchEngine, Transformed
 from offline.measure.evaluator import Evaluator, Measurement
 from policies.policy import STANDARD_ERRORS, AccuracyAt, MeasuredPolicy, Objectives, Policy
 from thinwire.channels import Channel
+from thinwire.csi import Csi
 from thinwire.nn.merging.transformer import rules_for
 
 VERSIONS = {name: metadata.version(name) for name in ("torch", "timm", "transformers", "numpy")}
@@ -115,16 +116,41 @@ class PolicyMeter:
         wanted = {
             replace(channel, snr_db=snr_db) for channel in self.channels for snr_db in (channel.snr_db, *self._snrs_db)
         }
-        found = {
-            one: self.evaluator.measure(parts, policy.symbols_per_token, one, self.seed, cap, policy.max_tokens)
-            for one in sorted(wanted, key=lambda channel: (channel.model, channel.snr_db))
-        }
+        # The encoder is told the SNR, and no more of a channel.
+        alike: dict[tuple[float, Csi], list[Channel]] = {}
+        for one in sorted(wanted, key=lambda channel: (channel.model, channel.snr_db)):
+            alike.setdefault((one.snr_db, one.csi), []).append(one)
+        found: dict[Channel, Measurement] = {}
+        for group in alike.values():
+            measured = self.evaluator.measure_over(
+                parts, policy.symbols_per_token, group, self.seed, cap, policy.max_tokens
+            )
+            found.update(zip(group, measured, strict=True))
         timed = None if self._latency is None else self._latency.measure(policy)
         return tuple(self._record(policy, channel, found, timed) for channel in self.channels)
 
-    def unmerged(self) -> Objectives:
-        """The objectives of the unmerged reference on the first channel."""
-        measured = self.evaluator.unmerged(self.channels[0], self.seed)
+    def measure_with(self, policy: Policy, relatives: Sequence[Policy]) -> list[tuple[MeasuredPolicy, ...]]:
+        """Measure a policy, then others of its thresholds; those whose limit on the tokens no image meets are left out.
+
+        Returns:
+            for each policy, one for each channel.
+
+        Raises:
+            InvalidRequestError, BundleError: as for `measure`.
+        """
+        found = [self.measure(policy)]
+        most = max(int(part.tokens.counts.max()) for _, part in self._transform(policy.thresholds))
+        most += self.evaluator.bundle.prefix_tokens
+        return found + [
+            self.measure(one)
+            for one in relatives
+            # It is what the policy without a limit is, under another name.
+            if one.max_tokens is None or one.max_tokens == policy.max_tokens or one.max_tokens < most
+        ]
+
+    def unmerged(self, channel: Channel | None = None) -> Objectives:
+        """The objectives of the unmerged reference on a channel, the first where none is given."""
+        measured = self.evaluator.unmerged(channel or self.channels[0], self.seed)
         objectives = measured.objectives(measured)
         if self._latency is None:
             return objectives

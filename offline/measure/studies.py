@@ -3,19 +3,21 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any
 
 from channel.profiles import Profile
 from offline.measure.box import search_space
 from offline.measure.meter import VERSIONS
-from offline.measure.workers import Task, measure, measure_on_all, pool, run_all
+from offline.measure.workers import Task, measure, measure_all, pool, run_all
 from policies.policy import MeasuredPolicy, Policy
 from policies.search.objectives import MAX_LOSS, Scale, check_names
-from policies.search.run import Progress, Search
+from policies.search.run import Goal, Progress, Search
 from policies.search.space import SearchSpace
 from policies.search.strategy import load_strategy, strategy_versions
 from policies.store import Store
-from policies.study import Study
+from policies.study import Study, Trial
 from thinwire.bundle import Bundle, load_bundle
 from thinwire.channels import Channel
 from thinwire.errors import InvalidRequestError, StoreError
@@ -24,6 +26,8 @@ from thinwire.records import read
 log = logging.getLogger(__name__)
 
 OBJECTIVES = ("accuracy", "edge_gmacs", "channel_uses")
+# From so many 10^9 MACs of an unmerged image on, the layers cost more than all that follows, at many rates and limits.
+COSTLY_GMACS = 1.0
 # Images from which the box of thresholds is found.
 BOX_IMAGES = 256
 
@@ -76,46 +80,64 @@ def check_merging(layers: int, patches: int, fields: tuple[str, str] = ("split_l
 
 def search(
     store: Store,
-    name: str,
+    names: Sequence[str],
     task: Task,
     plan: Plan,
     evaluations: int,
     processes: int = 1,
     report: Callable[[Progress], None] = lambda progress: None,
     stop_when_stagnant: bool = False,
-) -> Study:
-    """Search until a study holds so many trials; one that is in the store goes on where it stopped.
+) -> tuple[Study, ...]:
+    """Search until the studies hold so many proposals together; what is in the store goes on where it stopped.
+
+    There is one study for each channel. They propose policies in turn, and each is measured on all channels. Where the
+    layers cost much beside the rest (`COSTLY_GMACS`, of a classifier, and latency is no objective), the other rates of
+    the codec and the other limits on the tokens are measured with it, each alone. All of that goes into the studies.
 
     Args:
-        store: where the study is.
-        name: of the study.
-        task: what to measure the policies on; of its channels there must be one.
+        store: where the studies are.
+        names: of the studies, one for each channel of the task.
+        task: what to measure the policies on.
         plan: how to search; of a study that goes on, the plan that it began with.
-        evaluations: trials in all, those of earlier runs included.
+        evaluations: proposals in all, those of earlier runs included.
         processes: that measure at once. With more than one, the trials depend on timing.
         report: told where the search stands.
         stop_when_stagnant: end early when the search stands still and exploration did not help.
 
     Raises:
         InvalidRequestError, UnavailableError: as for `Plan.check` and `check_merging`.
-        StoreError: the study is another one: of other data, another plan, another bundle, or of no search at all.
+        StoreError: a study is another one: of other data, another plan, another bundle, or of no search at all.
         EvaluationError: a policy could not be measured.
     """
     plan.check()
     bundle = load_bundle(str(task.bundle))
     check_merging(bundle.split_layer, bundle.patches)
-    begun = next((study for study in store.studies() if study.name == name), None)
-    if begun is not None and "scale" not in begun.settings:
-        raise StoreError(f"study {name} is of baselines or a sweep and not of a search; choose another name")
+    begun = {study.name: study.settings for study in store.studies() if study.name in names}
+    for name, held in begun.items():
+        if "scale" not in held:
+            raise StoreError(f"study {name} is of baselines or a sweep and not of a search; choose another name")
     # Measured latencies differ from run to run: a study that goes on keeps the scale that it began with.
-    settings = _settings(task, plan) if begun is None else {**begun.settings, **_asked(plan)}
-    study = open_study(store, name, bundle, task, settings)
-    scale, space = read(Scale, settings["scale"], "scale"), read(SearchSpace, settings["space"], "space")
-    strategy = load_strategy(plan.strategy)(space, len(plan.objectives), task.seed)
-    timed = replace(task, timed="latency_ms" in plan.objectives, reference_ms=settings["reference_ms"])
+    new = _settings(task, plan) if len(begun) < len(names) else {}
+    settings = [
+        {**begun[name], **_asked(plan)} if name in begun else new[channel]
+        for name, channel in zip(names, task.channels, strict=True)
+    ]
+    goals = []
+    for name, channel, one in zip(names, task.channels, settings, strict=True):
+        study = open_study(store, name, bundle, task, one, channel)
+        space = read(SearchSpace, one["space"], "space")
+        strategy = load_strategy(plan.strategy)(space, len(plan.objectives), task.seed)
+        goals.append(Goal(study, strategy, read(Scale, one["scale"], "scale")))
+    timed = replace(task, timed="latency_ms" in plan.objectives, reference_ms=settings[0]["reference_ms"])
+    space = goals[0].strategy.space
+    relatives: Callable[[Policy], Sequence[Policy]] = space.relatives if settings[0].get("relatives") else _none
     with pool(timed, processes) as executor:
-        Search(store, study, strategy, scale, measure, executor, processes, report, stop_when_stagnant).run(evaluations)
-    return study
+        Search(store, goals, measure, executor, processes, report, stop_when_stagnant, relatives).run(evaluations)
+    return tuple(goal.study for goal in goals)
+
+
+def _none(_: Policy) -> Sequence[Policy]:
+    return ()
 
 
 def open_study(
@@ -174,7 +196,8 @@ def sweep(
         processes: that measure at once.
 
     Yields:
-        after each policy, how many are measured, of how many, and the studies.
+        after the policies of each vector of thresholds, which are measured together: how many are measured, of how
+        many, and the studies.
 
     Raises:
         StoreError: a study of that name is another one.
@@ -188,17 +211,25 @@ def sweep(
     held = [{measured.policy.digest for measured in store.trials(study)} for study in studies]
     wanted = {policy.digest: policy for policy in policies}
     missing = [policy for digest, policy in wanted.items() if not all(digest in one for one in held)]
-    # Neighbours in this order share the work of the blocks.
     missing.sort(key=lambda policy: (policy.thresholds, policy.symbols_per_token, policy.max_tokens or 0))
-    held_already = len(wanted) - len(missing)
-    yield held_already, len(wanted), studies
+    groups = [tuple(group) for _, group in groupby(missing, key=lambda policy: policy.thresholds)]
+    done = len(wanted) - len(missing)
+    yield done, len(wanted), studies
 
-    def keep(found: tuple[MeasuredPolicy, ...]) -> None:
-        for study, measured in zip(studies, found, strict=True):
-            store.add_trial(study, measured, source="sweep")
+    def keep(found: Sequence[Sequence[MeasuredPolicy]]) -> None:
+        nonlocal done
+        now = datetime.now(UTC)
+        store.add_trials(
+            [
+                (study, Trial(measured, "sweep", None, None, now))
+                for on_all in found
+                for study, measured in zip(studies, on_all, strict=True)
+            ]
+        )
+        done += len(found)
 
     with pool(task, processes) as executor:
-        for done, _ in enumerate(run_all(executor, measure_on_all, missing, processes, keep), held_already + 1):
+        for _ in run_all(executor, measure_all, groups, processes, keep):
             yield done, len(wanted), studies
 
 
@@ -207,21 +238,28 @@ def profile_study(name: str, channel: Channel) -> str:
     return f"{name}-{channel.model}-{channel.snr_db:g}"
 
 
-def _settings(task: Task, plan: Plan) -> dict[str, Any]:
+def _settings(task: Task, plan: Plan) -> dict[Channel, dict[str, Any]]:
+    """What a search on each channel begins with."""
     meter = replace(task, timed="latency_ms" in plan.objectives).meter()
-    unmerged = meter.unmerged()
+    unmerged = {channel: meter.unmerged(channel) for channel in task.channels}
     bundle = meter.evaluator.bundle
+    # The language model that answers a question costs more than any layers.
+    is_cheap_behind = bundle.task == "classify" and "latency_ms" not in plan.objectives
     found = search_space(meter.evaluator.engine, task.images.even_sample(BOX_IMAGES))
     space = found
     if plan.box is not None:
         low, high = ([end] * bundle.split_layer for end in plan.box)
         space = SearchSpace.box(low, high, found.rates, found.limits)
     return {
-        **_asked(plan),
-        "scale": asdict(Scale.of_unmerged(plan.objectives, unmerged, plan.max_loss)),
-        "space": asdict(space),
-        "unmerged": asdict(unmerged),
-        "reference_ms": unmerged.latency_ms,
+        channel: {
+            **_asked(plan),
+            "scale": asdict(Scale.of_unmerged(plan.objectives, one, plan.max_loss)),
+            "space": asdict(space),
+            "unmerged": asdict(one),
+            "reference_ms": one.latency_ms,
+            "relatives": is_cheap_behind and one.edge_gmacs >= COSTLY_GMACS,
+        }
+        for channel, one in unmerged.items()
     }
 
 

@@ -6,7 +6,7 @@ import os
 import pickle
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +27,7 @@ from thinwire.errors import EvaluationError
 from thinwire.nn.placement import CPU, Placement
 
 _P = ParamSpec("_P")
+_S = TypeVar("_S")
 _T = TypeVar("_T")
 log = logging.getLogger(__name__)
 
@@ -125,23 +126,23 @@ class _Pool(ProcessPoolExecutor):
 
 def run_all(
     executor: Executor,
-    call: Callable[[Policy], _T],
-    policies: Iterable[Policy],
+    call: Callable[[_S], _T],
+    items: Iterable[_S],
     parallel: int,
     keep: Callable[[_T], None],
 ) -> Iterator[None]:
-    """Call a function on every policy, so many at once, and keep every answer as soon as it is there.
+    """Call a function on every item, so many at once, and keep every answer as soon as it is there.
 
     Whatever ends it, what is in flight is waited for and kept; a second Ctrl-C drops it.
 
     Yields:
         after each.
     """
-    waiting = iter(policies)
+    waiting = iter(items)
     running: set[Future[_T]] = set()
     try:
         while True:
-            running.update(executor.submit(call, policy) for policy in islice(waiting, parallel - len(running)))
+            running.update(executor.submit(call, item) for item in islice(waiting, parallel - len(running)))
             if not running:
                 return
             for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -157,14 +158,15 @@ def run_all(
         raise
 
 
-def measure(policy: Policy) -> MeasuredPolicy:
-    """Measure one policy on the task's first channel; in a process of `pool`."""
-    return _meter.measure(policy)[0]
+def measure(policies: Sequence[Policy]) -> list[tuple[MeasuredPolicy, ...]]:
+    """Measure a policy and relatives of its thresholds, for each channel of the task; in a process of `pool`."""
+    first, *relatives = policies
+    return list(zip(*_meter.measure_with(first, relatives), strict=True))
 
 
-def measure_on_all(policy: Policy) -> tuple[MeasuredPolicy, ...]:
-    """Measure one policy on every channel of the task; in a process of `pool`."""
-    return _meter.measure(policy)
+def measure_all(policies: Sequence[Policy]) -> list[tuple[MeasuredPolicy, ...]]:
+    """Measure policies, each on every channel of the task; in a process of `pool`."""
+    return [_meter.measure(policy) for policy in policies]
 
 
 def _start(task: str, threads: int) -> None:

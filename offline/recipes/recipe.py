@@ -32,7 +32,10 @@ Texts = Annotated[tuple[Text, ...], Field(min_length=1)]
 
 @record("search")
 class SearchRecipe:
-    """Trials of each search, images to compare them on, accuracy to lose at most, channels, SNRs of the curves."""
+    """Proposals, images to compare them on, accuracy to lose at most, channels, SNRs of the curves.
+
+    The channels' searches propose in turn; what one proposes is measured on all.
+    """
 
     evaluations: Count
     images: Count

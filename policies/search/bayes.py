@@ -28,7 +28,7 @@ from torch import Tensor
 
 from policies.policy import Policy
 from policies.search.space import SearchSpace
-from policies.search.strategy import Observation, SobolSearch, Suggestion, first_new
+from policies.search.strategy import Observation, Suggestion, first_new, start_points
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class BayesianSearch:
         space: where to search.
         objectives: how many there are.
         seed: of the first points and of all sampling.
-        start: trials of a Sobol sequence before the first model.
+        start: vectors of thresholds of a Sobol sequence before the first model.
         acquisition: what to maximise.
     """
 
@@ -77,19 +77,20 @@ class BayesianSearch:
         self._start = 2 * (space.dimensions + 1) if start is None else start
         self._acquisition = acquisition
         self._reference = torch.zeros(objectives, dtype=torch.double)
-        self._sobol = SobolSearch(space, seed)
 
     def suggest(self, observed: Sequence[Observation], pending: Sequence[Policy]) -> Suggestion:
         """See `policies.search.strategy.Strategy`."""
         number = len(observed) + len(pending)
-        if number < self._start or len(observed) < 2:
-            return self._sobol.suggest(observed, pending)
+        # What shares its thresholds says little of a space of which they are the most.
+        vectors = {one.policy.thresholds for one in observed} | {policy.thresholds for policy in pending}
+        if len(vectors) < self._start or len(observed) < 2:
+            return self._begin(observed, pending)
         try:
             with _seeded(self._seed * 100_003 + number):
                 candidates = self._candidates(observed, pending)
         except (ModelFittingError, NanError, NotPSDError) as error:
             log.warning("no model of %d trials (%s): the next point is of the Sobol sequence", len(observed), error)
-            return self._sobol.suggest(observed, pending)
+            return self._begin(observed, pending)
         # Distinct points can be one policy; then the next best local maximum is tried, and at last any point.
         policy = first_new(self.space, self._then_anywhere(candidates), observed, pending)
         return Suggestion(policy, self._acquisition)
@@ -99,6 +100,9 @@ class BayesianSearch:
         with _seeded(self._seed):
             model = fit(*self._tensors(observed))
         return np.stack([length_scales(one).numpy() for one in model.models])
+
+    def _begin(self, observed: Sequence[Observation], pending: Sequence[Policy]) -> Suggestion:
+        return Suggestion(first_new(self.space, start_points(self.space, self._seed), observed, pending), "sobol")
 
     def _then_anywhere(self, candidates: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
         yield from candidates

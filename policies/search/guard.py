@@ -110,13 +110,15 @@ class Guard:
         verdicts = [self._verdict(observed, number) for number in (end - WINDOW, end)]
         return all(one is not None and one.is_stagnant for one in verdicts)
 
-    def suggest(self, observed: Sequence[Observation], pending: Sequence[Policy]) -> Suggestion | None:
-        """See `policies.search.strategy.Strategy`."""
+    def suggest(
+        self, observed: Sequence[Observation], pending: Sequence[Policy], besides: Sequence[Observation] = ()
+    ) -> Suggestion | None:
+        """See `policies.search.strategy.Strategy`; what is known ``besides`` takes no part in the verdict."""
         since = len(observed) % WINDOW + len(pending)
         verdict = self.verdict(observed)
         if verdict is not None and verdict.is_stagnant and since < EXPLORATIONS:
-            return self._explore(observed, pending)
-        return self._strategy.suggest(observed, pending)
+            return self._explore([*observed, *besides], pending)
+        return self._strategy.suggest([*observed, *besides], pending)
 
     def _verdict(self, observed: Sequence[Observation], number: int) -> Stagnation | None:
         judged = observed[: max(0, number)]

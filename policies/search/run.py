@@ -4,18 +4,22 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
-from policies.pareto import hypervolume
 from policies.policy import MeasuredPolicy, Policy
 from policies.search.guard import Guard, Stagnation
+from policies.search.known import SHARED, Known
 from policies.search.objectives import Scale
-from policies.search.strategy import ExhaustedError, Observation, Strategy, Suggestion
+from policies.search.strategy import ExhaustedError, Strategy, Suggestion
 from policies.store import Store
-from policies.study import Study
+from policies.study import Study, Trial
 from thinwire.errors import EvaluationError
 
 log = logging.getLogger(__name__)
+
+Measure = Callable[[Sequence[Policy]], Sequence[Sequence[MeasuredPolicy]]]
+"""From a policy and its relatives to what was measured of them: for each goal the policy, then any of the relatives."""
 
 
 @dataclass(frozen=True)
@@ -23,14 +27,16 @@ class Progress:
     """Where a search stands.
 
     Attributes:
-        evaluations: policies measured so far, those of earlier runs included.
+        study: name of the one that the latest policy was proposed for.
+        evaluations: policies proposed and measured so far, those of earlier runs included.
         wanted: how many it will be.
-        hypervolume: of what was measured; see `policies.pareto`.
+        hypervolume: of all that the study holds; see `policies.pareto`.
         seconds_left: an estimate from the pace of this run.
         suggesting_seconds: what the latest suggestion took.
         stagnation: the latest verdict on whether the search still gets anywhere; None before there was one.
     """
 
+    study: str
     evaluations: int
     wanted: int
     hypervolume: float
@@ -40,64 +46,71 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Goal:
+    """One study that a search fills.
+
+    Attributes:
+        study: what the policies are measured for.
+        strategy: picks policies for it.
+        scale: its objectives.
+    """
+
+    study: Study
+    strategy: Strategy
+    scale: Scale
+
+
+@dataclass(frozen=True)
 class _Task:
+    goal: int
     suggestion: Suggestion
     suggesting_seconds: float
 
 
-_Running = dict[Future[tuple[MeasuredPolicy, float]], _Task]
-
-
-def observe(measured: Sequence[MeasuredPolicy], scale: Scale) -> list[Observation]:
-    """Trials as a strategy sees them.
-
-    Raises:
-        InvalidRequestError: an objective was not measured.
-    """
-    return [
-        Observation(one.policy, scale.utilities(one.objectives), scale.variances(one.objectives)) for one in measured
-    ]
+_Found = Sequence[Sequence[MeasuredPolicy]]
+_Running = dict[Future[tuple[_Found, float]], _Task]
 
 
 @dataclass
 class Search:
-    """One strategy at work on one study.
+    """Strategies at work, in turn, on one study each; what is measured for one serves all.
 
     The store is all that it remembers: what is suggested follows from the trials there, so a search that is killed and
-    run again goes on as if it had not been; with one policy at a time, to the same trials.
+    run again goes on as if it had not been; with one policy at a time, to the same trials. Relatives of a policy, which
+    cost little beside it, are measured with it and kept as trials of the source `SHARED`.
 
     Attributes:
-        store: where trials go; each is kept as soon as it is measured, so a kill loses what is in flight and no more.
-        study: what the policies are measured for.
-        strategy: picks policies.
-        scale: the objectives.
-        measure: measures a policy; it must fit through to the executor's processes.
+        store: where trials go; what is measured together is kept as soon as it is, all or nothing, so a kill loses what
+            is in flight and no more.
+        goals: the studies.
+        measure: measures a policy and its relatives; it must fit through to the executor's processes.
         executor: where policies are measured; any with the interface of `concurrent.futures`, a cluster's too.
         parallel: policies to measure at once. With more than one, their order and so the suggestions depend on timing.
         report: told where the search stands whenever an evaluation has ended.
-        stop_when_stagnant: end early when the search stands still and exploration did not help.
+        stop_when_stagnant: end early when every goal's search stands still and exploration did not help.
+        relatives: names what to measure along with a policy.
     """
 
     store: Store
-    study: Study
-    strategy: Strategy
-    scale: Scale
-    measure: Callable[[Policy], MeasuredPolicy]
+    goals: Sequence[Goal]
+    measure: Measure
     executor: Executor
     parallel: int = 1
     report: Callable[[Progress], None] = lambda progress: None
     stop_when_stagnant: bool = False
+    relatives: Callable[[Policy], Sequence[Policy]] = lambda policy: ()
+    _guards: list[Guard] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._guard = Guard(self.strategy)
+        self._guards = [Guard(goal.strategy) for goal in self.goals]
 
-    def run(self, evaluations: int) -> tuple[MeasuredPolicy, ...]:
-        """Search until the study holds as many trials, or there is nothing new to try.
+    def run(self, evaluations: int) -> tuple[tuple[MeasuredPolicy, ...], ...]:
+        """Search until the studies hold as many proposals together, or there is nothing new to try.
 
-        What the study holds already counts and is not measured again.
+        What the studies hold already counts and is not measured again.
 
         Returns:
-            all trials of the study, the oldest first.
+            all trials of each study, the oldest first.
 
         Raises:
             EvaluationError: a policy could not be measured, or its process died; the other evaluations in flight are
@@ -105,16 +118,17 @@ class Search:
             StoreError: the store failed.
             KeyboardInterrupt: as ever; what has begun is waited for and kept first, unless there comes another.
         """
-        trials = self.store.trials(self.study)
-        first, started = len(trials), time.monotonic()
+        logs = self._logs()
+        first, started = _proposals(logs), time.monotonic()
         running: _Running = {}
         try:
-            while self._fill(running, trials, evaluations):
+            while self._fill(running, logs, evaluations):
                 wait(running, return_when=FIRST_COMPLETED)
+                goal = next(task.goal for future, task in running.items() if future.done())
                 self._keep(running)
-                trials = self.store.trials(self.study)
-                pace = (time.monotonic() - started) / max(1, len(trials) - first)
-                self._tell(trials, evaluations, pace)
+                logs = self._logs()
+                pace = (time.monotonic() - started) / max(1, _proposals(logs) - first)
+                self._tell(goal, logs, evaluations, pace)
         except BaseException:
             for future in [one for one in running if one.cancel()]:
                 del running[future]
@@ -124,35 +138,51 @@ class Search:
             wait(running)
             self._keep_ended(running)
             raise
-        return trials
+        return tuple(tuple(trial.measured for trial in trials) for trials in logs)
 
-    def _fill(self, running: _Running, trials: Sequence[MeasuredPolicy], evaluations: int) -> bool:
+    def _logs(self) -> list[tuple[Trial, ...]]:
+        return [self.store.trial_log(goal.study) for goal in self.goals]
+
+    def _fill(self, running: _Running, logs: Sequence[Sequence[Trial]], evaluations: int) -> bool:
         """Begin as many evaluations as there is room for, and say whether any is in flight."""
-        observed = observe(trials, self.scale)
-        while len(running) < self.parallel and len(trials) + len(running) < evaluations:
-            if self.stop_when_stagnant and self._guard.is_spent(observed):
-                self._stopped(running, trials, evaluations, "exploration brought no gain")
+        known = [Known(trials, goal.scale) for trials, goal in zip(logs, self.goals, strict=True)]
+        done = _proposals(logs)
+        while len(running) < self.parallel and done + len(running) < evaluations:
+            if self.stop_when_stagnant and all(
+                guard.is_spent(one.tried) for guard, one in zip(self._guards, known, strict=True)
+            ):
+                self._stopped(running, done, evaluations, "exploration brought no gain")
                 break
+            goal = (done + len(running)) % len(self.goals)
             began = time.monotonic()
             try:
-                suggestion = self._guard.suggest(observed, [task.suggestion.policy for task in running.values()])
+                suggestion = self._suggest(goal, known[goal], [task.suggestion.policy for task in running.values()])
             except ExhaustedError:
-                self._stopped(running, trials, evaluations, "there is nothing new to try")
+                self._stopped(running, done, evaluations, "there is nothing new to try")
                 break
             if suggestion is None:
                 break
-            task = _Task(suggestion, time.monotonic() - began)
+            task = _Task(goal, suggestion, time.monotonic() - began)
             self._suggesting_seconds = task.suggesting_seconds
+            policies = (suggestion.policy, *self.relatives(suggestion.policy))
             try:
-                running[self.executor.submit(_timed, self.measure, suggestion.policy)] = task
+                running[self.executor.submit(_timed, self.measure, policies)] = task
             except BrokenExecutor as error:
                 raise _died([suggestion.policy]) from error
         return bool(running)
 
-    def _stopped(self, running: _Running, trials: Sequence[MeasuredPolicy], evaluations: int, why: str) -> None:
+    def _suggest(self, goal: int, known: Known, pending: Sequence[Policy]) -> Suggestion | None:
+        while True:
+            suggestion = self._guards[goal].suggest(known.tried, pending, known.useful)
+            if suggestion is None or suggestion.policy.digest not in known.others:
+                return suggestion
+            # It need not be measured: the strategy is told, and asked again.
+            known.useful.append(known.others.pop(suggestion.policy.digest))
+
+    def _stopped(self, running: _Running, done: int, evaluations: int, why: str) -> None:
         # What is in flight may change that, and would say it again.
         if not running:
-            log.warning("stopped after %d of %d trials: %s", len(trials), evaluations, why)
+            log.warning("stopped after %d of %d trials: %s", done, evaluations, why)
 
     def _keep(self, running: _Running) -> None:
         """Keep what has ended; if something failed, wait for the rest and keep that too.
@@ -182,39 +212,50 @@ class Search:
                 if (error := future.exception()) is not None:
                     failed.append((policy, error))
                 else:
-                    measured, seconds = future.result()
-                    self.store.add_trial(
-                        self.study,
-                        measured,
-                        source=task.suggestion.source,
-                        seconds=seconds,
-                        suggesting_seconds=task.suggesting_seconds,
-                    )
+                    found, seconds = future.result()
+                    self.store.add_trials(self._trials(task, found, seconds))
             del running[future]
         return failed
 
-    def _tell(self, trials: Sequence[MeasuredPolicy], evaluations: int, pace: float) -> None:
-        observed = observe(trials, self.scale)
+    def _trials(self, task: _Task, found: _Found, seconds: float) -> list[tuple[Study, Trial]]:
+        """The trials of what was measured together."""
+        now = datetime.now(UTC)
+        trials = []
+        for index, (goal, measured) in enumerate(zip(self.goals, found, strict=True)):
+            shared = [Trial(one, SHARED, None, None, now) for one in measured]
+            if index == task.goal:
+                shared[0] = Trial(measured[0], task.suggestion.source, seconds, task.suggesting_seconds, now)
+            trials += [(goal.study, trial) for trial in shared]
+        return trials
+
+    def _tell(self, goal: int, logs: Sequence[Sequence[Trial]], evaluations: int, pace: float) -> None:
+        known, done = Known(logs[goal], self.goals[goal].scale), _proposals(logs)
         self.report(
             Progress(
-                evaluations=len(trials),
+                study=self.goals[goal].study.name,
+                evaluations=done,
                 wanted=evaluations,
-                hypervolume=hypervolume([one.utilities for one in observed]),
-                seconds_left=pace * max(0, evaluations - len(trials)),
+                hypervolume=known.hypervolume(),
+                seconds_left=pace * max(0, evaluations - done),
                 suggesting_seconds=self._suggesting_seconds,
-                stagnation=self._guard.verdict(observed),
+                stagnation=self._guards[goal].verdict(known.tried),
             )
         )
 
 
-def _timed(measure: Callable[[Policy], MeasuredPolicy], policy: Policy) -> tuple[MeasuredPolicy, float]:
+def _proposals(logs: Sequence[Sequence[Trial]]) -> int:
+    return sum(trial.source != SHARED for trials in logs for trial in trials)
+
+
+def _timed(measure: Measure, policies: Sequence[Policy]) -> tuple[_Found, float]:
     # In the worker, so that no time in a queue counts.
     began = time.perf_counter()
-    measured = measure(policy)
-    if measured.policy != policy:
-        # The same suggestion would come again for ever.
-        raise ValueError(f"the evaluator answered with {measured.policy}")
-    return measured, time.perf_counter() - began
+    found = measure(policies)
+    for measured in found:
+        if measured[0].policy != policies[0]:
+            # The same suggestion would come again for ever.
+            raise ValueError(f"the evaluator answered with {measured[0].policy}")
+    return found, time.perf_counter() - began
 
 
 def _died(policies: Sequence[Policy]) -> EvaluationError:

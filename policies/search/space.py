@@ -87,6 +87,12 @@ class SearchSpace:
         choices = iter(clipped[len(self.axes) :])
         return Policy.create(thresholds, _choice(self.rates, choices), _choice(self.limits, choices))
 
+    def relatives(self, policy: Policy) -> list[Policy]:
+        """The policies of the same thresholds that differ in the rate alone, or in the limit alone."""
+        rates = [Policy(policy.thresholds, rate, policy.max_tokens) for rate in self.rates]
+        limits = [Policy(policy.thresholds, policy.symbols_per_token, limit) for limit in self.limits]
+        return [one for one in (*rates, *limits) if one != policy]
+
     def point(self, policy: Policy) -> NDArray[np.float64]:
         """The point that stands for a policy: the middle of what means the same where several points do.
 

@@ -1,5 +1,6 @@
 """How a search picks the next policy: the interface, the two strategies that learn nothing, and all of them by name."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,10 @@ from thinwire.errors import InvalidRequestError, UnavailableError
 
 # Different points can be one policy; past this many of them in a row the space is as good as exhausted.
 MOST_REPEATS = 1000
+# Of more layers, the first points of a model are spread over how much is merged; see `start_points`.
+FEW_LAYERS = 8
+# Multiples of it fill the unit interval evenly, modulo 1, however many there are.
+GOLDEN = (math.sqrt(5) - 1) / 2
 # The strategies by name, each with the packages that decide which points it comes to.
 _PACKAGES = {
     "qlognehvi": ("botorch", "gpytorch", "scipy"),
@@ -128,6 +133,19 @@ def sobol_points(dimensions: int, seed: int) -> Iterator[NDArray[np.float64]]:
     """The scrambled Sobol sequence of a seed, point by point."""
     sequence = qmc.Sobol(dimensions, rng=np.random.default_rng(seed))
     return (sequence.random(1)[0] for _ in count())
+
+
+def start_points(space: SearchSpace, seed: int) -> Iterator[NDArray[np.float64]]:
+    """Where a model of a space begins: its Sobol sequence, each point pulled towards no merging by a share of its own.
+
+    The mean of many uniform coordinates is nearly the same for all points: over twelve layers hardly any would merge
+    little, which is where the best policies are. Spaces of few layers keep the plain sequence.
+    """
+    layers = len(space.axes)
+    for index, point in enumerate(sobol_points(space.dimensions, seed)):
+        if layers > FEW_LAYERS:
+            point[:layers] = 1 - (1 - point[:layers]) * ((index + 1) * GOLDEN % 1)
+        yield point
 
 
 def first_new(

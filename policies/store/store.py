@@ -1,6 +1,6 @@
 """The store: what is kept of searches, one transaction for each thing kept."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import Any, Self, TypeVar
@@ -122,14 +122,29 @@ class Store:
             StoreError: it was measured with another bundle or on another channel than the study's.
             InvalidRequestError: a duration is negative or not finite.
         """
-        if (measured.bundle_digest, measured.channel) != (study.bundle_digest, study.channel):
-            raise StoreError(
-                f"policy {measured.policy.id} was measured with bundle {measured.bundle_digest} on "
-                f"{measured.channel.name}; study {study.name} is of {study.bundle_digest} on {study.channel.name}"
-            )
-        trial = Trial(measured, source, seconds, suggesting_seconds, datetime.now(UTC))
-        row = {"study_id": study.id, "policy_digest": measured.policy.digest, **measured.to_json(), **vars(trial)}
-        return self._insert(f"add policy {measured.policy.id}", database.trials, row)
+        return self.add_trials([(study, Trial(measured, source, seconds, suggesting_seconds, datetime.now(UTC)))]) == 1
+
+    def add_trials(self, trials: Sequence[tuple[Study, Trial]]) -> int:
+        """Keep what was measured together, for one study or several, in one transaction: all or nothing.
+
+        Returns:
+            how many were new to their study; what is there already stays as it is.
+
+        Raises:
+            StoreError: one was measured with another bundle or on another channel than its study's.
+        """
+        rows = []
+        for study, trial in trials:
+            measured = trial.measured
+            if (measured.bundle_digest, measured.channel) != (study.bundle_digest, study.channel):
+                raise StoreError(
+                    f"policy {measured.policy.id} was measured with bundle {measured.bundle_digest} on "
+                    f"{measured.channel.name}; study {study.name} is of {study.bundle_digest} on {study.channel.name}"
+                )
+            told = {"study_id": study.id, "policy_digest": measured.policy.digest}
+            rows.append({**told, **measured.to_json(), **vars(trial)})
+        names = dict.fromkeys(trial.measured.policy.id for _, trial in trials)
+        return self._insert(f"add policy {', '.join(names)}", database.trials, *rows)
 
     def trials(self, study: Study) -> tuple[MeasuredPolicy, ...]:
         """All that was measured in a study, the oldest first."""
@@ -160,7 +175,7 @@ class Store:
             whether it was new to the study; what is there already, by family and parameters, stays as it is.
         """
         row = {"study_id": study.id, "parameters_digest": baseline.parameters_digest, **asdict(baseline)}
-        return self._insert(f"add baseline {baseline.family}", database.baselines, row)
+        return self._insert(f"add baseline {baseline.family}", database.baselines, row) == 1
 
     def baselines(self, study: Study) -> tuple[Baseline, ...]:
         """All baselines of a study, the oldest first."""
@@ -200,12 +215,19 @@ class Store:
         self._insert("record a front", database.fronts, row)
         return front
 
-    def _insert(self, doing: str, table: sa.Table, content: dict[str, Any]) -> bool:
-        """Insert what a table has columns for; its number is the database's, and its time now where it has none."""
-        known = {"created": datetime.now(UTC), **content}
-        row = {name: known[name] for name in table.c.keys() if name != "id"}  # noqa: SIM118
+    def _insert(self, doing: str, table: sa.Table, *contents: dict[str, Any]) -> int:
+        """Insert what a table has columns for; its number is the database's, and its time now where it has none.
+
+        Returns:
+            how many rows were new.
+        """
+        now = {"created": datetime.now(UTC)}
+        names = [name for name in table.c.keys() if name != "id"]  # noqa: SIM118
         with self._database.transaction(doing) as connection:
-            return database.insert_new(connection, table, row)
+            return sum(
+                database.insert_new(connection, table, {name: (now | content)[name] for name in names})
+                for content in contents
+            )
 
     def _of_study(
         self, study: Study, what: str, table: sa.Table, read: Callable[[sa.RowMapping], _T]

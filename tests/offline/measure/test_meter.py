@@ -83,6 +83,16 @@ def test_policies_that_share_thresholds_share_the_blocks(evaluator, monkeypatch)
     assert together[1] == PolicyMeter(evaluator, CHANNELS[:1], SEED).measure(Policy.create(POLICY.thresholds, 2, 3))
 
 
+def test_relatives_whose_limit_no_image_meets_are_left_out(evaluator):
+    meter = PolicyMeter(evaluator, CHANNELS, SEED)
+    relatives = [Policy.create(POLICY.thresholds, *given) for given in ((2, None), (4, 25), (4, 3))]
+    found = meter.measure_with(POLICY, relatives)
+    assert found == [meter.measure(policy) for policy in (POLICY, relatives[0], relatives[2])]
+    # The policy itself may have such a limit, and what shares it is told nothing less.
+    held = [Policy.create(POLICY.thresholds, rate, 25) for rate in (4, 2)]
+    assert [one[0].policy for one in meter.measure_with(held[0], held[1:])] == held
+
+
 def test_a_bundle_without_a_reference_and_a_policy_of_another_are_refused(evaluator):
     with pytest.raises(BundleError, match="no unmerged reference"):
         PolicyMeter(make_evaluator(reference=False), CHANNELS[:1], SEED).measure(POLICY)

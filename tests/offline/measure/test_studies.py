@@ -10,8 +10,10 @@ import offline.measure.studies
 from deploy.cli.main import main
 from offline.data.images import LabelledImages
 from offline.measure.box import search_space, similarity_quantiles
+from offline.measure.evaluator import Evaluator
 from offline.measure.studies import Plan, channel_of, check_merging, front_policies, search, sweep
 from offline.measure.workers import Task
+from policies.policy import Policy
 from policies.search.space import SearchSpace
 from policies.store import Store
 from tests.parts import make_engine, random_pixels
@@ -53,12 +55,24 @@ def in_process_fixture(monkeypatch):
     monkeypatch.setattr(offline.measure.studies, "pool", pool)
 
 
+def watch_transforms(monkeypatch):
+    """What the layers are run with from now on, one entry for each run over all images."""
+    transformed, transform = [], Evaluator.transform
+
+    def watched(self, rules):
+        transformed.append(rules)
+        return transform(self, rules)
+
+    monkeypatch.setattr(Evaluator, "transform", watched)
+    return transformed
+
+
 def test_a_search_that_was_cut_off_goes_on_to_the_same_trials(task, store, in_process):
     plan = Plan("sobol")
-    whole = store.trials(search(store, "whole", task, plan, 8))
-    search(store, "cut", task, plan, 3)
+    whole = store.trials(search(store, ["whole"], task, plan, 8)[0])
+    search(store, ["cut"], task, plan, 3)
     seen = []
-    study = search(store, "cut", task, plan, 8, report=seen.append)
+    (study,) = search(store, ["cut"], task, plan, 8, report=seen.append)
     assert [one.evaluations for one in seen] == [4, 5, 6, 7, 8]
     assert store.trials(study) == whole
     assert len({trial.policy for trial in whole}) == 8
@@ -77,38 +91,38 @@ def test_a_device_without_layers_or_with_one_patch_leaves_nothing_to_search(task
             offline.measure.studies, "load_bundle", lambda _, changes=changes: replace(bundle, **changes)
         )
         with pytest.raises(InvalidRequestError, match=says):
-            search(store, "none", task, Plan("sobol"), 8)
+            search(store, ["none"], task, Plan("sobol"), 8)
     assert not store.studies()
 
 
 def test_processes_measure_what_this_one_measures(task, store):
     meter = task.meter()
-    found = store.trials(search(store, "two", task, Plan("random"), 6, processes=2))
+    found = store.trials(search(store, ["two"], task, Plan("random"), 6, processes=2)[0])
     assert len(found) == 6
     for measured in found:
         assert meter.measure(measured.policy)[0].objectives == measured.objectives
 
 
 def test_a_study_keeps_what_it_began_with(task, store, in_process):
-    study = search(store, "s", task, Plan("sobol", ("accuracy", "tokens", "latency_ms")), 2)
+    (study,) = search(store, ["s"], task, Plan("sobol", ("accuracy", "tokens", "latency_ms")), 2)
     settings = study.settings
     assert settings["scale"]["names"] == ["accuracy", "tokens", "latency_ms"]
     # Measured once: another time on the clock must not change the scale.
     assert settings["reference_ms"] == settings["scale"]["worst"][2] > 0
     assert all(one.objectives.latency_ms > 0 for one in store.trials(study))
-    again = search(store, "s", task, Plan("sobol", ("accuracy", "tokens", "latency_ms")), 3)
+    (again,) = search(store, ["s"], task, Plan("sobol", ("accuracy", "tokens", "latency_ms")), 3)
     assert again.settings == settings
     with pytest.raises(StoreError, match="settings"):
-        search(store, "s", task, Plan("random", ("accuracy", "tokens", "latency_ms")), 3)
+        search(store, ["s"], task, Plan("random", ("accuracy", "tokens", "latency_ms")), 3)
 
 
 def test_a_given_box_bounds_the_thresholds(task, store, in_process):
-    study = search(store, "s", task, Plan("random", box=(0.7, 0.9)), 12)
+    (study,) = search(store, ["s"], task, Plan("random", box=(0.7, 0.9)), 12)
     thresholds = {t for one in store.trials(study) for t in one.policy.thresholds}
     assert all(0.7 <= one <= 0.9 or one == 1.0 for one in thresholds)
     assert read(SearchSpace, study.settings["space"]).axes == ((0.7, 0.9),) * 3
     with pytest.raises(InvalidRequestError, match="a box must rise"):
-        search(store, "t", task, Plan("random", box=(0.9, 0.7)), 1)
+        search(store, ["t"], task, Plan("random", box=(0.9, 0.7)), 1)
 
 
 @pytest.mark.parametrize(
@@ -121,12 +135,17 @@ def test_a_given_box_bounds_the_thresholds(task, store, in_process):
 )
 def test_a_plan_that_makes_no_sense_is_refused(task, store, plan, message):
     with pytest.raises(InvalidRequestError, match=message):
-        search(store, "s", task, plan, 1)
+        search(store, ["s"], task, plan, 1)
 
 
-def test_a_sweep_measures_fronts_on_channels_and_does_not_repeat_itself(tiny_bundle, task, store, in_process):
-    found = search(store, "found", task, Plan("sobol"), 6)
-    policies = front_policies(store, [found])
+def test_a_sweep_measures_fronts_on_channels_and_does_not_repeat_itself(
+    tiny_bundle, task, store, in_process, monkeypatch
+):
+    found = search(store, ["found"], task, Plan("sobol"), 6)
+    policies = front_policies(store, found)
+    others = [Policy(one.thresholds, rate, one.max_tokens) for one in policies for rate in (2, 4)]
+    policies = list(dict.fromkeys((*policies, *others)))
+    transformed = watch_transforms(monkeypatch)
     channels = (Channel("awgn", 0.0), Channel("rayleigh", 10.0))
     wide = Task(tiny_bundle.folder, task.images, "select", channels, 3, snrs_db=(0.0, 5.0))
     steps = list(sweep(store, "front", wide, policies[:1]))
@@ -134,11 +153,33 @@ def test_a_sweep_measures_fronts_on_channels_and_does_not_repeat_itself(tiny_bun
     *_, (done, wanted, studies) = sweep(store, "front", wide, policies)
     assert done == wanted == len(policies)
     assert [study.name for study in studies] == ["front-awgn-0", "front-rayleigh-10"]
+    assert len(transformed) == 1 + len({policy.thresholds for policy in policies})
     for study, channel in zip(studies, channels, strict=True):
         trials = store.trials(study)
         assert {one.policy for one in trials} == set(policies)
         assert all(one.channel == channel for one in trials)
         assert all({0.0, 5.0} <= {point.snr_db for point in one.accuracy_by_snr} for one in trials)
+
+
+def test_channels_share_the_layers_and_rates_and_limits_come_along(tiny_bundle, task, store, in_process, monkeypatch):
+    monkeypatch.setattr(offline.measure.studies, "COSTLY_GMACS", 0.0)
+    channels = (Channel("awgn", 0.0), Channel("rayleigh", 10.0))
+    wide = replace(task, channels=channels)
+    transformed = watch_transforms(monkeypatch)
+    studies = search(store, ["a", "b"], wide, Plan("sobol"), 3)
+    assert len(transformed) == 3
+    assert [study.channel for study in studies] == list(channels)
+    meter = wide.meter()
+    for number, study in enumerate(studies):
+        trials = store.trials(study)
+        assert len({one.policy.thresholds for one in trials}) == 3
+        for rate in tiny_bundle.codec.rates:
+            assert len({one.policy.thresholds for one in trials if one.policy.symbols_per_token == rate}) == 3
+        assert len({one.policy.max_tokens for one in trials}) > 3
+        for measured in (trials[0], trials[5], trials[-1]):
+            again = meter.measure(measured.policy)[number]
+            assert again.objectives == measured.objectives
+    assert [search(store, ["a", "b"], wide, Plan("sobol"), 3), len(transformed)] == [studies, 3 + 6]
 
 
 def test_the_box_follows_the_similarities():

@@ -10,7 +10,7 @@ from policies.pareto import hypervolume
 from policies.policy import Policy
 from policies.search import bayes
 from policies.search.bayes import BayesianSearch, fit
-from policies.search.run import observe
+from policies.search.known import observe
 from policies.search.space import SearchSpace
 from policies.search.strategy import ExhaustedError, RandomSearch, SobolSearch
 from tests.policies.search import toy
@@ -119,6 +119,17 @@ def test_suggestions_follow_from_trials_and_seed_alone(acquisition, trials):
     again.length_scales(observed(trials))
     assert again.suggest(observed(trials), pending) == expected
     assert first.suggest(observed(trials), pending) == expected
+
+
+def test_relatives_of_a_few_thresholds_do_not_end_the_first_trials():
+    space = toy.space(LAYERS)
+    proposals = [one.policy for one in played(SobolSearch(space, 0), 3)]
+    trials = [toy.measure(one) for policy in proposals for one in (policy, *space.relatives(policy))]
+    assert len(trials) > 20
+    strategy = BayesianSearch(space, 3, seed=0, start=4)
+    fourth = strategy.suggest(observed(trials), [])
+    assert (fourth.source, fourth.policy) == ("sobol", played(SobolSearch(space, 0), 4)[-1].policy)
+    assert strategy.suggest(observed([*trials, toy.measure(fourth.policy)]), []).source == "qlognehvi"
 
 
 def test_the_first_trials_are_a_sobol_sequence(trials):

@@ -7,7 +7,7 @@ from pymoo.core.problem import Problem
 from pymoo.optimize import minimize
 
 from policies.search.genetic import GeneticSearch
-from policies.search.run import observe
+from policies.search.known import observe
 from policies.search.space import SearchSpace
 from policies.search.strategy import ExhaustedError
 from tests.policies.search import toy

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -17,9 +18,10 @@ import pytest
 from policies.policy import Policy
 from policies.search import bayes
 from policies.search.genetic import GeneticSearch
-from policies.search.run import Search
+from policies.search.known import SHARED
+from policies.search.run import Goal, Search
 from policies.search.space import SearchSpace
-from policies.search.strategy import SobolSearch, Suggestion
+from policies.search.strategy import ExhaustedError, RandomSearch, SobolSearch, Suggestion
 from policies.store import Store
 from policies.study import Study
 from tests.policies.search import toy
@@ -45,9 +47,10 @@ warnings.simplefilter("ignore")
 import torch
 torch.set_num_threads(1)
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from policies.search import bayes
 from policies.study import Study
-from policies.search.run import Search
+from policies.search.run import Goal, Search
 from policies.store import Store
 from tests.policies.search import toy
 from tests.policies.search.test_run import IDENTITY
@@ -63,7 +66,8 @@ def measure(policy):
 def search():
     with Store(sys.argv[1]) as store, ThreadPoolExecutor(1) as pool:
         strategy = bayes.BayesianSearch(toy.space(2), 3, seed=0, start=8)
-        Search(store, store.study(Study("s", **IDENTITY)), strategy, toy.scale(2), measure, pool).run(int(sys.argv[3]))
+        goal = Goal(store.study(Study("s", **IDENTITY)), strategy, toy.scale(2))
+        Search(store, [goal], partial(toy.each, measure), pool).run(int(sys.argv[3]))
 
 for _ in sys.stdin:
     pid = os.fork()
@@ -92,9 +96,17 @@ def pool():
         yield threads
 
 
+class Alone(Search):
+    """A search for one study, whose trials it gives."""
+
+    def run(self, evaluations):
+        (trials,) = super().run(evaluations)
+        return trials
+
+
 def search(store, study, pool, measure=toy.measure, strategy=None, **options):
     strategy = strategy or SobolSearch(toy.space(), 0)
-    return Search(store, study, strategy, toy.scale(), measure, pool, **options)
+    return Alone(store, [Goal(study, strategy, toy.scale())], partial(toy.each, measure), pool, **options)
 
 
 def sobol(n):
@@ -113,7 +125,9 @@ def test_a_search_that_is_killed_goes_on_as_if_it_had_not_been(store, study, tmp
     for name, value in CHEAPLY.items():
         monkeypatch.setattr(bayes, name, value)
     strategy = bayes.BayesianSearch(toy.space(2), 3, seed=0, start=8)
-    whole = Search(store, study, strategy, toy.scale(2), toy.measure, pool).run(evaluations)
+    (whole,) = Search(store, [Goal(study, strategy, toy.scale(2))], partial(toy.each, toy.measure), pool).run(
+        evaluations
+    )
     broken, url = tmp_path / "broken.log", f"sqlite:///{tmp_path}/broken.db"
     command = [sys.executable, "-c", KILLABLE, url, str(broken), str(evaluations)]
     with subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as forking:
@@ -139,6 +153,114 @@ def test_a_search_that_is_killed_goes_on_as_if_it_had_not_been(store, study, tmp
     # Only what was in flight when the process died may have been begun twice.
     assert len(lines(broken)) <= evaluations + 2
     assert list(dict.fromkeys(lines(broken))) == [one.policy.digest for one in whole]
+
+
+FADING = Channel("rayleigh", 10.0)
+
+
+def measure_on_both(policies):
+    """Two channels, of which the second answers worse; the last of the relatives is left out."""
+    found = [toy.measure(policy) for policy in policies[:-1] or policies]
+    worse = [replace(one.objectives, accuracy_change=one.objectives.accuracy_change - 0.02) for one in found]
+    fading = [replace(one, channel=FADING, objectives=other) for one, other in zip(found, worse, strict=True)]
+    return [found, fading]
+
+
+def both(store, pool, strategies, measure=measure_on_both):
+    studies = [store.study(Study(name, **{**IDENTITY, "channel": channel}))
+               for name, channel in (("plain", IDENTITY["channel"]), ("fading", FADING))]  # fmt: skip
+    goals = [Goal(study, strategy, toy.scale()) for study, strategy in zip(studies, strategies, strict=True)]
+    return Search(store, goals, measure, pool, relatives=toy.space().relatives)
+
+
+def test_studies_propose_in_turn_and_share_what_is_measured(store, pool):
+    space, asked = toy.space(), []
+
+    def measure(policies):
+        asked.append(policies)
+        return measure_on_both(policies)
+
+    trials = both(store, pool, (RandomSearch(space, 0), RandomSearch(space, 1)), measure).run(4)
+    assert [policies[1:] for policies in asked] == [tuple(space.relatives(policies[0])) for policies in asked]
+    for number, study in enumerate(store.studies()):
+        assert [one.policy for one in trials[number]] == [one for policies in asked for one in policies[:-1]]
+        proposed = [trial for trial in store.trial_log(study) if trial.source != SHARED]
+        assert [trial.measured.policy for trial in proposed] == [policies[0] for policies in asked[number::2]]
+        assert all(trial.source == "random" and trial.seconds > 0 for trial in proposed)
+
+
+def test_a_strategy_is_told_all_proposals_and_of_the_rest_what_is_of_use(store, pool):
+    told = []
+
+    class Watched(RandomSearch):
+        def suggest(self, observed, pending):
+            told.append([one.policy for one in observed])
+            return super().suggest(observed, pending)
+
+    trials = both(store, pool, (Watched(toy.space(), 0), Watched(toy.space(), 1))).run(7)[1]
+    proposals = list({one.policy.thresholds: one.policy for one in reversed(trials)}.values())[::-1]
+    # The last suggestion but one was for the second study, which then held what five proposals left.
+    held = [one for one in trials if one.policy.thresholds in {policy.thresholds for policy in proposals[:5]}]
+    utilities = {one.policy: toy.scale().utilities(one.objectives) for one in held}
+    front = [
+        policy
+        for policy, mine in utilities.items()
+        if (mine > 0).all() and not any((its >= mine).all() and (its > mine).any() for its in utilities.values())
+    ]
+    assert told[-2][:5] == proposals[:5]
+    assert set(told[-2]) == {*proposals[:5], *front} != set(proposals[:5])
+    assert len(told[-2]) < len(held)
+
+
+def test_a_shared_search_that_was_cut_off_goes_on_to_the_same_trials(store, tmp_path, pool):
+    def strategies():
+        return GeneticSearch(toy.space(), 3, seed=0, population=3), SobolSearch(toy.space(), 0)
+
+    whole = both(store, pool, strategies()).run(9)
+    calls = []
+
+    def killed(policies):
+        calls.append(policies)
+        if len(calls) > 4:
+            raise KeyboardInterrupt
+        return measure_on_both(policies)
+
+    with Store(f"sqlite:///{tmp_path}/cut.db") as cut:
+        with pytest.raises(KeyboardInterrupt):
+            both(cut, pool, strategies(), killed).run(9)
+        assert both(cut, pool, strategies()).run(9) == whole
+        assert len({one.policy.thresholds for one in whole[0]}) <= 9
+
+
+def test_what_a_strategy_asks_for_and_is_known_is_told_and_not_measured_again(store, pool):
+    # Whatever the point, one vector of thresholds: the first proposal's relatives hold all but the last of a cross.
+    space = SearchSpace.box([0.5], [0.5], [2, 4, 8])
+    policies = [Policy.create([0.5], rate) for rate in space.rates]
+
+    class Fixed:
+        """Proposes what comes first of three and is not known to it."""
+
+        def __init__(self):
+            self.space = space
+
+        def suggest(self, observed, pending):
+            known = {one.policy for one in observed}
+            new = [policy for policy in policies if policy not in known]
+            if not new:
+                raise ExhaustedError
+            return Suggestion(new[0], "fixed")
+
+    study = store.study(Study("s", **IDENTITY))
+    measured = []
+
+    def measure(asked):
+        measured.append(asked)
+        return toy.each(toy.measure, asked)
+
+    goals = [Goal(study, Fixed(), toy.scale())]
+    (trials,) = Search(store, goals, measure, pool, relatives=lambda policy: policies[:2]).run(9)
+    assert [one.policy for one in trials] == policies
+    assert [asked[0] for asked in measured] == [policies[0], policies[2]]
 
 
 def test_a_search_goes_on_from_what_is_there(store, study, pool):
@@ -168,7 +290,7 @@ def test_it_reports_where_it_stands(store, study, pool):
 
 def test_sources_and_times_are_kept(store, study, pool, monkeypatch):
     kept = []
-    monkeypatch.setattr(store, "add_trial", lambda study, measured, **rest: kept.append(rest))
+    monkeypatch.setattr(store, "add_trials", lambda trials: kept.extend(trial for _, trial in trials))
 
     def slow(policy):
         time.sleep(0.05)
@@ -185,8 +307,8 @@ def test_sources_and_times_are_kept(store, study, pool, monkeypatch):
             return SobolSearch(self.space, len(kept)).suggest(observed, pending)
 
     search(store, study, pool, slow, Twice()).run(2)
-    assert [one["source"] for one in kept] == ["sobol", "sobol"]
-    assert all(0.05 <= one["seconds"] < 60 and 0 < one["suggesting_seconds"] < 60 for one in kept)
+    assert [one.source for one in kept] == ["sobol", "sobol"]
+    assert all(0.05 <= one.seconds < 60 and 0 < one.suggesting_seconds < 60 for one in kept)
 
 
 def test_two_processes_at_once(store, study):

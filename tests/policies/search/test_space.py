@@ -134,3 +134,10 @@ def test_a_policy_of_another_space_has_no_point(policy):
 
 def test_the_json_form_makes_the_same_space():
     assert read(SearchSpace, json.loads(json.dumps(asdict(SPACE)))) == SPACE
+
+
+def test_relatives_share_thresholds_and_differ_in_one_choice():
+    space = SearchSpace.box([0.1], [0.9], [2, 4, 8], [4, None])
+    found = space.relatives(Policy.create([0.5], 4, None))
+    assert [(one.symbols_per_token, one.max_tokens) for one in found] == [(2, None), (8, None), (4, 4)]
+    assert all(one.thresholds == (0.5,) and space.point(one) is not None for one in found)

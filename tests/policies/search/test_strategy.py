@@ -1,11 +1,21 @@
 """The strategies that learn nothing, and what all have in common."""
 
+from itertools import islice
+
 import numpy as np
 import pytest
 
 from policies.policy import Policy
 from policies.search.space import SearchSpace
-from policies.search.strategy import ExhaustedError, Observation, RandomSearch, SobolSearch, first_new
+from policies.search.strategy import (
+    ExhaustedError,
+    Observation,
+    RandomSearch,
+    SobolSearch,
+    first_new,
+    sobol_points,
+    start_points,
+)
 from tests.policies.search import toy
 
 STRATEGIES = [RandomSearch, SobolSearch]
@@ -59,3 +69,19 @@ def test_the_first_new_policy_of_points_that_mean_the_same():
     points = (np.array([value]) for value in (0.99, 0.98, 0.97, 0.475, 0.2))
     policy = first_new(space, points, observed([Policy.create((1.0,), 8)]), [])
     assert policy.thresholds == (0.5,)
+
+
+@pytest.mark.parametrize(("layers", "is_spread"), [(6, False), (12, True)])
+def test_a_model_of_many_layers_begins_with_little_and_with_much_merging(layers, is_spread):
+    space = SearchSpace.box([0.0] * layers, [1.0] * layers, [2, 4, 8], [4, None])
+    first = np.stack(list(islice(start_points(space, 3), 30)))
+    plain = np.stack(list(islice(sobol_points(space.dimensions, 3), 30)))
+    assert ((first >= 0) & (first <= 1)).all()
+    np.testing.assert_array_equal(first[:, layers:], plain[:, layers:])
+    means = np.sort(first[:, :layers].mean(1))
+    if is_spread:
+        assert means[0] < 0.6
+        assert means[-1] > 0.95
+        assert np.diff(means).max() < 0.1
+    else:
+        np.testing.assert_array_equal(first, plain)

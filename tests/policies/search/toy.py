@@ -62,6 +62,11 @@ def measure(policy: Policy, noise: float = ERROR) -> MeasuredPolicy:
     return MeasuredPolicy(policy, "b" * 64, Channel("awgn", 10.0), figures)
 
 
+def each(measure, policies):
+    """What a search asks of an evaluator with one study: the policies by a function of one."""
+    return [[measure(policy) for policy in policies]]
+
+
 def measure_or_die(fatal: Policy, policy: Policy) -> MeasuredPolicy:
     """What `measure` answers, but for one policy, at which the process ends. Here, where no torch is imported."""
     if policy == fatal:

@@ -6,8 +6,8 @@ import sqlalchemy as sa
 
 from policies.front import Front
 from policies.policy import MeasuredPolicy
-from policies.store import Store
-from policies.study import Baseline, Study
+from policies.store import Store, database
+from policies.study import Baseline, Study, Trial
 from tests.policies.store.parts import IDENTITY, alter, past_the_store
 from thinwire.channels import Channel
 from thinwire.errors import InvalidRequestError, StoreError
@@ -112,6 +112,27 @@ def test_a_trial_of_another_bundle_or_channel_is_refused(store, measured, name, 
     with pytest.raises(StoreError, match="was measured with bundle"):
         store.add_trial(study, MeasuredPolicy(**(vars(measured()) | {name: value})))
     assert store.trials(study) == ()
+
+
+def test_what_was_measured_together_is_kept_as_a_whole_or_not_at_all(store, measured, monkeypatch):
+    study = store.study(Study("s", **IDENTITY))
+    trials = [(study, Trial(one, "s", None, None, datetime.now(UTC))) for one in (measured((0.1,)), measured((0.2,)))]
+    insert, calls = database.insert_new, []
+
+    def failing(*arguments):
+        calls.append(arguments)
+        if len(calls) == len(trials):
+            raise OSError("the disk is full")
+        return insert(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(database, "insert_new", failing)
+        with pytest.raises(StoreError, match="the disk is full"):
+            store.add_trials(trials)
+    assert len(calls) > 1
+    assert store.trials(study) == ()
+    assert store.add_trials(trials) == len(trials)
+    assert store.add_trials(trials) == 0
 
 
 def test_a_study_that_is_not_in_the_store_gets_no_trials(store, measured):
