@@ -139,10 +139,12 @@ class EdgeCost:
         """MACs of encoding so many tokens."""
         return tokens * self.encoder + int(attention_products(tokens, self.encoder_attention))
 
-    def _matching(self, count: int, metric_width: int) -> int:
+    def _matching(self, count: int, metric_width: int, is_centred: bool = False) -> int:
         sources, destinations = count // 2, (count + 1) // 2
-        # Norms of the metric for the cosine; norms of the hidden states and their weighted sum for the average.
-        return sources * destinations * metric_width + count * (metric_width + 2 * self.width)
+        # Mean of the metric, if that is taken off, and norms for the cosine; norms of the hidden states and their
+        # weighted sum for the average.
+        passes = 2 if is_centred else 1
+        return sources * destinations * metric_width + count * (passes * metric_width + 2 * self.width)
 
     def macs(self, counts: Sequence[int], merged: Sequence[bool], final: int) -> int:
         """Cost of one image in MACs; the arguments are one image's of `gmacs`."""
@@ -153,7 +155,8 @@ class EdgeCost:
             total += entering * macs.attention + attention_products(entering, macs.attention_width)
             total += through_mlp * macs.mlp
             if merged[layer]:
-                total += self._matching(counts[layer], macs.metric_width(self.merging))
+                width = macs.metric_width(self.merging)
+                total += self._matching(counts[layer], width, self.merging.is_centred)
         # Rounds of the cap; they merge down to one patch, which may then be dropped.
         left, least = counts[-1], max(final, 1)
         while left > least:

@@ -23,6 +23,7 @@ MODULES = {
     "digital": "experiments.digital.experiment",
     "budgets": "experiments.budgets",
     "merging": "experiments.merging_rules",
+    "rotary": "experiments.rotary_positions",
     "answer": "experiments.answer_time",
     "edge": "experiments.device.experiment",
     "packing": "experiments.packed_blocks",

@@ -180,7 +180,7 @@ def _towers(options: argparse.Namespace) -> None:
 
 def _tower_line(row: "Row") -> str:
     columns = "".join(f"{name if getattr(row, name) else '-':10}" for name in ("built", "equal", "merged", "exported"))
-    return f"{row.name:52} {columns} {row.reason}".rstrip()
+    return f"{row.name:52} {columns} {row.preprocessing:25} {row.reason}".rstrip()
 
 
 def _info(options: argparse.Namespace) -> None:

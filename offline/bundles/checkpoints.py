@@ -233,9 +233,18 @@ class SquashingProcessor:
 
 def _squashed(content: dict[str, Any]) -> Preprocessing | None:
     size = content.get("size")
-    crop = content.get("crop_size") if content.get("do_center_crop") else None
-    if not isinstance(size, dict) or "height" not in size or (crop is not None and crop != size):
+    if not isinstance(size, dict) or "height" not in size:
         return None
     names = [one.name for one in fields(SquashingProcessor)]
     stated = read(SquashingProcessor, {name: content[name] for name in names if name in content}, "image processor")
-    return Preprocessing(stated.size, 1.0, stated.resample, stated.image_mean, stated.image_std, "squash")
+    side = stated.size
+    if content.get("do_center_crop") and content.get("crop_size") is not None:
+        side = min(side, _cropped(content["crop_size"]))
+    return Preprocessing(side, side / stated.size, stated.resample, stated.image_mean, stated.image_std, "squash")
+
+
+def _cropped(crop: Any) -> int:
+    try:
+        return int(_square(crop))
+    except ValueError as error:
+        raise InvalidRequestError(f"image processor.crop_size {error}") from None

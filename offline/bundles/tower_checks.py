@@ -1,6 +1,7 @@
 """The four measurements of one tower, each on what the one before left."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from edge.torch_engine import TorchEngine
 from offline.bundles.named_model import NamedModel
 from offline.bundles.naming import name_model
 from offline.bundles.own_output import check_split_classifier, perturbed
+from offline.bundles.tower_pictures import by_timm, by_transformers, in_words, of_processor, other_pictures
 from offline.bundles.tower_table import CLASSES, LAYERS, TOLERANCE, TRANSFORMERS
 from offline.bundles.untrained import describe
 from offline.bundles.write import write_bundle
@@ -26,6 +28,7 @@ from thinwire.images import Preprocessing
 from thinwire.nn.codec.decoder import JsccDecoder
 from thinwire.nn.codec.encoders import build_encoder
 from thinwire.nn.merging.matching import Rule
+from thinwire.nn.towers.hub_model import config_fields
 from thinwire.nn.weights import build_classifier
 
 State = dict[str, Any]
@@ -38,16 +41,22 @@ def steps() -> tuple[tuple[str, Callable[[State], None]], ...]:
 
 
 def _build(state: State) -> None:
-    named = _named(state["name"])
+    name: str = state["name"]
+    processor = None
+    if name.startswith(TRANSFORMERS):
+        named, processor = _small(name.removeprefix(TRANSFORMERS), state["folder"].with_name("processor"))
+    else:
+        named = _named(name)
     tower = named.plan()
     torch.manual_seed(0)
     state["model"] = perturbed(build_classifier(named.spec).eval())
     state["bundle"] = describe(named, tower, state["folder"])
+    state["preprocessing"] = in_words(named.preprocessing)
+    theirs = by_timm(state["model"]) if processor is None else by_transformers(processor)
+    state["remark"] = other_pictures(named.preprocessing, theirs)
 
 
 def _named(name: str) -> NamedModel:
-    if name.startswith(TRANSFORMERS):
-        return _small(name.removeprefix(TRANSFORMERS))
     try:
         return name_model(name, CLASSES, random=True, depth=LAYERS)
     except BundleError:
@@ -55,17 +64,21 @@ def _named(name: str) -> NamedModel:
         return name_model(name, CLASSES, random=True)
 
 
-def _small(architecture: str) -> NamedModel:
-    """transformers' classes have no names that say a size; their defaults, cut to two layers."""
+def _small(architecture: str, folder: Path) -> tuple[NamedModel, Any]:
+    """transformers' classes have no names that say a size; their defaults, cut to two layers, and image processor."""
+    preprocessing, processor = of_processor(architecture, folder)
     config: dict[str, Any] = {"num_hidden_layers": LAYERS}
     if "Registers" in architecture or "DINOv3" in architecture:
         config["num_register_tokens"] = 4
+    if preprocessing is not None and "image_size" in config_fields(architecture):
+        config["image_size"] = preprocessing.size
     spec = {"tower": "transformers", "architecture": architecture, "config": config, "classes": CLASSES}
-    with torch.device("meta"):
-        size = build_classifier(spec).image_size
-    preprocessing = Preprocessing(size, 1.0, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    if preprocessing is None:
+        with torch.device("meta"):
+            size = build_classifier(spec).image_size
+        preprocessing = Preprocessing(size, 1.0, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "squash")
     labels = tuple(map(str, range(CLASSES)))
-    return NamedModel(architecture, spec, preprocessing, labels, None, False)
+    return NamedModel(architecture, spec, preprocessing, labels, None, False), processor
 
 
 def _compare(state: State) -> None:

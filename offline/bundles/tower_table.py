@@ -43,7 +43,8 @@ class Row:
         equal: logits of the unmerged split are within 1e-4 of the largest of the library's own forward pass.
         merged: it runs with thresholds that merge, to finite logits.
         exported: its ONNX graphs give torch's tokens, symbols and logits, merged and plain.
-        reason: why not, where one of these is false.
+        preprocessing: how its bundle prepares pictures: fit, crop, interpolation, size; "" where none was built.
+        reason: why not, where one of these is false; otherwise how the library prepares pictures differently, if so.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Row:
     equal: bool = False
     merged: bool = False
     exported: bool = False
+    preprocessing: str = ""
     reason: str = ""
 
 
@@ -171,6 +173,7 @@ def _child(name: str, memory_gib: float, sending: Connection) -> None:
                 reason = " ".join(f"{kind}{error}".split())[:300]
                 sending.send(replace(row, reason=reason))
                 return
-            row = replace(row, **{step[0]: True})  # type: ignore[arg-type]
+            row = replace(row, preprocessing=state["preprocessing"], **{step[0]: True})  # type: ignore[arg-type]
             sending.send(row)
+        sending.send(replace(row, reason=state["remark"]))
     sending.close()

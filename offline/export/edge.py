@@ -250,7 +250,7 @@ def _layer(
 
     def merged(then: Graph) -> State:
         tokens = state._replace(x=add(then))
-        return merge_above(then, tokens, metric, width, threshold, prefix, bundle.patches, merging.weight)
+        return merge_above(then, tokens, metric, width, threshold, prefix, bundle.patches, merging)
 
     def skipped(otherwise: Graph) -> State:
         passed = (otherwise.op("Identity", value) for value in (state.sizes, state.origin))

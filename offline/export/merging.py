@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from offline.export.graph import Graph
+from thinwire.bundle import Merging
 from thinwire.nn.merging.matching import MIN_WEIGHT
 
 # Under the square root of the mean square, which is what the cosine divides by; far below any that is not zero.
@@ -32,16 +33,20 @@ class State(NamedTuple):
     origin: str
 
 
-def match(g: Graph, metric: str, width: int, prefix: int) -> tuple[str, str]:
+def match(g: Graph, metric: str, width: int, prefix: int, is_centred: bool = False) -> tuple[str, str]:
     """The most similar destination of each source, by cosine.
 
     Args:
         metric: ``n x M``.
         width: the first so many of each row are compared.
+        is_centred: whether the mean of the rows behind the prefix is taken off first.
 
     Returns:
         ``sources x 1`` best similarities and int64 indices of their destinations.
     """
+    if is_centred:
+        mean = g.op("ReduceMean", g.rows(metric, prefix), g.integers(0), keepdims=1)
+        metric = g.op("Sub", metric, mean)
     scale = g.constant(np.full(width, width**-0.5, dtype=np.float32))
 
     def units(row: int) -> str:
@@ -97,16 +102,16 @@ def _share_of_norms(g: Graph, theirs: str, its: str, target: str, rows: int) -> 
 
 
 def merge_above(
-    g: Graph, tokens: State, metric: str, width: int, threshold: str, prefix: int, patches: int, weight: str
+    g: Graph, tokens: State, metric: str, width: int, threshold: str, prefix: int, patches: int, merging: Merging
 ) -> State:
     """Merge every source whose best similarity exceeds a threshold."""
-    best, target = match(g, metric, width, prefix)
+    best, target = match(g, metric, width, prefix, merging.is_centred)
     merges = g.shaped(g.op("Greater", best, threshold), -1)
     # Compress ignores what its condition does not reach, so one table serves every number of tokens.
     source = g.op("Compress", g.constant(_sources(prefix, patches)[:, None]), merges, axis=0)
     into = g.op("Compress", target, merges, axis=0)
     into = g.op("Gather", g.constant(_destinations(prefix, patches)), into)
-    return merge(g, tokens, source, into, prefix + patches, weight)
+    return merge(g, tokens, source, into, prefix + patches, merging.weight)
 
 
 def _sources(prefix: int, patches: int) -> NDArray[np.int64]:

@@ -53,6 +53,12 @@ def test_matching_on_one_head_costs_a_heads_width(metric):
     assert wide - narrow == (8 * 8 + 16) * 24
 
 
+def test_taking_off_the_mean_key_costs_its_sum():
+    _, plain = cost_of([16, 10, 10, 10], [True, False, False], 10)
+    _, centred = cost_of([16, 10, 10, 10], [True, False, False], 10, Merging(metric="key"))
+    assert centred - plain == 16 * 32
+
+
 def test_merging_after_the_layer_runs_the_mlp_on_all_tokens():
     _, early = cost_of([16, 10, 10, 10], [True, False, False], 10)
     _, late = cost_of([16, 10, 10, 10], [True, False, False], 10, Merging(place="layer"))

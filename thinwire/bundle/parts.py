@@ -21,8 +21,9 @@ class Merging:
     """How layers merge; every engine obeys it.
 
     Attributes:
-        metric: what similarity is measured on: "value" or "key" (all heads concatenated), "value_head" (of the first
-            head alone), or "key_mean" (mean over heads).
+        metric: what similarity is measured on: "value" (all heads concatenated), "value_head" (of the first head
+            alone), "key" (all heads concatenated, less their mean; see `is_centred`), or "key_mean" (mean over heads,
+            as ToMe has it).
         weight: weights of the average within a group: "norm" (of the hidden states) or "size".
         proportional_attention: whether attention logits get the logarithm of the key token's size.
         place: "attention" merges between attention and MLP, "layer" after the layer.
@@ -32,6 +33,15 @@ class Merging:
     weight: Weight = "norm"
     proportional_attention: bool = False
     place: Literal["attention", "layer"] = "attention"
+
+    @property
+    def is_centred(self) -> bool:
+        """Whether the image's mean over its patch tokens, each counted once, is taken off before the cosine.
+
+        A vector added to all keys changes no attention, since it adds the same to all logits of a query, but every
+        cosine: how alike raw keys look is chance, and another in each layer.
+        """
+        return self.metric == "key"
 
 
 @record("codec", BundleError)

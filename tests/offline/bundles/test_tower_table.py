@@ -17,7 +17,9 @@ def test_the_stored_table_is_long_enough_and_says_why_where_not():
     rows = read_table(table_path())
     assert len({row.name for row in rows}) == len(rows)
     for row in rows:
-        assert bool(row.reason) != row.exported
+        # A tower that passes may still see other pictures than its library would show it.
+        assert row.reason.startswith("pictures: ") if row.exported and row.reason else row.exported != bool(row.reason)
+        assert bool(row.preprocessing) >= row.built
         # Each column needs the one before it.
         assert [row.built, row.equal, row.merged, row.exported] == sorted(
             (row.built, row.equal, row.merged, row.exported), reverse=True

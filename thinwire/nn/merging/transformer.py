@@ -64,7 +64,7 @@ def run_layers(
         if merging.place == "layer":
             tokens = _mlp(tower, layer, tokens)
         if rule is not None:
-            metric = _metric(attended, tokens.prefix.shape[1], merging.metric)
+            metric = _metric(attended, tokens, merging)
             if thresholds is not None:
                 tokens = with_margin(tokens, metric, thresholds[index])
             tokens = merge_by(tokens, metric, rule, merging.weight)
@@ -81,10 +81,15 @@ def _attend(tower: Tower, layer: int, x: Tensor, bias: Tensor | None, tokens: To
     return tower.attend(layer, x, bias)
 
 
-def _metric(attended: Attended, prefix_tokens: int, name: str) -> Tensor:
+def _metric(attended: Attended, tokens: Tokens, merging: Merging) -> Tensor:
+    name, prefix_tokens = merging.metric, tokens.prefix.shape[1]
     heads = attended.values if name.startswith("value") else attended.keys
     heads = heads[:, :1, prefix_tokens:] if name == "value_head" else heads[:, :, prefix_tokens:]
-    return heads.mean(1) if name == "key_mean" else heads.transpose(1, 2).flatten(2)
+    metric = heads.mean(1) if name == "key_mean" else heads.transpose(1, 2).flatten(2)
+    if merging.is_centred:
+        present = metric.masked_fill(~tokens.valid[..., None], 0)
+        metric = metric - present.sum(1, keepdim=True) / tokens.counts[:, None, None]
+    return metric
 
 
 def _mlp(tower: Tower, layer: int, tokens: Tokens) -> Tokens:

@@ -151,7 +151,11 @@ def run_one(
         prefix = rows[: parts.prefix]
         tokens = [Token(row, token.patches) for row, token in zip(rows[parts.prefix :], tokens, strict=True)]
         if threshold < 1:
-            found = best_targets(metrics[parts.prefix :])
+            present = metrics[parts.prefix :]
+            if merging.metric == "key":
+                mean = sum(present) / len(present)
+                present = [one - mean for one in present]
+            found = best_targets(present)
             if r is not None:
                 found = dict(sorted(found.items(), key=lambda item: -item[1][1])[:r])
             into = {source: target for source, (target, similarity) in found.items() if similarity > threshold}

@@ -80,6 +80,26 @@ def test_every_kind_of_merging_is_the_slow_loop(make_vit, merging):
     check_against_loop(TimmTower(model), timm_parts(model), merging)
 
 
+@pytest.mark.parametrize(
+    "merging", [Merging(metric="key"), Merging(metric="key", proportional_attention=True)], ids=str
+)
+def test_a_vector_that_is_added_to_all_keys_changes_nothing(make_vit, merging):
+    """It adds the same to all logits of a query, so attention does not see it, and the metric must not either."""
+    model, x = make_vit(), images(3)
+    tower = TimmTower(model)
+    rules = rules_for(middling(tower, x, merging))
+    with torch.inference_mode():
+        before, counts = run_layers(tower, embed(tower, x), rules, merging)
+        for block in model.blocks:
+            width = model.embed_dim
+            block.attn.qkv.bias[width : 2 * width] += 3.0
+        after, after_counts = run_layers(tower, embed(tower, x), rules, merging)
+    assert counts[0, -1] < 25
+    assert torch.equal(counts, after_counts)
+    assert torch.equal(before.origin, after.origin)
+    torch.testing.assert_close(before.x, after.x, rtol=1e-9, atol=1e-9)
+
+
 def check_against_loop(tower, parts, merging):
     x = images(3)
     thresholds = middling(tower, x, merging)
