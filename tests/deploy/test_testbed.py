@@ -19,7 +19,7 @@ from thinwire.images import MAX_BYTES, to_png
 
 def test_the_demo_classifies_under_every_budget(tmp_path):
     (tmp_path / "image.png").write_bytes(to_png(random_pixels(1)[0]))
-    rows = run_demo([load_bundle("cifar10")], list(photographs(tmp_path)), 10.0)
+    rows, drawn = run_demo([load_bundle("cifar10")], list(photographs(tmp_path)), 10.0)
     budgets = [row["budget"] for row in rows]
     assert budgets[0] is None
     assert len(budgets) == 5
