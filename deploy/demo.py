@@ -117,15 +117,18 @@ def run_demo(
                 if bundle.task == "vqa":
                     found = _questions(client, bundle)
                 else:
-                    found = _labels(client, plain, bundle, images or _carried(bundle))
+                    found = _labels(client, plain, bundle, images_for(bundle, images))
                 rows += [{"bundle": bundle.name, **row} for row in found]
             if classifiers:
                 finest = max(classifiers, key=lambda bundle: bundle.patches)
-                drawn = _drawn(client, finest, *(images or _carried(finest))[0])
+                drawn = _drawn(client, finest, *images_for(finest, images)[0])
     return rows, drawn
 
 
-def _carried(bundle: Bundle) -> list[tuple[str, bytes]]:
+def images_for(bundle: Bundle, images: Sequence[tuple[str, bytes]] | None) -> Sequence[tuple[str, bytes]]:
+    """What a bundle classifies: the images that were given, or those of `PHOTOGRAPHS` that it may know."""
+    if images is not None:
+        return images
     carried = list(photographs(None))
     return carried[:1] if "cat" in bundle.labels else carried
 
