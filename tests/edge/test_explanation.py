@@ -11,11 +11,7 @@ import pytest
 
 from edge import explanation
 from edge.explanation import explain
-from edge.onnx_engine import OnnxEngine
-from edge.torch_engine import TorchEngine
-from policies.policy import Policy
 from tests.edge.test_service import asking
-from thinwire.bundle import load_bundle
 from thinwire.frames import check_frame
 
 Picture = Callable[..., bytes]
@@ -102,19 +98,3 @@ async def test_class_tokens_are_in_no_group(service: Any, bundle: Any, picture: 
     alone = replace(answer.encoded, merge_map=np.full(16, -1), sizes=np.ones(2, np.int64))
     found = explain(replace(bundle, prefix_tokens=2), replace(answer, encoded=alone))
     assert (set(found.groups), found.sizes) == ({-1}, [])
-
-
-@pytest.mark.parametrize("kind", [OnnxEngine, TorchEngine])
-@pytest.mark.parametrize("cap", [None, 24])
-async def test_every_engine_has_as_many_groups_as_patch_tokens_sent(
-    service: Any, picture: Picture, kind: Any, cap: int | None
-) -> None:
-    shipped = load_bundle("cifar10")
-    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-    encoded = kind.load(shipped).encode(pixels, Policy.create((0.7,) * shipped.split_layer, 3), 10.0, cap)
-    found = explain(shipped, replace(await service.classify(picture(), asking()), encoded=encoded))
-    tokens = len(encoded.symbols) - shipped.prefix_tokens
-    assert len(found.groups) == shipped.patches == sum(found.sizes)
-    assert set(found.groups) == set(range(tokens))
-    assert found.sizes == np.bincount(found.groups).tolist()
-    assert len(found.tokens_per_layer) == shipped.split_layer
