@@ -73,7 +73,8 @@ def area_of(size: tuple[int, int], preprocessing: Preprocessing) -> Area:
         preprocessing: as for `to_pixels`.
     """
     kept = _trimmed(size) if preprocessing.fit == "crop" else size
-    starts, ends = [], []
+    starts: list[float] = []
+    ends: list[float] = []
     for whole, side, resized in zip(size, kept, _resized(kept, preprocessing), strict=True):
         scale = side / resized
         starts.append((whole - side) // 2 + (resized - preprocessing.size) // 2 * scale)
