@@ -62,7 +62,7 @@ def test_the_command_draws_the_tokens(testbed, cat, shipped, tmp_path, capsys):
     assert "tokens" in printed.out
     assert printed.err.startswith("thinwire: invalid_request: cannot write ")
     assert len(printed.err.splitlines()) == 1
-    assert main([*asked, str(photograph), "--draw", str(drawn)]) == 1
+    assert main(["classify", str(photograph), *asked[1:], "--draw", str(drawn)]) == 1
     assert "--draw draws one image, got 2" in capsys.readouterr().err
 
 
