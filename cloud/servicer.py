@@ -109,6 +109,8 @@ class SemanticLinkServicer(link_pb2_grpc.SemanticLinkServicer):
             tokens = receive(symbols, *read_reception(frame), self._equaliser)
         self._take_in(frame, task.bundle.name)
         await task.answer(frame, tokens, result, deadline_s)
+        if frame.want_received:
+            result.received = frame.symbols
 
     def _take_in(self, frame: link_pb2.Frame, bundle: str) -> None:
         """Count and trace what a sound frame says of itself: one that is not may claim any size."""

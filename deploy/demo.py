@@ -4,10 +4,11 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from deploy.ports import Ports
 from deploy.testbed import LocalTestbed
+from deploy.token_map import token_map
 from thinwire.bundle import Bundle
 from thinwire.client import Client
 from thinwire.errors import InvalidImageError, InvalidRequestError, PayloadTooLargeError
@@ -15,6 +16,10 @@ from thinwire.images import MAX_BYTES, decode, to_png
 
 SHARES = (0.05, 0.10, 0.20, 0.50)
 SEED = 7
+# Of the reference's channel uses, for the photograph whose tokens are drawn.
+DRAWN_SHARE = 0.20
+# Photographs that scikit-image's package carries and does not fetch; a cat first.
+PHOTOGRAPHS = ("chelsea.png", "astronaut.png", "coffee.png", "rocket.jpg")
 # Of the reference's channel uses, for the picture that is asked about.
 ASKED_SHARE = 0.10
 # A picture of one shape, by its place in the series of `SEED`.
@@ -23,7 +28,7 @@ QUESTIONS = ("what is in the image?", "what color is the triangle?", "is there a
 
 
 def photographs(folder: Path | None) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of each image: those of a folder, or the cat that scikit-image carries.
+    """Name and bytes of each image: those of a folder, or `PHOTOGRAPHS`.
 
     What else is in the folder, or cannot be read, is told on standard error and left out.
 
@@ -33,8 +38,8 @@ def photographs(folder: Path | None) -> Iterator[tuple[str, bytes]]:
     if folder is None:
         import skimage
 
-        path = Path(skimage.__file__).parent / "data" / "chelsea.png"
-        yield path.name, path.read_bytes()
+        for name in PHOTOGRAPHS:
+            yield name, (Path(skimage.__file__).parent / "data" / name).read_bytes()
         return
     found = False
     for path in sorted(path for path in folder.glob("*") if path.is_file()):
@@ -58,15 +63,38 @@ def drawing() -> bytes:
     return to_png(draw(SEED, DRAWING, plain=True).pixels)
 
 
-def run_demo(bundles: Sequence[Bundle], images: Sequence[tuple[str, bytes]], snr_db: float) -> list[dict[str, Any]]:
+class TokenMap(NamedTuple):
+    """The tokens of one photograph, drawn over it.
+
+    Attributes:
+        text: which photograph, and how it was sent.
+        png: the picture.
+    """
+
+    text: str
+    png: bytes
+
+
+def run_demo(
+    bundles: Sequence[Bundle], images: Sequence[tuple[str, bytes]] | None, snr_db: float
+) -> tuple[list[dict[str, Any]], TokenMap | None]:
     """Run the job of each bundle's task.
 
-    Each image is classified unmerged and under budgets of `SHARES` of the reference's channel uses. A drawn picture is
-    asked about unmerged and under `ASKED_SHARE` of them: the first question goes with it, the others to the cloud.
+    Each image is classified by the plain model in the cloud, and over the link unmerged and under budgets of `SHARES`
+    of the reference's channel uses. The tokens of the first are drawn, by the bundle that has most patches. Of a
+    picture of shapes questions are asked, unmerged and under `ASKED_SHARE`: the first goes with it, the others to the
+    cloud.
+
+    Args:
+        bundles: all are served together.
+        images: name and bytes; None takes those of `PHOTOGRAPHS` that a bundle may know: of one with a label for cats
+            the cat alone, of any other all.
+        snr_db: of the AWGN channel.
 
     Returns:
         rows with the ``bundle``, its ``task`` and the ``answer`` of REST; the ``image`` and its ``budget`` in channel
-        uses (None for no merging); and the ``question`` where there is one.
+        uses (None for no merging); the ``question`` where there is one, else the ``plain`` model's answer. And the
+        drawn tokens, if any bundle classifies.
 
     Raises:
         InvalidRequestError: a bundle has no unmerged reference.
@@ -75,26 +103,56 @@ def run_demo(bundles: Sequence[Bundle], images: Sequence[tuple[str, bytes]], snr
         if bundle.reference is None:
             raise InvalidRequestError(f"bundle {bundle.name} has no unmerged reference")
     rows: list[dict[str, Any]] = []
+    drawn = None
+    classifiers = [bundle for bundle in bundles if bundle.task == "classify"]
     with tempfile.TemporaryDirectory(prefix="thinwire-") as logs:
         arguments = ("--snr", str(snr_db), "--seed", str(SEED))
         folders = [str(bundle.folder) for bundle in bundles]
         with (
             LocalTestbed(folders, Ports.free(), arguments, Path(logs)) as testbed,
             Client(testbed.edge_url, testbed.cloud_url) as client,
+            Client(testbed.cloud_url) as plain,
         ):
             for bundle in bundles:
-                found = _questions(client, bundle) if bundle.task == "vqa" else _labels(client, bundle, images)
+                if bundle.task == "vqa":
+                    found = _questions(client, bundle)
+                else:
+                    found = _labels(client, plain, bundle, images_for(bundle, images))
                 rows += [{"bundle": bundle.name, **row} for row in found]
-    return rows
+            if classifiers:
+                finest = max(classifiers, key=lambda bundle: bundle.patches)
+                drawn = _drawn(client, finest, *images_for(finest, images)[0])
+    return rows, drawn
 
 
-def _labels(client: Client, bundle: Bundle, images: Sequence[tuple[str, bytes]]) -> Iterator[dict[str, Any]]:
+def images_for(bundle: Bundle, images: Sequence[tuple[str, bytes]] | None) -> Sequence[tuple[str, bytes]]:
+    """What a bundle classifies: the images that were given, or those of `PHOTOGRAPHS` that it may know."""
+    if images is not None:
+        return images
+    carried = list(photographs(None))
+    return carried[:1] if "cat" in bundle.labels else carried
+
+
+def _labels(
+    client: Client, plain: Client, bundle: Bundle, images: Sequence[tuple[str, bytes]]
+) -> Iterator[dict[str, Any]]:
     # The first request pays for lazy initialisation, which would stand in the times of one row.
     client.classify(images[0][1], model=bundle.name)
     for name, image in images:
+        without = plain.classify(image, model=bundle.name, top_k=2).model_dump()
         for budget in _budgets(bundle, reversed(SHARES)):
             answer = client.classify(image, model=bundle.name, top_k=2, policy=_policy(budget), budget=budget)
-            yield {"task": "classify", "image": name, "budget": budget, "answer": answer.model_dump()}
+            row = {"task": "classify", "image": name, "budget": budget}
+            yield {**row, "answer": answer.model_dump(), "plain": without}
+
+
+def _drawn(client: Client, bundle: Bundle, name: str, image: bytes) -> TokenMap:
+    _, budget = _budgets(bundle, (DRAWN_SHARE,))
+    answer = client.classify(image, model=bundle.name, budget=budget, explain=True)
+    assert answer.explain is not None
+    assert answer.link is not None
+    text = f"{name} by {bundle.name} under {budget} uses: {bundle.patches} patches in {answer.link.tokens} tokens"
+    return TokenMap(text, token_map(image, answer.explain))
 
 
 def _questions(client: Client, bundle: Bundle) -> Iterator[dict[str, Any]]:
@@ -123,11 +181,14 @@ def as_text(row: dict[str, Any]) -> dict[str, str]:
     best, times, link = answer["outputs"][0], answer["timings_ms"], answer["link"]
     said = f"{best['label'] if 'label' in best else best['answer']} {best['score']:.2f}"
     asked = {"question": row["question"]} if "question" in row else {}
+    # What is asked has no plain model to compare with.
+    compared = {"plain model": "{label} {score:.2f}".format(**row["plain"]["outputs"][0])} if "plain" in row else {}
     shown = {
         "image": row["image"],
         "budget": "none" if row["budget"] is None else f"{row['budget']} uses",
         **asked,
         "answer": said,
+        **compared,
         "policy": "-" if link is None else answer["policy"]["id"] + (" (capped)" if answer["policy"]["capped"] else ""),
     }
     # What is asked again crosses no link: there is nothing to count and nothing to compute but the answer.

@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.engine import Encoded
-from policies.choice import Choice
+from edge.repeats import Prepared
 from thinwire.channels import Channel
 from thinwire.frames import ChannelUses, count_uses, frame_id
+from thinwire.images import Area
 from thinwire.v1 import link_pb2
 
 
@@ -32,7 +33,9 @@ class Answer:
         airtime_ms: time of one transmission on the channel in milliseconds; 0 without a proxy.
         transmissions: how often the frame was sent, as the proxy counted; 1 without one.
         edge_gmacs: what the device computed, in 10^9 multiply-accumulates.
-        merge_map: for each patch, the row of the token that it went into; int64.
+        encoded: what the engine made of the image.
+        area: the part of the upright image that it was made of.
+        received: the symbols as they arrived, as those of ``encoded``; None if nobody asked, or the peer does not tell.
         edge_ms: from the request to the frame, waiting included.
         channel_ms: time in the proxy; None without one.
         cloud_ms: time in the cloud.
@@ -56,7 +59,9 @@ class Answer:
     airtime_ms: float
     transmissions: int
     edge_gmacs: float
-    merge_map: NDArray[np.int64]
+    encoded: Encoded
+    area: Area
+    received: NDArray[np.complex64] | None
     edge_ms: float
     channel_ms: float | None
     cloud_ms: float
@@ -70,8 +75,7 @@ class Answer:
         cls,
         result: link_pb2.Result,
         frame: link_pb2.Frame,
-        choice: Choice,
-        encoded: Encoded,
+        prepared: Prepared,
         input_numbers: int,
         edge_s: float,
         total_s: float,
@@ -81,12 +85,12 @@ class Answer:
         Args:
             result: what came back.
             frame: what was sent.
-            choice: the policy and where it was taken from.
-            encoded: what the engine made of the image.
+            prepared: what it was made of.
             input_numbers: how many numbers the model's input has.
             edge_s: seconds from the request to the frame.
             total_s: seconds of the whole request.
         """
+        encoded, choice = prepared.encoded, prepared.choice
         heard = result.channel if result.HasField("channel") else None
         uses = (
             count_uses(frame.tokens, frame.symbols_per_token)
@@ -108,7 +112,9 @@ class Answer:
             airtime_ms=0.0 if heard is None else heard.airtime_ms,
             transmissions=1 if heard is None else heard.transmissions,
             edge_gmacs=encoded.edge_gmacs,
-            merge_map=encoded.merge_map,
+            encoded=encoded,
+            area=prepared.area,
+            received=_received(result, encoded),
             edge_ms=edge_s * 1000,
             channel_ms=None if heard is None else result.channel_ms,
             cloud_ms=result.cloud_ms,
@@ -117,3 +123,10 @@ class Answer:
             prompt_tokens=result.prompt_tokens,
             answer_tokens=result.answer_tokens,
         )
+
+
+def _received(result: link_pb2.Result, encoded: Encoded) -> NDArray[np.complex64] | None:
+    # A peer of an earlier version knows nothing of it.
+    if len(result.received) != encoded.symbols.nbytes:
+        return None
+    return np.frombuffer(result.received, dtype="<c8").reshape(encoded.symbols.shape)

@@ -17,6 +17,7 @@ from edge.engine import Encoded
 from policies.choice import Choice
 from thinwire.channels import Channel
 from thinwire.errors import IdTakenError, InvalidRequestError
+from thinwire.images import Area
 from thinwire.memory import Memory
 from thinwire.rest.schemas import LinkParameters
 
@@ -25,6 +26,8 @@ KEPT_S = 600.0
 KEPT_FRAMES = 4096
 KEPT_BYTES = 64 * 2**20
 MAX_KEY = 255
+# Parameters that the frame does not depend on: the bundle's digest stands for its name.
+_BESIDE_THE_FRAME = {"timeout_ms", "explain", "model"}
 _FRAME_ID = re.compile("[0-9a-fA-F]{32}")
 
 
@@ -34,12 +37,14 @@ class Prepared:
 
     Attributes:
         encoded: what the engine made of it; its cost includes frames that the link found too dear.
+        area: the part of the upright image that went into it.
         choice: the policy, and where it was taken from.
         channel: what the link was believed to be like.
         max_channel_uses: what the frame may cost; 0: any number.
     """
 
     encoded: Encoded
+    area: Area
     choice: Choice
     channel: Channel
     max_channel_uses: int
@@ -70,7 +75,7 @@ class Known:
 
 
 def content_of(bundle: str, image: bytes, question: str, parameters: LinkParameters) -> bytes:
-    """Digest of all that a request asks for: a repeat may differ in ``timeout_ms`` alone.
+    """Digest of all that its frame depends on: a repeat may differ in ``timeout_ms`` and ``explain`` alone.
 
     Args:
         bundle: digest of the bundle that answers, whether the request names it or leaves it to us.
@@ -78,7 +83,7 @@ def content_of(bundle: str, image: bytes, question: str, parameters: LinkParamet
         question: about it; "" where the task has none.
         parameters: how to answer; what is left out counts as its default.
     """
-    asked = json.dumps([bundle, question, parameters.model_dump(mode="json", exclude={"timeout_ms", "model"})])
+    asked = json.dumps([bundle, question, parameters.model_dump(mode="json", exclude=_BESIDE_THE_FRAME)])
     return blake2b(asked.encode() + b"\0" + image, digest_size=16).digest()
 
 

@@ -12,12 +12,14 @@ from fastapi import Depends, FastAPI, Header, Request
 
 from edge.answer import Answer
 from edge.device import Device
+from edge.explanation import explain
 from edge.repeats import MAX_KEY, frame_id_of
 from edge.service import EdgeService
 from thinwire.errors import InvalidRequestError
 from thinwire.rest import problems
 from thinwire.rest.application import while_connected
 from thinwire.rest.events import MEDIA_TYPE, EventStream, openai_event
+from thinwire.rest.explanation import ExplainBody
 from thinwire.rest.models import named, of_task
 from thinwire.rest.openai import ChatBody, from_chat, served_by
 from thinwire.rest.openai_answers import Chunks, Ending, to_completion
@@ -65,7 +67,7 @@ async def _frame_id(
             description="Names the frame and keys its noise: 32 hexadecimal digits are its id, any other text is "
             "hashed to it. A request that comes again under its key within ten minutes sends the same frame again, "
             "which meets the same noise; each transmission counts. Another task, model, image, question or parameter "
-            "under that key (timeout_ms aside) is refused (409). Random when left out.",
+            "under that key (timeout_ms and explain aside) is refused (409). Random when left out.",
         ),
     ] = None,
 ) -> str | None:
@@ -80,7 +82,7 @@ async def _frame_id(
 FrameId = Annotated[str | None, Depends(_frame_id)]
 
 
-def costs(answer: Answer) -> dict[str, Any]:
+def costs(answer: Answer, explanation: ExplainBody | None) -> dict[str, Any]:
     """The parts of a response that all tasks have."""
     front = answer.front
     return {
@@ -106,6 +108,7 @@ def costs(answer: Answer) -> dict[str, Any]:
         "timings_ms": TimingsBody(
             edge=answer.edge_ms, channel=answer.channel_ms, cloud=answer.cloud_ms, total=answer.total_ms
         ),
+        "explain": explanation,
     }
 
 
@@ -127,7 +130,8 @@ def add_classify(app: FastAPI, is_served: bool) -> None:
             service = named(services, parameters.model)
         answer = await while_connected(request, service.classify(image, parameters, frame_id))
         outputs = [LabelBody(label=label, score=score) for label, score in answer.outputs]
-        return ClassifyResponse(outputs=outputs, **costs(answer))
+        explanation = explain(service.bundle, answer) if parameters.explain else None
+        return ClassifyResponse(outputs=outputs, **costs(answer, explanation))
 
 
 def add_vqa(app: FastAPI, is_served: bool) -> None:
@@ -146,7 +150,8 @@ def add_vqa(app: FastAPI, is_served: bool) -> None:
             services = of_task(services_of(request), "vqa")
             image, question, parameters = await parse_vqa(request)
             service = named(services, parameters.model)
-        return _response(await while_connected(request, service.ask(image, question, parameters, frame_id)))
+        answer = await while_connected(request, service.ask(image, question, parameters, frame_id))
+        return _response(answer, explain(service.bundle, answer) if parameters.explain else None)
 
     @app.post(
         "/v1/chat/completions",
@@ -172,9 +177,9 @@ def add_vqa(app: FastAPI, is_served: bool) -> None:
         return EventStream(await anext(events), events, openai_event)
 
 
-def _response(answer: Answer) -> VqaResponse:
+def _response(answer: Answer, explanation: ExplainBody | None = None) -> VqaResponse:
     outputs = [AnswerBody(answer=text, score=score) for text, score in answer.outputs]
-    return VqaResponse(outputs=outputs, **costs(answer))
+    return VqaResponse(outputs=outputs, **costs(answer, explanation))
 
 
 async def _events(answer: Answer, ending: Ending, model: str, include_usage: bool) -> AsyncGenerator[str]:

@@ -208,7 +208,7 @@ class EdgeService:
             self.device.learn(result.channel, frame.channel)
         numbers = self.bundle.preprocessing.size**2 * 3
         total_s = time.perf_counter() - started
-        answer = Answer.of(result, frame, prepared.choice, prepared.encoded, numbers, edge_s, total_s)
+        answer = Answer.of(result, frame, prepared, numbers, edge_s, total_s)
         tracing.annotate(
             policy=answer.policy_id, tokens=answer.tokens, channel_uses=answer.uses.total, snr_db=answer.snr_db
         )
@@ -235,7 +235,7 @@ class EdgeService:
         # Before it is decoded, which may take longer than the engine does.
         self.device.engines.check(deadline_s)
         with self.device.metrics.decoding(), tracing.span("decode"):
-            pixels = await decode_apart(image, self.bundle.preprocessing, deadline_s)
+            pixels, area = await decode_apart(image, self.bundle.preprocessing, deadline_s)
         channel = self._channel(parameters)
         budget = Budget.on_link(self.device.symbol_rate_hz, **parameters.budget.model_dump())
         choice = choose_for(self.bundle, self.front_file.current, parameters.policy, budget, channel)
@@ -246,7 +246,7 @@ class EdgeService:
         _check_cap(encoded, choice.cap)
         known.edge_gmacs += encoded.edge_gmacs
         encoded = replace(encoded, edge_gmacs=known.edge_gmacs)
-        return Prepared(encoded, choice, channel, min(budget.cap or 0, MAX_UINT32))
+        return Prepared(encoded, area, choice, channel, min(budget.cap or 0, MAX_UINT32))
 
     def _channel(self, parameters: LinkParameters) -> Channel:
         """The link's channel, as far as is known, with what a request asks for in place of its own."""
@@ -272,6 +272,7 @@ class EdgeService:
             symbols_per_token=symbols_per_token,
             symbols=pack_symbols(symbols),
             max_channel_uses=prepared.max_channel_uses,
+            want_received=parameters.explain,
         )
         frame.MergeFrom(asked)
         if parameters.channel is not None:

@@ -121,16 +121,19 @@ def made(*arguments: str) -> str:
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
 
 
-def test_make_demo(capfd):
+def test_make_demo(capfd, tmp_path):
     # As without the extra vqa.
     command = made("demo", "--dry-run").splitlines()[-1].strip()
     assert command == ".venv/bin/thinwire demo"
-    assert main([*shlex.split(command)[1:], "--bundle", DEFAULT_BUNDLES[0], "--json"]) == 0
-    rows = json.loads(capfd.readouterr().out)
+    picture = str(tmp_path / "tokens.png")
+    assert main([*shlex.split(command)[1:], "--bundle", DEFAULT_BUNDLES[0], "--json", "--draw", picture]) == 0
+    printed = capfd.readouterr()
+    rows = json.loads(printed.out)
+    assert f"tokens, drawn in {picture}\n" in printed.err
     uses = load_bundle(DEFAULT_BUNDLES[0]).reference.channel_uses
     budgets = [int(share * uses) for share in SHARES]
     assert sorted(row["budget"] or uses for row in rows) == [*budgets, uses]
-    assert {row["answer"]["outputs"][0]["label"] for row in rows} == {"cat"}
+    assert {row[whose]["outputs"][0]["label"] for row in rows for whose in ("answer", "plain")} == {"cat"}
 
 
 @pytest.mark.parametrize("command", [command for command in RUN_ELSEWHERE if command.startswith("make ")])

@@ -38,7 +38,7 @@ async def _classify(request: Request) -> ClassifyResponse:
 
     async def run() -> Ranking:
         with tracing.span("decode"):
-            pixels = await decode_apart(data, task.bundle.preprocessing, deadline_s)
+            pixels, _ = await decode_apart(data, task.bundle.preprocessing, deadline_s)
         return await task.images.submit(pixels, deadline_s)
 
     ranking = await while_connected(request, within(run(), deadline_s, parameters.timeout_ms))

@@ -79,6 +79,7 @@ def refuse_link_parameters(parameters: LinkParameters) -> None:
         "policy": parameters.policy not in ("auto", "none"),
         "budget": parameters.budget != BudgetBody(),
         "channel": parameters.channel is not None,
+        "explain": parameters.explain,
     }
     for name, present in refused.items():
         if present:

@@ -135,7 +135,7 @@ def _holding(tasks: Sequence[Questions], frame_id: str) -> tuple[Questions, Pref
 async def view(task: Questions, data: bytes, deadline_s: float) -> Prefix:
     """Read in an encoded image through the plain model, until the event loop's clock shows ``deadline_s``."""
     with tracing.span("decode"):
-        pixels = await decode_apart(data, task.bundle.preprocessing, deadline_s)
+        pixels, _ = await decode_apart(data, task.bundle.preprocessing, deadline_s)
     return await task.view(pixels, deadline_s)
 
 

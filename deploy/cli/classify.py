@@ -17,20 +17,31 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "--id",
         help="idempotency key of an image: the same id and seed meet the same noise (default: a random one for each)",
     )
+    parser.add_argument("--draw", type=Path, metavar="FILE", help="PNG to draw the image's merged tokens into")
     add_json(parser)
     parser.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> None:
     from thinwire.client import Client
-    from thinwire.errors import InvalidRequestError
+    from thinwire.client.pictures import read_image
+    from thinwire.errors import InvalidRequestError, UnavailableError
 
     if options.id is not None and len(options.images) > 1:
         raise InvalidRequestError(f"--id names one image, got {len(options.images)}")
+    if options.draw is not None and len(options.images) > 1:
+        raise InvalidRequestError(f"--draw draws one image, got {len(options.images)}")
     answers = []
     with Client(options.url) as client:
         for path in options.images:
-            answer = client.classify(path, top_k=options.top_k, id=options.id, **link_options(options))
+            image = read_image(path)
+            answer = client.classify(
+                image,
+                top_k=options.top_k,
+                id=options.id,
+                explain=True if options.draw else None,
+                **link_options(options),
+            )
             answers.append({"image": str(path)} | answer.model_dump())
             if not options.json:
                 labels = ", ".join(f"{output.label} {output.score:.2f}" for output in answer.outputs)
@@ -39,3 +50,10 @@ def _run(options: argparse.Namespace) -> None:
                 print(f"{path}: {labels}{cost}")
     if options.json:
         print_json(answers)
+    # Last: a picture that cannot be written costs nobody the answer.
+    if options.draw is not None:
+        from deploy.token_map import save, token_map
+
+        if answer.explain is None:
+            raise UnavailableError(f"{options.url} does not explain its answers, so there is nothing to draw")
+        save(token_map(image, answer.explain), options.draw)

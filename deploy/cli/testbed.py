@@ -15,7 +15,14 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     """Add the two commands."""
     demo = commands.add_parser("demo", help="classify and ask under several budgets, through three processes")
     add_bundles(demo)
-    demo.add_argument("--images", type=Path, metavar="FOLDER", help="your own to classify (default: a cat)")
+    demo.add_argument("--images", type=Path, metavar="FOLDER", help="your own to classify (default: a cat and others)")
+    demo.add_argument(
+        "--draw",
+        type=Path,
+        default=Path("merged-tokens.png"),
+        metavar="FILE",
+        help="PNG to draw the tokens of one photograph into (default: %(default)s)",
+    )
     demo.add_argument(
         "--snr", type=finite, default=10.0, metavar="DB", help="of the AWGN channel (default: %(default)s)"
     )
@@ -44,19 +51,25 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def _demo(options: argparse.Namespace) -> None:
     from deploy.demo import as_text, photographs, run_demo
+    from deploy.token_map import save
 
     bundles = load_bundles(options.bundle)
-    rows = run_demo(bundles, list(photographs(options.images)), options.snr)
+    images = list(photographs(options.images)) if options.images else None
+    rows, drawn = run_demo(bundles, images, options.snr)
     if options.json:
         print_json(rows)
-        return
-    for bundle in bundles:
-        assert bundle.reference is not None
-        uses = bundle.reference.channel_uses
-        print(f"bundle {bundle.name}, AWGN at {options.snr:g} dB; unmerged, a frame takes {uses} uses")
-        print(table([as_text(row) for row in rows if row["bundle"] == bundle.name]), end="\n\n")
-    if find_spec("transformers") is None:
-        print("questions about a picture need the extra vqa: make demo EXTRAS=vqa")
+    else:
+        for bundle in bundles:
+            assert bundle.reference is not None
+            uses = bundle.reference.channel_uses
+            print(f"bundle {bundle.name}, AWGN at {options.snr:g} dB; unmerged, a frame takes {uses} uses")
+            print(table([as_text(row) for row in rows if row["bundle"] == bundle.name]), end="\n\n")
+        if find_spec("transformers") is None:
+            print("questions about a picture need the extra vqa: make demo EXTRAS=vqa")
+    # Last: a picture that cannot be written costs nobody the answers.
+    if drawn is not None:
+        save(drawn.png, options.draw)
+        print(f"{drawn.text}, drawn in {options.draw}", file=sys.stderr if options.json else sys.stdout)
 
 
 def _up(options: argparse.Namespace) -> None:

@@ -45,6 +45,7 @@ def test_only_symbols_channel_and_reception_differ(make_frame: MakeFrame) -> Non
         reception=link_pb2.Reception(model="a lie", snr_db=99.0, gain_real=5.0),
         top_k=3,
         want_logits=True,
+        want_received=True,
     )
     received = transmit(link_pb2.Frame.FromString(frame.SerializeToString()), Profile()).frame
     assert not received.HasField("channel")

@@ -144,14 +144,22 @@ async def test_a_full_queue_is_too_many_requests(bundle, classifier_factory, unt
 
 @pytest.mark.parametrize(
     "parameters",
-    [{"policy": "none"}, {"budget": {}}, {"channel": None}, {"channel": {}}, {"top_k": 1000}, {"top_k": 1000.0}],
+    [
+        {"policy": "none"},
+        {"budget": {}},
+        {"channel": None},
+        {"channel": {}},
+        {"top_k": 1000},
+        {"top_k": 1000.0},
+        {"explain": False},
+    ],
 )
 async def test_parameters_that_ask_nothing_of_a_link(client, parameters):
     assert (await client.post("/v1/classify", **as_json(encode(), **parameters))).status_code == 200
 
 
 @pytest.mark.parametrize(
-    "parameters", [{"policy": "p3"}, {"budget": {"channel_uses": 64}}, {"channel": {"snr_db": 10}}]
+    "parameters", [{"policy": "p3"}, {"budget": {"channel_uses": 64}}, {"channel": {"snr_db": 10}}, {"explain": True}]
 )
 async def test_parameters_of_the_link_are_refused(client, model, parameters):
     runs = model.runs

@@ -64,6 +64,14 @@ async def test_the_reception_is_equalised(stub, make_frame):
     assert result.logits[:3] == pytest.approx([sent.real, sent.imag, 0.2 / abs(gain) ** 2], rel=1e-5)
 
 
+async def test_what_arrived_is_told_to_those_who_ask(stub, make_frame):
+    frame = make_frame(0.5 - 1.5j, tokens=3, symbols_per_token=2, want_received=True)
+    frame.reception.CopyFrom(link_pb2.Reception(noise_variance=0.2, gain_real=2.0))
+    assert (await stub.Infer(frame)).received == frame.symbols
+    frame.want_received = False
+    assert (await stub.Infer(frame)).received == b""
+
+
 @pytest.mark.parametrize("equaliser", ["mmse", "zf"])
 async def test_gains_and_variances_may_differ_by_symbol(make_frame, equaliser):
     frame = make_frame(0.5j, tokens=2, symbols_per_token=2)

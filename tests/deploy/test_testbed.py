@@ -1,14 +1,17 @@
 """The three processes, started by the code behind `thinwire up` and `thinwire demo`."""
 
+import io
 import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import httpx
 import pytest
+from PIL import Image
 
-from deploy.demo import as_text, photographs, run_demo
+from deploy.demo import PHOTOGRAPHS, as_text, images_for, photographs, run_demo
 from deploy.ports import Ports
 from deploy.testbed import LocalTestbed
 from tests.parts import random_pixels
@@ -19,7 +22,7 @@ from thinwire.images import MAX_BYTES, to_png
 
 def test_the_demo_classifies_under_every_budget(tmp_path):
     (tmp_path / "image.png").write_bytes(to_png(random_pixels(1)[0]))
-    rows = run_demo([load_bundle("cifar10")], list(photographs(tmp_path)), 10.0)
+    rows, drawn = run_demo([load_bundle("cifar10")], list(photographs(tmp_path)), 10.0)
     budgets = [row["budget"] for row in rows]
     assert budgets[0] is None
     assert len(budgets) == 5
@@ -29,6 +32,20 @@ def test_the_demo_classifies_under_every_budget(tmp_path):
         assert as_text(row)["tokens"] == str(answer["link"]["tokens"])
         if row["budget"] is not None:
             assert 0 < answer["link"]["channel_uses"] <= row["budget"]
+        assert row["plain"]["link"] is None
+        assert as_text(row)["plain model"].startswith(row["plain"]["outputs"][0]["label"])
+    assert "explain" not in rows[0]["answer"]
+    assert drawn.text.startswith("image.png by cifar10 under ")
+    assert Image.open(io.BytesIO(drawn.png)).size == (448, 448)
+
+
+def test_a_bundle_without_cats_gets_all_photographs():
+    shipped = load_bundle("cifar10")
+    assert [name for name, _ in images_for(shipped, None)] == ["chelsea.png"]
+    other = replace(shipped, labels=("church", "parachute"))
+    assert [name for name, _ in images_for(other, None)] == list(PHOTOGRAPHS)
+    own = [("a", b"a")]
+    assert images_for(shipped, own) is images_for(other, own) is own
 
 
 def test_a_dead_process_is_told_and_the_edge_says_that_it_is_not_ready(tmp_path):

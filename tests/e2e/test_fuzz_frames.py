@@ -119,7 +119,7 @@ def change_a_field(frame: link_pb2.Frame, other: link_pb2.Frame, source: random.
         setattr(frame, name, source.choice((*TEXTS, getattr(other, name))))
     else:
         value = source.choice(NUMBERS)
-        setattr(frame, name, bool(value % 2) if name == "want_logits" else value)
+        setattr(frame, name, bool(value % 2) if name.startswith("want_") else value)
 
 
 def damage(data: bytes, other: bytes, source: random.Random) -> bytes:

@@ -191,6 +191,8 @@ class FakeCloud(link_pb2_grpc.SemanticLinkServicer):
             logits=logits.tolist() if frame.want_logits else [],
             cloud_ms=2.0,
         )
+        if frame.want_received:
+            result.received = (symbols * np.complex64(1j)).tobytes()
         if frame.question:
             said = f"{frame.question} {frame.generation.max_new_tokens}"
             del result.outputs[:]

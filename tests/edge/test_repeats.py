@@ -19,7 +19,7 @@ from thinwire.rest.schemas import Parameters, VqaParameters
 Picture = Callable[..., bytes]
 ID = "0123456789abcdef" * 2
 ENCODED = Encoded(np.ones((4, 2), np.complex64), np.zeros(16, np.int64), np.ones(4, np.int64), (4,), False, 0.1)
-PREPARED = Prepared(ENCODED, Choice("none", Policy.unmerged(1, 2), None), NOMINAL, 0)
+PREPARED = Prepared(ENCODED, (0, 0, 8, 8), Choice("none", Policy.unmerged(1, 2), None), NOMINAL, 0)
 
 
 def asking(**parameters: Any) -> Parameters:

@@ -75,7 +75,7 @@ async def test_the_answer_is_the_clouds_with_the_proxys_account(
     assert (answer.uses.payload, answer.uses.pilots, answer.uses.side_information) == (32, 2, 1)
     assert answer.cbr == pytest.approx(35 / (8 * 8 * 3))
     assert (answer.snr_db, answer.airtime_ms, answer.edge_gmacs) == (10.0, 0.5, 0.25)
-    assert answer.merge_map.tolist() == [n // 2 for n in range(16)]
+    assert answer.encoded.merge_map.tolist() == [n // 2 for n in range(16)]
     assert (answer.channel_ms, answer.cloud_ms) == (1.0, 2.0)
     assert 0 < answer.edge_ms < answer.total_ms
     assert answer.logits.size == 0

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from thinwire.errors import InvalidImageError
-from thinwire.images import MAX_ASPECT, Preprocessing, decode, limits, normalise, to_pixels
+from thinwire.images import MAX_ASPECT, Preprocessing, area_of, decode, limits, normalise, to_pixels
 
 LOSSLESS = {"PNG": {}, "WEBP": {"lossless": True}, "BMP": {}, "TIFF": {}}
 ORIENTATION = 0x0112
@@ -226,3 +226,21 @@ def test_normalise_against_float64(batch):
     for channel in range(3):
         expected = (pixels[..., channel].astype(np.float64) / 255 - how.mean[channel]) / how.std[channel]
         np.testing.assert_allclose(result[..., channel, :, :], expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("size", [(300, 200), (200, 301), (100, 100), (20, 900), (901, 20)])
+@pytest.mark.parametrize("crop", [1.0, 0.6])
+@pytest.mark.parametrize("fit", ["crop", "squash"])
+def test_the_area_is_where_the_pixels_are_from(size, crop, fit):
+    # An image whose colours tell where they stand, in 256ths of its width and height.
+    x, y = np.meshgrid((np.arange(size[0]) + 0.5) / size[0], (np.arange(size[1]) + 0.5) / size[1])
+    image = Image.fromarray(np.stack([255 * x, 255 * y, 0 * x], axis=-1).round().astype(np.uint8))
+    how = Preprocessing(50, crop, "bilinear", (0.5,) * 3, (0.25,) * 3, fit)
+    seen = to_pixels(image, how).mean(axis=(0, 1)) / 255 * (*size, 0)
+    left, top, right, bottom = area_of(size, how)
+    assert 0 <= left < right <= size[0]
+    assert 0 <= top < bottom <= size[1]
+    assert ((left + right) / 2, (top + bottom) / 2) == pytest.approx(seen[:2], abs=max(size) / 256 + 0.5)
+    # From the first row of pixels to the last it is one row less than the area.
+    spread = np.ptp(to_pixels(image, how).astype(float).mean(axis=0)[:, 0]) / 255 * size[0]
+    assert right - left == pytest.approx(spread * 50 / 49, abs=2 * size[0] / 255 + 1)

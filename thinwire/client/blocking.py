@@ -88,6 +88,7 @@ class Client:
         policy: str | None = None,
         budget: Budget | None = None,
         channel: Mapping[str, Any] | None = None,
+        explain: bool | None = None,
         timeout_ms: float | None = None,
         id: str | None = None,
     ) -> ClassifyResponse:
@@ -102,15 +103,18 @@ class Client:
                 ``airtime_ms``, and beside them ``edge_gmacs`` and ``min_accuracy``.
             channel: the simulated channel of this request, ``model``, ``snr_db``, ``seed`` and ``csi``; what is left
                 out is the link's own.
+            explain: whether to tell which patches became which token, and the symbols sent and received.
             timeout_ms: how long the answer may take; the server's default is 30,000.
             id: the idempotency key: the same key sends the same frame, which meets the same noise.
 
         Returns:
             the answer: ``label`` and ``score`` of the likeliest, all ``outputs``, ``policy``, ``link`` (tokens and
-            channel uses), ``cost`` (GMACs of the device) and ``timings_ms``.
+            channel uses), ``cost`` (GMACs of the device), ``timings_ms``, and ``explain`` where it was asked for.
         """
-        asked = {"model": model, "top_k": top_k, "policy": policy, "channel": channel, "timeout_ms": timeout_ms}
-        answer: ClassifyResponse = self._send(self.url, messages.classify(self.url, image, id, budget, **asked))
+        asked = {"model": model, "top_k": top_k, "policy": policy, "channel": channel, "explain": explain}
+        answer: ClassifyResponse = self._send(
+            self.url, messages.classify(self.url, image, id, budget, timeout_ms=timeout_ms, **asked)
+        )
         return answer
 
     def ask(
@@ -122,6 +126,7 @@ class Client:
         policy: str | None = None,
         budget: Budget | None = None,
         channel: Mapping[str, Any] | None = None,
+        explain: bool | None = None,
         timeout_ms: float | None = None,
         id: str | None = None,
         **generation: Any,
@@ -138,7 +143,7 @@ class Client:
         Returns:
             the answer: ``answer`` and ``score``, and the rest as for `classify`.
         """
-        link = {"model": model, "policy": policy, "budget": budget, "channel": channel, "id": id}
+        link = {"model": model, "policy": policy, "budget": budget, "channel": channel, "explain": explain, "id": id}
         generation["timeout_ms"] = timeout_ms
         answer: VqaResponse = self._send(
             *messages.question(self.url, self.cloud_url, about, question, link, generation)

@@ -72,7 +72,7 @@ def question(
         cloud: where tokens are.
         about: the image or the answer.
         text: the question.
-        link: ``model``, ``policy``, ``budget``, ``channel`` and ``id``, each of which may be None.
+        link: ``model``, ``policy``, ``budget``, ``channel``, ``explain`` and ``id``, each of which may be None.
         generation: the other parameters, likewise.
 
     Returns:
@@ -88,7 +88,7 @@ def question(
         body = {"inputs": {"question": _text("question", text)}, "parameters": _parameters(None, generation)}
         content = {"content": _json(body), "headers": {"content-type": "application/json"}}
         return cloud, Call("POST", f"{cloud}/v1/frames/{about.id}/questions", VqaResponse, content, timeout_ms)
-    asked = {"model": link["model"], "policy": link["policy"], "channel": link["channel"], **generation}
+    asked = {name: link[name] for name in ("model", "policy", "channel", "explain")} | dict(generation)
     # A form: a raw image has no room for a question.
     parts = {
         "image": ("image", read_image(about), "application/octet-stream"),

@@ -73,13 +73,14 @@ class AsyncClient:
         policy: str | None = None,
         budget: Budget | None = None,
         channel: Mapping[str, Any] | None = None,
+        explain: bool | None = None,
         timeout_ms: float | None = None,
         id: str | None = None,
     ) -> ClassifyResponse:
         """See `thinwire.Client.classify`."""
-        asked = {"model": model, "top_k": top_k, "policy": policy, "channel": channel, "timeout_ms": timeout_ms}
+        asked = {"model": model, "top_k": top_k, "policy": policy, "channel": channel, "explain": explain}
         # Reading and encoding an image takes its time, which is not the event loop's.
-        call = await asyncio.to_thread(messages.classify, self.url, image, id, budget, **asked)
+        call = await asyncio.to_thread(messages.classify, self.url, image, id, budget, timeout_ms=timeout_ms, **asked)
         answer: ClassifyResponse = await self._send(self.url, call)
         return answer
 
@@ -92,12 +93,13 @@ class AsyncClient:
         policy: str | None = None,
         budget: Budget | None = None,
         channel: Mapping[str, Any] | None = None,
+        explain: bool | None = None,
         timeout_ms: float | None = None,
         id: str | None = None,
         **generation: Any,
     ) -> VqaResponse:
         """See `thinwire.Client.ask`."""
-        link = {"model": model, "policy": policy, "budget": budget, "channel": channel, "id": id}
+        link = {"model": model, "policy": policy, "budget": budget, "channel": channel, "explain": explain, "id": id}
         generation["timeout_ms"] = timeout_ms
         base, call = await asyncio.to_thread(
             messages.question, self.url, self.cloud_url, about, question, link, generation

@@ -2,7 +2,16 @@
 
 from thinwire.images.decoding import FORMATS, decode, decode_apart
 from thinwire.images.limits import MAX_BYTES, MAX_PIXELS, MAX_SIDE, MAX_WEBP_PIXELS
-from thinwire.images.preprocessing import MAX_ASPECT, RESAMPLING, Preprocessing, normalise, to_pixels, to_png
+from thinwire.images.preprocessing import (
+    MAX_ASPECT,
+    RESAMPLING,
+    Area,
+    Preprocessing,
+    area_of,
+    normalise,
+    to_pixels,
+    to_png,
+)
 
 __all__ = [
     "FORMATS",
@@ -12,7 +21,9 @@ __all__ = [
     "MAX_SIDE",
     "MAX_WEBP_PIXELS",
     "RESAMPLING",
+    "Area",
     "Preprocessing",
+    "area_of",
     "decode",
     "decode_apart",
     "normalise",

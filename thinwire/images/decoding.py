@@ -15,7 +15,7 @@ from thinwire.images import limits
 from thinwire.images.colour import to_rgb
 from thinwire.images.jpeg import open_jpeg
 from thinwire.images.png import SIGNATURE, open_png
-from thinwire.images.preprocessing import Preprocessing, to_pixels
+from thinwire.images.preprocessing import Area, Preprocessing, area_of, to_pixels
 from thinwire.images.reading import Opened, bounded_profile, orientation_of, refusing
 from thinwire.images.tiff import open_tiff
 from thinwire.images.webp import open_webp
@@ -41,8 +41,10 @@ _DECODERS = Workers("decode", threads=2)
 warnings.filterwarnings("ignore", module=r"PIL\.", append=True)
 
 
-async def decode_apart(data: bytes, preprocessing: Preprocessing, deadline_s: float = math.inf) -> NDArray[np.uint8]:
-    """`decode` and `to_pixels`, on one of the few threads that a process has for that.
+async def decode_apart(
+    data: bytes, preprocessing: Preprocessing, deadline_s: float = math.inf
+) -> tuple[NDArray[np.uint8], Area]:
+    """`decode`, `to_pixels` and `area_of`, on one of the few threads that a process has for that.
 
     Args:
         data: as for `decode`.
@@ -50,13 +52,18 @@ async def decode_apart(data: bytes, preprocessing: Preprocessing, deadline_s: fl
         deadline_s: when nobody wants the pixels any more, by the event loop's clock.
 
     Returns:
-        a ``size x size x 3`` array of uint8.
+        a ``size x size x 3`` array of uint8, and which part of the upright image it shows.
 
     Raises:
         OverloadedError, DeadlineError: as for `Workers.run`.
         PayloadTooLargeError, InvalidImageError: as for `decode`.
     """
-    return await _DECODERS.run(lambda: to_pixels(decode(data), preprocessing), deadline_s)
+
+    def run() -> tuple[NDArray[np.uint8], Area]:
+        image = decode(data)
+        return to_pixels(image, preprocessing), area_of(image.size, preprocessing)
+
+    return await _DECODERS.run(run, deadline_s)
 
 
 def decode(data: bytes) -> Image.Image:

@@ -15,6 +15,8 @@ from thinwire.records import Count, Number, record
 # Of a longer image only the middle is resized: the rest would be enlarged only to be cut away, and a JPEG of
 # 1 x 65535 pixels would take gigabytes.
 MAX_ASPECT = 8
+# Left, top, right and bottom of a part of an image, in its pixels.
+Area = tuple[float, float, float, float]
 Interpolation = Literal["bilinear", "bicubic"]
 RESAMPLING: dict[Interpolation, Image.Resampling] = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -54,23 +56,49 @@ def to_pixels(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.ui
         a ``size x size x 3`` array of uint8.
     """
     size = preprocessing.size
-    shorter = math.floor(size / preprocessing.crop)
-    if preprocessing.fit == "squash":
-        width = height = max(size, shorter)
-    else:
+    if preprocessing.fit == "crop":
         image = _trim(image)
-        scale = shorter / min(image.size)
-        width, height = (max(size, round(side * scale)) for side in image.size)
+    width, height = _resized(image.size, preprocessing)
     if (width, height) != image.size:
         image = image.resize((width, height), RESAMPLING[preprocessing.interpolation])
     left, top = (width - size) // 2, (height - size) // 2
     return np.asarray(image.crop((left, top, left + size, top + size)), dtype=np.uint8)
 
 
+def area_of(size: tuple[int, int], preprocessing: Preprocessing) -> Area:
+    """The part of an image that `to_pixels` keeps.
+
+    Args:
+        size: width and height of the image.
+        preprocessing: as for `to_pixels`.
+    """
+    kept = _trimmed(size) if preprocessing.fit == "crop" else size
+    starts: list[float] = []
+    ends: list[float] = []
+    for whole, side, resized in zip(size, kept, _resized(kept, preprocessing), strict=True):
+        scale = side / resized
+        starts.append((whole - side) // 2 + (resized - preprocessing.size) // 2 * scale)
+        ends.append(starts[-1] + preprocessing.size * scale)
+    return starts[0], starts[1], ends[0], ends[1]
+
+
+def _resized(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int]:
+    least, shorter = preprocessing.size, math.floor(preprocessing.size / preprocessing.crop)
+    if preprocessing.fit == "squash":
+        return max(least, shorter), max(least, shorter)
+    scale = shorter / min(size)
+    return max(least, round(size[0] * scale)), max(least, round(size[1] * scale))
+
+
+def _trimmed(size: tuple[int, int]) -> tuple[int, int]:
+    limit = MAX_ASPECT * min(size)
+    width, height = (min(side, limit + (side - limit) % 2) for side in size)
+    return width, height
+
+
 def _trim(image: Image.Image) -> Image.Image:
     """The middle of an image, at most `MAX_ASPECT` times as long as it is wide, with the same centre."""
-    limit = MAX_ASPECT * min(image.size)
-    width, height = (min(side, limit + (side - limit) % 2) for side in image.size)
+    width, height = _trimmed(image.size)
     if (width, height) == image.size:
         return image
     left, top = (image.width - width) // 2, (image.height - height) // 2

@@ -6,6 +6,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from thinwire import spec
 from thinwire.generation import DEFAULT_NEW_TOKENS, MAX_NEW_TOKENS, MAX_QUESTION_CHARACTERS, MAX_TEMPERATURE, Generation
+from thinwire.rest.explanation import Explain
 
 # The longest name of a bundle that a request takes.
 MAX_MODEL = 128
@@ -69,12 +70,14 @@ class LinkParameters(_Timed):
 
     ``model`` is the name of a bundle of `/v1/models`; by default the first of the request's task answers.
     ``policy`` is "auto" (chosen by the budget), an id of `/v1/policies`, or "none" (nothing merged, reference rate).
+    ``explain`` asks which patches became which token, and for the symbols.
     """
 
     model: Annotated[str, Field(max_length=MAX_MODEL)] = ""
     policy: Annotated[str, Field(max_length=128)] = "auto"
     budget: BudgetBody = BudgetBody()
     channel: Annotated[ChannelBody | None, AfterValidator(_unless_empty)] = None
+    explain: bool = False
 
 
 class Parameters(LinkParameters):
@@ -82,6 +85,7 @@ class Parameters(LinkParameters):
 
     ``model`` is the name of a bundle of `/v1/models`; by default the first of the request's task answers.
     ``policy`` is "auto" (chosen by the budget), an id of `/v1/policies`, or "none" (nothing merged, reference rate).
+    ``explain`` asks which patches became which token, and for the symbols.
     """
 
     top_k: Annotated[Integer, Field(ge=1, le=1000)] = 5
@@ -123,6 +127,7 @@ class VqaParameters(GenerationParameters, LinkParameters):
 
     ``model`` is the name of a bundle of `/v1/models`; by default the first of the request's task answers.
     ``policy`` is "auto" (chosen by the budget), an id of `/v1/policies`, or "none" (nothing merged, reference rate).
+    ``explain`` asks which patches became which token, and for the symbols.
     """
 
 
@@ -222,6 +227,7 @@ class ClassifyResponse(BaseModel):
     link: LinkBody | None
     cost: CostBody | None
     timings_ms: TimingsBody
+    explain: Explain = None
 
     @property
     def label(self) -> str:
@@ -250,6 +256,7 @@ class VqaResponse(BaseModel):
     link: LinkBody | None
     cost: CostBody | None
     timings_ms: TimingsBody
+    explain: Explain = None
 
     @property
     def answer(self) -> str:

@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Frame(_message.Message):
-    __slots__ = ("link_id", "request_id", "sequence_number", "task", "question", "bundle_digest", "policy_id", "policy_digest", "tokens", "symbols_per_token", "symbols", "side_information", "side_information_bits", "channel", "reception", "top_k", "want_logits", "traceparent", "generation", "timeout_ms", "max_channel_uses")
+    __slots__ = ("link_id", "request_id", "sequence_number", "task", "question", "bundle_digest", "policy_id", "policy_digest", "tokens", "symbols_per_token", "symbols", "side_information", "side_information_bits", "channel", "reception", "top_k", "want_logits", "traceparent", "generation", "timeout_ms", "max_channel_uses", "want_received")
     LINK_ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_NUMBER_FIELD_NUMBER: _ClassVar[int]
@@ -29,6 +29,7 @@ class Frame(_message.Message):
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
     MAX_CHANNEL_USES_FIELD_NUMBER: _ClassVar[int]
+    WANT_RECEIVED_FIELD_NUMBER: _ClassVar[int]
     link_id: str
     request_id: str
     sequence_number: int
@@ -50,7 +51,8 @@ class Frame(_message.Message):
     generation: Generation
     timeout_ms: int
     max_channel_uses: int
-    def __init__(self, link_id: _Optional[str] = ..., request_id: _Optional[str] = ..., sequence_number: _Optional[int] = ..., task: _Optional[str] = ..., question: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., policy_id: _Optional[str] = ..., policy_digest: _Optional[str] = ..., tokens: _Optional[int] = ..., symbols_per_token: _Optional[int] = ..., symbols: _Optional[bytes] = ..., side_information: _Optional[bytes] = ..., side_information_bits: _Optional[int] = ..., channel: _Optional[_Union[ChannelRequest, _Mapping]] = ..., reception: _Optional[_Union[Reception, _Mapping]] = ..., top_k: _Optional[int] = ..., want_logits: _Optional[bool] = ..., traceparent: _Optional[str] = ..., generation: _Optional[_Union[Generation, _Mapping]] = ..., timeout_ms: _Optional[int] = ..., max_channel_uses: _Optional[int] = ...) -> None: ...
+    want_received: bool
+    def __init__(self, link_id: _Optional[str] = ..., request_id: _Optional[str] = ..., sequence_number: _Optional[int] = ..., task: _Optional[str] = ..., question: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., policy_id: _Optional[str] = ..., policy_digest: _Optional[str] = ..., tokens: _Optional[int] = ..., symbols_per_token: _Optional[int] = ..., symbols: _Optional[bytes] = ..., side_information: _Optional[bytes] = ..., side_information_bits: _Optional[int] = ..., channel: _Optional[_Union[ChannelRequest, _Mapping]] = ..., reception: _Optional[_Union[Reception, _Mapping]] = ..., top_k: _Optional[int] = ..., want_logits: _Optional[bool] = ..., traceparent: _Optional[str] = ..., generation: _Optional[_Union[Generation, _Mapping]] = ..., timeout_ms: _Optional[int] = ..., max_channel_uses: _Optional[int] = ..., want_received: _Optional[bool] = ...) -> None: ...
 
 class Generation(_message.Message):
     __slots__ = ("max_new_tokens", "temperature", "top_p", "seed")
@@ -97,7 +99,7 @@ class Reception(_message.Message):
     def __init__(self, model: _Optional[str] = ..., snr_db: _Optional[float] = ..., noise_variance: _Optional[float] = ..., gain_real: _Optional[float] = ..., gain_imag: _Optional[float] = ..., gains: _Optional[bytes] = ..., noise_variances: _Optional[bytes] = ..., pilot_uses: _Optional[int] = ...) -> None: ...
 
 class Result(_message.Message):
-    __slots__ = ("link_id", "request_id", "sequence_number", "outputs", "logits", "channel", "channel_ms", "cloud_ms", "problem", "finish_reason", "prompt_tokens", "answer_tokens")
+    __slots__ = ("link_id", "request_id", "sequence_number", "outputs", "logits", "channel", "channel_ms", "cloud_ms", "problem", "finish_reason", "prompt_tokens", "answer_tokens", "received")
     LINK_ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_NUMBER_FIELD_NUMBER: _ClassVar[int]
@@ -110,6 +112,7 @@ class Result(_message.Message):
     FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
     PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     ANSWER_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    RECEIVED_FIELD_NUMBER: _ClassVar[int]
     link_id: str
     request_id: str
     sequence_number: int
@@ -122,7 +125,8 @@ class Result(_message.Message):
     finish_reason: str
     prompt_tokens: int
     answer_tokens: int
-    def __init__(self, link_id: _Optional[str] = ..., request_id: _Optional[str] = ..., sequence_number: _Optional[int] = ..., outputs: _Optional[_Iterable[_Union[Label, _Mapping]]] = ..., logits: _Optional[_Iterable[float]] = ..., channel: _Optional[_Union[ChannelReport, _Mapping]] = ..., channel_ms: _Optional[float] = ..., cloud_ms: _Optional[float] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., finish_reason: _Optional[str] = ..., prompt_tokens: _Optional[int] = ..., answer_tokens: _Optional[int] = ...) -> None: ...
+    received: bytes
+    def __init__(self, link_id: _Optional[str] = ..., request_id: _Optional[str] = ..., sequence_number: _Optional[int] = ..., outputs: _Optional[_Iterable[_Union[Label, _Mapping]]] = ..., logits: _Optional[_Iterable[float]] = ..., channel: _Optional[_Union[ChannelReport, _Mapping]] = ..., channel_ms: _Optional[float] = ..., cloud_ms: _Optional[float] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., finish_reason: _Optional[str] = ..., prompt_tokens: _Optional[int] = ..., answer_tokens: _Optional[int] = ..., received: _Optional[bytes] = ...) -> None: ...
 
 class Label(_message.Message):
     __slots__ = ("label", "score")

@@ -51,13 +51,16 @@ def test_only_what_is_given_is_sent(client, edge):
 
 def test_all_that_is_given_is_sent(client, edge):
     channel = {"model": "awgn", "snr_db": 10, "seed": 7}
-    client.classify(b"image", top_k=2, policy="none", budget=38, channel=channel, timeout_ms=50, id="mine")
+    client.classify(
+        b"image", top_k=2, policy="none", budget=38, channel=channel, explain=True, timeout_ms=50, id="mine"
+    )
     _, parameters = asked_of(edge)
     assert parameters == {
         "top_k": 2,
         "policy": "none",
         "budget": {"channel_uses": 38},
         "channel": channel,
+        "explain": True,
         "timeout_ms": 50,
     }
     assert edge.asked[-1][1]["idempotency-key"] == "mine"
@@ -122,6 +125,8 @@ def test_another_question_is_asked_of_the_cloud(edge):
         path, _, body = cloud.asked[-1]
         assert path == f"/v1/frames/{first.id}/questions"
         assert json.loads(body) == {"inputs": {"question": "and now?"}, "parameters": {"temperature": 0.5}}
+        with pytest.raises(InvalidRequestError, match="got explain"):
+            client.ask(first, "and now?", explain=True)
         with pytest.raises(InvalidRequestError, match="got model"):
             client.ask(first, "and now?", model="asked")
         with pytest.raises(InvalidRequestError, match="crosses no link: got budget"):

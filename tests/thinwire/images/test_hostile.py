@@ -17,7 +17,7 @@ from PIL import Image, ImageFile
 
 from tests.thinwire.test_images import colours, encode, pixels_of, preprocessing
 from thinwire.errors import InvalidImageError, PayloadTooLargeError, ThinwireError
-from thinwire.images import MAX_BYTES, MAX_SIDE, decode, decode_apart, decoding, limits, to_pixels
+from thinwire.images import MAX_BYTES, MAX_SIDE, area_of, decode, decode_apart, decoding, limits, to_pixels
 
 
 def png(width, height, data=b""):
@@ -128,9 +128,10 @@ async def test_few_images_are_decoded_at_once(monkeypatch):
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", slow)
     data = encode(colours(), "BMP")
-    arrays = await asyncio.gather(*(decode_apart(data, preprocessing()) for _ in range(8)))
+    decoded = await asyncio.gather(*(decode_apart(data, preprocessing()) for _ in range(8)))
     assert most <= 2
-    for pixels in arrays:
+    for pixels, area in decoded:
+        assert area == area_of(colours().size, preprocessing())
         np.testing.assert_array_equal(pixels, to_pixels(colours(), preprocessing()))
     with pytest.raises(InvalidImageError):
         await decode_apart(b"no image", preprocessing())

@@ -51,6 +51,7 @@ def test_defaults_are_not_shared():
     [
         (Parameters, "top_k", [1, 1000], [0, -1, 1001, 2.5, "many", None, [1]]),
         (Parameters, "policy", ["", "auto", "p" * 128], ["p" * 129, 3, None, ["auto"]]),
+        (Parameters, "explain", [True, False], ["true", 1, None]),
         (Parameters, "timeout_ms", [0.001, 600_000], [0, -1, 600_001, "soon", None]),
         (Parameters, "channel", [None, {}], ["awgn", [], 10]),
         (Parameters, "budget", [{}], [None, 64, []]),
