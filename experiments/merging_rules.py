@@ -10,7 +10,7 @@ from edge.torch_engine import TorchEngine
 from experiments.harness.experiment import Experiment
 from experiments.harness.options import BUNDLE, LIMIT
 from experiments.harness.report import Cell, Estimate, Report, Table
-from experiments.harness.setting import Setting
+from experiments.harness.setting import TRAIN, Setting
 from offline.data.sources import SELECT
 from offline.measure.box import QUANTILES, similarity_quantiles
 from offline.measure.evaluator import Evaluator
@@ -68,6 +68,6 @@ its own similarities as every layer's threshold. Accuracy is the paired change f
 10 dB, six symbols per token.
 """,
     run=run,
-    data=("cifar10-train.tar",),
+    data=(TRAIN,),
     options=BUNDLE | LIMIT,
 )
