@@ -84,9 +84,7 @@ def _arguments(one: Experiment, options: argparse.Namespace) -> list[str]:
     return ["--bundle", options.bundle, *options.rest]
 
 
-def _measured(
-    one: Experiment, options: argparse.Namespace, arguments: Sequence[str], output: Path
-) -> dict[str, Any]:
+def _measured(one: Experiment, options: argparse.Namespace, arguments: Sequence[str], output: Path) -> dict[str, Any]:
     """What the output has of it, or what is found now and written there."""
     content = pages.read(one.page(options.bundle), output)
     if content is not None and options.quick and not content["quick"]:

@@ -26,9 +26,7 @@ def load_images(bundle: Bundle, source: str, split: str, limit: int | None = Non
     # Select is a part of what was trained on.
     stored = "train" if split == SELECT else split
     if bundle.task == "classify":
-        return data.load(
-            source, bundle.preprocessing, bundle.labels, stored, only_select=split == SELECT, limit=limit
-        )
+        return data.load(source, bundle.preprocessing, bundle.labels, stored, only_select=split == SELECT, limit=limit)
     images = vqa_data.load_vqa(source, bundle.preprocessing, stored)
     chosen = vqa_data.split_select(images)[1] if split == SELECT else images
     if not len(chosen):
