@@ -1,6 +1,7 @@
 """Where compute and tokens go, layer by layer: the unmodified model, ToMe with a fixed number, and ours."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from edge.engine import EdgeCost
 from edge.torch_engine import TorchEngine, Transformed
 from experiments.harness.experiment import Experiment
+from experiments.harness.options import BUNDLE, LIMIT
 from experiments.harness.report import Curve, Estimate, Plot, Report, Table
 from experiments.harness.setting import Setting, three_policies
 from offline.measure.box import QUANTILES, similarity_quantiles
@@ -21,6 +23,7 @@ CHANNEL = Channel("awgn", 10.0)
 TOME_R = (4, 8, 12, 16)
 SHOWN = (0.05, 0.25, 0.5, 0.75, 0.95)
 SAMPLE = 1000
+ACCURACY = "accuracy, %"
 
 
 def parts_of(cost: EdgeCost, counts: list[int], merged: tuple[bool, ...], final: int) -> dict[str, float]:
@@ -51,7 +54,7 @@ def _rows(
     tokens = counts.mean(0).tolist()
     row = {
         "merging": label,
-        "accuracy, %": Estimate(100 * measured.accuracy, 100 * measured.accuracy_se),
+        ACCURACY: (100 * measured.accuracy, 100 * measured.accuracy_se),
         "tokens sent": float(measured.tokens.mean()),
         "their deviation": float(measured.tokens.std()),
         "uses": float(measured.uses.mean()),
@@ -68,18 +71,20 @@ def run(setting: Setting) -> Report:
     bundle, engine = evaluator.bundle, evaluator.engine
     choices = three_policies(bundle)
     reference = choices["unmerged"].policy
+
+    def kept(label: str, *arguments: Any) -> tuple[dict[str, Any], dict[str, Any], list[float]]:
+        row, by_layer, tokens = setting.kept(label, partial(_rows, label, *arguments, setting.seed))
+        return row | {ACCURACY: Estimate(*row[ACCURACY])}, by_layer, tokens
+
     found = [
-        _rows(label, evaluator, engine, choice.policy, rules_for(choice.policy.thresholds), setting.seed)
+        kept(label, evaluator, engine, choice.policy, rules_for(choice.policy.thresholds))
         for label, choice in choices.items()
     ]
     tome = TorchEngine(replace(bundle, merging=TOME), engine.tower, engine.encoder)
     with_tome = Evaluator(tome.bundle, tome, evaluator.judge, evaluator.images)
-    found += [
-        _rows(f"ToMe, r = {r}", with_tome, tome, reference, fixed_rules(bundle.split_layer, r), setting.seed)
-        for r in TOME_R
-    ]
+    found += [kept(f"ToMe, r = {r}", with_tome, tome, reference, fixed_rules(bundle.split_layer, r)) for r in TOME_R]
     sample = evaluator.images.even_sample(SAMPLE)
-    quantiles = similarity_quantiles(engine, sample)
+    quantiles = setting.kept("similarities", lambda: similarity_quantiles(engine, sample).tolist())
     similar = [
         {"layer": layer, **{f"{share:.0%}": float(np.interp(share, QUANTILES, row)) for share in SHOWN}}
         for layer, row in enumerate(quantiles, 1)
@@ -112,11 +117,12 @@ EXPERIMENT = Experiment(
     name="profile",
     title="Where compute and tokens go",
     about="""
-The bundle `cifar10` on its test images, AWGN at 10 dB: the unmodified model at the reference rate, the policies that
+The bundle `{bundle}` on test images, AWGN at 10 dB: the unmodified model at the reference rate, the policies that
 budgets of 50%, 20% and 5% of the reference's uses choose, and ToMe with a fixed number r of tokens per layer (our
 engine under the rule of its paper), at the reference rate. The device's whole count: embedding, layers, the matching
-itself and the JSCC encoder. The paper's ViT-B spends nearly all of it in its layers; here the convolutional stem is a
-third, which no policy touches.
+itself and the JSCC encoder. The paper's ViT-B spends nearly all of it in its layers; of `cifar10` the convolutional
+stem is a third, which no policy touches.
 """,
     run=run,
+    options=BUNDLE | LIMIT,
 )

@@ -3,32 +3,38 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property, lru_cache
+from itertools import product
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from experiments.digital.compressed import compress
 from experiments.digital.finite_blocklength import capacity
 from experiments.harness.experiment import Experiment
+from experiments.harness.options import BUNDLE, LIMIT
 from experiments.harness.report import Curve, Estimate, Plot, Report, Table, accuracy, change
-from experiments.harness.setting import Setting, fronts_of
+from experiments.harness.setting import Setting, beside, fronts_of
+from experiments.pictures import answer_jpeg, uses_of
 from offline.measure.baselines import Baselines
 from offline.measure.cloud_cost import classifier_gmacs
 from offline.measure.evaluator import BYPASS
 from offline.measure.judges import LabelJudge
 from offline.measure.meter import PolicyMeter
+from offline.measure.on_device import OnDevice, plain_logits
 from policies.budget import Budget
 from policies.choice import AUTO, UNMERGED, choose_for
 from policies.policy import Policy
+from thinwire.bundle import load_bundle
 from thinwire.channels import Channel
 from thinwire.errors import BudgetError
 from thinwire.nn.merging.transformer import rules_for
 
 BUNDLES = ("cifar10", "cifar10-middle")
 CHANNELS = (Channel("awgn", 10.0), Channel("awgn", 0.0))
-# By what stands in the table; without a limit the unmerged reference.
-USES = {"unmerged": Budget()} | {uses: Budget(channel_uses=uses) for uses in (96, 38, 19, 10, 4, 2)}
-GMACS = {gmacs: Budget(edge_gmacs=gmacs) for gmacs in (0.11, 0.08, 0.06, 0.057, 0.0555)}
+# Of what the unmerged reference of the last layer's split takes.
+USES = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
+GMACS = (0.99, 0.72, 0.54, 0.5, 0.35)
 QUALITIES = (25, 75)
 DIGITS = {"edge GMACs": 4, "cloud GMACs": 4, "budget, GMACs": 4}
 CHANGE = "less the last layer's, points"
@@ -39,12 +45,14 @@ class Split:
 
     Args:
         setting: of the experiment.
-        name: of the bundle.
+        name: of the bundle, or its folder.
     """
 
     def __init__(self, setting: Setting, name: str) -> None:
         self.setting = setting
-        self.evaluator = setting.evaluator(name)
+        self.evaluator = setting.evaluator(bundle=load_bundle(name))
+        # By thresholds, the latest alone: rates, channels and caps share it.
+        self._transform = lru_cache(maxsize=1)(lambda thresholds: self.evaluator.transform(rules_for(thresholds)))
         self.bundle = self.evaluator.bundle
         self.fronts = fronts_of(self.bundle)
         assert isinstance(self.evaluator.judge, LabelJudge)
@@ -82,7 +90,8 @@ class Split:
             cap = None
 
         def measure() -> dict[str, Any]:
-            one = self.evaluator.measure_policy(policy, channel, self.setting.seed, cap)
+            parts, rate = self._transform(policy.thresholds), policy.symbols_per_token
+            one = self.evaluator.measure(parts, rate, channel, self.setting.seed, cap, policy.max_tokens)
             return {
                 "right": one.right.tolist(),
                 "tokens": float(one.tokens.mean()),
@@ -95,6 +104,18 @@ class Split:
         kept: dict[str, Any] = self.setting.kept(f"{self.bundle.digest} {policy.digest} {channel} {cap}", measure)
         return kept
 
+    def measure_ahead(self, budgets: Sequence[Budget]) -> None:
+        """Measure what these budgets choose, policies of equal thresholds one after another."""
+        wanted = [
+            (policy, channel, budget)
+            for channel, budget in product(CHANNELS, budgets)
+            if (policy := self.chosen(budget, channel)) is not None
+        ]
+        for policy, channel, budget in sorted(wanted, key=lambda one: one[0].thresholds):
+            self.found(policy, channel, budget.channel_uses)
+            if self.is_last and budget.edge_gmacs is not None:
+                self.label(policy)
+
     def label(self, policy: Policy) -> tuple[Estimate, float]:
         """Accuracy and GMACs of a device that merges as a policy says and runs all that the bundle has, the head too.
 
@@ -102,7 +123,7 @@ class Split:
         """
 
         def measure() -> list[list[float]]:
-            parts = self.evaluator.transform(rules_for(policy.thresholds))
+            parts = self._transform(policy.thresholds)
             one = self.evaluator.measure(parts, policy.symbols_per_token, BYPASS, self.setting.seed)
             cost = replace(self.evaluator.engine.cost, encoder=0)
             gmacs = [cost.gmacs(part.counts.numpy(), part.merged, part.counts[:, -1].numpy()) for _, part in parts]
@@ -110,6 +131,10 @@ class Split:
 
         right, (gmacs,) = self.setting.kept(f"label {self.bundle.digest} {policy.digest}", measure)
         return accuracy(right), gmacs
+
+    @cached_property
+    def _scores(self) -> NDArray[np.float32]:
+        return plain_logits(self.evaluator)
 
     def trivial(self, channel: Channel) -> list[dict[str, Any]]:
         """The pooled token at every rate; where the split is the last, logits and label too."""
@@ -121,7 +146,10 @@ class Split:
                 for one in baselines.pooled_token()
             ]
             if self.is_last:
-                each += [("logits", baselines.logits()), ("label", baselines.label())]
+                unmerged = self.evaluator.unmerged(channel, self.setting.seed)
+                device = OnDevice(self.evaluator, channel, self.setting.seed, self._scores)
+                answered = {"logits": device.logits(), "label": device.label()}
+                each += [(way, one.objectives(unmerged)) for way, one in answered.items()]
             return [[way, one.accuracy, one.accuracy_se, one.channel_uses, one.edge_gmacs] for way, one in each]
 
         return [
@@ -134,12 +162,8 @@ class Split:
         """Quality of a JPEG, whether the plain model is right on each picture, and its bits."""
 
         def jpeg(quality: int) -> list[Any]:
-            files = [compress(pixels, "JPEG", len(pixels), quality) for pixels in self.evaluator.images.pixels]
-            pixels = np.stack([seen for _, seen in files])
-            classify = self.judge.classifier.classify_images
-            logits = np.concatenate([classify(pixels[i : i + 128]) for i in range(0, len(pixels), 128)])
-            right = logits.argmax(1) == self.judge.labels
-            return [quality, right.astype(int).tolist(), [8 * len(content) for content, _ in files]]
+            logits, bits = answer_jpeg(self.evaluator, quality)
+            return [quality, (logits.argmax(1) == self.judge.labels).astype(int).tolist(), bits.tolist()]
 
         kept: list[Any] = self.setting.kept("jpeg", lambda: [jpeg(quality) for quality in QUALITIES])
         return kept
@@ -147,22 +171,30 @@ class Split:
 
 def run(setting: Setting) -> Report:
     """Measure; see `EXPERIMENT`."""
-    splits = [Split(setting, name) for name in BUNDLES]
+    splits = [Split(setting, name) for name in beside(getattr(setting.options, "bundle", BUNDLES[0]), BUNDLES)]
     digits = {"weights on the device, 10^6": 2, "unmerged, edge GMACs": 4, "cloud GMACs": 4,
               "policies, least edge GMACs": 4}  # fmt: skip
     tables = [Table("What each split asks of device and cloud", [split.asked() for split in splits], digits)]
+    whole = splits[0].evaluator.unmerged_gmacs()
+    # By what stands in the table; without a limit the unmerged reference.
+    uses = {"unmerged": Budget()} | {
+        most: Budget(channel_uses=most) for most in (round(share * splits[0].reference) for share in USES)
+    }
+    gmacs = {most: Budget(edge_gmacs=most) for most in (float(f"{share * whole:.3g}") for share in GMACS)}
+    for split in splits:
+        split.measure_ahead([*uses.values(), *gmacs.values()])
     over_uses: dict[str, list[Curve]] = {}
     over_gmacs: dict[str, list[Curve]] = {}
     remarks: list[str] = []
     for channel in CHANNELS:
-        by_uses = _within("budget, uses", USES, splits, channel)
-        by_gmacs = _within("budget, GMACs", GMACS, splits, channel)
+        by_uses = _within("budget, uses", uses, splits, channel)
+        by_gmacs = _within("budget, GMACs", gmacs, splits, channel)
         trivial = [row for split in splits for row in split.trivial(channel)]
         bounds: list[dict[str, Any]] = [
             {
                 "sent": f"JPEG of quality {quality}, its scan",
                 "accuracy, %": accuracy(right),
-                "uses": float(np.ceil(np.array(bits) / capacity(channel.snr_db)).mean()),
+                "uses": float(uses_of(np.array(bits), channel.snr_db).mean()),
                 "edge GMACs": 0.0,
             }
             for quality, right, bits in splits[0].pictures()
@@ -196,6 +228,8 @@ def _within(
     """What each split makes of each budget, and of a limit on compute, too, a device that sends its label."""
     rows: list[dict[str, Any]] = []
     for title, budget in budgets.items():
+        if not any(split.chosen(budget, channel) for split in splits):
+            continue
         first: dict[str, Any] | None = None
         for split in splits:
             policy = split.chosen(budget, channel)
@@ -256,10 +290,10 @@ EXPERIMENT = Experiment(
     name="split",
     title="Split after the last layer, or in the middle",
     about="""
-The bundles `cifar10` (all six layers on the device) and `cifar10-middle` (three on the device, three in the cloud):
-the same backbone, byte for byte, each with its own codec and its own fronts. Both meet the same test images, AWGN, and
-budgets of channel uses or of GMACs on the device, from which each chooses of its own fronts. A difference is paired
-with the last layer's split under the same budget. Beside them what needs no tokens: the pooled token of each split,
+The bundles `{bundle}` (all layers on the device) and `{bundle}-middle` (the first on the device, the others in the
+cloud): the same backbone, byte for byte, each with its own codec and its own fronts. Both meet the same test images,
+AWGN, and budgets of channel uses or of GMACs on the device, from which each chooses of its own fronts. A difference is
+paired with the last layer's split under the same budget. Beside them what needs no tokens: the pooled token of each split,
 the logits as symbols and the label as QPSK from a device that runs the whole model. Two rows are marked as bounds:
 the label of a device that runs the whole model, merging as the policy of the last layer's split under the same budget
 does, sent by a code at capacity; and JPEG's scan at capacity, headers and tables for free. The paper, as we read
@@ -267,4 +301,5 @@ it, splits after the last layer.
 """,
     run=run,
     bundles=BUNDLES,
+    options=BUNDLE | LIMIT,
 )

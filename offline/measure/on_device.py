@@ -24,9 +24,14 @@ class OnDevice:
         evaluator: of these images.
         channel: what the answers are sent over.
         seed: of the keyed noise.
+        scores: the plain model's logits, ``images x classes``, where they are known.
     """
 
-    def __init__(self, evaluator: Evaluator, channel: Channel, seed: int) -> None:
+    def __init__(
+        self, evaluator: Evaluator, channel: Channel, seed: int, scores: NDArray[np.float32] | None = None
+    ) -> None:
+        if scores is not None:
+            self._scores = scores
         self._evaluator = evaluator
         self._bundle = evaluator.bundle
         self._channel = channel
@@ -62,9 +67,7 @@ class OnDevice:
 
     @cached_property
     def _scores(self) -> NDArray[np.float32]:
-        """The plain model's logits, ``images x classes``."""
-        pixels, classifier = self._evaluator.images.pixels, self._judge.classifier
-        return np.concatenate([classifier.classify_images(pixels[i : i + 128]) for i in range(0, len(pixels), 128)])
+        return plain_logits(self._evaluator)
 
     def _send(self, symbols: NDArray[np.complex64]) -> NDArray[np.complex64]:
         """What the cloud has of each image's row of symbols, equalised."""
@@ -93,3 +96,11 @@ class OnDevice:
             capped=np.zeros(len(labels), dtype=np.bool_),
             edge_gmacs=np.full(len(labels), gmacs),
         )
+
+
+def plain_logits(evaluator: Evaluator) -> NDArray[np.float32]:
+    """The plain model's logits, ``images x classes``."""
+    pixels, judge = evaluator.images.pixels, evaluator.judge
+    assert isinstance(judge, LabelJudge)
+    parts = [judge.classifier.classify_images(pixels[i : i + 128]) for i in range(0, len(pixels), 128)]
+    return np.concatenate(parts)
