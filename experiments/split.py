@@ -150,9 +150,9 @@ The bundles `{bundle}` (all layers on the device) and `{bundle}-middle` (the fir
 cloud): the same backbone, byte for byte, each with its own codec and its own fronts. Both meet the same test images,
 AWGN, and budgets of channel uses or of GMACs on the device, from which each chooses of its own fronts. A difference is
 paired with the last layer's split under the same budget. Beside them what needs no tokens: the pooled token of each
-split, the logits as symbols and the label as QPSK from a device that runs the whole model. Two rows are marked as bounds:
-the label of a device that runs the whole model, merging as the policy of the last layer's split under the same budget
-does, sent by a code at capacity; and JPEG's scan at capacity, headers and tables for free. The paper, as we read
+split, the logits as symbols and the label as QPSK from a device that runs the whole model. Two rows are marked as
+bounds: the label of a device that runs the whole model, merging as the policy of the last layer's split under the same
+budget does, sent by a code at capacity; and JPEG's scan at capacity, headers and tables for free. The paper, as we read
 it, splits after the last layer.
 """,
     run=run,

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +81,7 @@ def load(
     classes: tuple[str, ...] | None = None,
     split: str = "train",
     check: Callable[[tuple[str, ...]], None] = lambda classes: None,
-    only_select: bool = False,
+    part: Literal["all", "select", "train"] = "all",
     limit: int | None = None,
 ) -> LabelledImages:
     """Read the images of a source.
@@ -95,12 +96,12 @@ def load(
         split: which split of a hub data set; a tar or a folder is read whole.
         check: is given the source's classes before an image is decoded, which may take minutes, and raises what it has
             against them.
-        only_select: leave out all that is not of *select*, before it is decoded.
+        part: leave out all that is not of *select*, or all that is, before anything is decoded; see `in_select`.
         limit: decode at most so many, by `LabelledImages.even_sample`.
 
     Raises:
         InvalidRequestError: there is nothing at ``source``, or no images, or a class that ``classes`` does not name, or
-            a class without images, or none of *select* where only that is wanted.
+            a class without images, or none of the part that is wanted.
         UnavailableError: the package that reads the hub's data sets is not installed.
         InvalidImageError: an image cannot be decoded.
     """
@@ -132,12 +133,12 @@ def load(
         name = str(reader.filename(index))
         # Hub data sets hand over encoded bytes as a stream too, so all sources take one path.
         with stream:
-            if not only_select or in_select(name):
+            if part == "all" or in_select(name) == (part == "select"):
                 names.append(name)
                 encoded.append(stream.read())
                 labels.append(int(label))
     if not names:
-        raise InvalidRequestError(f"of the {len(reader)} images of {source}, none is of the select split")
+        raise InvalidRequestError(f"of the {len(reader)} images of {source}, none is of the {part} split")
     to_index = np.array([order.index(name) for name in found], dtype=np.int64)
     indices = to_index[np.array(labels)]
     wanted = _even_sample(indices, len(names) if limit is None else limit)

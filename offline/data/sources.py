@@ -1,5 +1,7 @@
 """The images that a bundle is measured on, whatever is asked of them."""
 
+from typing import Literal
+
 from offline.data import images as data
 from offline.data import questioned as vqa_data
 from offline.measure.judges import Images
@@ -26,7 +28,8 @@ def load_images(bundle: Bundle, source: str, split: str, limit: int | None = Non
     # Select is a part of what was trained on.
     stored = "train" if split == SELECT else split
     if bundle.task == "classify":
-        return data.load(source, bundle.preprocessing, bundle.labels, stored, only_select=split == SELECT, limit=limit)
+        part: Literal["all", "select"] = "select" if split == SELECT else "all"
+        return data.load(source, bundle.preprocessing, bundle.labels, stored, part=part, limit=limit)
     images = vqa_data.load_vqa(source, bundle.preprocessing, stored)
     chosen = vqa_data.split_select(images)[1] if split == SELECT else images
     if not len(chosen):
