@@ -10,9 +10,9 @@ import torch
 from experiments.harness.experiment import Experiment
 from experiments.harness.options import BUNDLE, LIMIT, Option
 from experiments.harness.report import Cell, Estimate, Report, Table, accuracy, change
-from experiments.harness.setting import Setting, three_policies
+from experiments.harness.setting import TEST, TRAIN, Setting, data_set, three_policies
 from offline.bundles.write import write_bundle
-from offline.data.images import load, split_select
+from offline.data.images import load
 from offline.measure.evaluator import BYPASS, Evaluator
 from offline.recipes.recipe import load_recipe
 from offline.train.jscc import CHANNELS, CodecTrainer, token_features
@@ -58,7 +58,9 @@ def _trained(setting: Setting, shipped: Bundle) -> dict[str, Bundle]:
 
     @cache
     def features() -> torch.Tensor:
-        train, _ = split_select(load(str(setting.file("cifar10-train.tar")), shipped.preprocessing, shipped.labels))
+        train, _ = split_select(
+            load(str(setting.file(TRAIN.format(data_set(shipped)))), shipped.preprocessing, shipped.labels)
+        )
         if setting.quick:
             train = train.even_sample(QUICK_IMAGES)
         return token_features(
@@ -200,6 +202,6 @@ choose on AWGN at 10 dB; the policies were found with the shipped pair. Receiver
 `jakes`. Differences are paired: the same images, the same noise.
 """,
     run=run,
-    data=("cifar10-test.tar", "cifar10-train.tar"),
+    data=(TEST, TRAIN),
     options=BUNDLE | LIMIT | {"rates": Option(False, "train nothing: the bundle's own pair at every rate and SNR")},
 )
