@@ -58,11 +58,8 @@ def _trained(setting: Setting, shipped: Bundle) -> dict[str, Bundle]:
 
     @cache
     def features() -> torch.Tensor:
-        train, _ = split_select(
-            load(str(setting.file(TRAIN.format(data_set(shipped)))), shipped.preprocessing, shipped.labels)
-        )
-        if setting.quick:
-            train = train.even_sample(QUICK_IMAGES)
+        source, limit = str(setting.file(TRAIN.format(data_set(shipped)))), QUICK_IMAGES if setting.quick else None
+        train = load(source, shipped.preprocessing, shipped.labels, part="train", limit=limit)
         return token_features(
             TimmTower(model), shipped.split_layer, train.pixels, shipped.preprocessing, shipped.prefix_tokens
         )
