@@ -48,6 +48,7 @@ class Split:
         self.judge = self.evaluator.judge
         assert self.bundle.reference is not None
         self.reference = self.bundle.reference.channel_uses
+        self.most_tokens = self.bundle.prefix_tokens + self.bundle.patches
         self.is_last = self.bundle.split_layer == self.bundle.depth
         self.name = f"after layer {self.bundle.split_layer} of {self.bundle.depth}"
 
@@ -59,7 +60,7 @@ class Split:
             "split": self.name,
             "weights on the device, 10^6": sum(value.numel() for part in held for value in part.parameters()) / 1e6,
             "unmerged, edge GMACs": self.evaluator.unmerged_gmacs(),
-            "cloud GMACs": float(classifier_gmacs(self.judge.classifier, np.array([self.bundle.patches]))[0]),
+            "cloud GMACs": float(classifier_gmacs(self.judge.classifier, np.array([self.most_tokens]))[0]),
             "policies, least edge GMACs": min(one.objectives.edge_gmacs for one in policies),
             "policies": len({one.policy.id for one in policies}),
             "reference, uses": self.reference,
@@ -75,7 +76,7 @@ class Split:
 
     def found(self, policy: Policy, channel: Channel, cap: int | None) -> dict[str, Any]:
         """What a policy gives under a cap on the uses: which images were ``right``, and means over them."""
-        if cap is not None and cap >= policy.symbols_per_token * self.bundle.patches:
+        if cap is not None and cap >= policy.symbols_per_token * self.most_tokens:
             cap = None
 
         def measure() -> dict[str, Any]:
@@ -126,13 +127,13 @@ class Split:
         return plain_logits(self.evaluator)
 
     def trivial(self, channel: Channel) -> list[dict[str, Any]]:
-        """The pooled token at every rate; where the split is the last, logits and label too."""
+        """The pooled token at every rate; where the split is the last, a class token alone, logits and label too."""
 
         def measure() -> list[list[Any]]:
             baselines = Baselines(PolicyMeter(self.evaluator, (channel,), self.setting.seed))
             each = [
-                (f"pooled token, {one.parameters['symbols_per_token']} symbols", one.measure())
-                for one in baselines.pooled_token()
+                (f"{one.family.replace('-', ' ')}, {one.parameters['symbols_per_token']} symbols", one.measure())
+                for one in (*baselines.pooled_token(), *baselines.class_token())
             ]
             if self.is_last:
                 unmerged = self.evaluator.unmerged(channel, self.setting.seed)

@@ -62,9 +62,11 @@ def run(setting: Setting) -> Report:
             Table(f"Bounds: what a code at capacity would carry, {channel.name}", bounds, DIGITS),
         ]
         pooled = [row for row in trivial if row["sent"].startswith("pooled")]
-        device = [row for row in trivial if not row["sent"].startswith("pooled")]
+        alone = [row for row in trivial if row["sent"].startswith("class")]
+        device = [row for row in trivial if row["sent"] in ("logits", "label")]
         over_uses[channel.name] = [
-            *_curves(by_uses, "uses"), *_curves(pooled, "uses", "pooled token, "), *_points(device, "uses"),
+            *_curves(by_uses, "uses"), *_curves(pooled, "uses", "pooled token, "),
+            *_curves(alone, "uses", "class token alone, "), *_points(device, "uses"),
         ]  # fmt: skip
         over_gmacs[channel.name] = [*_curves(by_gmacs, "edge GMACs"), *_points(device, "edge GMACs")]
         remarks += _remarks(by_uses, by_gmacs, channel)

@@ -55,6 +55,8 @@ def run(setting: Setting) -> Report:
     families: dict[str, dict[str, Objectives]] = {}
     for name, figures in select.items():
         families.setdefault(every[name].family, {})[name] = figures
+    # With it goes what is kept of the images of *select*, which may be gigabytes.
+    del every
     budgets: dict[str, tuple[Cost, Sequence[float]]] = {
         "channel uses": (attrgetter("channel_uses_p95"), [round(share * unmerged.channel_uses) for share in USES]),
         "edge GMACs": (EDGE_GMACS, [float(f"{share * unmerged.edge_gmacs:.3g}") for share in GMACS]),
