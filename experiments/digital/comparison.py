@@ -97,7 +97,7 @@ class Comparison:
             tokens: 0,
             self._quantised("logits", [Logits()]): 0,
             self._quantised("raw tokens", raw): self._bundle.patches,
-            pictures: self._reference,
+            pictures: min(self._reference, max(self._budgets)),
         }
         sources = {source: least for source, least in sources.items() if source.has_options}
         found = self._all_analog()

@@ -12,8 +12,9 @@ from experiments.harness.report import Cell, Curve, Estimate, Plot, Report, Tabl
 from experiments.harness.setting import TEST, TRAIN, Setting
 from thinwire.channels import Channel
 
-# Of the unmerged reference's channel uses; and as many as pictures of 32 x 32 take.
-BUDGETS, PICTURE_USES = (1 / 8, 1 / 3, 1), 1024
+# Of the unmerged reference's channel uses; and as many as pictures of 32 x 32 take, about the most that a word of 5G's
+# code fills.
+BUDGETS, MOST_USES = (1 / 8, 1 / 3, 1), 1024
 # Every 5 dB, and once more below the SNR that the fixed scheme is made for.
 AWGN_DB = (-5.0, 0.0, 5.0, 7.5, 10.0, 15.0, 20.0)
 RAYLEIGH_DB = (0.0, 10.0, 20.0)
@@ -114,13 +115,13 @@ def run(setting: Setting) -> Report:
     """Measure; see `EXPERIMENT`."""
     reference = setting.bundle.reference
     assert reference is not None
-    budgets = tuple(round(share * reference.channel_uses) for share in BUDGETS)
-    budgets = budgets[::2] if setting.quick else (*budgets, max(PICTURE_USES, 2 * budgets[-1]))
+    budgets = [min(MOST_USES, round(share * reference.channel_uses)) for share in BUDGETS]
+    budgets = budgets[::2] if setting.quick else sorted({*budgets, MOST_USES})
     awgn = (0.0, 10.0) if setting.quick else AWGN_DB
     rayleigh = (10.0,) if setting.quick else RAYLEIGH_DB
     channels = [Channel("awgn", snr_db) for snr_db in awgn]
     channels += [Channel("rayleigh", snr_db) for snr_db in rayleigh]
-    comparison = Comparison(setting, TEST_IMAGES, budgets, channels)
+    comparison = Comparison(setting, TEST_IMAGES, tuple(budgets), channels)
     points = comparison.points()
     test = comparison.test
     plain = accuracy(test.logits.argmax(axis=1) == test.labels).value
