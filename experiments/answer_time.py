@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cloud.answerer import Classifier
 from deploy.cli.engines import cloud_classifier, edge_engine
-from experiments.digital.compressed import FORMS, compress
+from experiments.digital.compressed import compress, forms
 from experiments.digital.finite_blocklength import capacity
 from experiments.harness.experiment import Experiment
 from experiments.harness.in_turn import in_turn, median, milliseconds
@@ -50,7 +50,7 @@ def plain_accuracy(classifier: Classifier, pixels: NDArray[np.uint8], labels: ND
 def pictures(classifier: Classifier, images: LabelledImages) -> list[dict[str, Any]]:
     """Mean bytes and accuracy of each form, size and quality."""
     found = []
-    for form, size in FORMS:
+    for form, size in forms(images.pixels.shape[1]):
         for quality in QUALITIES:
             files = [compress(pixels, form, size, quality) for pixels in images.pixels]
             accuracy = plain_accuracy(classifier, np.stack([seen for _, seen in files]), images.labels)

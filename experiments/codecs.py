@@ -10,9 +10,9 @@ import torch
 from experiments.harness.experiment import Experiment
 from experiments.harness.options import BUNDLE, LIMIT, Option
 from experiments.harness.report import Cell, Estimate, Report, Table, accuracy, change
-from experiments.harness.setting import Setting, three_policies
+from experiments.harness.setting import TEST, TRAIN, Setting, data_set, three_policies
 from offline.bundles.write import write_bundle
-from offline.data.images import load, split_select
+from offline.data.images import load
 from offline.measure.evaluator import BYPASS, Evaluator
 from offline.recipes.recipe import load_recipe
 from offline.train.jscc import CHANNELS, CodecTrainer, token_features
@@ -58,9 +58,8 @@ def _trained(setting: Setting, shipped: Bundle) -> dict[str, Bundle]:
 
     @cache
     def features() -> torch.Tensor:
-        train, _ = split_select(load(str(setting.file("cifar10-train.tar")), shipped.preprocessing, shipped.labels))
-        if setting.quick:
-            train = train.even_sample(QUICK_IMAGES)
+        source, limit = str(setting.file(TRAIN.format(data_set(shipped)))), QUICK_IMAGES if setting.quick else None
+        train = load(source, shipped.preprocessing, shipped.labels, part="train", limit=limit)
         return token_features(
             TimmTower(model), shipped.split_layer, train.pixels, shipped.preprocessing, shipped.prefix_tokens
         )
@@ -200,6 +199,6 @@ choose on AWGN at 10 dB; the policies were found with the shipped pair. Receiver
 `jakes`. Differences are paired: the same images, the same noise.
 """,
     run=run,
-    data=("cifar10-test.tar", "cifar10-train.tar"),
+    data=(TEST, TRAIN),
     options=BUNDLE | LIMIT | {"rates": Option(False, "train nothing: the bundle's own pair at every rate and SNR")},
 )

@@ -14,7 +14,7 @@ from edge.torch_engine import TorchEngine
 from experiments.harness.experiment import Experiment
 from experiments.harness.options import BUNDLE, LIMIT, Option
 from experiments.harness.report import Cell, Estimate, Report, Table
-from experiments.harness.setting import Setting
+from experiments.harness.setting import TRAIN, Setting
 from offline.data.sources import SELECT
 from offline.measure.box import QUANTILES, similarity_quantiles
 from offline.measure.evaluator import Evaluator
@@ -158,10 +158,10 @@ same numbers of tokens, so that only the rule differs: at each layer r tokens of
 64 images, by one threshold for each layer. Accuracy is the paired change from the unmerged reference, AWGN at 10 dB,
 six symbols per token. "key" is compared less the image's mean key; beside it stand the keys as they are, whose cosines
 depend on a vector that all keys share and that no attention sees. With `--metrics-only`, weights and sizes in attention
-are the bundle's own. For another bundle, `--data` names its training data.
+are the bundle's own.
 """,
     run=run,
-    data=("cifar10-train.tar",),
+    data=(TRAIN,),
     options=BUNDLE
     | LIMIT
     | {"metrics_only": Option(False, "compare metrics alone; weights and sizes in attention as the bundle has them")},

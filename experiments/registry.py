@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 # Each module has an EXPERIMENT.
 MODULES = {
     "profile": "experiments.profile",
-    "tradeoff": "experiments.tradeoff",
+    "tradeoff": "experiments.tradeoff.experiment",
     "search": "experiments.searches",
     "snr": "experiments.snr",
     "split": "experiments.split",

@@ -145,7 +145,7 @@ def _over_error(found: dict[Case, dict[str, Any]]) -> Plot:
 
 def run(setting: Setting) -> Report:
     """Measure; see `EXPERIMENT`."""
-    evaluator = setting.evaluator(limit=SAMPLE)
+    evaluator = setting.evaluator(most=SAMPLE)
     found = _measure(setting, evaluator, _choices(evaluator.bundle))
     tables = [_table(title, conditions, found) for title, conditions in CONDITIONS.items()]
     remarks = [_worst(table, snr_db) for table in tables for snr_db in SNRS_DB]

@@ -1,12 +1,15 @@
 """Accuracy over the SNR for three policies and the unmerged model, on channels that fade, or burst, or do neither."""
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 from experiments.harness.experiment import Experiment
-from experiments.harness.report import Curve, Estimate, Plot, Report, Table
+from experiments.harness.options import BUNDLE, LIMIT
+from experiments.harness.report import Curve, Estimate, Plot, Report, Table, accuracy, change
 from experiments.harness.setting import Setting, three_policies
-from offline.measure.evaluator import Measurement
+from offline.measure.evaluator import Evaluator
+from policies.choice import Choice
 from thinwire.channels import Channel
 from thinwire.nn.merging.transformer import rules_for
 
@@ -22,19 +25,14 @@ CHANNELS = {
 def run(setting: Setting) -> Report:
     """Measure; see `EXPERIMENT`."""
     evaluator = setting.evaluator()
-    found: dict[tuple[str, str, float], Measurement] = {}
     choices = three_policies(evaluator.bundle)
-    for label, choice in choices.items():
-        policy = choice.policy
-        parts = evaluator.transform(rules_for(policy.thresholds))
-        for channel in CHANNELS:
-            for snr_db in SNRS_DB:
-                profile = Channel(CHANNELS[channel], snr_db)
-                found[label, channel, snr_db] = evaluator.measure(
-                    parts, policy.symbols_per_token, profile, setting.seed, choice.cap, policy.max_tokens
-                )
-    accuracies = {key: Estimate.percent(one.accuracy, one.accuracy_se) for key, one in found.items()}
-    changes = {key: Estimate.percent(*one.change_from(found["unmerged", *key[1:]])) for key, one in found.items()}
+    found: dict[tuple[str, str, float], dict[str, Any]] = {
+        (label, *at): one
+        for label, choice in choices.items()
+        for at, one in _measured(setting, evaluator, choice).items()
+    }
+    accuracies = {key: accuracy(one["right"]) for key, one in found.items()}
+    changes = {key: change(one["right"], found["unmerged", *key[1:]]["right"]) for key, one in found.items()}
 
     def rows(cells: dict[tuple[str, str, float], Estimate], labels: Sequence[str]) -> list[dict[str, Any]]:
         return [
@@ -48,10 +46,7 @@ def run(setting: Setting) -> Report:
         {
             "policy": label,
             "id": choices[label].id,
-            "tokens": float(one.tokens.mean()),
-            "their deviation": float(one.tokens.std()),
-            "uses": float(one.uses.mean()),
-            "edge GMACs": float(one.edge_gmacs.mean()),
+            **{column: one[column] for column in ("tokens", "their deviation", "uses", "edge GMACs")},
         }
         for label, one in at_10_db.items()
     ]
@@ -72,14 +67,42 @@ def run(setting: Setting) -> Report:
     )
 
 
+def _measured(setting: Setting, evaluator: Evaluator, choice: Choice) -> dict[tuple[str, float], dict[str, Any]]:
+    """What one policy gives on every channel, by its name and SNR; its blocks run once."""
+    policy, points = choice.policy, list(product(CHANNELS, SNRS_DB))
+
+    def measure() -> list[dict[str, Any]]:
+        parts = evaluator.transform(rules_for(policy.thresholds))
+        each = [
+            evaluator.measure(
+                parts, policy.symbols_per_token, Channel(CHANNELS[channel], snr_db), setting.seed, choice.cap,
+                policy.max_tokens,
+            )
+            for channel, snr_db in points
+        ]  # fmt: skip
+        return [
+            {
+                "right": one.right.tolist(),
+                "tokens": float(one.tokens.mean()),
+                "their deviation": float(one.tokens.std()),
+                "uses": float(one.uses.mean()),
+                "edge GMACs": float(one.edge_gmacs.mean()),
+            }
+            for one in each
+        ]
+
+    return dict(zip(points, setting.kept(f"{policy.digest} {choice.cap}", measure), strict=True))
+
+
 EXPERIMENT = Experiment(
     name="snr",
     title="Accuracy over the SNR",
     about="""
-The bundle `cifar10` on its test images: the unmerged reference, and the policies that budgets of 50%, 20% and 5% of its
+The bundle `{bundle}` on test images: the unmerged reference, and the policies that budgets of 50%, 20% and 5% of its
 uses choose on AWGN at 10 dB, kept over all SNRs and channels (what `auto` would change them to is another question).
 The receiver knows the gain and the noise variance; the encoder knows the average SNR. All policies meet the same images
 and the same keyed noise.
 """,
     run=run,
+    options=BUNDLE | LIMIT,
 )

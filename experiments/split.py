@@ -2,167 +2,55 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from experiments.digital.compressed import compress
 from experiments.digital.finite_blocklength import capacity
 from experiments.harness.experiment import Experiment
-from experiments.harness.report import Curve, Estimate, Plot, Report, Table, accuracy, change
-from experiments.harness.setting import Setting, fronts_of
-from offline.measure.baselines import Baselines
-from offline.measure.cloud_cost import classifier_gmacs
-from offline.measure.evaluator import BYPASS
-from offline.measure.judges import LabelJudge
-from offline.measure.meter import PolicyMeter
+from experiments.harness.options import BUNDLE, LIMIT
+from experiments.harness.report import Curve, Plot, Report, Table, accuracy, change
+from experiments.harness.setting import Setting, beside
+from experiments.one_split import Split
+from experiments.pictures import uses_of
 from policies.budget import Budget
-from policies.choice import AUTO, UNMERGED, choose_for
-from policies.policy import Policy
 from thinwire.channels import Channel
-from thinwire.errors import BudgetError
-from thinwire.nn.merging.transformer import rules_for
 
 BUNDLES = ("cifar10", "cifar10-middle")
 CHANNELS = (Channel("awgn", 10.0), Channel("awgn", 0.0))
-# By what stands in the table; without a limit the unmerged reference.
-USES = {"unmerged": Budget()} | {uses: Budget(channel_uses=uses) for uses in (96, 38, 19, 10, 4, 2)}
-GMACS = {gmacs: Budget(edge_gmacs=gmacs) for gmacs in (0.11, 0.08, 0.06, 0.057, 0.0555)}
-QUALITIES = (25, 75)
+# Of what the unmerged reference of the last layer's split takes.
+USES = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
+GMACS = (0.99, 0.72, 0.54, 0.5, 0.35)
 DIGITS = {"edge GMACs": 4, "cloud GMACs": 4, "budget, GMACs": 4}
 CHANGE = "less the last layer's, points"
 
 
-class Split:
-    """One bundle on its test images; what was measured is kept.
-
-    Args:
-        setting: of the experiment.
-        name: of the bundle.
-    """
-
-    def __init__(self, setting: Setting, name: str) -> None:
-        self.setting = setting
-        self.evaluator = setting.evaluator(name)
-        self.bundle = self.evaluator.bundle
-        self.fronts = fronts_of(self.bundle)
-        assert isinstance(self.evaluator.judge, LabelJudge)
-        self.judge = self.evaluator.judge
-        assert self.bundle.reference is not None
-        self.reference = self.bundle.reference.channel_uses
-        self.is_last = self.bundle.split_layer == self.bundle.depth
-        self.name = f"after layer {self.bundle.split_layer} of {self.bundle.depth}"
-
-    def asked(self) -> dict[str, Any]:
-        """A row of what it asks of device and cloud; the device holds embedding, layers before it and JSCC encoder."""
-        model, policies = self.judge.classifier.model, self.fronts.policies
-        held = (model.patch_embed, *model.blocks[: self.bundle.split_layer], self.evaluator.engine.encoder)
-        return {
-            "split": self.name,
-            "weights on the device, 10^6": sum(value.numel() for part in held for value in part.parameters()) / 1e6,
-            "unmerged, edge GMACs": self.evaluator.unmerged_gmacs(),
-            "cloud GMACs": float(classifier_gmacs(self.judge.classifier, np.array([self.bundle.patches]))[0]),
-            "policies, least edge GMACs": min(one.objectives.edge_gmacs for one in policies),
-            "policies": len({one.policy.id for one in policies}),
-            "reference, uses": self.reference,
-        }
-
-    def chosen(self, budget: Budget, channel: Channel) -> Policy | None:
-        """The policy that a budget gets; None where none meets it."""
-        asked = UNMERGED if budget == Budget() else AUTO
-        try:
-            return choose_for(self.bundle, self.fronts, asked, budget, channel).policy
-        except BudgetError:
-            return None
-
-    def found(self, policy: Policy, channel: Channel, cap: int | None) -> dict[str, Any]:
-        """What a policy gives under a cap on the uses: which images were ``right``, and means over them."""
-        if cap is not None and cap >= policy.symbols_per_token * self.bundle.patches:
-            cap = None
-
-        def measure() -> dict[str, Any]:
-            one = self.evaluator.measure_policy(policy, channel, self.setting.seed, cap)
-            return {
-                "right": one.right.tolist(),
-                "tokens": float(one.tokens.mean()),
-                "tokens_sd": float(one.tokens.std()),
-                "uses": float(one.uses.mean()),
-                "edge": float(one.edge_gmacs.mean()),
-                "cloud": float(classifier_gmacs(self.judge.classifier, one.tokens).mean()),
-            }
-
-        kept: dict[str, Any] = self.setting.kept(f"{self.bundle.digest} {policy.digest} {channel} {cap}", measure)
-        return kept
-
-    def label(self, policy: Policy) -> tuple[Estimate, float]:
-        """Accuracy and GMACs of a device that merges as a policy says and runs all that the bundle has, the head too.
-
-        Only where the split is the last.
-        """
-
-        def measure() -> list[list[float]]:
-            parts = self.evaluator.transform(rules_for(policy.thresholds))
-            one = self.evaluator.measure(parts, policy.symbols_per_token, BYPASS, self.setting.seed)
-            cost = replace(self.evaluator.engine.cost, encoder=0)
-            gmacs = [cost.gmacs(part.counts.numpy(), part.merged, part.counts[:, -1].numpy()) for _, part in parts]
-            return [one.right.tolist(), [float(np.concatenate(gmacs).mean())]]
-
-        right, (gmacs,) = self.setting.kept(f"label {self.bundle.digest} {policy.digest}", measure)
-        return accuracy(right), gmacs
-
-    def trivial(self, channel: Channel) -> list[dict[str, Any]]:
-        """The pooled token at every rate; where the split is the last, logits and label too."""
-
-        def measure() -> list[list[Any]]:
-            baselines = Baselines(PolicyMeter(self.evaluator, (channel,), self.setting.seed))
-            each = [
-                (f"pooled token, {one.parameters['symbols_per_token']} symbols", one.measure())
-                for one in baselines.pooled_token()
-            ]
-            if self.is_last:
-                each += [("logits", baselines.logits()), ("label", baselines.label())]
-            return [[way, one.accuracy, one.accuracy_se, one.channel_uses, one.edge_gmacs] for way, one in each]
-
-        return [
-            {"sent": way, "split": self.name, "accuracy, %": Estimate.percent(share, se), "uses": uses,
-             "edge GMACs": gmacs}
-            for way, share, se, uses, gmacs in self.setting.kept(f"trivial {self.bundle.digest} {channel}", measure)
-        ]  # fmt: skip
-
-    def pictures(self) -> list[tuple[int, list[int], list[int]]]:
-        """Quality of a JPEG, whether the plain model is right on each picture, and its bits."""
-
-        def jpeg(quality: int) -> list[Any]:
-            files = [compress(pixels, "JPEG", len(pixels), quality) for pixels in self.evaluator.images.pixels]
-            pixels = np.stack([seen for _, seen in files])
-            classify = self.judge.classifier.classify_images
-            logits = np.concatenate([classify(pixels[i : i + 128]) for i in range(0, len(pixels), 128)])
-            right = logits.argmax(1) == self.judge.labels
-            return [quality, right.astype(int).tolist(), [8 * len(content) for content, _ in files]]
-
-        kept: list[Any] = self.setting.kept("jpeg", lambda: [jpeg(quality) for quality in QUALITIES])
-        return kept
-
-
 def run(setting: Setting) -> Report:
     """Measure; see `EXPERIMENT`."""
-    splits = [Split(setting, name) for name in BUNDLES]
+    splits = [Split(setting, name) for name in beside(getattr(setting.options, "bundle", BUNDLES[0]), BUNDLES)]
     digits = {"weights on the device, 10^6": 2, "unmerged, edge GMACs": 4, "cloud GMACs": 4,
               "policies, least edge GMACs": 4}  # fmt: skip
     tables = [Table("What each split asks of device and cloud", [split.asked() for split in splits], digits)]
+    whole = splits[0].evaluator.unmerged_gmacs()
+    # By what stands in the table; without a limit the unmerged reference.
+    uses = {"unmerged": Budget()} | {
+        most: Budget(channel_uses=most) for most in (round(share * splits[0].reference) for share in USES)
+    }
+    gmacs = {most: Budget(edge_gmacs=most) for most in (float(f"{share * whole:.3g}") for share in GMACS)}
+    for split in splits:
+        split.measure_ahead(CHANNELS, [*uses.values(), *gmacs.values()])
     over_uses: dict[str, list[Curve]] = {}
     over_gmacs: dict[str, list[Curve]] = {}
     remarks: list[str] = []
     for channel in CHANNELS:
-        by_uses = _within("budget, uses", USES, splits, channel)
-        by_gmacs = _within("budget, GMACs", GMACS, splits, channel)
+        by_uses = _within("budget, uses", uses, splits, channel)
+        by_gmacs = _within("budget, GMACs", gmacs, splits, channel)
         trivial = [row for split in splits for row in split.trivial(channel)]
         bounds: list[dict[str, Any]] = [
             {
                 "sent": f"JPEG of quality {quality}, its scan",
                 "accuracy, %": accuracy(right),
-                "uses": float(np.ceil(np.array(bits) / capacity(channel.snr_db)).mean()),
+                "uses": float(uses_of(np.array(bits), channel.snr_db).mean()),
                 "edge GMACs": 0.0,
             }
             for quality, right, bits in splits[0].pictures()
@@ -174,9 +62,11 @@ def run(setting: Setting) -> Report:
             Table(f"Bounds: what a code at capacity would carry, {channel.name}", bounds, DIGITS),
         ]
         pooled = [row for row in trivial if row["sent"].startswith("pooled")]
-        device = [row for row in trivial if not row["sent"].startswith("pooled")]
+        alone = [row for row in trivial if row["sent"].startswith("class")]
+        device = [row for row in trivial if row["sent"] in ("logits", "label")]
         over_uses[channel.name] = [
-            *_curves(by_uses, "uses"), *_curves(pooled, "uses", "pooled token, "), *_points(device, "uses"),
+            *_curves(by_uses, "uses"), *_curves(pooled, "uses", "pooled token, "),
+            *_curves(alone, "uses", "class token alone, "), *_points(device, "uses"),
         ]  # fmt: skip
         over_gmacs[channel.name] = [*_curves(by_gmacs, "edge GMACs"), *_points(device, "edge GMACs")]
         remarks += _remarks(by_uses, by_gmacs, channel)
@@ -196,6 +86,8 @@ def _within(
     """What each split makes of each budget, and of a limit on compute, too, a device that sends its label."""
     rows: list[dict[str, Any]] = []
     for title, budget in budgets.items():
+        if not any(split.chosen(budget, channel) for split in splits):
+            continue
         first: dict[str, Any] | None = None
         for split in splits:
             policy = split.chosen(budget, channel)
@@ -256,15 +148,16 @@ EXPERIMENT = Experiment(
     name="split",
     title="Split after the last layer, or in the middle",
     about="""
-The bundles `cifar10` (all six layers on the device) and `cifar10-middle` (three on the device, three in the cloud):
-the same backbone, byte for byte, each with its own codec and its own fronts. Both meet the same test images, AWGN, and
-budgets of channel uses or of GMACs on the device, from which each chooses of its own fronts. A difference is paired
-with the last layer's split under the same budget. Beside them what needs no tokens: the pooled token of each split,
-the logits as symbols and the label as QPSK from a device that runs the whole model. Two rows are marked as bounds:
-the label of a device that runs the whole model, merging as the policy of the last layer's split under the same budget
-does, sent by a code at capacity; and JPEG's scan at capacity, headers and tables for free. The paper, as we read
+The bundles `{bundle}` (all layers on the device) and `{bundle}-middle` (the first on the device, the others in the
+cloud): the same backbone, byte for byte, each with its own codec and its own fronts. Both meet the same test images,
+AWGN, and budgets of channel uses or of GMACs on the device, from which each chooses of its own fronts. A difference is
+paired with the last layer's split under the same budget. Beside them what needs no tokens: the pooled token of each
+split, the logits as symbols and the label as QPSK from a device that runs the whole model. Two rows are marked as
+bounds: the label of a device that runs the whole model, merging as the policy of the last layer's split under the same
+budget does, sent by a code at capacity; and JPEG's scan at capacity, headers and tables for free. The paper, as we read
 it, splits after the last layer.
 """,
     run=run,
     bundles=BUNDLES,
+    options=BUNDLE | LIMIT,
 )

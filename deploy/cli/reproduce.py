@@ -31,6 +31,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         default=data,
         help="folder of the data sets, or one to measure on (default: $THINWIRE_DATA, else %(default)s)",
     )
+    parser.add_argument(
+        "--bundle", metavar="B", help="to measure, by name or folder, in place of the usual one; its pages are NAME-B"
+    )
     parser.add_argument("--quick", action="store_true", help="minutes in place of hours, to see that all works")
     parser.add_argument("--seed", type=seed, default=0, help="of noise, samples and training")
     parser.add_argument("--work", type=Path, default=Path("runs/reproduce"), help="(default: %(default)s)")

@@ -25,10 +25,9 @@ from thinwire.channels import Channel
 
 # The fixed schemes are chosen at this SNR, each on its kind of channel.
 DESIGN_DB = 10.0
-# Budgets whose policies give the tokens that are quantised; and those that are sent as they are, which take more bits.
-POLICY_BUDGETS, RAW_BUDGETS = (9, 38, 96), (9, 38)
-# What takes more bits than a smaller frame holds at any SNR here, or holds only to be useless.
-RAW_FROM, PICTURES_FROM = 64, 192
+# Budgets, of the reference's uses, whose policies give the tokens that are quantised; and those that are sent as they
+# are, which take more bits.
+POLICY_BUDGETS, RAW_BUDGETS = (0.05, 0.2, 0.5), (0.05, 0.2)
 BOUND_ERROR_RATES = (1e-3, 1e-2, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5)
 SELECT_IMAGES, RATE_FRAMES = 2000, 1000
 # Every so manieth image of *select*, and of the test images, for pictures, which take longest.
@@ -74,11 +73,13 @@ class Comparison:
         self, setting: Setting, test_images: int | None, budgets: tuple[int, ...], channels: list[Channel]
     ) -> None:
         self._setting, self._budgets, self._channels = setting, budgets, channels
-        self._select = SharedImages(setting.evaluator(split="select", limit=SELECT_IMAGES))
-        self.test = SharedImages(setting.evaluator(limit=test_images))
+        self._select = SharedImages(setting.evaluator("select", most=SELECT_IMAGES))
+        self.test = SharedImages(setting.evaluator(most=test_images))
         self._bundle = self.test.evaluator.bundle
         # The SNR from which on a scheme lost no frame on AWGN.
         self._lossless: dict[Scheme, float] = {}
+        assert self._bundle.reference is not None
+        self._reference = self._bundle.reference.channel_uses
         counts = np.bincount(self._select.labels)
         self.guess = int(counts.argmax())
         self._guess_share = float(counts.max() / counts.sum())
@@ -90,13 +91,15 @@ class Comparison:
         raw = [RawTokens(policy, name) for name, policy in self._policies(RAW_BUDGETS).items()]
         pictures = PictureSource(select.every(PICTURES[0]), test.every(PICTURES[1]), self.guess, self._kept)
         label = LabelSource(select, test)
-        # Each from the budget on at which it is of use.
-        sources = {
+        # Each from the budget on at which it is of use: raw tokens and pictures take more bits than a smaller frame
+        # holds at any SNR here, or holds only to be useless.
+        sources: dict[Source, int] = {
             tokens: 0,
             self._quantised("logits", [Logits()]): 0,
-            self._quantised("raw tokens", raw): RAW_FROM,
-            pictures: PICTURES_FROM,
+            self._quantised("raw tokens", raw): self._bundle.patches,
+            pictures: min(self._reference, max(self._budgets)),
         }
+        sources = {source: least for source, least in sources.items() if source.has_options}
         found = self._all_analog()
         for uses in self._budgets:
             for source in (source for source, least in sources.items() if uses >= least):
@@ -195,8 +198,9 @@ class Comparison:
             self._lossless[scheme] = min(channel.snr_db, self._lossless.get(scheme, channel.snr_db))
         return rate
 
-    def _policies(self, budgets: tuple[int, ...]) -> dict[str, Policy]:
+    def _policies(self, shares: tuple[float, ...]) -> dict[str, Policy]:
         design = Channel("awgn", DESIGN_DB)
+        budgets = [int(share * self._reference) for share in shares]
         return {policy.id: policy for policy in (chosen(self._bundle, uses, design).policy for uses in budgets)}
 
     def _quantised(self, name: str, features: Sequence[Feature]) -> QuantisedSource:

@@ -11,10 +11,19 @@ from PIL import Image
 from experiments.digital.features import SharedImages
 from experiments.digital.source import Coded, Kept, Source
 
-# Format and size. Smaller WebP files are in no range of bits as good as JPEG.
-FORMS = (("JPEG", 32), ("WEBP", 32), ("JPEG", 24), ("JPEG", 16))
+# Format and share of the size. Smaller WebP files of small pictures are in no range of bits as good as JPEG; of large
+# ones only small files fit a frame.
+SMALL = (("JPEG", 1.0), ("WEBP", 1.0), ("JPEG", 3 / 4), ("JPEG", 1 / 2))
+LARGE = (("JPEG", 1.0), ("JPEG", 1 / 2), ("JPEG", 1 / 4), ("WEBP", 1 / 4), ("JPEG", 1 / 8))
+LARGEST_SMALL = 64
 # Finest first.
 QUALITIES = (95, 80, 60, 40, 20, 10, 5, 1)
+
+
+def forms(size: int) -> list[tuple[str, int]]:
+    """Formats and sizes that are tried for pictures of this height and width."""
+    shares = SMALL if size <= LARGEST_SMALL else LARGE
+    return [(form, max(1, round(share * size))) for form, share in shares]
 
 
 def compress(pixels: NDArray[np.uint8], form: str, size: int, quality: int) -> tuple[bytes, NDArray[np.uint8]]:
@@ -69,10 +78,10 @@ class PictureSource(Source):
         self._test = test
         self._coded = cache(self._encode)
         options = []
-        for form, size in FORMS:
-            found = kept(f"picture, {form} {size}: select", partial(self._measure, form, size, select))
+        for form, side in forms(select.pixels.shape[1]):
+            found = kept(f"picture, {form} {side}: select", partial(self._measure, form, side, select))
             bits = np.array(found["bits"], dtype=np.float64) + self._HEAD
-            options.append(((form, size), bits, np.array(found["right"], dtype=np.float64)))
+            options.append(((form, side), bits, np.array(found["right"], dtype=np.float64)))
         super().__init__("picture", options, (select.labels == guess).astype(np.float64))
 
     def option(self, payload: int) -> str:

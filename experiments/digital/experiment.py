@@ -7,11 +7,14 @@ import numpy as np
 
 from experiments.digital.comparison import DESIGN_DB, PICTURES, Comparison, Point
 from experiments.harness.experiment import Experiment
+from experiments.harness.options import BUNDLE, LIMIT
 from experiments.harness.report import Cell, Curve, Estimate, Plot, Report, Table, accuracy, change
-from experiments.harness.setting import Setting
+from experiments.harness.setting import TEST, TRAIN, Setting
 from thinwire.channels import Channel
 
-BUDGETS = (24, 64, 192, 1024)
+# Of the unmerged reference's channel uses; and as many as pictures of 32 x 32 take, about the most that a word of 5G's
+# code fills.
+BUDGETS, MOST_USES = (1 / 8, 1 / 3, 1), 1024
 # Every 5 dB, and once more below the SNR that the fixed scheme is made for.
 AWGN_DB = (-5.0, 0.0, 5.0, 7.5, 10.0, 15.0, 20.0)
 RAYLEIGH_DB = (0.0, 10.0, 20.0)
@@ -110,12 +113,15 @@ def cliff(found: dict[str, dict[Channel, Point]], uses: int) -> str:
 
 def run(setting: Setting) -> Report:
     """Measure; see `EXPERIMENT`."""
-    budgets = (24, 192) if setting.quick else BUDGETS
+    reference = setting.bundle.reference
+    assert reference is not None
+    budgets = [min(MOST_USES, round(share * reference.channel_uses)) for share in BUDGETS]
+    budgets = budgets[::2] if setting.quick else sorted({*budgets, MOST_USES})
     awgn = (0.0, 10.0) if setting.quick else AWGN_DB
     rayleigh = (10.0,) if setting.quick else RAYLEIGH_DB
     channels = [Channel("awgn", snr_db) for snr_db in awgn]
     channels += [Channel("rayleigh", snr_db) for snr_db in rayleigh]
-    comparison = Comparison(setting, TEST_IMAGES, budgets, channels)
+    comparison = Comparison(setting, TEST_IMAGES, tuple(budgets), channels)
     points = comparison.points()
     test = comparison.test
     plain = accuracy(test.logits.argmax(axis=1) == test.labels).value
@@ -145,8 +151,8 @@ EXPERIMENT = Experiment(
     name="digital",
     title="Analog tokens beside digital ones",
     about="""
-The bundle `cifar10`, AWGN and Rayleigh fading with one gain a frame, at equal channel uses. Analog: the policy that the
-budget chooses, and the unmerged model at the highest rate that fits. Digital: tokens (the JSCC encoder's latents),
+The bundle `{bundle}`, AWGN and Rayleigh fading with one gain a frame, at equal channel uses. Analog: the policy that
+the budget chooses, and the unmerged model at the highest rate that fits. Digital: tokens (the JSCC encoder's latents),
 tokens as they are, logits, the label, or a JPEG or WebP picture, as bits under 5G's LDPC code and QAM. *Adaptive*
 takes for each SNR the modulation, the code rate and the quantiser that are right most often on *select*; *fixed* those
 of 10 dB at every SNR, chosen for AWGN on AWGN and for Rayleigh fading on that. *Bound* is no code: the same tokens in
@@ -155,6 +161,7 @@ frames lost; of rates from 1e-3 to a half the one that is right most often on *s
 paired, on the same images and the same noise. What is compared, and why it is fair: [docs/digital.md](../digital.md).
 """,
     run=run,
-    data=("cifar10-test.tar", "cifar10-train.tar"),
+    data=(TEST, TRAIN),
+    options=BUNDLE | LIMIT,
     packages=("sionna",),
 )

@@ -29,13 +29,13 @@ class SharedImages:
     """Images on the device and the cloud's classifier; what features share is computed once.
 
     Args:
-        evaluator: of a bundle that classifies and has no class token.
+        evaluator: of a bundle that classifies.
     """
 
     def __init__(self, evaluator: Evaluator) -> None:
         judge = evaluator.judge
-        if not isinstance(judge, LabelJudge) or evaluator.bundle.prefix_tokens:
-            raise ValueError("expected a bundle that classifies and has no class token")
+        if not isinstance(judge, LabelJudge):
+            raise ValueError("expected a bundle that classifies")
         self.evaluator = evaluator
         self.engine = evaluator.engine
         self.classifier = judge.classifier
@@ -144,13 +144,15 @@ class RawTokens:
         """See `Feature`; the same for all numbers of bits."""
         found: dict[int, Vectors] = {}
         for indices, part in images.transformed(self.policy):
-            tokens = part.tokens
+            tokens, prefix = part.tokens, part.tokens.prefix.shape[1]
             if self.policy.max_tokens is not None:
-                limits = torch.full_like(tokens.counts, self.policy.max_tokens)
+                limits = torch.full_like(tokens.counts, max(1, self.policy.max_tokens - prefix))
                 tokens = merge_down_to(tokens, limits, images.evaluator.bundle.merging.weight)
-            rows = torch.cat((tokens.x, tokens.sizes.log2()[..., None]), dim=2).numpy()
+                tokens = tokens.without_patches() if self.policy.max_tokens == prefix else tokens
+            x = torch.cat((tokens.prefix, tokens.x), dim=1)
+            rows = torch.cat((x, tokens.all_sizes.log2()[..., None]), dim=2).numpy()
             for index, row, count in zip(indices.tolist(), rows, tokens.counts.tolist(), strict=True):
-                found[index] = row[:count].copy()
+                found[index] = row[: prefix + count].copy()
         return [found[index] for index in range(len(images))]
 
     @torch.inference_mode()

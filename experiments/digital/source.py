@@ -46,6 +46,11 @@ class Source(ABC):
         self._options, self._guessed, self._spare = options, guessed, spare
         self.best = cache(self._best)
 
+    @property
+    def has_options(self) -> bool:
+        """Whether there is any way at all: what takes too many bits was not tried."""
+        return bool(self._options)
+
     def _best(self, payload: int) -> tuple[Any, float]:
         """The option that is right most often within so many bits, the first of equals, and its accuracy."""
         found = []

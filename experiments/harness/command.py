@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ def list_all(options: argparse.Namespace) -> None:
         except UnavailableError as error:
             print(f"{name:12}({error})")
             continue
-        lacking = f" (needs {', '.join(missing)})" if (missing := one.missing(options.data)) else ""
+        arguments = ["--bundle", options.bundle] if options.bundle and "bundle" in one.options else []
+        lacking = f" (needs {', '.join(missing)})" if (missing := one.missing(options.data, arguments)) else ""
         print(f"{name:12}{one.title}{lacking}")
         for key, default in vars(one.given(options.quick)).items():
             typed = as_arguments({key: "" if default is None else default or True})
@@ -45,7 +47,8 @@ def run(options: argparse.Namespace) -> None:
     for name in options.names or MODULES:
         try:
             one = load(name)
-            if missing := one.missing(options.data):
+            arguments = _arguments(one, options)
+            if missing := one.missing(options.data, arguments):
                 raise UnavailableError(f"{name} needs {', '.join(missing)}")
         except UnavailableError as error:
             if options.names:
@@ -53,29 +56,43 @@ def run(options: argparse.Namespace) -> None:
             print(f"left out: {error}", file=sys.stderr)
             continue
         # Before anything is written: the two folders may be one.
-        earlier = pages.read(name, options.against) if options.against else None
-        found[name] = _measured(one, options, output)
+        page = one.page(options.bundle)
+        earlier = pages.read(page, options.against) if options.against else None
+        found[page] = _measured(one, options, arguments, output)
         if options.names and not options.against:
-            for table in found[name]["tables"]:
+            for table in found[page]["tables"]:
                 print(f"{table['title']}\n\n{table_from_json(table).markdown()}\n")
-        print(f"{name}: {output / name}.md")
+        print(f"{name}: {output / page}.md")
         if options.against:
-            differing += _compare(found[name], earlier, options.against)
+            differing += _compare(found[page], earlier, options.against)
     if options.json:
         write_whole(options.json, (json.dumps(found, indent=1) + "\n").encode())
     if differing:
         raise InvalidRequestError(f"{differing} figures differ from those in {options.against}")
 
 
-def _measured(one: Experiment, options: argparse.Namespace, output: Path) -> dict[str, Any]:
+def _arguments(one: Experiment, options: argparse.Namespace) -> list[str]:
+    """The options of one experiment, among them the bundle, which all share.
+
+    Raises:
+        UnavailableError: it is of bundles of its own.
+    """
+    if options.bundle is None:
+        return list(options.rest)
+    if "bundle" not in one.options:
+        raise UnavailableError(f"{one.name} takes no --bundle: it is of {', '.join(one.bundles) or 'none'}")
+    return ["--bundle", options.bundle, *options.rest]
+
+
+def _measured(one: Experiment, options: argparse.Namespace, arguments: Sequence[str], output: Path) -> dict[str, Any]:
     """What the output has of it, or what is found now and written there."""
-    content = pages.read(one.name, output)
+    content = pages.read(one.page(options.bundle), output)
     if content is not None and options.quick and not content["quick"]:
         raise InvalidRequestError(f"{output} has the full {one.name}; a quick run needs another --output")
-    identity = {"options": None} | one.identity(options.data, options.quick, options.seed, options.rest)
+    identity = {"options": None} | one.identity(options.data, options.quick, options.seed, arguments)
     if options.again or content is None or any(content.get(key) != value for key, value in identity.items()):
         print(f"{one.name}: {one.title}", file=sys.stderr)
-        report, content = one.measure(options.data, options.work, options.quick, options.seed, options.rest)
+        report, content = one.measure(options.data, options.work, options.quick, options.seed, arguments)
         pages.write(one, report, content, output)
         pages.write_index(output)
     return content

@@ -16,9 +16,9 @@ import torch
 
 from experiments.harness.options import Options, as_arguments, parse
 from experiments.harness.report import Report
-from experiments.harness.setting import Setting, located
+from experiments.harness.setting import TEST, Setting, beside, data_set, located
 from policies.files import write_whole
-from thinwire.bundle import FRONT, file_sha256, load_bundle
+from thinwire.bundle import FRONT, Bundle, file_sha256, load_bundle
 from thinwire.cores import usable_cores
 from thinwire.errors import UnavailableError
 
@@ -35,9 +35,10 @@ class Experiment:
         about: what is asked and how it is measured, in Markdown, with what the paper says of it.
         run: measures.
         bundles: names of the shipped bundles that it measures.
-        data: files and folders of the data that it reads.
+        data: files and folders of the data that it reads; `TEST` and `TRAIN` stand for those of its bundle's images.
         packages: what it imports beyond the extra "search", as they are imported.
-        options: what else it can be asked to do. One that is called "bundle" says what it measures.
+        options: what else it can be asked to do. One that is called "bundle" says what it measures; where it is of
+            several bundles, whose names begin alike, the others are found by what their names have beyond the first's.
     """
 
     name: str
@@ -45,21 +46,37 @@ class Experiment:
     about: str
     run: Callable[[Setting], Report]
     bundles: Sequence[str] = ("cifar10",)
-    data: Sequence[str] = ("cifar10-test.tar",)
+    data: Sequence[str] = (TEST,)
     packages: Sequence[str] = ()
     options: Options = field(default_factory=dict)
 
-    def missing(self, data: Path) -> list[str]:
+    def page(self, bundle: Any = None) -> str:
+        """Name of its files: its own, and behind that the name of a bundle that is not its usual one."""
+        usual = bundle is None or bundle == self.options["bundle"].default
+        return self.name if usual or not isinstance(bundle, str) else f"{self.name}-{load_bundle(bundle).name}"
+
+    def _bundles(self, given: Namespace) -> list[Bundle]:
+        chosen = getattr(given, "bundle", None)
+        if isinstance(chosen, str):
+            chosen = beside(chosen, self.bundles) if self.bundles else [chosen]
+        return [load_bundle(name) for name in (self.bundles if chosen is None else chosen)]
+
+    def _places(self, data: Path, given: Namespace) -> list[Path]:
+        if not any("{" in name for name in self.data):
+            return [located(data, name) for name in self.data]
+        stem = data_set(self._bundles(given)[0])
+        return [located(data, name.format(stem)) for name in self.data]
+
+    def missing(self, data: Path, arguments: Sequence[str] = ()) -> list[str]:
         """What it needs and does not find: files of the data, packages."""
-        files = [str(path) for path in (located(data, name) for name in self.data) if not path.exists()]
+        files = [str(path) for path in self._places(data, self.given(False, arguments)) if not path.exists()]
         return files + [f"the package {name}" for name in self.packages if find_spec(name) is None]
 
     def identity(self, data: Path, quick: bool, seed: int, arguments: Sequence[str] = ()) -> dict[str, Any]:
         """What its figures depend on, but for the code and the machine."""
         given = self.given(quick, arguments)
-        named = given.bundle if "bundle" in self.options else list(self.bundles)
-        bundles = {name: load_bundle(name) for name in ([named] if isinstance(named, str) else named)}
-        places = [located(data, name) for name in self.data]
+        bundles = {bundle.name: bundle for bundle in self._bundles(given)}
+        places = self._places(data, given)
         files = [path for place in places for path in sorted([place, *place.glob("*")])]
         folder = data.parent if data.is_file() else data
         known = packages_distributions()
@@ -104,7 +121,7 @@ class Experiment:
         Raises:
             UnavailableError: something that it needs is not there.
         """
-        if missing := self.missing(data):
+        if missing := self.missing(data, arguments):
             raise UnavailableError(f"{self.name} needs {', '.join(missing)}")
         identity = self.identity(data, quick, seed, arguments)
         stamp = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]

@@ -40,20 +40,23 @@ def read(name: str, folder: Path) -> dict[str, Any] | None:
 def write(experiment: Experiment, report: Report, content: Mapping[str, Any], folder: Path) -> None:
     """Write what was found; the JSON comes last, so that where it is, all is there."""
     folder.mkdir(parents=True, exist_ok=True)
+    page = experiment.page(content.get("options", {}).get("bundle"))
     for plot in report.plots:
-        write_whole(folder / f"{experiment.name}-{plot.name}.png", draw(plot))
+        write_whole(folder / f"{page}-{plot.name}.png", draw(plot))
     for name, pixels in report.pictures.items():
-        write_whole(folder / f"{experiment.name}-{name}.png", to_png(pixels))
-    write_whole(folder / f"{experiment.name}.md", _page(experiment, report, content).encode())
-    write_whole(folder / f"{experiment.name}.json", (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+        write_whole(folder / f"{page}-{name}.png", to_png(pixels))
+    write_whole(folder / f"{page}.md", _page(page, experiment, report, content).encode())
+    write_whole(folder / f"{page}.json", (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
 
 
 def write_index(folder: Path) -> None:
     """Write the list of what the folder has."""
     rows = []
     for name in MODULES:
-        if (content := read(name, folder)) is not None:
-            rows.append(f"| [{load(name).title}]({name}.md) | `{content['command']}` | {content['seconds']:.0f} |")
+        for page in (name, *sorted(path.stem for path in folder.glob(f"{name}-*.json"))):
+            if (content := read(page, folder)) is not None:
+                title = load(name).title + page.removeprefix(name).replace("-", ": ", 1)
+                rows.append(f"| [{title}]({page}.md) | `{content['command']}` | {content['seconds']:.0f} |")
     text = (
         "# Results\n\nEach page was written by the command beside it. Seconds are on two busy cores, without what was "
         "killed.\n\n"
@@ -62,14 +65,15 @@ def write_index(folder: Path) -> None:
     write_whole(folder / INDEX, text.encode())
 
 
-def _page(experiment: Experiment, report: Report, content: Mapping[str, Any]) -> str:
-    parts = [f"# {experiment.title}", experiment.about.strip(), f"    {content['command']}"]
+def _page(page: str, experiment: Experiment, report: Report, content: Mapping[str, Any]) -> str:
+    about = experiment.about.strip().replace("{bundle}", next(iter(content["bundles"]), ""))
+    parts = [f"# {experiment.title}", about, f"    {content['command']}"]
     if content["quick"]:
         parts.append("A quick run: it shows that all works, and its figures mean little.")
     for table in report.tables:
         parts += [f"**{table.title}**", table.markdown()]
-    parts += [f"![{plot.y_label} over {plot.x_label}]({experiment.name}-{plot.name}.png)" for plot in report.plots]
-    parts += [f"![{name}]({experiment.name}-{name}.png)" for name in report.pictures]
+    parts += [f"![{plot.y_label} over {plot.x_label}]({page}-{plot.name}.png)" for plot in report.plots]
+    parts += [f"![{name}]({page}-{name}.png)" for name in report.pictures]
     if report.remarks:
         parts.append("\n".join(f"- {remark}" for remark in report.remarks))
     versions = ", ".join(f"{name} {number}" for name, number in content["versions"].items())

@@ -3,11 +3,12 @@
 import hashlib
 import json
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from deploy.cli.common import DEFAULT_BUNDLE
 from offline.data.sources import SELECT, load_images
 from offline.measure.evaluator import Evaluator
 from offline.measure.judges import Images
@@ -19,7 +20,10 @@ from thinwire.bundle import FRONT, Bundle, load_bundle
 from thinwire.channels import Channel
 from thinwire.errors import InvalidRequestError
 
-QUICK_IMAGES = 200
+# Of a quick run: so many images at most, and of larger ones so many pixels, which is ten of 224 x 224.
+QUICK_IMAGES, QUICK_PIXELS = 200, 10 * 224 * 224
+# The images of whatever bundle an experiment is of.
+TEST, TRAIN = "{}-test.tar", "{}-train.tar"
 # Half, a fifth and a twentieth of the unmerged reference.
 SHARES = (0.5, 0.2, 0.05)
 
@@ -46,8 +50,8 @@ class Setting:
 
     @property
     def bundle(self) -> Bundle:
-        """What its option says."""
-        return load_bundle(self.options.bundle)
+        """What its option says, or the usual one."""
+        return load_bundle(getattr(self.options, "bundle", DEFAULT_BUNDLE))
 
     def file(self, name: str) -> Path:
         """A file or folder of the data; whatever was given, if that is no folder of data sets but one of them.
@@ -64,20 +68,29 @@ class Setting:
         """The images of a bundle's data set: those of "test", or of "select".
 
         Args:
-            bundle: `cifar10` or `easy-vqa`, or one of the same data.
+            bundle: `cifar10`, `photos` or `easy-vqa`, or one of the same data.
             split: "test" or "select".
-            limit: a sample of at most so many, even over classes; quick runs take at most `QUICK_IMAGES`.
+            limit: a sample of at most so many, even over classes; quick runs take at most `QUICK_IMAGES`, and of large
+                ones fewer.
         """
-        stored = "test" if split != SELECT else "train"
-        source = "easy-vqa.tar" if bundle.task == "vqa" else f"cifar10-{stored}.tar"
-        images = load_images(bundle, str(self.file(source)), split)
-        most = min(limit or len(images), QUICK_IMAGES if self.quick else len(images))
-        return images.even_sample(most)
+        source = "easy-vqa.tar" if bundle.task == "vqa" else (TRAIN if split == SELECT else TEST)
+        limits = [limit] if limit else []
+        if self.quick:
+            limits.append(min(QUICK_IMAGES, QUICK_PIXELS // bundle.preprocessing.size**2))
+        path = str(self.file(source.format(data_set(bundle))))
+        return load_images(bundle, path, split, min(limits, default=None))
 
-    def evaluator(self, name: str = "cifar10", split: str = "test", limit: int | None = None) -> Evaluator:
-        """An evaluator of a shipped bundle on its own images; see `images`."""
-        bundle = load_bundle(name)
-        return Evaluator.load(bundle, self.images(bundle, split, limit))
+    def evaluator(self, split: str = "test", bundle: Bundle | None = None, most: int | None = None) -> Evaluator:
+        """An evaluator of a bundle on its own images; see `images`.
+
+        Args:
+            split: of its data.
+            bundle: by default that of its option.
+            most: images, where the option "limit" says nothing or more.
+        """
+        bundle = self.bundle if bundle is None else bundle
+        limits = [one for one in (most, getattr(self.options, "limit", None)) if one]
+        return Evaluator.load(bundle, self.images(bundle, split, min(limits, default=None)))
 
     def kept(self, key: str, compute: Callable[[], Any]) -> Any:
         """What ``compute`` gives, from the folder if an earlier run of this experiment came so far.
@@ -93,6 +106,16 @@ class Setting:
         write_whole(path, json.dumps({"key": key, "value": value}).encode())
         # As the next run will find it: tuples as lists, keys as texts.
         return json.loads(json.dumps(value))
+
+
+def data_set(bundle: Bundle) -> str:
+    """What the files of a bundle's labelled images begin with, by the bundle's name."""
+    return "photos" if bundle.name.startswith("photos") else "cifar10"
+
+
+def beside(bundle: str, names: Sequence[str]) -> list[str]:
+    """A bundle and those that stand beside it as ``names`` do beside their first: `photos` and `photos-middle`."""
+    return [bundle.rstrip("/") + name.removeprefix(names[0]) for name in names]
 
 
 def located(data: Path, name: str) -> Path:

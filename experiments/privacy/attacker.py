@@ -68,7 +68,8 @@ class Attacker:
         self.seed = seed
         patches = frames.origin.shape[1]
         patch = round((pixels.shape[1] * pixels.shape[2] / patches) ** 0.5)
-        self.network = InversionNetwork(frames.pairs.shape[2], patches, patch, recipe.width)
+        most = max(patches, frames.pairs.shape[1])
+        self.network = InversionNetwork(frames.pairs.shape[2], patches, patch, recipe.width, most)
         generator = torch.Generator().manual_seed(seed)
         sample = frames.take(torch.arange(min(512, len(frames)))).through_noise(snr_db, generator)
         self.network.fit_scale(sample.pairs, sample.valid)

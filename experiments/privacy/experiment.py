@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from cloud.torch_classifier import TorchClassifier
 from edge.torch_engine import TorchEngine
 from experiments.harness.experiment import Experiment
+from experiments.harness.options import BUNDLE, LIMIT
 from experiments.harness.report import Report
-from experiments.harness.setting import Setting
+from experiments.harness.setting import TEST, TRAIN, Setting, data_set
 from experiments.privacy.attacker import Attacker, Recipe, to_pixels
 from experiments.privacy.inversion import Search, by_place, mismatch, search
 from experiments.privacy.outcome import (
     EARS,
+    LARGEST_SMALL,
     SNR_DB,
     Attack,
     Sample,
@@ -29,9 +31,8 @@ from experiments.privacy.outcome import (
     sent,
 )
 from experiments.privacy.overheard import Frames, transmit
-from offline.data.images import LabelledImages, load, split_select
+from offline.data.images import LabelledImages, load
 from policies.policy import Policy
-from thinwire.bundle import load_bundle
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,17 @@ FULL = Scale(
     recipe=Recipe(epochs=8, batch_size=64, learning_rate=3e-3),
     search=Search(),
 )
+# Where the device takes a hundred times as long for an image.
+LARGE = Scale(
+    own=1000,
+    watched=50,
+    test=100,
+    searched=4,
+    recipe=Recipe(epochs=8, learning_rate=3e-3),
+    search=Search(),
+)
+QUICK_LARGE = Scale(own=16, watched=4, test=8, searched=2, recipe=Recipe(epochs=1, batch_size=8, width=16),
+                    search=Search(steps=1))  # fmt: skip
 QUICK = Scale(own=256, watched=64, test=64, searched=8, recipe=Recipe(epochs=1, width=16), search=Search(steps=2))
 
 
@@ -98,14 +110,18 @@ def _search(
 
 def run(setting: Setting) -> Report:
     """Measure; see `EXPERIMENT`."""
-    scale = QUICK if setting.quick else FULL
-    bundle = load_bundle("cifar10")
+    bundle = setting.bundle
+    scales = (LARGE, QUICK_LARGE) if bundle.preprocessing.size > LARGEST_SMALL else (FULL, QUICK)
+    scale = scales[setting.quick]
     engine, classifier = TorchEngine.load(bundle), TorchClassifier.load(bundle)
     policies = cases(bundle)
-    train, select = split_select(load(str(setting.file("cifar10-train.tar")), bundle.preprocessing, bundle.labels))
-    own = _sample(setting, engine, "own", train.even_sample(scale.own))
-    watched = _sample(setting, engine, "watched", select.even_sample(scale.watched))
-    images = setting.images(bundle, limit=scale.test)
+    source = str(setting.file(TRAIN.format(data_set(bundle))))
+    train, select = (
+        load(source, bundle.preprocessing, bundle.labels, part=part, limit=limit)
+        for part, limit in (("train", scale.own), ("select", scale.watched))
+    )
+    own, watched = _sample(setting, engine, "own", train), _sample(setting, engine, "watched", select)
+    images = setting.images(bundle, limit=min(scale.test, setting.options.limit or scale.test))
     assert isinstance(images, LabelledImages)
     # A tar has class after class, and the first images are those that are searched and shown.
     images = images.take(np.random.default_rng(setting.seed).permutation(len(images)))
@@ -150,16 +166,17 @@ EXPERIMENT = Experiment(
     title="What an eavesdropper can draw",
     about="""
 The paper (arXiv 2509.09955) says that merging substantially degrades model inversion. Here an eavesdropper tries,
-against the bundle `cifar10`: [docs/privacy.md](../privacy.md) has what it knows and how it works. It receives whole
+against the bundle `{bundle}`: [docs/privacy.md](../privacy.md) has what it knows and how it works. It receives whole
 frames, either without noise, as beside the antenna, or as the cloud does (AWGN, 10 dB); the device encodes for 10 dB
 in both cases. Its network is trained anew for each row, all with the same images and steps, on images of *train*; the
 figures are of test images, the same for all rows, with standard errors over images, and differences are paired.
-"Within 96, 38 and 9 uses" are what these budgets choose (50%, 20% and 5% of the unmerged reference). Without merging
-no frame takes less than 64 uses (one symbol for each token), so that is where the two are compared at equal uses, by
-the first policy at a higher rate. The uncoded tokens show what the network can draw where no codec stands in its way;
+"Within so many uses" is what these budgets choose (50%, 20% and 5% of the unmerged reference). Without merging no frame
+takes less than a symbol for each token, so that is where the two are compared at equal uses, by the first policy at a
+higher rate. The uncoded tokens show what the network can draw where no codec stands in its way;
 the mean image is what it draws if it learns nothing.
 """,
     run=run,
-    data=("cifar10-train.tar", "cifar10-test.tar"),
+    data=(TRAIN, TEST),
+    options=BUNDLE | LIMIT,
     packages=("skimage",),
 )

@@ -49,11 +49,13 @@ def device_side(engine: TorchEngine, images: Tensor, policy: Policy, snr_db: flo
     tokens, _ = run_layers(engine.tower, entering, rules_for(policy.thresholds), engine.bundle.merging)
     tokens = engine.to_send(tokens)
     if policy.max_tokens is not None:
-        limits = torch.full_like(tokens.counts, policy.max_tokens)
+        limits = torch.full_like(tokens.counts, max(1, policy.max_tokens - tokens.prefix.shape[1]))
         tokens = merge_down_to(tokens, limits, engine.bundle.merging.weight).trimmed()
     snr = torch.full((len(images),), float(snr_db))
     rate = torch.full((len(images),), policy.symbols_per_token)
-    pairs = engine.encoder.pairs(tokens.x, tokens.all_sizes, tokens.valid, snr, rate)
+    x = torch.cat((tokens.prefix, tokens.x), dim=1)
+    valid = torch.cat((tokens.valid.new_ones(tokens.prefix.shape[:2]), tokens.valid), dim=1)
+    pairs = engine.encoder.pairs(x, tokens.all_sizes, valid, snr, rate)
     return pairs[:, :, : policy.symbols_per_token], tokens
 
 
@@ -76,7 +78,7 @@ def mismatch(engine: TorchEngine, target: Tensor, images: Tensor, policy: Policy
         ``batch`` shares.
     """
     pairs, tokens = device_side(engine, images, policy, snr_db)
-    error = (by_place(pairs, tokens.origin) - target).square().sum((1, 2, 3))
+    error = (by_place(pairs, tokens.origin + tokens.prefix.shape[1]) - target).square().sum((1, 2, 3))
     return error / target.square().sum((1, 2, 3))
 
 

@@ -20,13 +20,16 @@ class InversionNetwork(nn.Module):
         patches: of the picture, a square number.
         patch: pixels along the side of one.
         width: of the hidden layers.
+        most: tokens of a frame, where that is more than the patches, as with a class token.
     """
 
     mean: Tensor
     std: Tensor
     mean_image: Tensor
 
-    def __init__(self, symbols_per_token: int, patches: int, patch: int, width: int = 64) -> None:
+    def __init__(
+        self, symbols_per_token: int, patches: int, patch: int, width: int = 64, most: int | None = None
+    ) -> None:
         super().__init__()
         self.side = round(patches**0.5)
         values = 2 * symbols_per_token + 2
@@ -34,7 +37,7 @@ class InversionNetwork(nn.Module):
         self.register_buffer("mean", torch.zeros(values))
         self.register_buffer("std", torch.ones(values))
         self.first = nn.Linear(values, width)
-        self.rank = nn.Parameter(0.02 * torch.randn(patches, width))
+        self.rank = nn.Parameter(0.02 * torch.randn(most or patches, width))
         self.block = Block(width, num_heads=4, mlp_ratio=2.0, qkv_bias=True)
         self.norm = nn.LayerNorm(width)
         self.place = nn.Parameter(torch.randn(patches, width))

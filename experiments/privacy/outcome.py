@@ -1,6 +1,6 @@
 """The cases of the privacy experiment, and its tables and plots from what the attackers drew."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,30 +11,37 @@ from numpy.typing import NDArray
 from channel.realisation import noise_variance
 from cloud.torch_classifier import TorchClassifier
 from experiments.harness.report import Cell, Curve, Estimate, Plot, Table, mean
-from experiments.harness.setting import three_policies
+from experiments.harness.setting import fronts_of, three_policies
 from experiments.privacy.likeness import psnr, ssim
 from experiments.privacy.overheard import Frames
 from offline.data.images import LabelledImages
 from policies.policy import Policy
 from thinwire.bundle import Bundle
+from thinwire.channels import Channel
 from thinwire.equalise import ReceivedTokens
 
 SNR_DB = 10.0
 # What the eavesdropper hears: every symbol as it is sent, or what the cloud hears.
 EARS = {"noiseless": None, "at 10 dB": SNR_DB}
+AT_RATE = ", S = "
 UNMERGED, LOW_RATE, UNCODED = "no merging", "no merging, S = 1", "no merging, uncoded tokens"
-EQUAL_USES = "within 96 uses, S = 6"
 SHOWN, ENLARGED, GROUP = 8, 2, 100
+# Pixels along the side; what is larger is shown at half its size, and takes the device so long that there is less.
+LARGEST_SMALL = 64
 
 
 def cases(bundle: Bundle) -> dict[str, Policy | None]:
     """What is attacked, by a label; None stands for tokens that no codec has touched."""
     chosen = {label: choice.policy for label, choice in three_policies(bundle).items()}
-    first = next(policy for label, policy in chosen.items() if label != "unmerged")
+    label, first = next(one for one in chosen.items() if one[0] != "unmerged")
+    # As many uses as a symbol for each token, by what the front says of the policy's tokens.
+    front = fronts_of(bundle).nearest(Channel("awgn", SNR_DB)).policies
+    tokens = next(one.objectives.tokens for one in front if one.policy.id == first.id)
+    rate = min(bundle.codec.max_symbols_per_token, round((bundle.prefix_tokens + bundle.patches) / tokens))
     return {
         UNMERGED: chosen.pop("unmerged"),
         LOW_RATE: Policy.unmerged(bundle.split_layer, 1),
-        EQUAL_USES: Policy.create(first.thresholds, 6, first.max_tokens),
+        f"{label}{AT_RATE}{rate}": Policy.create(first.thresholds, rate, first.max_tokens),
         **chosen,
         UNCODED: None,
     }
@@ -69,6 +76,11 @@ class Attack:
     places: torch.Tensor
 
 
+def equal_label(labels: Iterable[str]) -> str:
+    """The case that merges and takes about as many uses as none with one symbol per token."""
+    return next(label for label in labels if AT_RATE in label and label != LOW_RATE)
+
+
 def _accuracy(right: NDArray[np.bool_]) -> Estimate:
     return mean(np.where(right, 100.0, 0.0))
 
@@ -92,6 +104,8 @@ def _answered(classifier: TorchClassifier, received: Frames, images: LabelledIma
 def grid(rows: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     """Rows of pictures, as one."""
     joined = np.concatenate([np.concatenate(row[:SHOWN], axis=1) for row in rows])
+    if rows[0].shape[1] > LARGEST_SMALL:
+        return joined[::2, ::2]
     return joined.repeat(ENLARGED, axis=0).repeat(ENLARGED, axis=1)
 
 
@@ -152,14 +166,15 @@ def networks(
 def equal_uses(attacks: Sequence[Attack], test: Sample) -> Table:
     """Few tokens of many symbols against all tokens of one."""
     by_case = {(attack.label, attack.ear): attack for attack in attacks}
+    equal = equal_label(label for label, _ in by_case)
     rows: list[dict[str, Cell]] = []
     for ear in EARS:
-        few, merged = (by_case[label, ear].drawn for label in (LOW_RATE, EQUAL_USES))
+        few, merged = (by_case[label, ear].drawn for label in (LOW_RATE, equal))
         similarity = [ssim(drawn, test.images.pixels) for drawn in (merged, few)]
         rows.append(
             {
                 "the eavesdropper hears": ear,
-                "uses, merged": by_case[EQUAL_USES, ear].received.uses,
+                "uses, merged": by_case[equal, ear].received.uses,
                 "uses, unmerged at S = 1": by_case[LOW_RATE, ear].received.uses,
                 "PSNR merged less unmerged, dB": mean(psnr(merged, test.images.pixels) - psnr(few, test.images.pixels)),
                 "SSIM merged less unmerged": mean(similarity[0] - similarity[1]),

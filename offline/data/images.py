@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,8 +52,7 @@ class LabelledImages:
 
     def even_sample(self, limit: int) -> "LabelledImages":
         """At most ``limit`` images, the classes as even as can be: the first of every class, then the second ..."""
-        order = np.argsort(_rank_within_class(self.labels), kind="stable")
-        return self.take(np.sort(order[:limit]))
+        return self.take(_even_sample(self.labels, limit))
 
     def digest(self) -> str:
         """SHA-256 over names, labels and pixels, as hex."""
@@ -60,6 +60,11 @@ class LabelledImages:
         content.update(self.labels.tobytes())
         content.update(self.pixels.tobytes())
         return content.hexdigest()
+
+
+def _even_sample(labels: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
+    order: NDArray[np.int64] = np.argsort(_rank_within_class(labels), kind="stable")
+    return np.sort(order[:limit])
 
 
 def _rank_within_class(labels: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -76,8 +81,10 @@ def load(
     classes: tuple[str, ...] | None = None,
     split: str = "train",
     check: Callable[[tuple[str, ...]], None] = lambda classes: None,
+    part: Literal["all", "select", "train"] = "all",
+    limit: int | None = None,
 ) -> LabelledImages:
-    """Read every image of a source.
+    """Read the images of a source.
 
     Args:
         source: an uncompressed ``.tar`` or a folder laid out as ``class/image``, of which files that end in
@@ -89,10 +96,12 @@ def load(
         split: which split of a hub data set; a tar or a folder is read whole.
         check: is given the source's classes before an image is decoded, which may take minutes, and raises what it has
             against them.
+        part: leave out all that is not of *select*, or all that is, before anything is decoded; see `in_select`.
+        limit: decode at most so many, by `LabelledImages.even_sample`.
 
     Raises:
         InvalidRequestError: there is nothing at ``source``, or no images, or a class that ``classes`` does not name, or
-            a class without images.
+            a class without images, or none of the part that is wanted.
         UnavailableError: the package that reads the hub's data sets is not installed.
         InvalidImageError: an image cannot be decoded.
     """
@@ -119,19 +128,27 @@ def load(
         log.warning(
             "%s: files left out as no images by their names: %d, such as %s", source, len(left_out), left_out[0]
         )
-    names, pixels, labels = [], [], []
+    names, encoded, labels = [], [], []
     for index, (stream, label) in enumerate(reader):
         name = str(reader.filename(index))
         # Hub data sets hand over encoded bytes as a stream too, so all sources take one path.
         with stream:
-            try:
-                pixels.append(to_pixels(decode(stream.read()), preprocessing))
-            except (InvalidImageError, PayloadTooLargeError) as error:
-                raise type(error)(f"{name}: {error}") from None
-        names.append(name)
-        labels.append(int(label))
+            if part == "all" or in_select(name) == (part == "select"):
+                names.append(name)
+                encoded.append(stream.read())
+                labels.append(int(label))
+    if not names:
+        raise InvalidRequestError(f"of the {len(reader)} images of {source}, none is of the {part} split")
     to_index = np.array([order.index(name) for name in found], dtype=np.int64)
-    return LabelledImages(tuple(names), np.stack(pixels), to_index[np.array(labels)], order)
+    indices = to_index[np.array(labels)]
+    wanted = _even_sample(indices, len(names) if limit is None else limit)
+    pixels = []
+    for image in wanted.tolist():
+        try:
+            pixels.append(to_pixels(decode(encoded[image]), preprocessing))
+        except (InvalidImageError, PayloadTooLargeError) as error:
+            raise type(error)(f"{names[image]}: {error}") from None
+    return LabelledImages(tuple(names[image] for image in wanted), np.stack(pixels), indices[wanted], order)
 
 
 def _left_out(source: str) -> list[str]:

@@ -1,5 +1,7 @@
 """The images that a bundle is measured on, whatever is asked of them."""
 
+from typing import Literal
+
 from offline.data import images as data
 from offline.data import questioned as vqa_data
 from offline.measure.judges import Images
@@ -9,13 +11,14 @@ from thinwire.errors import InvalidRequestError
 SELECT = "select"
 
 
-def load_images(bundle: Bundle, source: str, split: str) -> Images:
+def load_images(bundle: Bundle, source: str, split: str, limit: int | None = None) -> Images:
     """Read labelled images, or images with questions, as the bundle's task needs them.
 
     Args:
         source: see `offline.data.images.load` and `offline.data.questioned.load_vqa`.
         split: "select" is the tenth of the training data that `bundle build` keeps from training; any other is the one
             of that name of a hub data set or of images with questions, and all of a tar or folder of labelled images.
+        limit: a sample of at most so many, even over classes.
 
     Raises:
         InvalidRequestError: there is no such data, or none of it is of the select split.
@@ -24,13 +27,11 @@ def load_images(bundle: Bundle, source: str, split: str) -> Images:
     """
     # Select is a part of what was trained on.
     stored = "train" if split == SELECT else split
-    images: Images
-    if bundle.task == "vqa":
-        images = vqa_data.load_vqa(source, bundle.preprocessing, stored)
-        chosen: Images = vqa_data.split_select(images)[1] if split == SELECT else images
-    else:
-        images = data.load(source, bundle.preprocessing, bundle.labels, stored)
-        chosen = data.split_select(images)[1] if split == SELECT else images
+    if bundle.task == "classify":
+        part: Literal["all", "select"] = "select" if split == SELECT else "all"
+        return data.load(source, bundle.preprocessing, bundle.labels, stored, part=part, limit=limit)
+    images = vqa_data.load_vqa(source, bundle.preprocessing, stored)
+    chosen = vqa_data.split_select(images)[1] if split == SELECT else images
     if not len(chosen):
         raise InvalidRequestError(f"of the {len(images)} images of {source}, none is of the select split")
-    return chosen
+    return chosen.even_sample(len(chosen) if limit is None else limit)

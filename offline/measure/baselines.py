@@ -1,39 +1,45 @@
-"""What a searched policy must beat: simpler policies, token merging with a fixed number, and sending no tokens at all.
+"""What a searched policy must beat: simpler policies, token merging with a fixed number, fewer patches, or no tokens.
 
 All meet the same images and the same keyed noise as the policies do.
 """
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cache, cached_property, partial
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import product
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from channel.models.registry import get
-from channel.realisation import apply, keyed_generator
-from edge.torch_engine import TorchEngine, Transformed, count_edge
-from offline.measure.cloud_cost import head_macs
-from offline.measure.evaluator import LINK_ID, Evaluator, Measurement, request_id_of
+from edge.torch_engine import TorchEngine
+from offline.measure.evaluator import Evaluator, Measurement
+from offline.measure.fewer_patches import (
+    Parts,
+    can_prune,
+    has_lone_class_token,
+    measure_class_token,
+    prune,
+    scale_down,
+    smaller_sides,
+)
 from offline.measure.judges import LabelJudge
 from offline.measure.meter import PolicyMeter
+from offline.measure.on_device import OnDevice
 from offline.measure.studies import check_study, open_study
 from offline.measure.workers import Task
 from policies.policy import Objectives, Policy
 from policies.store import Store
 from policies.study import Baseline
 from thinwire.bundle import load_bundle
-from thinwire.equalise import receive
 from thinwire.nn.merging.tome import TOME, fixed_rules
-from thinwire.nn.towers.models import classifier_of
+from thinwire.nn.merging.transformer import rules_for
 
 ONE_THRESHOLD = (0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.5, 0.4, 0.2, 0.0)
 # Of the tokens, behind the last layer; a searched policy may have one, and what it gains must not be taken for the
 # gain of its thresholds.
 LIMITS = (1, 4, 12)
+# Shares of the patches that are left by pruning at random.
+KEPT = (0.9, 0.75, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
 
 
 def measure_baselines(store: Store, name: str, task: Task) -> Iterator[Baseline]:
@@ -58,11 +64,21 @@ def measure_baselines(store: Store, name: str, task: Task) -> Iterator[Baseline]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A baseline that is not measured yet; family and parameters as in `Baseline`."""
+    """A baseline that is not measured yet; family and parameters as in `Baseline`.
+
+    Attributes:
+        measured: measures it, image by image.
+        unmerged: what the unmerged reference gave on the same images.
+    """
 
     family: str
     parameters: dict[str, Any]
-    measure: Callable[[], Objectives]
+    measured: Callable[[], Measurement]
+    unmerged: Measurement = field(repr=False)
+
+    def measure(self) -> Objectives:
+        """Its figures, as the store keeps them."""
+        return self.measured().objectives(self.unmerged)
 
 
 class Baselines:
@@ -73,12 +89,14 @@ class Baselines:
     """
 
     def __init__(self, meter: PolicyMeter) -> None:
-        self._meter = meter
         self._evaluator = meter.evaluator
         self._bundle = meter.evaluator.bundle
         self._channel = meter.channels[0]
         self._seed = meter.seed
         self._unmerged = meter.evaluator.unmerged(self._channel, meter.seed)
+        self.on_device = OnDevice(self._evaluator, self._channel, self._seed)
+        # Only the latest: whatever shares the work of the blocks is measured one after another.
+        self._latest: tuple[Hashable, Evaluator, Parts] | None = None
 
     def measure(self, held: Iterable[Baseline] = ()) -> Iterator[Baseline]:
         """Measure one baseline after another, family by family, but for those that are ``held`` already."""
@@ -90,21 +108,24 @@ class Baselines:
     def candidates(self) -> Iterator[Candidate]:
         """All baselines, family by family. Those of a family share work if they are measured in this order."""
         yield from self.without_merging()
-        whole, least = self._bundle.prefix_tokens + self._bundle.patches, self._evaluator.engine.least_tokens
-        for limits in ([None], [limit for limit in LIMITS if least <= limit < whole]):
-            yield from self.one_threshold(limits)
-            yield from self.tome(limits)
         yield from self.pooled_token()
+        yield from self.class_token()
+        whole, least = self._bundle.prefix_tokens + self._bundle.patches, self._evaluator.engine.least_tokens
+        limits = [None, *(limit for limit in LIMITS if least <= limit < whole)]
+        yield from self.one_threshold(limits)
+        yield from self.tome(limits)
+        yield from self.random_pruning()
         # What a device says of its own that answers questions, the cloud would have to ask it again for each.
         if isinstance(self._evaluator.judge, LabelJudge):
-            yield Candidate("logits", {}, self.logits)
-            yield Candidate("label", {}, self.label)
+            yield from self.down_sampled()
+            yield self._candidate("logits", {}, self.on_device.logits)
+            yield self._candidate("label", {}, self.on_device.label)
 
     def without_merging(self) -> Iterator[Candidate]:
         """Family "unmerged": lower the rate instead."""
         for rate in self._bundle.codec.rates:
             policy = Policy.unmerged(self._bundle.split_layer, rate)
-            yield Candidate("unmerged", {"symbols_per_token": rate}, partial(self._policy, policy))
+            yield self._candidate("unmerged", {"symbols_per_token": rate}, partial(self.policy, policy))
 
     def one_threshold(self, limits: Sequence[int | None] = (None,)) -> Iterator[Candidate]:
         """Family "one-threshold": the same threshold at every layer; "one-threshold-limited" with a limit, too."""
@@ -113,7 +134,7 @@ class Baselines:
                 policy = Policy.create([threshold] * self._bundle.split_layer, rate, limit)
                 family, parameters = _limited("one-threshold", limit)
                 parameters |= {"threshold": threshold, "symbols_per_token": rate}
-                yield Candidate(family, parameters, partial(self._policy, policy))
+                yield self._candidate(family, parameters, partial(self.policy, policy))
 
     def tome(self, limits: Sequence[int | None] = (None,)) -> Iterator[Candidate]:
         """Family "tome": a fixed number of tokens at every layer, over all numbers that still differ.
@@ -124,106 +145,105 @@ class Baselines:
         evaluator = self._with_merging(metric=TOME.metric, weight=TOME.weight, place=TOME.place,
                                        proportional_attention=TOME.proportional_attention)  # fmt: skip
         for r in range(1, self._bundle.patches // 2 + 1):
-            transform = cache(partial(evaluator.transform, fixed_rules(layers, r)))
+            rules = fixed_rules(layers, r)
+            shared = partial(self._shared, ("tome", r), lambda rules=rules: (evaluator, evaluator.transform(rules)))
             for limit in limits:
                 family, parameters = _limited("tome", limit)
-                yield from self._at_every_rate(family, parameters | {"r": r}, evaluator, transform, limit)
+                yield from self._at_every_rate(family, parameters | {"r": r}, shared, limit)
 
     def pooled_token(self) -> Iterator[Candidate]:
-        """Family "pooled-token": the mean of all tokens alone, or the class token alone where the head reads that.
+        """Family "pooled-token": the mean of all patches alone, the class token alone, or both, as the head reads them.
 
         The mean is taken by the engine's own rounds of merging, whose matching counts as it does for a policy's limit.
         """
         evaluator = self._with_merging(weight="size")
-        transform = cache(partial(evaluator.transform, [None] * self._bundle.split_layer))
-        yield from self._at_every_rate("pooled-token", {}, evaluator, transform, evaluator.engine.least_tokens)
 
-    def logits(self) -> Objectives:
-        """Family "logits": the device classifies, and sends its logits as symbols, two to a symbol."""
-        centred = self._scores - self._scores.mean(axis=1, keepdims=True)
-        padded = np.pad(centred, ((0, 0), (0, centred.shape[1] % 2)))
-        symbols = (padded[:, 0::2] + 1j * padded[:, 1::2]).astype(np.complex64)
-        symbols /= np.sqrt((np.abs(symbols) ** 2).mean(axis=1, keepdims=True))
-        received = self._send(symbols)
-        arrived = np.stack((received.real, received.imag), axis=2).reshape(len(received), -1)
-        return self._on_device(symbols.shape[1], arrived[:, : centred.shape[1]])
+        def shared() -> tuple[Evaluator, Parts]:
+            return evaluator, self._unmerged_parts()
 
-    def label(self) -> Objectives:
-        """Family "label": the device classifies and sends the label uncoded, two bits to a QPSK symbol.
+        yield from self._at_every_rate("pooled-token", {}, shared, evaluator.engine.least_tokens)
 
-        The cloud takes the label whose symbols are nearest to what arrived.
-        """
-        labels = np.arange(self._scores.shape[1])
-        bits = (labels[:, None] >> np.arange(2 * max(1, math.ceil(math.log2(len(labels)) / 2)))) & 1
-        words = ((1 - 2 * bits[:, 0::2]) + 1j * (1 - 2 * bits[:, 1::2])).astype(np.complex64) / np.float32(np.sqrt(2))
-        # All words have one energy, so that the nearest is the one of the greatest correlation.
-        arrived = (self._send(words[self._scores.argmax(1)]) @ words.conj().T).real
-        return self._on_device(words.shape[1], arrived)
+    def class_token(self) -> Iterator[Candidate]:
+        """Family "class-token": that alone, where the head reads the mean of the patches beside it."""
+        if not has_lone_class_token(self._evaluator):
+            return
 
-    def _policy(self, policy: Policy) -> Objectives:
-        return self._meter.measure(policy)[0].objectives
+        def measure(rate: int) -> Measurement:
+            parts = self._unmerged_parts()
+            return measure_class_token(self._evaluator, parts, rate, self._channel, self._seed)
+
+        for rate in self._bundle.codec.rates:
+            yield self._candidate("class-token", {"symbols_per_token": rate}, partial(measure, rate))
+
+    def random_pruning(self) -> Iterator[Candidate]:
+        """Family "random": a share of the patches, drawn at random once before the first layer."""
+        if not can_prune(self._evaluator):
+            return
+        for kept in sorted({max(1, round(share * self._bundle.patches)) for share in KEPT}, reverse=True):
+
+            def pruned(kept: int = kept) -> tuple[Evaluator, Parts]:
+                return self._evaluator, prune(self._evaluator, kept, self._seed)
+
+            shared = partial(self._shared, ("random", kept), pruned)
+            yield from self._at_every_rate("random", {"patches": kept}, shared)
+
+    def down_sampled(self) -> Iterator[Candidate]:
+        """Family "down-sampled": the same model on a smaller photograph."""
+        for side in smaller_sides(self._evaluator):
+
+            def scaled(side: int = side) -> tuple[Evaluator, Parts]:
+                evaluator = scale_down(self._evaluator, side)
+                return evaluator, evaluator.transform([None] * self._bundle.split_layer)
+
+            shared = partial(self._shared, ("down-sampled", side), scaled)
+            yield from self._at_every_rate("down-sampled", {"patches": side**2}, shared)
+
+    def policy(self, policy: Policy) -> Measurement:
+        """A policy as `PolicyMeter` measures it: its frames are capped at the 95% quantile of their own uses."""
+        parts = self._merged_by(policy.thresholds)
+        counts = np.concatenate([part.tokens.counts.cpu().numpy() for _, part in parts])
+        tokens = int(np.quantile(counts, 0.95, method="inverted_cdf")) + self._bundle.prefix_tokens
+        most = tokens if policy.max_tokens is None else min(tokens, policy.max_tokens)
+        rate = policy.symbols_per_token
+        return self._evaluator.measure(parts, rate, self._channel, self._seed, most * rate, policy.max_tokens)
+
+    def _candidate(self, family: str, parameters: dict[str, Any], measured: Callable[[], Measurement]) -> Candidate:
+        return Candidate(family, parameters, measured, self._unmerged)
+
+    def _shared(self, key: Hashable, compute: Callable[[], tuple[Evaluator, Parts]]) -> tuple[Evaluator, Parts]:
+        """What all rates and limits share, which is the costly part."""
+        if self._latest is None or self._latest[0] != key:
+            # The old must be gone before the new is there: each may be hundreds of megabytes.
+            self._latest = None
+            self._latest = key, *compute()
+        return self._latest[1:]
+
+    def _merged_by(self, thresholds: tuple[float, ...]) -> Parts:
+        rules = rules_for(thresholds)
+        return self._shared(thresholds, lambda: (self._evaluator, self._evaluator.transform(rules)))[1]
+
+    def _unmerged_parts(self) -> Parts:
+        return self._merged_by(Policy.unmerged(self._bundle.split_layer, 1).thresholds)
 
     def _at_every_rate(
         self,
         family: str,
         parameters: dict[str, Any],
-        evaluator: Evaluator,
-        transform: Callable[[], list[tuple[NDArray[np.int64], Transformed]]],
-        limit: int | None,
+        shared: Callable[[], tuple[Evaluator, Parts]],
+        limit: int | None = None,
     ) -> Iterator[Candidate]:
-        def measure(rate: int) -> Objectives:
-            measured = evaluator.measure(transform(), rate, self._channel, self._seed, max_tokens=limit)
-            return measured.objectives(self._unmerged)
+        def measure(rate: int) -> Measurement:
+            evaluator, parts = shared()
+            return evaluator.measure(parts, rate, self._channel, self._seed, max_tokens=limit)
 
         for rate in self._bundle.codec.rates:
-            yield Candidate(family, {**parameters, "symbols_per_token": rate}, partial(measure, rate))
+            yield self._candidate(family, {**parameters, "symbols_per_token": rate}, partial(measure, rate))
 
     def _with_merging(self, **fields: Any) -> Evaluator:
         engine = self._evaluator.engine
         bundle = replace(self._bundle, merging=replace(self._bundle.merging, **fields))
         changed = TorchEngine(bundle, engine.tower, engine.encoder)
         return Evaluator(bundle, changed, self._evaluator.judge, self._evaluator.images)
-
-    @property
-    def _judge(self) -> LabelJudge:
-        judge = self._evaluator.judge
-        assert isinstance(judge, LabelJudge)
-        return judge
-
-    @cached_property
-    def _scores(self) -> NDArray[np.float32]:
-        """The plain model's logits, ``images x classes``."""
-        pixels, classifier = self._evaluator.images.pixels, self._judge.classifier
-        return np.concatenate([classifier.classify_images(pixels[i : i + 128]) for i in range(0, len(pixels), 128)])
-
-    def _send(self, symbols: NDArray[np.complex64]) -> NDArray[np.complex64]:
-        """What the cloud has of each image's row of symbols, equalised."""
-        return np.stack([self._send_row(*row) for row in zip(symbols, self._evaluator.images.names, strict=True)])
-
-    def _send_row(self, symbols: NDArray[np.complex64], name: str) -> NDArray[np.complex64]:
-        generator = keyed_generator(self._seed, LINK_ID, request_id_of(name), 0)
-        drawn = get(self._channel.model).draw((1, len(symbols)), self._channel.snr_db, generator)
-        arrived = receive(apply(symbols[None], drawn), complex(np.complex64(drawn.gain)), float(drawn.noise_variance))
-        row: NDArray[np.complex64] = arrived.symbols[0]
-        return row
-
-    def _on_device(self, uses: int, arrived: NDArray[np.float32]) -> Objectives:
-        labels, model = self._judge.labels, self._judge.classifier.model
-        tower = self._evaluator.engine.tower
-        cost = count_edge(tower, tower.depth, self._bundle.merging, None)
-        counts = np.full((1, tower.depth + 1), self._bundle.patches)
-        gmacs = float(cost.gmacs(counts, [False] * tower.depth, counts[:, -1])[0])
-        gmacs += head_macs(classifier_of(model)) / 1e9
-        measured = Measurement(
-            logits=arrived,
-            right=(arrived.argmax(1) == labels).astype(np.int64),
-            asked=np.ones(len(labels), dtype=np.int64),
-            tokens=np.zeros(len(labels), dtype=np.int64),
-            uses=np.full(len(labels), uses),
-            capped=np.zeros(len(labels), dtype=np.bool_),
-            edge_gmacs=np.full(len(labels), gmacs),
-        )
-        return measured.objectives(self._unmerged)
 
 
 def _limited(family: str, limit: int | None) -> tuple[str, dict[str, Any]]:

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -90,7 +91,7 @@ async def loopback(bundle: Bundle, link_id: str, profile: Profile) -> AsyncItera
         await cloud.stop()
 
 
-def write_tiny_bundle(folder: Path) -> Bundle:
+def write_tiny_bundle(folder: Path, name: str = "tiny", split_layer: int = 3, **options: Any) -> Bundle:
     """A whole bundle with random weights, a reference and a front of three policies, in ``folder``."""
     from dataclasses import replace
 
@@ -105,11 +106,11 @@ def write_tiny_bundle(folder: Path) -> Bundle:
     from tests.parts import make_bundle, make_classifier, make_engine, random_pixels
     from thinwire.channels import Channel
 
-    options = {"class_token": False, "global_pool": "avg"}
-    engine, classifier = make_engine(**options), make_classifier(**options)
+    options = options or {"class_token": False, "global_pool": "avg"}
+    engine, classifier = make_engine(split_layer, **options), make_classifier(split_layer, **options)
     folder.mkdir(parents=True, exist_ok=True)
     parts = {"backbone": engine.tower.module, "encoder": engine.encoder, "decoder": classifier.decoder}
-    bundle = replace(make_bundle(folder=folder, **options), files=write_weights(parts, folder))
+    bundle = replace(make_bundle(split_layer, folder, **options), name=name, files=write_weights(parts, folder))
     generator = np.random.default_rng(0)
     names = tuple(f"tiny/{index}" for index in range(40))
     images = LabelledImages(names, random_pixels(40), generator.integers(0, 7, 40), bundle.labels)
@@ -119,7 +120,8 @@ def write_tiny_bundle(folder: Path) -> Bundle:
     bundle = replace(bundle, reference=reference)
     bundle.save()
     meter = PolicyMeter(Evaluator.load(bundle, images), (Channel("awgn", 10.0),), 0, snrs_db=(0.0, 10.0))
-    policies = [Policy.create(*given) for given in (([-1.0] * 3, 1), ([0.5, 0.4, 0.3], 2), ([0.8, 0.7, 1.0], 8))]
+    thresholds = ([-1.0] * 3, 1), ([0.5, 0.4, 0.3], 2), ([0.8, 0.7, 1.0], 8)
+    policies = [Policy.create(given[:split_layer], rate) for given, rate in thresholds]
     task = Task(folder, images, "select", meter.channels, 0)
     with Store(f"sqlite:///{folder / 'store.sqlite'}") as store:
         study = open_study(store, "tiny", bundle, task, {"strategy": "by hand"})

@@ -84,11 +84,8 @@ class ConvStem(nn.Module):
                 f"expected the stages of patches of {patch_size}, each with a block (all but the first halve the "
                 f"resolution), got {list(stages)}"
             )
-        height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
-        self.img_size = (height, width)
-        self.grid_size = (height // patch_size, width // patch_size)
-        self.num_patches = self.grid_size[0] * self.grid_size[1]
         self.patch_size = (patch_size, patch_size)
+        self.set_input_size(img_size)
         channels = stages[0][0]
         layers: list[nn.Module] = [
             nn.Conv2d(in_chans, channels, 3, padding=1, bias=False),
@@ -102,6 +99,13 @@ class ConvStem(nn.Module):
                 channels = width_out
         layers.append(nn.Conv2d(channels, embed_dim, 1))
         self.layers = nn.Sequential(*layers)
+
+    def set_input_size(self, img_size: int | tuple[int, int], patch_size: None = None) -> None:
+        """Take images of another size, as timm's ``PatchEmbed`` does; its patches stay what they are."""
+        height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
+        self.img_size = (height, width)
+        self.grid_size = (height // self.patch_size[0], width // self.patch_size[1])
+        self.num_patches = self.grid_size[0] * self.grid_size[1]
 
     def feat_ratio(self) -> int:
         """Pixels per token along one side."""

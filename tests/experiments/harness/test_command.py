@@ -1,7 +1,9 @@
 """``thinwire reproduce``: which experiments run, what is not run again, and what is told of earlier results."""
 
 import json
+import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -10,9 +12,10 @@ import pytest
 from deploy.cli.main import main
 from experiments import registry
 from experiments.harness.experiment import Experiment
-from experiments.harness.options import Option
+from experiments.harness.options import BUNDLE, Option
 from experiments.harness.report import Report, Table
-from experiments.harness.setting import Setting
+from experiments.harness.setting import TEST, Setting, beside
+from thinwire.bundle import Bundle
 
 
 class Sample:
@@ -169,6 +172,51 @@ def test_what_is_asked_for_by_name_and_cannot_run_is_an_error(
 ) -> None:
     assert call(tmp_path, "two") == 1
     assert "two needs " in capsys.readouterr().err
+
+
+def test_another_bundle_has_pages_and_data_of_its_own(
+    sample: Sample, tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    module = ModuleType("sample_three")
+    options = BUNDLE | {"repetitions": Option(9, "of everything", 1, int)}
+    three = Experiment("three", "Of three", "It is `{bundle}`.", sample.run, data=(TEST,), options=options)
+    module.EXPERIMENT = three  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "sample_three", module)
+    monkeypatch.setitem(registry.MODULES, "three", "sample_three")
+    folder = tmp_path / "photos"
+    photos = replace(tiny_bundle, name="photos", folder=folder)
+    shutil.copytree(tiny_bundle.folder, folder)
+    photos.save()
+    for stem in ("cifar10", "photos"):
+        (tmp_path / f"{stem}-test.tar").write_bytes(stem.encode())
+    output = tmp_path / "work/results"
+    assert call(tmp_path, "three") == 0
+    # Of all, those that take a bundle.
+    assert call(tmp_path, "--bundle", str(folder)) == 0
+    assert "left out: one takes no --bundle" in capsys.readouterr().err
+    assert call(tmp_path, "three", "--bundle", str(folder)) == 0
+    assert [name for name, *_ in sample.runs] == ["three", "three"]
+    found = {page: json.loads((output / f"{page}.json").read_text()) for page in ("three", "three-photos")}
+    assert [*found["three"]["data"]] == ["cifar10-test.tar"]
+    assert [*found["three-photos"]["data"]] == ["photos-test.tar"]
+    assert [*found["three-photos"]["bundles"]] == ["photos"]
+    assert "It is `photos`." in (output / "three-photos.md").read_text()
+    index = (output / "index.md").read_text()
+    assert "[Of three](three.md)" in index
+    assert "[Of three: photos](three-photos.md)" in index
+    assert call(tmp_path, "three", "--bundle", str(folder), "--again", "--against", str(output)) == 0
+    assert "agrees with what is there" in capsys.readouterr().out
+    assert call(tmp_path, "one", "--bundle", str(folder)) == 1
+    assert "one takes no --bundle: it is of cifar10" in capsys.readouterr().err
+    assert call(tmp_path, "three", "--bundle", "none") == 1
+    assert "no readable bundle none" in capsys.readouterr().err
+
+
+def test_bundles_beside_one_another_are_found_by_the_ends_of_their_names() -> None:
+    assert beside("photos", ("cifar10", "cifar10-middle")) == ["photos", "photos-middle"]
+    assert beside("a/photos/", ("cifar10", "cifar10-middle")) == ["a/photos", "a/photos-middle"]
+    assert beside("cifar10", ("cifar10",)) == ["cifar10"]
 
 
 def test_nothing_to_compare_with_is_told(sample: Sample, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,15 +8,18 @@ import numpy as np
 import pytest
 
 from experiments.harness.setting import three_policies
-from experiments.privacy.outcome import EQUAL_USES, LOW_RATE, UNCODED, UNMERGED, cases, grid
+from experiments.privacy.outcome import LOW_RATE, UNCODED, UNMERGED, cases, equal_label, grid
 from thinwire.bundle import load_bundle
 
 
 def test_the_cases_are_three_policies_two_rates_and_a_ceiling() -> None:
     bundle = load_bundle("cifar10")
     found = cases(bundle)
-    assert list(found) == [UNMERGED, LOW_RATE, EQUAL_USES, *list(three_policies(bundle))[1:], UNCODED]
-    low, equal, first = found[LOW_RATE], found[EQUAL_USES], list(three_policies(bundle).values())[1].policy
+    # 10.2 tokens on average, and 64 without merging.
+    label = "within 96 uses, S = 6"
+    assert list(found) == [UNMERGED, LOW_RATE, label, *list(three_policies(bundle))[1:], UNCODED]
+    assert equal_label(found) == label
+    low, equal, first = found[LOW_RATE], found[label], list(three_policies(bundle).values())[1].policy
     assert low is not None
     assert low.symbols_per_token == 1
     assert all(threshold >= 1 for threshold in low.thresholds)

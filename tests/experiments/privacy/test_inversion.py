@@ -13,9 +13,9 @@ from tests.parts import make_engine, random_pixels
 POLICIES = [Policy.unmerged(3, 8), Policy.create((0.7, 0.6, 0.6), 4), Policy.create((0.7, 0.6, 0.6), 8, 3)]
 
 
-@pytest.fixture(name="engine", scope="module")
-def engine_fixture() -> TorchEngine:
-    return make_engine(class_token=False, global_pool="avg")
+@pytest.fixture(name="engine", scope="module", params=[{"class_token": False, "global_pool": "avg"}, {}])
+def engine_fixture(request: pytest.FixtureRequest) -> TorchEngine:
+    return make_engine(**request.param or {"global_pool": "token+avg"})
 
 
 def as_images(pixels: np.ndarray) -> torch.Tensor:
@@ -42,7 +42,7 @@ def test_the_device_is_the_one_that_serves(engine: TorchEngine, policy: Policy) 
     pixels = random_pixels(4)
     frames = transmit(engine, pixels, {"a": policy}, 10.0)["a"]
     pairs, tokens = device_side(engine, as_images(pixels), policy, 10.0)
-    assert torch.equal(tokens.origin, frames.origin)
+    assert torch.equal(tokens.origin + engine.bundle.prefix_tokens, frames.origin)
     torch.testing.assert_close(pairs[:, : frames.pairs.shape[1]], frames.pairs, atol=1e-5, rtol=1e-4)
 
 

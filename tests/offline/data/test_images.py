@@ -10,7 +10,7 @@ from PIL import Image
 
 from offline.data.images import EXTENSIONS, in_select, load, split_select
 from thinwire.errors import InvalidImageError, InvalidRequestError
-from thinwire.images import FORMATS, Preprocessing
+from thinwire.images import FORMATS, Preprocessing, decode
 
 PREPROCESSING = Preprocessing(8, 1.0, "bicubic", (0.5,) * 3, (0.5,) * 3)
 CLASSES = ("cat", "dog", "eel")
@@ -171,6 +171,27 @@ def test_train_and_select_part_the_images_by_name_alone(folder):
     backwards = images.take(np.arange(len(images))[::-1])
     assert set(split_select(backwards)[1].names) == set(select.names)
     assert 0.08 < np.mean([in_select(f"class/{index}") for index in range(20_000)]) < 0.12
+
+
+@pytest.mark.parametrize("part", ["select", "train"])
+def test_a_part_or_a_sample_is_that_of_the_whole_and_nothing_else_is_decoded(folder, part, monkeypatch):
+    whole = load(str(folder), PREPROCESSING)
+    parts = dict(zip(("train", "select"), split_select(whole), strict=True))
+    decoded = []
+    monkeypatch.setattr("offline.data.images.decode", lambda content: decoded.append(1) or decode(content))
+    assert load(str(folder), PREPROCESSING, part=part).digest() == parts[part].digest()
+    assert len(decoded) == len(parts[part])
+    decoded.clear()
+    assert load(str(folder), PREPROCESSING, part=part, limit=4).digest() == parts[part].even_sample(4).digest()
+    assert len(decoded) == min(4, len(parts[part]))
+
+
+def test_a_source_of_which_nothing_is_selected_is_refused(tmp_path):
+    name = next(f"{index:04}.png" for index in range(99) if not in_select(f"cat/{index:04}.png"))
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / name).write_bytes(png(1))
+    with pytest.raises(InvalidRequestError, match=r"of the 1 images of .*, none is of the select split"):
+        load(str(tmp_path), PREPROCESSING, part="select")
 
 
 def test_the_digest_sees_every_part(folder):

@@ -151,10 +151,10 @@ def test_logits_and_label_are_the_loop_over_single_images(model):
         }  # fmt: skip
         arrived = received(baselines, index, words[int(row.argmax())])
         right["label"] += min(words, key=lambda word: (abs(arrived - words[word]) ** 2).sum()) == label
-    assert baselines.logits().accuracy == pytest.approx(right["logits"] / 60)
-    assert baselines.label().accuracy == pytest.approx(right["label"] / 60)
-    assert baselines.logits().channel_uses == 4
-    assert baselines.label().channel_uses == 2
+    assert baselines.on_device.logits().accuracy == pytest.approx(right["logits"] / 60)
+    assert baselines.on_device.label().accuracy == pytest.approx(right["label"] / 60)
+    assert baselines.on_device.logits().uses_p95 == 4
+    assert baselines.on_device.label().uses_p95 == 2
 
 
 def test_four_labels_fail_as_often_as_qpsk_does():
@@ -162,25 +162,25 @@ def test_four_labels_fail_as_often_as_qpsk_does():
     baselines = make_baselines(Channel("awgn", snr_db), count=count)
     # Four classes are one symbol; this is what a model that is always right would score.
     labels = np.arange(count) % 4
-    baselines._scores = (labels[:, None] == np.arange(4)).astype(np.float32)
+    baselines.on_device._scores = (labels[:, None] == np.arange(4)).astype(np.float32)
     baselines._evaluator.judge.labels = labels
-    figures = baselines.label()
+    figures = baselines.on_device.label()
     bit_error = 0.5 * math.erfc(math.sqrt(10 ** (snr_db / 10) / 2))
     expected = (1 - bit_error) ** 2
-    assert figures.channel_uses == 1
+    assert figures.uses_p95 == 1
     assert figures.accuracy == pytest.approx(expected, abs=4 * math.sqrt(expected * (1 - expected) / count))
 
 
 def test_what_the_device_answers_costs_all_blocks_and_the_head(baselines):
     plain = baselines._evaluator.unmerged_gmacs() - 25 * baselines._evaluator.engine.encoder.macs_per_token() / 1e9
-    for figures in (baselines.logits(), baselines.label()):
-        assert figures.edge_gmacs == pytest.approx(plain + 24 * 7 / 1e9)
-        assert figures.tokens == 0
+    for figures in (baselines.on_device.logits(), baselines.on_device.label()):
+        assert figures.edge_gmacs == pytest.approx(np.full(COUNT, plain + 24 * 7 / 1e9))
+        assert not figures.tokens.any()
 
 
 def test_without_noise_the_device_answers_as_the_plain_model_does():
     baselines = make_baselines(Channel("awgn", 60.0))
-    assert baselines.logits().accuracy == baselines.label().accuracy == 0.75
+    assert baselines.on_device.logits().accuracy == baselines.on_device.label().accuracy == 0.75
 
 
 def test_a_bundle_without_a_reference_is_refused():
@@ -205,6 +205,8 @@ def test_a_second_call_measures_only_what_is_missing(tiny_bundle, tmp_path, monk
             "tome",
             "tome-limited",
             "pooled-token",
+            "random",
+            "down-sampled",
             "logits",
             "label",
         }

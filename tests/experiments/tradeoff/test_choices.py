@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.tradeoff import (
+from experiments.tradeoff.choices import (
     CHANNEL_USES,
     EDGE_GMACS,
     Saving,

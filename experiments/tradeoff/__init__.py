@@ -1,0 +1,1 @@
+"""The searched front beside simpler ways."""
