@@ -184,7 +184,7 @@ def _tower_line(row: "Row") -> str:
 
 
 def _info(options: argparse.Namespace) -> None:
-    from thinwire.bundle import load_bundle
+    from thinwire.bundle import BACKBONE, load_bundle
 
     bundle = load_bundle(options.bundle)
     content = dataclasses.asdict(bundle) | {"digest": bundle.digest, "folder": str(bundle.folder)}
@@ -206,7 +206,8 @@ def _info(options: argparse.Namespace) -> None:
             f"({reference.n} images of the select split)"
         )
     for name, digest in (bundle.files | bundle.exports).items():
-        print(f"{'file':14} {name}  {bundle.path(name).stat().st_size} bytes  sha256 {digest[:16]}")
+        whose = f"  of bundle {bundle.backbone}" if name == BACKBONE and bundle.backbone else ""
+        print(f"{'file':14} {name}  {bundle.path(name).stat().st_size} bytes  sha256 {digest[:16]}{whose}")
 
 
 def _verify(options: argparse.Namespace) -> None:
