@@ -29,8 +29,8 @@ GIVE_UP_S = 60.0
 FIRST = "first answer, s"
 # What is a process's own, and what the kernel can drop and read again: programs, and weights that are mapped.
 PARTS = {"anonymous": "RssAnon", "mapped": "RssFile"}
-RANDOM = "random-vit-s14"
-VIT_SMALL = {"img_size": 224, "patch_size": 14, "embed_dim": 384, "num_heads": 6, "init_values": 1.0, "num_classes": 10}
+RECIPE = "photos"
+RANDOM = f"random-{RECIPE}"
 
 
 def memory_mib(pid: int, field: str) -> float:
@@ -40,28 +40,34 @@ def memory_mib(pid: int, field: str) -> float:
     return int(line.split()[1]) / 1024
 
 
-def _vit_small(folder: Path) -> Bundle:
-    """A ViT-S/14 of 256 patches with random weights, exported; its front has the unmerged policy alone."""
+def _random_photos(folder: Path) -> Bundle:
+    """The bundle of `RECIPE` with random weights, exported; its front has the unmerged policy alone."""
     import torch
 
     from experiments.device.subjects import bundle_of
     from offline.bundles.write import write_bundle
     from offline.export.bundle import export_bundle
+    from offline.recipes.recipe import load_recipe
     from policies.front import Front
     from policies.fronts import Fronts
     from policies.policy import AccuracyAt, MeasuredPolicy, Objectives, Policy
-    from thinwire.bundle import Merging, Reference
+    from thinwire.bundle import Reference
     from thinwire.channels import Channel
     from thinwire.nn.backbone import build_backbone
     from thinwire.nn.codec.decoder import JsccDecoder
     from thinwire.nn.codec.encoders import build_encoder
 
     torch.manual_seed(0)
-    spec = {"kwargs": VIT_SMALL}
-    model = build_backbone(spec).eval()
+    recipe = load_recipe(RECIPE)
+    model = build_backbone(recipe.model).eval()
     tokens, rate = model.patch_embed.num_patches + model.num_prefix_tokens, 8
-    bundle = bundle_of(RANDOM, model, Merging(weight="size", proportional_attention=True), folder=folder)
-    bundle = replace(bundle, model=spec, reference=Reference(rate, rate * tokens, 0.5, 0.1, 10, 10.0))
+    bundle = replace(
+        bundle_of(RANDOM, model, recipe.merging, folder=folder),
+        model=recipe.model,
+        preprocessing=recipe.preprocessing,
+        codec=recipe.codec,
+        reference=Reference(rate, rate * tokens, 0.5, 0.1, 10, 10.0),
+    )
     parts = {
         "backbone": model,
         "encoder": build_encoder(bundle.codec, bundle.width),
@@ -131,7 +137,7 @@ def run(setting: Setting) -> Report:
     """Measure; see `EXPERIMENT`."""
     with TemporaryDirectory(prefix="thinwire-") as folder:
         bundles = [load_bundle(name) for name in setting.options.bundle]
-        return _measured(setting, [_vit_small(Path(folder) / RANDOM)] if setting.options.random else bundles)
+        return _measured(setting, [_random_photos(Path(folder) / RANDOM)] if setting.options.random else bundles)
 
 
 def _measured(setting: Setting, bundles: Sequence[Bundle]) -> Report:
@@ -165,7 +171,7 @@ engine has them.
     data=(),
     packages=("httpx",),
     options={
-        "random": Option(False, "instead a ViT-S/14 at 224 pixels with random weights, made for this"),
+        "random": Option(False, f"instead one of the shape of {RECIPE} with random weights, made for this"),
         "bundle": Option(list(DEFAULT_BUNDLES), "each alone, then all together"),
     }
     | repeated(5),

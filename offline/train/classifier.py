@@ -187,6 +187,7 @@ def train_backbone(
             "backbone epoch %d/%d: loss %.3f, select accuracy %.4f, %.0f s",
             epoch + 1, recipe.epochs, total, accuracy(model, select, preprocessing), time.monotonic() - started,
         )  # fmt: skip
+    model.patch_drop = whole
     return model.cpu().eval()
 
 
