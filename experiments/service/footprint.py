@@ -1,5 +1,6 @@
 """Memory of each process, time from its start to the edge's first answer, and sizes of the images."""
 
+import os
 import shutil
 import subprocess
 import time
@@ -27,6 +28,8 @@ PROCESSES = ("edge", "channel", "cloud")
 REQUESTS = 50
 GIVE_UP_S = 60.0
 FIRST = "first answer, s"
+# What a machine without other work would show at the least.
+PROCESSOR = "processor time to it, s"
 # What is a process's own, and what the kernel can drop and read again: programs, and weights that are mapped.
 PARTS = {"anonymous": "RssAnon", "mapped": "RssFile"}
 RECIPE = "photos"
@@ -38,6 +41,13 @@ def memory_mib(pid: int, field: str) -> float:
     status = Path(f"/proc/{pid}/status").read_text()
     (line,) = (line for line in status.splitlines() if line.startswith(f"{field}:"))
     return int(line.split()[1]) / 1024
+
+
+def processor_s(pid: int) -> float:
+    """Processor time of a process in seconds, by Linux's ``/proc/PID/stat``."""
+    # Behind the name, which may hold anything, in parentheses.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _random_photos(folder: Path) -> Bundle:
@@ -117,11 +127,16 @@ def _start(bundles: Sequence[Bundle]) -> dict[str, float]:
         testbed.start("edge")
         asks = _asks(bundles, testbed.edge_url)
         first = _first_answer_s(client, *asks[0], started)
+        processor = processor_s(testbed.pid("edge"))
         for _ in range(REQUESTS):
             for url, form in asks:
                 client.post(url, **form).raise_for_status()
         parts = {f"edge, {what}, MiB": memory_mib(testbed.pid("edge"), field) for what, field in PARTS.items()}
-        return {FIRST: first} | parts | {f"{name}, MiB": memory_mib(testbed.pid(name), "VmHWM") for name in PROCESSES}
+        return (
+            {FIRST: first, PROCESSOR: processor}
+            | parts
+            | {f"{name}, MiB": memory_mib(testbed.pid(name), "VmHWM") for name in PROCESSES}
+        )
 
 
 def image_mib(name: str) -> float | None:
@@ -151,7 +166,7 @@ def _measured(setting: Setting, bundles: Sequence[Bundle]) -> Report:
             row[key] = Interval(float(np.median(values)), min(values), max(values))
         rows.append(row)
     timed = [key for key in rows[0] if key != "bundles"]
-    digits = {key: 2 if key == FIRST else 0 for key in timed}
+    digits = {key: 2 if key in (FIRST, PROCESSOR) else 0 for key in timed}
     images: list[dict[str, Cell]] = [{"image": name, "MiB": image_mib(name)} for name in PROCESSES]
     return Report(
         [Table("Medians and ranges of the starts", rows, digits, timed), Table("Images", images, {"MiB": 0}, ("MiB",))]
@@ -163,9 +178,9 @@ EXPERIMENT = Experiment(
     title="Memory, time to the first answer, sizes of the images",
     about="""
 The testbed is started several times, the edge last: its clock runs from the start of its process until the first
-request is answered. Memory is what the kernel counts as resident (Linux only), at the most, after the requests; the
-edge's anonymous and mapped memory are those at the end. Images are those of `docker compose build`, where a Docker
-engine has them.
+request is answered, beside the processor time that this process took until then. Memory is what the kernel counts as
+resident (Linux only), at the most, after the requests; the edge's anonymous and mapped memory are those at the end.
+Images are those of `docker compose build`, where a Docker engine has them.
 """,
     run=run,
     data=(),
