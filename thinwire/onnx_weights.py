@@ -194,7 +194,8 @@ def _is_whole(path: Path, size: int) -> bool:
 
 def _prune(folder: Path, room: int) -> None:
     """Remove what was not used for long, and what is too much, the longest unused first."""
-    now, found = time.time(), []
+    now = time.time()
+    found: list[tuple[float, int, Path]] = []
     for path in folder.iterdir():
         # Another process may do this at once.
         with suppress(OSError):

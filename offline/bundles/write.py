@@ -29,9 +29,9 @@ def write_bundle(bundle: Bundle, parts: Mapping[str, nn.Module], checkpoint: Pat
     """
     folder = bundle.folder
     folder.mkdir(parents=True, exist_ok=True)
-    lent = {BACKBONE: bundle.files[BACKBONE]} if bundle.backbone is not None else {}
-    files = lent | write_weights(
-        {name: part for name, part in parts.items() if f"{name}.safetensors" not in lent}, folder
+    borrowed = {BACKBONE: bundle.files[BACKBONE]} if bundle.backbone is not None else {}
+    files = borrowed | write_weights(
+        {name: part for name, part in parts.items() if f"{name}.safetensors" not in borrowed}, folder
     )
     if checkpoint is not None:
         shutil.rmtree(folder / INSIDE, ignore_errors=True)
@@ -40,7 +40,7 @@ def write_bundle(bundle: Bundle, parts: Mapping[str, nn.Module], checkpoint: Pat
         files |= {path.relative_to(folder).as_posix(): file_sha256(path) for path in copied}
     bundle = replace(bundle, files=files)
     bundle.save()
-    for name in lent:
+    for name in borrowed:
         # An earlier build's.
         (folder / name).unlink(missing_ok=True)
     return bundle
