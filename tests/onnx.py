@@ -26,6 +26,9 @@ KINDS = {
     "registers": lambda: _merging(make_engine(2, reg_tokens=2), Merging("value", "norm", True, "layer")),
     "clip": lambda: make_vqa_engine("clip", 0),
     "siglip": lambda: _merging(make_vqa_engine("siglip"), Merging("key", "size", False, "attention")),
+    "photos": lambda: _merging(
+        make_engine(2, depth=2, global_pool="token+avg", init_values=0.3), Merging("value", "size", True, "attention")
+    ),
     "nothing on the device": lambda: make_engine(0),
     "attention": lambda: _attention(make_engine(**AVERAGE)),
 }

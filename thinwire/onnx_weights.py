@@ -2,13 +2,15 @@
 
 A graph names each as ONNX external data and casts it. A session that did so would hold copies of all of them. So large
 models are expanded once, into a file of float32 in the user's cache folder, in the layout that the graph reads, and
-mapped from there. Such files may be removed at any time.
+mapped from there. Such files may be removed at any time, and old ones are when a new one is written.
 """
 
 import hashlib
 import logging
 import math
 import os
+import stat
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +31,11 @@ FLOAT32, FLOAT16, EXTERNAL = 1, 10, 1
 LARGE = 32 * 2**20
 # Each tensor starts at a multiple, so that no row straddles two lines of a processor's cache.
 ALIGNMENT = 64
+# A file that nobody mapped for so many seconds is removed, and beyond so many bytes the one that waited longest, unless
+# another process may just be about to map it.
+UNUSED_S = 30 * 24 * 3600
+MOST_BYTES = 4 * 2**30
+ABOUT_TO_MAP_S = 3600
 DIGEST_BYTES = hashlib.sha256().digest_size
 
 
@@ -152,6 +159,7 @@ def _cached(key: str, halves: list[_Half]) -> Path:
     if not _is_whole(path, size):
         # Its owner's alone: whoever else could write here could change what this user's sessions answer.
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _prune(folder, MOST_BYTES - size)
         _write(path, halves)
     # ONNX Runtime follows no links.
     return path.resolve()
@@ -177,8 +185,29 @@ def _is_whole(path: Path, size: int) -> bool:
     """Whether a file ends with the digest of all that stands before it."""
     if not path.is_file() or path.stat().st_size != size + DIGEST_BYTES:
         return False
+    with suppress(OSError):
+        # Told apart from one that nobody uses, also where the system does not note what is read.
+        os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
     content = np.memmap(path, np.uint8, "r").data
     return hashlib.sha256(content[:size]).digest() == content[size:]
+
+
+def _prune(folder: Path, room: int) -> None:
+    """Remove what was not used for long, and what is too much, the longest unused first."""
+    now = time.time()
+    found: list[tuple[float, int, Path]] = []
+    for path in folder.iterdir():
+        # Another process may do this at once.
+        with suppress(OSError):
+            status = path.stat(follow_symlinks=False)
+            if stat.S_ISREG(status.st_mode):
+                found.append((now - status.st_atime, status.st_size, path))
+    for unused_s, size, path in sorted(found):
+        room -= size
+        if unused_s > UNUSED_S or (room < 0 and unused_s > ABOUT_TO_MAP_S):
+            with suppress(OSError):
+                path.unlink()
+                room += size
 
 
 def _write(path: Path, halves: list[_Half]) -> None:

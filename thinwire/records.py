@@ -7,11 +7,12 @@ number, and true is not 1.
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, dataclass_transform
 
-from pydantic import BeforeValidator, ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from thinwire.errors import InvalidRequestError, ThinwireError
@@ -61,6 +62,12 @@ def _json_object(value: Any) -> dict[str, Any]:
     return content
 
 
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[\w.-]{1,100}", text) or not text.strip("."):
+        raise ValueError("must be letters, digits, '.', '_' and '-'")
+    return text
+
+
 Real = Annotated[float, BeforeValidator(_plain), Field(allow_inf_nan=False)]
 """A finite number."""
 Number = Annotated[int | float, PlainValidator(_number)]
@@ -71,6 +78,8 @@ NotNegative = Annotated[Real, Field(ge=0)]
 Whole = Annotated[int, BeforeValidator(_plain), Field(ge=0)]
 Count = Annotated[int, BeforeValidator(_plain), Field(ge=1)]
 Text = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, AfterValidator(_name)]
+"""What can become a folder's, a study's and a bundle's name: never a path."""
 JsonObject = Annotated[dict[str, Any], PlainValidator(_json_object)]
 """A JSON object of any content; a copy of what was given."""
 

@@ -71,6 +71,8 @@ def _build(options: argparse.Namespace) -> None:
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("timm").setLevel(logging.WARNING)
+    if options.weights is not None and (options.random or options.model):
+        raise InvalidRequestError("weights: expected a recipe that begins with some (--recipe), got a model of its own")
     if options.random:
         _build_random(options)
         return
@@ -82,6 +84,8 @@ def _build(options: argparse.Namespace) -> None:
             raise InvalidRequestError(f"{field}: expected a vision transformer that it is of (--model), got none")
     name = options.recipe or ("llava" if options.model else "cifar10")
     if is_vqa(name):
+        if options.weights is not None:
+            raise InvalidRequestError(f"weights: the recipe {name} begins with none")
         from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
         from offline.bundles.build_vqa import build_vqa
@@ -184,7 +188,7 @@ def _tower_line(row: "Row") -> str:
 
 
 def _info(options: argparse.Namespace) -> None:
-    from thinwire.bundle import load_bundle
+    from thinwire.bundle import BACKBONE, load_bundle
 
     bundle = load_bundle(options.bundle)
     content = dataclasses.asdict(bundle) | {"digest": bundle.digest, "folder": str(bundle.folder)}
@@ -206,7 +210,8 @@ def _info(options: argparse.Namespace) -> None:
             f"({reference.n} images of the select split)"
         )
     for name, digest in (bundle.files | bundle.exports).items():
-        print(f"{'file':14} {name}  {bundle.path(name).stat().st_size} bytes  sha256 {digest[:16]}")
+        whose = f"  of bundle {bundle.backbone}" if name == BACKBONE and bundle.backbone else ""
+        print(f"{'file':14} {name}  {bundle.path(name).stat().st_size} bytes  sha256 {digest[:16]}{whose}")
 
 
 def _verify(options: argparse.Namespace) -> None:

@@ -1,5 +1,6 @@
 """Memory of each process, time from its start to the edge's first answer, and sizes of the images."""
 
+import os
 import shutil
 import subprocess
 import time
@@ -27,10 +28,12 @@ PROCESSES = ("edge", "channel", "cloud")
 REQUESTS = 50
 GIVE_UP_S = 60.0
 FIRST = "first answer, s"
+# What a machine without other work would show at the least.
+PROCESSOR = "processor time to it, s"
 # What is a process's own, and what the kernel can drop and read again: programs, and weights that are mapped.
 PARTS = {"anonymous": "RssAnon", "mapped": "RssFile"}
-RANDOM = "random-vit-s14"
-VIT_SMALL = {"img_size": 224, "patch_size": 14, "embed_dim": 384, "num_heads": 6, "init_values": 1.0, "num_classes": 10}
+RECIPE = "photos"
+RANDOM = f"random-{RECIPE}"
 
 
 def memory_mib(pid: int, field: str) -> float:
@@ -40,28 +43,41 @@ def memory_mib(pid: int, field: str) -> float:
     return int(line.split()[1]) / 1024
 
 
-def _vit_small(folder: Path) -> Bundle:
-    """A ViT-S/14 of 256 patches with random weights, exported; its front has the unmerged policy alone."""
+def processor_s(pid: int) -> float:
+    """Processor time of a process in seconds, by Linux's ``/proc/PID/stat``."""
+    # Behind the name, which may hold anything, in parentheses.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _random_photos(folder: Path) -> Bundle:
+    """The bundle of `RECIPE` with random weights, exported; its front has the unmerged policy alone."""
     import torch
 
     from experiments.device.subjects import bundle_of
     from offline.bundles.write import write_bundle
     from offline.export.bundle import export_bundle
+    from offline.recipes.recipe import load_recipe
     from policies.front import Front
     from policies.fronts import Fronts
     from policies.policy import AccuracyAt, MeasuredPolicy, Objectives, Policy
-    from thinwire.bundle import Merging, Reference
+    from thinwire.bundle import Reference
     from thinwire.channels import Channel
     from thinwire.nn.backbone import build_backbone
     from thinwire.nn.codec.decoder import JsccDecoder
     from thinwire.nn.codec.encoders import build_encoder
 
     torch.manual_seed(0)
-    spec = {"kwargs": VIT_SMALL}
-    model = build_backbone(spec).eval()
+    recipe = load_recipe(RECIPE)
+    model = build_backbone(recipe.model).eval()
     tokens, rate = model.patch_embed.num_patches + model.num_prefix_tokens, 8
-    bundle = bundle_of(RANDOM, model, Merging(weight="size", proportional_attention=True), folder=folder)
-    bundle = replace(bundle, model=spec, reference=Reference(rate, rate * tokens, 0.5, 0.1, 10, 10.0))
+    bundle = replace(
+        bundle_of(RANDOM, model, recipe.merging, folder=folder),
+        model=recipe.model,
+        preprocessing=recipe.preprocessing,
+        codec=recipe.codec,
+        reference=Reference(rate, rate * tokens, 0.5, 0.1, 10, 10.0),
+    )
     parts = {
         "backbone": model,
         "encoder": build_encoder(bundle.codec, bundle.width),
@@ -111,11 +127,16 @@ def _start(bundles: Sequence[Bundle]) -> dict[str, float]:
         testbed.start("edge")
         asks = _asks(bundles, testbed.edge_url)
         first = _first_answer_s(client, *asks[0], started)
+        processor = processor_s(testbed.pid("edge"))
         for _ in range(REQUESTS):
             for url, form in asks:
                 client.post(url, **form).raise_for_status()
         parts = {f"edge, {what}, MiB": memory_mib(testbed.pid("edge"), field) for what, field in PARTS.items()}
-        return {FIRST: first} | parts | {f"{name}, MiB": memory_mib(testbed.pid(name), "VmHWM") for name in PROCESSES}
+        return (
+            {FIRST: first, PROCESSOR: processor}
+            | parts
+            | {f"{name}, MiB": memory_mib(testbed.pid(name), "VmHWM") for name in PROCESSES}
+        )
 
 
 def image_mib(name: str) -> float | None:
@@ -131,7 +152,7 @@ def run(setting: Setting) -> Report:
     """Measure; see `EXPERIMENT`."""
     with TemporaryDirectory(prefix="thinwire-") as folder:
         bundles = [load_bundle(name) for name in setting.options.bundle]
-        return _measured(setting, [_vit_small(Path(folder) / RANDOM)] if setting.options.random else bundles)
+        return _measured(setting, [_random_photos(Path(folder) / RANDOM)] if setting.options.random else bundles)
 
 
 def _measured(setting: Setting, bundles: Sequence[Bundle]) -> Report:
@@ -145,7 +166,7 @@ def _measured(setting: Setting, bundles: Sequence[Bundle]) -> Report:
             row[key] = Interval(float(np.median(values)), min(values), max(values))
         rows.append(row)
     timed = [key for key in rows[0] if key != "bundles"]
-    digits = {key: 2 if key == FIRST else 0 for key in timed}
+    digits = {key: 2 if key in (FIRST, PROCESSOR) else 0 for key in timed}
     images: list[dict[str, Cell]] = [{"image": name, "MiB": image_mib(name)} for name in PROCESSES]
     return Report(
         [Table("Medians and ranges of the starts", rows, digits, timed), Table("Images", images, {"MiB": 0}, ("MiB",))]
@@ -157,15 +178,15 @@ EXPERIMENT = Experiment(
     title="Memory, time to the first answer, sizes of the images",
     about="""
 The testbed is started several times, the edge last: its clock runs from the start of its process until the first
-request is answered. Memory is what the kernel counts as resident (Linux only), at the most, after the requests; the
-edge's anonymous and mapped memory are those at the end. Images are those of `docker compose build`, where a Docker
-engine has them.
+request is answered, beside the processor time that this process took until then. Memory is what the kernel counts as
+resident (Linux only), at the most, after the requests; the edge's anonymous and mapped memory are those at the end.
+Images are those of `docker compose build`, where a Docker engine has them.
 """,
     run=run,
     data=(),
     packages=("httpx",),
     options={
-        "random": Option(False, "instead a ViT-S/14 at 224 pixels with random weights, made for this"),
+        "random": Option(False, f"instead one of the shape of {RECIPE} with random weights, made for this"),
         "bundle": Option(list(DEFAULT_BUNDLES), "each alone, then all together"),
     }
     | repeated(5),

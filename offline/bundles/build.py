@@ -17,7 +17,7 @@ from offline.bundles.named_model import NamedModel
 from offline.bundles.named_weights import load_file_or_id, load_weights
 from offline.bundles.own_output import check_codec, check_split_classifier, perturbed
 from offline.bundles.policies import check_search, check_work, with_policies
-from offline.bundles.write import write_bundle
+from offline.bundles.write import lent, write_bundle
 from offline.data.images import LabelledImages, load, split_select
 from offline.export.bundle import export_bundle
 from offline.measure.studies import check_merging
@@ -42,8 +42,8 @@ def build(
 ) -> Bundle:
     """Train, measure and write a bundle.
 
-    A recipe that names another bundle takes the backbone from there, and begins with its JSCC pair if that is of the
-    same `Codec`.
+    A recipe that names another bundle takes the backbone from there, as a file that stays there if that can be found
+    again (`offline.bundles.write.lent`), and begins with its JSCC pair if that is of the same `Codec`.
 
     Args:
         recipe: what to make.
@@ -96,6 +96,8 @@ def build(
         files={},
         folder=output,
     )
+    if recipe.backbone is not None:
+        bundle = lent(bundle, load_bundle(recipe.backbone))
     bundle = write_bundle(bundle, {"backbone": model, "encoder": encoder, "decoder": decoder})
     bundle = with_policies(bundle, select, recipe.search, work, seed)
     return export_bundle(bundle) if recipe.export else bundle

@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from thinwire.bundle import MANIFEST
+from thinwire.bundle import MANIFEST, NOTICE
 from thinwire.errors import InvalidRequestError
 
 # Weights and two moments of each, in the checkpoint and in the one that takes its place.
@@ -44,7 +44,7 @@ def check_folders(name: str, work: Path, output: Path) -> None:
             )
         return
     # A build that was stopped between weights and manifest goes on.
-    ours = {f"{part}.safetensors" for part in ("backbone", "encoder", "decoder")}
+    ours = {f"{part}.safetensors" for part in ("backbone", "encoder", "decoder")} | {NOTICE}
     if (output / "decoder.safetensors").exists():
         ours.add("llava")
     if others := sorted(path.name for path in output.iterdir() if path.name not in ours):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from offline.bundles.checkpoints import HUB, WEIGHTS, download
 from offline.bundles.named_model import NamedModel
+from offline.bundles.naming import CONVERT, PICKLES
 from offline.bundles.vision_tower import SINGLE
 from thinwire.errors import BundleError, InvalidRequestError
 from thinwire.nn.towers.hub_model import HubModel
@@ -46,7 +47,7 @@ def load_file_or_id(source: str, model: nn.Module, may_lack_head: bool) -> None:
             that a training that begins with it can be told from others.
 
     Raises:
-        InvalidRequestError: there is no such file.
+        InvalidRequestError: there is no such file, or it is a pickle.
         BundleError: it is not safetensors, or a tensor is missing, of another shape or none of the model's.
     """
     path = Path(source)
@@ -54,6 +55,8 @@ def load_file_or_id(source: str, model: nn.Module, may_lack_head: bool) -> None:
         path = download(source.removeprefix(HUB), None, WEIGHTS) / SINGLE
     if not path.is_file():
         raise InvalidRequestError(f"weights: expected a safetensors file or {HUB} and an id, got {source}")
+    if path.suffix in PICKLES:
+        raise InvalidRequestError(f"weights: expected safetensors, got {source}, {CONVERT}")
     stored, expected = _read_timm(path, model), model.state_dict()
     if may_lack_head:
         heads = {key: value for key, value in expected.items() if key.startswith(HEADS)}

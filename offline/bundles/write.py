@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from thinwire.bundle import Bundle, file_sha256
+from thinwire.bundle import BACKBONE, Bundle, file_sha256
+from thinwire.errors import BundleError
 
 # Where a bundle's own language model lies in it.
 INSIDE = "llava"
@@ -19,7 +20,7 @@ def write_bundle(bundle: Bundle, parts: Mapping[str, nn.Module], checkpoint: Pat
     """Write weights and manifest into a bundle's folder.
 
     Args:
-        bundle: says all but its files.
+        bundle: says all but its files; one of `lent` keeps the backbone that it has.
         parts: the modules "backbone", "encoder" and "decoder".
         checkpoint: folder of the language model's checkpoint, to be copied into the bundle as `INSIDE`.
 
@@ -28,7 +29,10 @@ def write_bundle(bundle: Bundle, parts: Mapping[str, nn.Module], checkpoint: Pat
     """
     folder = bundle.folder
     folder.mkdir(parents=True, exist_ok=True)
-    files = write_weights(parts, folder)
+    borrowed = {BACKBONE: bundle.files[BACKBONE]} if bundle.backbone is not None else {}
+    files = borrowed | write_weights(
+        {name: part for name, part in parts.items() if f"{name}.safetensors" not in borrowed}, folder
+    )
     if checkpoint is not None:
         shutil.rmtree(folder / INSIDE, ignore_errors=True)
         shutil.copytree(checkpoint, folder / INSIDE)
@@ -36,7 +40,27 @@ def write_bundle(bundle: Bundle, parts: Mapping[str, nn.Module], checkpoint: Pat
         files |= {path.relative_to(folder).as_posix(): file_sha256(path) for path in copied}
     bundle = replace(bundle, files=files)
     bundle.save()
+    for name in borrowed:
+        # An earlier build's.
+        (folder / name).unlink(missing_ok=True)
     return bundle
+
+
+def lent(bundle: Bundle, lender: Bundle) -> Bundle:
+    """The bundle with the backbone of another, where that is shipped or lies beside it; else as it is.
+
+    Args:
+        bundle: without files.
+        lender: whose backbone it has, byte for byte.
+    """
+    name = lender.backbone or lender.folder.resolve().name
+    try:
+        borrowing = replace(bundle, backbone=name, files={BACKBONE: lender.files[BACKBONE]})
+        borrowing.verify()
+    # Another folder of that name is nearer, or this one is no name, or lies elsewhere.
+    except BundleError:
+        return bundle
+    return borrowing
 
 
 def write_weights(parts: Mapping[str, nn.Module], folder: Path) -> dict[str, str]:

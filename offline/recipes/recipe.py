@@ -1,13 +1,12 @@
 """Recipes: everything that makes a bundle from data, in one JSON file."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from channel.profiles import MAX_SNR_DB, MIN_SNR_DB
 from offline.train.classifier import BackboneRecipe
@@ -15,17 +14,8 @@ from offline.train.jscc import CodecRecipe
 from thinwire.bundle import Codec, Merging, load_bundle
 from thinwire.errors import BundleError, InvalidRequestError
 from thinwire.images import Preprocessing
-from thinwire.records import Count, JsonObject, Number, Positive, Text, read, read_file, record
+from thinwire.records import Count, JsonObject, Name, Number, Positive, Text, read, read_file, record
 
-
-def _name(text: str) -> str:
-    if not re.fullmatch(r"[\w.-]{1,100}", text) or not text.strip("."):
-        raise ValueError("must be letters, digits, '.', '_' and '-'")
-    return text
-
-
-Name = Annotated[str, AfterValidator(_name)]
-"""What can become a folder's, a study's and a bundle's name."""
 SnrDb = Annotated[Number, Field(ge=MIN_SNR_DB, le=MAX_SNR_DB)]
 Texts = Annotated[tuple[Text, ...], Field(min_length=1)]
 

@@ -199,6 +199,7 @@ def train_backbone(
             epoch + 1, recipe.epochs, _latest(losses), accuracy(model, select, preprocessing),
             time.monotonic() - started,
         )  # fmt: skip
+    model.patch_drop = whole
     return model.cpu().eval()
 
 

@@ -22,6 +22,7 @@ from thinwire.onnx_session import OnnxSession
 AVERAGE = {"class_token": False, "global_pool": "avg"}
 KINDS = {
     "class token": (3, {}, Merging()),
+    "class token and mean": (2, {"global_pool": "token+avg"}, Merging(proportional_attention=True)),
     "blocks in the cloud": (1, AVERAGE, Merging()),
     "blocks that count patches": (1, AVERAGE, Merging(proportional_attention=True)),
 }

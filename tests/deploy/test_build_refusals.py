@@ -6,15 +6,19 @@ import tarfile
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 import offline.bundles.build
 from deploy.cli.main import main
 from offline.bundles.folders import check_space
+from offline.bundles.named_weights import load_file_or_id
 from offline.recipes.recipe import recipe_path
 from tests.parts import random_pixels
 from thinwire.bundle import load_bundle
 from thinwire.errors import InvalidRequestError
+from thinwire.nn.backbone import build_backbone
 
 KWARGS = {"img_size": 20, "patch_size": 4, "num_classes": 7, "embed_dim": 24, "depth": 2, "num_heads": 3}
 MODEL = {"kwargs": KWARGS}
@@ -52,7 +56,7 @@ def data_fixture(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def nothing_is_trained(monkeypatch):
     for name in ("train_backbone", "token_features", "CodecTrainer"):
-        monkeypatch.setattr(offline.bundles.build, name, lambda *_: pytest.fail("something was trained"))
+        monkeypatch.setattr(offline.bundles.build, name, lambda *_, **__: pytest.fail("something was trained"))
 
 
 def refused(capsys, folder, *arguments):
@@ -131,7 +135,7 @@ CHANGES = [
     ({"kwargs": KWARGS | {"num_classes": 10}}, "model.num_classes: expected the 7 classes of "),
     (
         {"kwargs": KWARGS | {"global_pool": "none"}},
-        "model.kwargs.global_pool must be 'avg', 'token', 'max', 'avgmax', 'map' or 'prr', got 'none'",
+        "model.kwargs.global_pool must be 'avg', 'token', 'max', 'avgmax', 'map', 'prr' or 'token+avg', got 'none'",
     ),
     (
         {"timm": "vit_base_patch16_siglip_224", "kwargs": {"img_size": 32, "depth": 1, "embed_dim": 24}},
@@ -191,16 +195,19 @@ FIELDS = [
     ({"name": "../up"}, "name must be letters, digits"),
     ({"model": None}, "model is missing"),
     ({"backbone": "cifar10"}, "it must train a backbone, or name its weights or the bundle"),
-    ({"weights": "mine.safetensors"}, "it must train a backbone, or name its weights or the bundle"),
+    ({"backbone_training": None}, "it must train a backbone, or name its weights or the bundle"),
+    ({"weights": "mine.safetensors"}, "weights: expected a safetensors file or hf-hub: and an id, got mine"),
+    ({"backbone_training__epochs_dropped": 0, "backbone_training__epochs_whole": 0}, "epochs_whole: expected an epoch"),
+    ({"backbone_training__head_learning_rate": 0}, "backbone_training.head_learning_rate must be above 0, got 0"),
     (
         {"weights": "nowhere.safetensors", "backbone_training": None},
-        "weights: expected the model's own in a safetensors file, got nowhere.safetensors: No such file",
+        "weights: expected a safetensors file or hf-hub: and an id, got nowhere.safetensors",
     ),
     (
         {"weights": str(load_bundle("cifar10").path("backbone.safetensors")), "backbone_training": None},
-        "backbone.safetensors: Error(s) in loading state_dict for VisionTransformer: Missing key(s)",
+        "weights: expected those of VisionTransformer in ",
     ),
-    ({"weights": __file__, "backbone_training": None}, "got " + __file__),
+    ({"weights": __file__, "backbone_training": None}, "weights: expected safetensors, got " + __file__),
     ({"backbone": "cifar10", "backbone_training": None}, "model: expected none beside backbone"),
     (
         {"backbone": "easy-vqa", "backbone_training": None, "model": None, "preprocessing": None},
@@ -213,6 +220,86 @@ FIELDS = [
 def test_a_recipe_with_a_wrong_field(capsys, tmp_path, data, changes, says):
     line = refused(capsys, tmp_path, "--recipe", write_recipe(tmp_path, **changes), "--data", str(data))
     assert says in line
+
+
+def pickled(path, state):
+    path = path.with_suffix(".pth")
+    torch.save(state, path)
+    return path
+
+
+def saved(path, state):
+    save_file(state, path)
+    return path
+
+
+def cut_off(path, state):
+    save_file(state, path)
+    path.write_bytes(path.read_bytes()[:-10])
+    return path
+
+
+def without(name):
+    return lambda path, state: saved(path, {key: value for key, value in state.items() if key != name})
+
+
+WEIGHTS = {
+    "a pickle": (pickled, "weights: expected safetensors, got "),
+    "no tensor": (lambda path, _: saved(path, {}), "expected 32 tensors, got none of "),
+    "one less": (without("blocks.1.attn.qkv.weight"), "expected 32 tensors, got none of blocks.1.attn.qkv.weight"),
+    "one more": (
+        lambda path, state: saved(path, state | {"blocks.2.norm1.bias": torch.zeros(24)}),
+        "expected the model's 32 tensors, got blocks.2.norm1.bias as well",
+    ),
+    "of another shape": (
+        lambda path, state: saved(path, state | {"blocks.0.mlp.fc1.weight": torch.zeros(48, 24)}),
+        "expected blocks.0.mlp.fc1.weight of (96, 24), got (48, 24)",
+    ),
+    "cut off": (cut_off, "weights: expected safetensors, got "),
+}
+
+
+@pytest.mark.parametrize(("write", "says"), WEIGHTS.values(), ids=WEIGHTS)
+def test_weights_that_are_not_the_models(capsys, tmp_path, data, write, says):
+    state = build_backbone({"kwargs": KWARGS | {"num_classes": 3}}).state_dict()
+    assert len(state) == 32
+    path = write(tmp_path / "mine.safetensors", state)
+    recipe = write_recipe(tmp_path, weights="hf-hub:nobody/nothing")
+    line = refused(capsys, tmp_path, "--recipe", recipe, "--data", str(data), "--weights", str(path))
+    assert says in line
+    # Whatever a pickle holds, it was not run.
+    assert "which may run code and is never read" in line or path.suffix != ".pth"
+
+
+def test_a_head_of_other_classes_is_made_anew_only_where_it_is_trained(capsys, tmp_path, data):
+    states = {classes: build_backbone({"kwargs": KWARGS | {"num_classes": classes}}).state_dict() for classes in (3, 7)}
+    path = saved(tmp_path / "mine.safetensors", states[3])
+    recipe = write_recipe(tmp_path, weights=str(path), backbone_training=None)
+    line = refused(capsys, tmp_path, "--recipe", recipe, "--data", str(data))
+    assert "expected head.weight of (7, 24), got (3, 24)" in line
+    model = build_backbone({"kwargs": KWARGS})
+    fresh = model.head.weight.clone()
+    for stored in (states[3], {name: value for name, value in states[3].items() if not name.startswith("head.")}):
+        load_file_or_id(str(saved(path, stored)), model, may_lack_head=True)
+        assert torch.equal(model.head.weight, fresh)
+        assert torch.equal(model.blocks[1].mlp.fc1.weight, stored["blocks.1.mlp.fc1.weight"])
+    load_file_or_id(str(saved(path, states[7])), model, may_lack_head=True)
+    assert torch.equal(model.head.weight, states[7]["head.weight"])
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--recipe", "cifar10"), "weights: the recipe cifar10 begins with none"),
+        (("--recipe", "cifar10-middle"), "weights: the recipe cifar10-middle begins with none"),
+        (("--recipe", "easy-vqa"), "weights: the recipe easy-vqa begins with none"),
+        (("--recipe", "photos", "--model", "test_vit"), "weights: expected a recipe that begins with some"),
+        (("--random", "--model", "test_vit"), "weights: expected a recipe that begins with some"),
+        (("--recipe", "photos"), "weights: expected a safetensors file or hf-hub: and an id, got mine"),
+    ],
+)
+def test_weights_of_nothing_that_begins_with_any(capsys, tmp_path, data, options, says):
+    assert says in refused(capsys, tmp_path, *options, "--data", str(data), "--weights", "mine.safetensors")
 
 
 def test_a_recipe_that_begins_with_a_byte_order_mark(capsys, tmp_path, data):

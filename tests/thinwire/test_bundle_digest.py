@@ -7,7 +7,18 @@ import json
 import pytest
 
 from tests.thinwire.conftest import make_bundle
-from thinwire.bundle import FRONT, MANIFEST, SCHEMA_VERSION, Bundle, Codec, Language, Merging, Reference, load_bundle
+from thinwire.bundle import (
+    BACKBONE,
+    FRONT,
+    MANIFEST,
+    SCHEMA_VERSION,
+    Bundle,
+    Codec,
+    Language,
+    Merging,
+    Reference,
+    load_bundle,
+)
 from thinwire.images import Preprocessing
 
 
@@ -66,7 +77,7 @@ def all_fields():
     for field in dataclasses.fields(Bundle):
         if field.name in nested:
             yield from (f"{field.name}.{inner.name}" for inner in dataclasses.fields(nested[field.name]))
-        elif field.name not in {"folder", "reference", "exports"}:
+        elif field.name not in {"folder", "reference", "exports", "backbone"}:
             yield field.name
 
 
@@ -79,6 +90,13 @@ def test_any_other_change_shows_in_the_digest(saved, path):
     changed = dataclasses.replace(saved, **{name: value})
     assert changed != saved
     assert changed.digest != saved.digest
+
+
+def test_who_lends_the_backbone_does_not_show_in_the_digest_but_which_weights_do(saved):
+    own = dataclasses.replace(saved, files=saved.files | {BACKBONE: "0" * 64})
+    lent = dataclasses.replace(own, backbone="lender")
+    assert lent.digest == own.digest
+    assert dataclasses.replace(lent, files=lent.files | {BACKBONE: "1" * 64}).digest != own.digest
 
 
 def test_a_file_more_shows_in_the_digest(saved):

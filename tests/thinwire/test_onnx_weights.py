@@ -1,7 +1,10 @@
 """Weights that lie beside an exported graph: in memory, mapped from a cache, and not as the graph says."""
 
+import os
 import shutil
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -119,6 +122,56 @@ def test_a_damaged_cache_is_made_anew(bundle, cache, damage):
     file.write_bytes(damage(content))
     np.testing.assert_array_equal(symbols(bundle), expected)
     assert [one.read_bytes() for one in cache.iterdir()] == [content]
+
+
+def test_what_nobody_uses_is_removed_when_something_is_written(bundle, cache, monkeypatch):
+    day = 24 * 3600
+    cache.mkdir(parents=True)
+
+    def unused(name, age_s, size=1000):
+        (cache / name).write_bytes(b"\0" * size)
+        os.utime(cache / name, (time.time() - age_s,) * 2)
+
+    unused("month.float32", 31 * day)
+    unused("tmp-of-a-process-that-was-killed", 31 * day)
+    unused("week.float32", 7 * day)
+    (cache / "folder").mkdir()
+    symbols(bundle)
+    names = {path.name for path in cache.iterdir()}
+    assert {"week.float32", "folder"} < names
+    assert len(names) == 3
+    (ours,) = names - {"week.float32", "folder"}
+    # Used again, which is noted, though it was written long ago.
+    os.utime(cache / ours, (time.time() - 40 * day,) * 2)
+    symbols(bundle)
+    assert time.time() - (cache / ours).stat().st_atime < day
+    assert time.time() - (cache / ours).stat().st_mtime > 39 * day
+    # Beyond the bound the longest unused goes first, and what another process may be about to map stays.
+    unused("yesterday.float32", day)
+    unused("now.float32", 60)
+    content = (cache / ours).read_bytes()
+    os.utime(cache / ours, (time.time() - 2 * day,) * 2)
+    (cache / ours).write_bytes(content[:-1])
+    os.utime(cache / ours, (time.time() - 2 * day,) * 2)
+    monkeypatch.setattr(onnx_weights, "MOST_BYTES", len(content) + 2500)
+    symbols(bundle)
+    assert {path.name for path in cache.iterdir()} == {ours, "now.float32", "yesterday.float32", "folder"}
+    assert (cache / ours).read_bytes() == content
+
+
+def test_what_another_process_removes_at_once_is_no_matter(bundle, cache, monkeypatch):
+    cache.mkdir(parents=True)
+    (cache / "old.float32").write_bytes(b"")
+    os.utime(cache / "old.float32", (0, 0))
+    unlink = Path.unlink
+
+    def twice(path, missing_ok=False):
+        unlink(path)
+        unlink(path)
+
+    monkeypatch.setattr(Path, "unlink", twice)
+    symbols(bundle)
+    assert len(list(cache.iterdir())) == 1
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(bundle, cache, monkeypatch):

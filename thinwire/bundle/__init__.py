@@ -1,13 +1,25 @@
 """Bundles: what a manifest holds, and how one is found, read and checked."""
 
-from thinwire.bundle.load import check_served, load_bundle, shipped
-from thinwire.bundle.manifest import FRONT, MANIFEST, SCHEMA_VERSION, Bundle, checkpoint_digest, file_sha256
+from thinwire.bundle.load import check_served, load_bundle
+from thinwire.bundle.manifest import (
+    BACKBONE,
+    FRONT,
+    MANIFEST,
+    NOTICE,
+    SCHEMA_VERSION,
+    Bundle,
+    checkpoint_digest,
+    file_sha256,
+    shipped,
+)
 from thinwire.bundle.parts import MLP, Codec, Language, Merging, Reference
 
 __all__ = [
+    "BACKBONE",
     "FRONT",
     "MANIFEST",
     "MLP",
+    "NOTICE",
     "SCHEMA_VERSION",
     "Bundle",
     "Codec",

@@ -2,18 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib import resources
 from itertools import combinations
 from pathlib import Path
 
-from thinwire.bundle.manifest import MANIFEST, SCHEMA_VERSION, Bundle
+from thinwire.bundle.manifest import MANIFEST, SCHEMA_VERSION, Bundle, shipped
 from thinwire.errors import BundleError, InvalidRequestError
 from thinwire.records import read, read_file
-
-
-def shipped() -> Path:
-    """The folder of the bundles that come with the package."""
-    return Path(str(resources.files("thinwire"))) / "bundles"
 
 
 def load_bundle(name_or_folder: str | Path) -> Bundle:

@@ -4,17 +4,26 @@ import hashlib
 import json
 from dataclasses import asdict, field
 from functools import cached_property
+from importlib import resources
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
 
 from thinwire.bundle.parts import MLP, Codec, Language, Merging, Reference
 from thinwire.errors import BundleError
 from thinwire.images import Preprocessing
-from thinwire.records import Count, Whole, record
+from thinwire.records import Count, Name, Whole, record
 
 SCHEMA_VERSION = 1
 MANIFEST = "bundle.json"
 FRONT = "policies.json"
+# Whose the weights are, where they are derived; for readers alone.
+NOTICE = "NOTICE"
+BACKBONE = "backbone.safetensors"
+
+
+def shipped() -> Path:
+    """The folder of the bundles that come with the package."""
+    return Path(str(resources.files("thinwire"))) / "bundles"
 
 
 @record(error=BundleError)
@@ -41,6 +50,8 @@ class Bundle:
         files: SHA-256 of every file, by name; the policy front carries its own.
         exports: SHA-256 of the same models as graphs for engines without torch, by name; no part of the digest, since
             they are the same function as the weights.
+        backbone: name of the bundle whose `BACKBONE` this one has, in a folder beside its own or a shipped one; None
+            where it has a file of its own. No part of the digest: ``files`` says which weights they are.
         folder: where the files are.
     """
 
@@ -60,16 +71,17 @@ class Bundle:
     reference: Reference | None = None
     language: Language | None = None
     exports: dict[str, str] = field(default_factory=dict)
+    backbone: Name | None = None
     folder: Path = field(default=Path(), compare=False)
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over all that changes symbols or answers: the manifest with its files, less reference and exports.
+        """SHA-256 over all that changes symbols or answers: the manifest less reference, exports and backbone's lender.
 
         The policy front is left out, so that a new front can be exported without parting the edge from the cloud.
         """
         content = self._manifest()
-        for name in ("reference", "exports"):
+        for name in ("reference", "exports", "backbone"):
             content.pop(name, None)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -81,6 +93,8 @@ class Bundle:
             del content["language"]
         if not self.exports:
             del content["exports"]
+        if self.backbone is None:
+            del content["backbone"]
         # Absent as well, so that a bundle of the first architecture keeps its digest.
         if self.codec.encoder == MLP:
             del content["codec"]["encoder"]
@@ -89,8 +103,15 @@ class Bundle:
         return {"schema_version": SCHEMA_VERSION, **content}
 
     def path(self, name: str) -> Path:
-        """Where a file of the bundle is."""
-        return self.folder / name
+        """Where a file of the bundle is: in its folder, but for a backbone that another bundle lends."""
+        return (self._lender if name == BACKBONE and self.backbone is not None else self.folder) / name
+
+    @property
+    def _lender(self) -> Path:
+        assert self.backbone is not None
+        own = self.folder.resolve()
+        beside = own.parent / self.backbone
+        return beside if beside != own and (beside / MANIFEST).is_file() else shipped() / self.backbone
 
     def verified(self, name: str) -> Path:
         """Where a file is whose content the manifest vouches for.
@@ -121,8 +142,9 @@ class Bundle:
 
         Raises:
             BundleError: a file is missing or altered, or lies outside the folder, or the folder of the language model
-                holds one that the manifest does not list.
+                holds one that the manifest does not list; or no bundle lends the backbone.
         """
+        self._check_lender()
         for name, expected in (self.files | self.exports).items():
             if not _is_inside(name):
                 raise BundleError(f"bundle {self.name}: {name!r} does not name a file inside its folder")
@@ -132,6 +154,19 @@ class Bundle:
                 raise BundleError(f"bundle {self.name}: {name} was altered: its SHA-256 is not the manifest's")
         for name in self._language_files():
             self.verified(name)
+
+    def _check_lender(self) -> None:
+        if self.backbone is None:
+            return
+        what, path = f"bundle {self.name}: {BACKBONE} is lent by {self.backbone}", self.path(BACKBONE)
+        if BACKBONE not in self.files:
+            raise BundleError(f"{what}, but not listed under files")
+        if path.parent.is_symlink() or path.is_symlink():
+            raise BundleError(f"{what}, but {path} is a link")
+        if not path.is_file():
+            raise BundleError(f"{what}, which is neither beside {self.folder} nor shipped with that file")
+        if file_sha256(path) != self.files[BACKBONE]:
+            raise BundleError(f"{what}, but {path} is another: its SHA-256 is not the manifest's")
 
     def _language_files(self) -> list[str]:
         # The library that reads the folder takes whatever lies in it.

@@ -154,7 +154,8 @@ def build_backbone(spec: dict[str, Any], **overrides: Any) -> Any:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300].rstrip(": ")
         raise ValueError(f"model.kwargs: timm cannot build it: {reason}") from error
     if type(model) not in KINDS:
-        raise ValueError(f"expected a timm {' or '.join(kind.__name__ for kind in KINDS)}, got {type(model).__name__}")
+        theirs = " or ".join(kind.__name__ for kind in KINDS if kind is not TokenAndMean)
+        raise ValueError(f"expected a timm {theirs}, got {type(model).__name__}")
     return model
 
 

@@ -29,6 +29,7 @@ SOUND = [
     {},
     AVERAGED,
     {"global_pool": "avg"},
+    {"global_pool": "token+avg", "reg_tokens": 2},
     {"reg_tokens": 3, "no_embed_class": True},
     {"reg_tokens": 2, "global_pool": "avg", "class_token": False},
     {"pre_norm": True, "init_values": 1e-5, "qk_norm": True},

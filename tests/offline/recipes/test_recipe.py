@@ -1,18 +1,23 @@
 """Recipes, and a build that takes the backbone of another bundle."""
 
 import json
-from dataclasses import asdict
+import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 import offline.bundles.build
 from cloud.torch_classifier import TorchClassifier
+from edge.onnx_engine import OnnxEngine
 from edge.torch_engine import TorchEngine
+from offline.bundles.write import lent
 from offline.recipes.recipe import load_recipe, recipe_path
+from policies.policy import Policy
 from tests.parts import random_pixels
-from thinwire.bundle import load_bundle
+from thinwire.bundle import BACKBONE, load_bundle
 from thinwire.errors import InvalidRequestError
 
 
@@ -47,7 +52,35 @@ def test_a_backbone_is_taken_byte_for_byte(tiny_bundle, tmp_path):
     assert built.files["backbone.safetensors"] == tiny_bundle.files["backbone.safetensors"]
     assert (built.split_layer, built.depth, built.labels) == (2, 3, tiny_bundle.labels)
     assert not built.exports
+    # The lender lies elsewhere, so that this is a copy.
+    assert built.backbone is None
+    assert built.path(BACKBONE).parent == tmp_path / "bundle"
     assert TorchEngine.load(built).tower.depth == len(TorchClassifier.load(built).model.blocks) == 3
+
+
+def test_a_backbone_that_lies_beside_stays_there(tiny_bundle, tmp_path):
+    lender = shutil.copytree(tiny_bundle.folder, tmp_path / "lender")
+    output = tmp_path / "bundle"
+    output.mkdir()
+    # Of an earlier build that was cut off.
+    (output / BACKBONE).write_bytes(b"old")
+    recipe = load_recipe(borrowing(tmp_path, backbone=str(lender), export=True))
+    data = save_images(tmp_path / "data", "abcdefg")
+    built = load_bundle(offline.bundles.build.build(recipe, data, tmp_path / "work", output).folder)
+    assert built.backbone == "lender"
+    assert not (output / BACKBONE).exists()
+    assert built.path(BACKBONE) == lender / BACKBONE
+    # All engines read it there.
+    pixels = random_pixels(1)
+    policy = Policy.create([1.0, 1.0], 4)
+    encoded = [kind.load(built).encode(pixels[0], policy, 10.0).symbols for kind in (TorchEngine, OnnxEngine)]
+    np.testing.assert_allclose(*encoded, atol=1e-4)
+    # One who borrows from a borrower takes from the lender.
+    again = lent(replace(built, name="again", folder=tmp_path / "again", backbone=None, files={}, exports={}), built)
+    assert again.backbone == "lender"
+    # From elsewhere it would not be found.
+    far = replace(again, folder=tmp_path / "far" / "again", backbone=None, files={})
+    assert lent(far, built) is far
 
 
 def test_weights_of_ones_own_are_taken_as_they_are(tiny_bundle, tmp_path):
@@ -80,6 +113,15 @@ def test_a_recipe_trains_its_backbone_or_borrows_one(tmp_path, changes):
 def test_a_bundle_that_is_not_there_lends_nothing(tmp_path):
     with pytest.raises(InvalidRequestError, match=r"no readable recipe .*no readable bundle nothing"):
         load_recipe(borrowing(tmp_path, backbone="nothing"))
+
+
+def test_the_two_recipes_for_photos_differ_in_the_split():
+    own = json.loads(recipe_path("photos").read_text())
+    middle = json.loads(recipe_path("photos-middle").read_text())
+    assert (middle["backbone"], middle["split_layer"], own["split_layer"]) == ("photos", 8, 12)
+    assert (middle["codec"], middle["merging"]) == (own["codec"], own["merging"])
+    assert load_recipe("photos").export
+    assert "export" not in middle
 
 
 def test_the_two_recipes_for_cifar10_differ_in_the_split_only():

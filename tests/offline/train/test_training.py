@@ -10,9 +10,11 @@ import torch
 
 from offline.data.images import LabelledImages
 from offline.recipes.recipe import load_recipe, recipe_path
-from offline.train.classifier import BackboneRecipe, accuracy, augment, train_backbone
+from offline.train import classifier
+from offline.train.classifier import BackboneRecipe, _parameter_groups, accuracy, augment, train_backbone
 from offline.train.jscc import CodecRecipe, CodecTrainer, random_sizes, token_features
-from offline.train.teachers import LabelTeacher, weights_digest
+from offline.train.running import mixed_precision, weights_digest
+from offline.train.teachers import LabelTeacher
 from tests.parts import make_bundle, make_model
 from thinwire.errors import InvalidRequestError
 from thinwire.nn.towers.timm_tower import TimmTower
@@ -38,17 +40,19 @@ def coloured_images(count: int, seed: int) -> LabelledImages:
     return LabelledImages(tuple(f"{seed}/{i}" for i in range(count)), pixels, labels, BUNDLE.labels)
 
 
-def train(checkpoint, recipe=RECIPE):
+def train(checkpoint, recipe=RECIPE, begin_with=None):
     images = coloured_images(320, 0), coloured_images(70, 1)
-    return train_backbone(BUNDLE.model, recipe, *images, BUNDLE.preprocessing, checkpoint, seed=3)
+    return train_backbone(BUNDLE.model, recipe, *images, BUNDLE.preprocessing, checkpoint, 3, begin_with)
 
 
 def test_a_run_that_was_cut_off_ends_with_the_weights_of_one_that_was_not(tmp_path, monkeypatch):
+    # Of 20 steps in each epoch.
+    monkeypatch.setattr(classifier, "STEPS_BETWEEN_CHECKPOINTS", 7)
     whole = train(tmp_path / "whole.ckpt")
     assert accuracy(whole, coloured_images(70, 2), BUNDLE.preprocessing) > 0.6
 
     class CutOff(Exception):  # noqa: N818
-        """Stands for a kill during the second epoch."""
+        """Stands for a kill during the second epoch, after steps 7, 14, 20 and 21 were kept."""
 
     saves = 0
     save = torch.save
@@ -57,13 +61,17 @@ def test_a_run_that_was_cut_off_ends_with_the_weights_of_one_that_was_not(tmp_pa
         nonlocal saves
         saves += 1
         save(*arguments)
-        if saves == 2:
+        if saves == 4:
             raise CutOff
 
     monkeypatch.setattr(torch, "save", save_and_die)
     with pytest.raises(CutOff):
         train(tmp_path / "cut.ckpt")
     monkeypatch.setattr(torch, "save", save)
+    # What was cut off lies beside the third, which is whole.
+    assert torch.load(tmp_path / "cut.ckpt", weights_only=True)["step"] == 20
+    (tmp_path / "cut.partial").replace(tmp_path / "cut.ckpt")
+    assert torch.load(tmp_path / "cut.ckpt", weights_only=True)["step"] == 21
     resumed = train(tmp_path / "cut.ckpt")
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], value, rtol=0, atol=1e-6)
@@ -101,6 +109,47 @@ def test_rates_follow_the_cycles_and_an_interrupted_one_goes_on(tmp_path, monkey
     assert rates == whole[42:]
     with pytest.raises(InvalidRequestError, match=r"cycles: expected 3 epochs in all, got \[1, 1\]"):
         replace(recipe, cycles=(1, 1))
+
+
+def test_fine_tuning_on_part_of_the_patches_begins_where_it_is_told(tmp_path):
+    recipe = replace(RECIPE, epochs_dropped=1, epochs_whole=0, learning_rate=1e-9, weight_decay=0.0)
+    given = make_model(BUNDLE, seed=8).state_dict()
+    tuned = train(tmp_path / "tuned.ckpt", recipe, given)
+    for name, value in tuned.state_dict().items():
+        torch.testing.assert_close(value, given[name], rtol=0, atol=1e-5)
+    # A head that learns fast beside a body that does not.
+    tuned = train(tmp_path / "head.ckpt", replace(recipe, head_learning_rate=1e-2), given)
+    moved = {name for name, value in tuned.state_dict().items() if (value - given[name]).abs().max() > 1e-3}
+    assert moved == {"head.weight", "head.bias"}
+    # Nothing is dropped any more from what is trained, whatever mode it is in.
+    assert isinstance(tuned.patch_drop, torch.nn.Identity)
+    with pytest.raises(InvalidRequestError, match="is of another training"):
+        train(tmp_path / "tuned.ckpt", recipe, make_model(BUNDLE, seed=9).state_dict())
+
+
+def test_a_recipe_of_no_epoch_is_refused():
+    assert replace(RECIPE, epochs_whole=0).epochs == 2
+    with pytest.raises(InvalidRequestError, match="epochs_whole: expected an epoch at least, dropped or whole"):
+        replace(RECIPE, epochs_dropped=0, epochs_whole=0)
+
+
+def test_every_parameter_is_learnt_once_and_vectors_do_not_decay():
+    model = make_model(BUNDLE)
+    groups = _parameter_groups(model, replace(RECIPE, head_learning_rate=0.5))
+    assert sorted(id(one) for group in groups for one in group["params"]) == sorted(map(id, model.parameters()))
+    for group in groups:
+        for one in group["params"]:
+            assert group["weight_decay"] == (RECIPE.weight_decay if one.ndim > 1 else 0)
+            is_head = one is model.head.weight or one is model.head.bias
+            assert group["lr"] == (0.5 if is_head else RECIPE.learning_rate)
+
+
+@pytest.mark.parametrize("able", [{"avx512_bf16": True}, {"avx512_bf16": False}, {}], ids=str)
+def test_a_cpu_computes_in_half_precision_where_it_can_multiply_it(monkeypatch, able):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    with mixed_precision(torch.device("cpu")):
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert product.dtype == (torch.bfloat16 if able.get("avx512_bf16") else torch.float32)
 
 
 def test_a_checkpoint_of_another_training_or_of_none_is_refused(tmp_path):

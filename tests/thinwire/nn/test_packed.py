@@ -51,7 +51,11 @@ def test_sums_shares_and_places(counts):
 
 @pytest.mark.usefixtures("padded")
 @pytest.mark.parametrize("proportional", [False, True])
-@pytest.mark.parametrize("pool", [{}, {"global_pool": "avg", "class_token": False}, {"global_pool": "avg"}], ids=str)
+@pytest.mark.parametrize(
+    "pool",
+    [{}, {"global_pool": "avg", "class_token": False}, {"global_pool": "avg"}, {"global_pool": "token+avg"}],
+    ids=str,
+)
 def test_decoder_and_head_agree_with_their_padded_forms(make_vit, pool, proportional):
     model = make_vit(**pool).float()
     torch.manual_seed(1)

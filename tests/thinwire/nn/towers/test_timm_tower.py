@@ -15,7 +15,7 @@ from timm.models.vision_transformer import (
 from offline.bundles.own_output import perturbed
 from thinwire.bundle import Merging
 from thinwire.errors import InvalidRequestError
-from thinwire.nn.backbone import VisionTransformer
+from thinwire.nn.backbone import TokenAndMean, VisionTransformer
 from thinwire.nn.head import classify_images, classify_packed, classify_tokens
 from thinwire.nn.merging.transformer import embed, rules_for, run_layers
 from thinwire.nn.packed import Packing
@@ -28,6 +28,7 @@ KINDS = {
     "class token": (VisionTransformer, {}),
     "registers": (VisionTransformer, {"reg_tokens": 3, "no_embed_class": True}),
     "mean": (VisionTransformer, {"global_pool": "avg", "class_token": False}),
+    "class token and mean": (TokenAndMean, {"global_pool": "token+avg", "init_values": 0.3}),
     "mean with prefix": (VisionTransformer, {"global_pool": "avg", "pool_include_prefix": True}),
     "largest": (VisionTransformer, {"global_pool": "max"}),
     "mean and largest": (VisionTransformer, {"global_pool": "avgmax"}),
