@@ -207,6 +207,8 @@ def _train_codec(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device)
     tower = classifier_of(model)
+    if recipe.codec_training.images is not None:
+        train = train.even_sample(recipe.codec_training.images)
     features = token_features(
         tower, recipe.split_layer, train.pixels, recipe.preprocessing, tower.prefix_tokens, kept=work / "features"
     )

@@ -214,6 +214,8 @@ def _train_codec(
     placement: Placement,
 ) -> tuple[JsccEncoder, JsccDecoder]:
     tower.tower.module.to(placement.main_device)
+    if recipe.codec_training.images is not None:
+        pictures = pictures.even_sample(recipe.codec_training.images)
     features = token_features(tower.tower, tower.tower.depth, pictures.pixels, preprocessing, tower.prefix_tokens)
     tower.tower.module.cpu()
     teacher = AnswerTeacher(

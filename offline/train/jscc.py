@@ -25,6 +25,7 @@ from offline.train.channels import draw_channels, equalise
 from offline.train.running import Checkpoint, digest_of, weights_digest
 from offline.train.teachers import Teacher
 from thinwire.bundle import MLP, Codec, Merging
+from thinwire.errors import InvalidRequestError
 from thinwire.images import Preprocessing, normalise
 from thinwire.nn.codec.decoder import JsccDecoder
 from thinwire.nn.codec.encoder import JsccEncoder
@@ -49,9 +50,10 @@ class CodecRecipe:
         token_loss: weight of the error of the tokens.
         size_loss: weight of the error of their sizes.
         channels: models, one of which is drawn for each frame; one that stands twice is drawn twice as often.
+        images: of the training images, the most whose tokens are learnt from; all where it is None.
 
     Raises:
-        InvalidRequestError: there is no channel, or no such one.
+        InvalidRequestError: there is no channel, or no such one, or fewer images than a batch.
     """
 
     epochs: Count
@@ -60,8 +62,11 @@ class CodecRecipe:
     token_loss: NotNegative
     size_loss: NotNegative
     channels: Annotated[tuple[Text, ...], Field(min_length=1)] = CHANNELS
+    images: Count | None = None
 
     def __post_init__(self) -> None:
+        if self.images is not None and self.images < self.batch_size:
+            raise InvalidRequestError(f"images: expected a batch of {self.batch_size} at least, got {self.images}")
         object.__setattr__(self, "channels", tuple(canonical(name) for name in self.channels))
 
 
@@ -161,8 +166,8 @@ class CodecTrainer:
         self.seed = seed
         self._channels = [get(name) for name in recipe.channels]
         asked = repr((teacher.digest, codec, recipe, seed, tuple(features.shape)))
-        # The two fields came later: where they have their defaults, older checkpoints go on.
-        for default in (f", encoder={MLP!r}", f", channels={CHANNELS!r}"):
+        # These fields came later: where they have their defaults, older checkpoints go on.
+        for default in (f", encoder={MLP!r}", f", channels={CHANNELS!r}", ", images=None"):
             asked = asked.replace(default, "")
         if begin_with is not None:
             asked += "".join(map(weights_digest, begin_with))

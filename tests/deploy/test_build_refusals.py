@@ -175,6 +175,7 @@ FIELDS = [
         "backbone_training.batch_size must be at least 1, got 0",
     ),
     ({"backbone_training__batch_size": 5000}, "backbone_training.batch_size: expected at most the"),
+    ({"codec_training__images": 1}, "images: expected a batch of"),
     ({"codec_training__batch_size": 5000}, "codec_training.batch_size: expected at most the"),
     ({"codec_training__learning_rate": 0}, "codec_training.learning_rate must be above 0, got 0"),
     ({"codec_training__channels": ["fog"]}, "got 'fog'"),
