@@ -116,10 +116,8 @@ def run(setting: Setting) -> Report:
     engine, classifier = TorchEngine.load(bundle), TorchClassifier.load(bundle)
     policies = cases(bundle)
     source = str(setting.file(TRAIN.format(data_set(bundle))))
-    train, select = (
-        load(source, bundle.preprocessing, bundle.labels, part=part, limit=limit)
-        for part, limit in (("train", scale.own), ("select", scale.watched))
-    )
+    train = load(source, bundle.preprocessing, bundle.labels, part="train", limit=scale.own)
+    select = load(source, bundle.preprocessing, bundle.labels, part="select", limit=scale.watched)
     own, watched = _sample(setting, engine, "own", train), _sample(setting, engine, "watched", select)
     images = setting.images(bundle, limit=min(scale.test, setting.options.limit or scale.test))
     assert isinstance(images, LabelledImages)

@@ -104,5 +104,6 @@ def headline(least: Mapping[tuple[float, str], str | None], test: Figures, unmer
 
 
 def points(name: str, family: Figures, cost: Cost, scale: float = 1) -> Curve:
-    members = sorted((scale * cost(one), 100 * one.accuracy_change) for one in family.values())
+    # What costs nothing has no place on a logarithmic axis.
+    members = sorted((scale * cost(one), 100 * one.accuracy_change) for one in family.values() if cost(one))
     return Curve(name, [cost for cost, _ in members], [change for _, change in members])

@@ -145,8 +145,11 @@ class Baselines:
         evaluator = self._with_merging(metric=TOME.metric, weight=TOME.weight, place=TOME.place,
                                        proportional_attention=TOME.proportional_attention)  # fmt: skip
         for r in range(1, self._bundle.patches // 2 + 1):
-            rules = fixed_rules(layers, r)
-            shared = partial(self._shared, ("tome", r), lambda rules=rules: (evaluator, evaluator.transform(rules)))
+
+            def merged(r: int = r) -> tuple[Evaluator, Parts]:
+                return evaluator, evaluator.transform(fixed_rules(layers, r))
+
+            shared = partial(self._shared, ("tome", r), merged)
             for limit in limits:
                 family, parameters = _limited("tome", limit)
                 yield from self._at_every_rate(family, parameters | {"r": r}, shared, limit)

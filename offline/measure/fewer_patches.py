@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -68,7 +69,7 @@ def smaller_sides(evaluator: Evaluator) -> list[int]:
 
     None where the model is not one whose positions timm resamples.
     """
-    model = evaluator.engine.tower.module
+    model: Any = evaluator.engine.tower.module
     if type(model) not in (VisionTransformer, TokenAndMean) or not can_prune(evaluator):
         return []
     side = model.patch_embed.grid_size[0]
@@ -82,7 +83,7 @@ def scale_down(evaluator: Evaluator, side: int) -> Evaluator:
     """
     bundle, engine, images = evaluator.bundle, evaluator.engine, evaluator.images
     assert isinstance(images, LabelledImages)
-    model = copy.deepcopy(engine.tower.module)
+    model: Any = copy.deepcopy(engine.tower.module)
     size = side * model.patch_embed.patch_size[0]
     model.set_input_size(img_size=(size, size))
     how = RESAMPLING[bundle.preprocessing.interpolation]
