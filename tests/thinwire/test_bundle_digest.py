@@ -50,6 +50,7 @@ CHANGES = {
     "merging.weight": "size",
     "merging.proportional_attention": True,
     "merging.place": "layer",
+    "merging.neighbours": 3,
     "codec.hidden": 33,
     "codec.max_symbols_per_token": 16,
     "codec.rates": (1, 2, 4),
@@ -79,6 +80,15 @@ def test_any_other_change_shows_in_the_digest(saved, path):
     changed = dataclasses.replace(saved, **{name: value})
     assert changed != saved
     assert changed.digest != saved.digest
+
+
+def test_a_manifest_of_before_there_were_neighbours_keeps_its_digest(saved):
+    content = json.loads(saved.path(MANIFEST).read_text())
+    assert content["merging"].keys() == {"metric", "weight", "proportional_attention", "place"}
+    in_time = dataclasses.replace(saved, merging=Merging(neighbours=3))
+    in_time.save()
+    assert load_bundle(saved.folder).merging.neighbours == 3
+    assert load_bundle(saved.folder).digest == in_time.digest
 
 
 def test_a_file_more_shows_in_the_digest(saved):
