@@ -24,6 +24,7 @@ FLAGS = {"activation": 3, "alibi": 0, "pre_norm": 1, "scale_embeddings": 0, "sta
 # Which head says when a word was spoken; `CONFIG` has it too.
 UNUSED = ("decoder/alignment_heads", "decoder/alignment_layer")
 ALIASES = {"decoder/projection/weight": "decoder/embeddings/weight"}
+MULTILINGUAL_VOCABULARY = 51_865
 NORM = {"gamma": "weight", "beta": "bias"}
 
 
@@ -216,8 +217,8 @@ def _generation(path: Path, config: WhisperConfig, special: Mapping[str, int]) -
         "suppress_tokens": stored.get("suppress_ids"),
         "no_timestamps_token_id": special["<|notimestamps|>"],
         "max_length": config.max_target_positions,
-        # Of English alone, the end of a text is the last token but those that Whisper adds.
-        "is_multilingual": special["<|endoftext|>"] > special["<|startoftranscript|>"] or config.vocab_size >= 51865,
+        # OpenAI's own rule.
+        "is_multilingual": config.vocab_size >= MULTILINGUAL_VOCABULARY,
         "return_timestamps": False,
     }
     for name in ("decoder_start_token_id", "bos_token_id", "eos_token_id", "pad_token_id"):

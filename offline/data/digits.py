@@ -118,7 +118,7 @@ def _read_wav(name: str, data: bytes) -> NDArray[np.float32]:
             channels, width, rate, frames = file.getparams()[:4]
             raw = file.readframes(frames)
     except (wave.Error, EOFError) as error:
-        raise InvalidRequestError(f"{name}: expected a WAV file: {error or 'it ends early'}") from None
+        raise InvalidRequestError(f"{name}: expected a WAV file: {str(error) or 'it ends early'}") from None
     if (channels, width) != (1, 2) or not 1_000 <= rate <= 192_000:
         raise InvalidRequestError(f"{name}: expected 1 channel of 2 bytes, got {channels} of {width} at {rate} Hz")
     if not frames or len(raw) != 2 * frames:

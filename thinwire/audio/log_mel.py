@@ -36,7 +36,7 @@ def log_mel(audio: NDArray[Any], mel_bins: int = 80, positions: int | None = POS
     """
     if audio.ndim != 1 or not len(audio) or audio.dtype.kind != "f" or not np.isfinite(audio).all():
         raise InvalidRequestError(f"audio: expected a row of finite numbers, got {audio.dtype} of {audio.shape}")
-    length = SAMPLES_PER_POSITION * (positions or -(-len(audio) // SAMPLES_PER_POSITION))
+    length = SAMPLES_PER_POSITION * (-(-len(audio) // SAMPLES_PER_POSITION) if positions is None else positions)
     if len(audio) > length:
         raise InvalidRequestError(f"audio: expected up to {length} samples, got {len(audio)}")
     padded = np.zeros(length)
@@ -47,8 +47,9 @@ def log_mel(audio: NDArray[Any], mel_bins: int = 80, positions: int | None = POS
     spectrum = np.fft.rfft(frames * np.hanning(WINDOW + 1)[:-1])
     power = spectrum.real**2 + spectrum.imag**2
     logarithm = np.log10(np.maximum(_bands(mel_bins) @ power.T, FLOOR))
-    features = (np.maximum(logarithm, logarithm.max() - RANGE) + 4) / 4
-    return features.astype(np.float32)
+    cut = np.maximum(logarithm, logarithm.max() - RANGE)
+    features: NDArray[np.float32] = ((cut + 4) / 4).astype(np.float32)
+    return features
 
 
 @lru_cache(maxsize=4)

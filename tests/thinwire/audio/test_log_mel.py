@@ -18,7 +18,6 @@ CLIPS = {
     "faint": noise(24_321, 1e-5),
     "silent": np.zeros(32_000, np.float32),
     "one sample": noise(1),
-    "a tone from silence": np.sin(np.arange(16_000) / 7).astype(np.float32) * (np.arange(16_000) > 8_000),
 }
 
 
@@ -48,12 +47,14 @@ def test_a_margin_behind_the_own_length():
     np.testing.assert_allclose(log_mel(clip, positions=100), theirs, rtol=0, atol=1e-5)
 
 
-def test_the_bands_of_large_models():
-    clip, theirs = noise(40_000), WhisperFeatureExtractor(feature_size=128)
-    # The library's other way, without torch.
-    expected = theirs._np_extract_fbank_features([np.pad(clip, (0, 480_000 - 40_000))], "cpu")[0]
-    ours = log_mel(clip, mel_bins=128)
-    assert ours.shape == (128, 3000)
+@pytest.mark.parametrize("mel_bins", [80, 128])
+def test_features_are_the_librarys_without_torch_too(mel_bins):
+    # Torch's transform in 32 bits leaves noise between the harmonics, so that only this way is equal for a tone.
+    clip = np.sin(np.arange(16_000) / 7).astype(np.float32) * (np.arange(16_000) > 8_000)
+    theirs = WhisperFeatureExtractor(feature_size=mel_bins)
+    expected = theirs._np_extract_fbank_features([np.pad(clip, (0, 464_000))], "cpu")[0]
+    ours = log_mel(clip, mel_bins)
+    assert ours.shape == (mel_bins, 3000)
     np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-5)
 
 
