@@ -18,7 +18,7 @@ from transformers import AutoConfig
 
 from thinwire.errors import BundleError
 from thinwire.nn.towers.encoder_tower import ClipTower, EncoderTower, SiglipTower
-from thinwire.nn.towers.interface import Tower
+from thinwire.nn.towers.interface import ImageTower
 from thinwire.nn.towers.registry import build_tower
 
 TOWERS: dict[str, type[EncoderTower]] = {kind.config_class.model_type: kind for kind in (ClipTower, SiglipTower)}
@@ -39,7 +39,7 @@ class VisionTower:
     """
 
     spec: dict[str, Any]
-    tower: Tower
+    tower: ImageTower
     prefix_tokens: int
 
 
@@ -135,7 +135,7 @@ def _build(config: Any, feature_layer: int | None) -> VisionTower:
     return VisionTower(spec, tower, _sent_prefix(config, tower))
 
 
-def _sent_prefix(config: Any, tower: Tower) -> int:
+def _sent_prefix(config: Any, tower: ImageTower) -> int:
     strategy = getattr(config, "vision_feature_select_strategy", "full")
     if strategy == "full":
         return tower.prefix_tokens

@@ -15,12 +15,13 @@ from offline.export.graph import Graph
 from offline.export.merging import State, merge_above, merge_down_to
 from offline.export.pieces import Pieces, make_model
 from thinwire.bundle import Bundle, Merging
+from thinwire.errors import BundleError
 from thinwire.exports import EDGE_INPUTS, EDGE_OUTPUTS, FORMAT, METADATA
 from thinwire.images import Preprocessing
 from thinwire.macs import LayerMacs
 from thinwire.nn.attention import key_bias
 from thinwire.nn.codec.encoder import JsccEncoder
-from thinwire.nn.towers.interface import RotaryTower, Tower
+from thinwire.nn.towers.interface import ImageTower, RotaryTower, Tower
 
 
 class Halves(NamedTuple):
@@ -112,8 +113,15 @@ def export_edge(engine: TorchEngine) -> onnx.ModelProto:
 
     Args:
         engine: in torch, whose function the graph is.
+
+    Raises:
+        BundleError: its layers merge neighbours, which is not exported.
     """
     bundle, tower = engine.bundle, engine.tower
+    if bundle.merging.neighbours:
+        raise BundleError(
+            f"bundle {bundle.name}: merging.neighbours: expected 0 to export, got {bundle.merging.neighbours}"
+        )
     layers, prefix = bundle.split_layer, tower.prefix_tokens
     pieces, halves = _export(engine)
     g = Graph()
@@ -146,7 +154,7 @@ def export_edge(engine: TorchEngine) -> onnx.ModelProto:
         g.op("Identity", g.integers(), outputs=["counts"])
     size = bundle.preprocessing.size
     shapes: dict[str, list[Any]] = {
-        "pixels": [size, size, tower.channels],
+        "pixels": [size, size, cast(ImageTower, tower).channels],
         "thresholds": [layers],
         "merge_map": [bundle.patches],
         "counts": [layers],
@@ -182,7 +190,7 @@ def _export(engine: TorchEngine) -> tuple[Pieces, list[Halves]]:
     layers, width, count = bundle.split_layer, tower.width, tower.prefix_tokens + bundle.patches
     size, biased = bundle.preprocessing.size, bundle.merging.proportional_attention
     arguments = {
-        "pixels": torch.zeros(size, size, tower.channels, dtype=torch.uint8),
+        "pixels": torch.zeros(size, size, cast(ImageTower, tower).channels, dtype=torch.uint8),
         "entering": [torch.randn(count, width) for _ in range(layers)],
         "between": [torch.randn(count, width) for _ in range(layers)],
         "sizes": [torch.ones(count) for _ in range(layers if biased else 0)],

@@ -100,6 +100,8 @@ class Bundle:
             del content["codec"]["encoder"]
         if self.preprocessing.fit == "crop":
             del content["preprocessing"]["fit"]
+        if not self.merging.neighbours:
+            del content["merging"]["neighbours"]
         return {"schema_version": SCHEMA_VERSION, **content}
 
     def path(self, name: str) -> Path:

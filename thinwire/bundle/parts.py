@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from thinwire.errors import BundleError
-from thinwire.records import Count, NotNegative, Number, Share, Text, record
+from thinwire.records import Count, NotNegative, Number, Share, Text, Whole, record
 
 # The encoder of a codec that names none.
 MLP = "mlp"
@@ -27,12 +27,15 @@ class Merging:
         weight: weights of the average within a group: "norm" (of the hidden states) or "size".
         proportional_attention: whether attention logits get the logarithm of the key token's size.
         place: "attention" merges between attention and MLP, "layer" after the layer.
+        neighbours: for tokens in a row: a token merges only with the one before or after it, in so many rounds a layer
+            at most; 0 matches every source with every destination, once.
     """
 
     metric: Metric = "value"
     weight: Weight = "norm"
     proportional_attention: bool = False
     place: Literal["attention", "layer"] = "attention"
+    neighbours: Whole = 0
 
     @property
     def is_centred(self) -> bool:

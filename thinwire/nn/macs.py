@@ -38,7 +38,7 @@ def count_macs(module: nn.Module, *inputs: Tensor) -> int:
         batch, tokens, _ = arguments[0].shape
         total += batch * attention_products(tokens, int(layer.attn_dim))
 
-    rules = ((nn.Linear, on_linear), (nn.Conv2d, on_convolution), (Attention, on_attention))
+    rules = ((nn.Linear, on_linear), ((nn.Conv1d, nn.Conv2d), on_convolution), (Attention, on_attention))
     handles = [
         layer.register_forward_hook(hook)
         for layer in module.modules()

@@ -9,7 +9,7 @@ from torch import nn
 from thinwire.bundle import Bundle
 from thinwire.errors import BundleError
 from thinwire.nn.backbone import build_backbone, check_classifier
-from thinwire.nn.towers.interface import Tower
+from thinwire.nn.towers.interface import ImageTower
 from thinwire.nn.towers.models import classifier_of
 from thinwire.nn.towers.registry import build_tower
 from thinwire.nn.towers.timm_tower import TimmTower
@@ -57,7 +57,7 @@ def build_classifier(spec: dict[str, Any]) -> Any:
     raise BundleError(f"to classify takes a model of timm or of transformers, got tower {name!r}")
 
 
-def load_tower(bundle: Bundle) -> Tower:
+def load_tower(bundle: Bundle) -> ImageTower:
     """What a bundle's device runs, in float32.
 
     Raises:
@@ -69,6 +69,8 @@ def load_tower(bundle: Bundle) -> Tower:
         tower = build_tower(bundle.model)
     except BundleError as error:
         raise BundleError(f"bundle {bundle.name}: {' '.join(str(error).split())[:300]}") from None
+    if not isinstance(tower, ImageTower):
+        raise BundleError(f"bundle {bundle.name}: expected a tower of images, got {bundle.model['tower']!r}")
     load_part(bundle, "backbone", lambda: tower.module)
     _check(bundle, tower, {"split_layer": (bundle.split_layer, tower.depth)})
     if bundle.prefix_tokens not in (0, tower.prefix_tokens):
@@ -76,7 +78,7 @@ def load_tower(bundle: Bundle) -> Tower:
     return tower
 
 
-def _check(bundle: Bundle, tower: Tower, more: dict[str, tuple[int, int]]) -> None:
+def _check(bundle: Bundle, tower: ImageTower, more: dict[str, tuple[int, int]]) -> None:
     figures = {
         "preprocessing.size": (bundle.preprocessing.size, tower.image_size),
         "depth": (bundle.depth, tower.depth),

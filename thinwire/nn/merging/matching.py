@@ -60,17 +60,22 @@ def match(metric: Tensor, valid: Tensor, second: bool = False) -> tuple[Tensor, 
     return best.masked_fill(~valid[:, 1::2], float("-inf")), target, runner_up
 
 
-def merge(tokens: Tokens, merges: Tensor, target: Tensor, weight: str) -> Tokens:
+def weights_of(tokens: Tokens, weight: str) -> Tensor:
+    """``batch x N`` weights of the tokens in an average, by "norm" or "size"; none is zero."""
+    weights = tokens.x.norm(dim=-1) if weight == "norm" else tokens.sizes
+    return weights.clamp_min(MIN_WEIGHT)
+
+
+def merge(tokens: Tokens, merges: Tensor, target: Tensor, weight: str | Tensor) -> Tokens:
     """Merge sources into their destinations, each group averaged at once; survivors keep raster order.
 
     Args:
         merges: ``batch x sources`` bool, which sources merge.
         target: ``batch x sources`` int64, index of each source's destination among the destinations.
-        weight: "norm" weighs by the norms of the hidden states, "size" by the sizes.
+        weight: "norm" weighs by the norms of the hidden states, "size" by the sizes; or ``batch x N`` weights.
     """
     x, width = tokens.x, tokens.x.shape[-1]
-    weights = x.norm(dim=-1) if weight == "norm" else tokens.sizes
-    weights = weights.clamp_min(MIN_WEIGHT)
+    weights = weight if isinstance(weight, Tensor) else weights_of(tokens, weight)
     moved = merges.to(x.dtype)
     source_weights = weights[:, 1::2] * moved
     total = weights[:, 0::2].scatter_add(1, target, source_weights)
@@ -112,6 +117,11 @@ def with_margin(tokens: Tokens, metric: Tensor, threshold: float) -> Tokens:
         return tokens
     best, _, second = match(metric, tokens.valid, second=True)
     assert second is not None
+    return note_margin(tokens, best, second, threshold)
+
+
+def note_margin(tokens: Tokens, best: Tensor, second: Tensor, threshold: float) -> Tokens:
+    """`with_margin` from the ``batch x sources`` best and second best similarities."""
     inf = float("inf")
     to_threshold = (best - threshold).abs().amin(1)
     to_second = torch.where(best > threshold, best - second, inf).amin(1)

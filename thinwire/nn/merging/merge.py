@@ -11,13 +11,13 @@ from thinwire.bundle import Merging
 from thinwire.errors import InvalidRequestError
 from thinwire.nn.merging.tokens import Tokens
 from thinwire.nn.merging.transformer import embed, rules_for, run_layers
-from thinwire.nn.towers.interface import Tower
+from thinwire.nn.towers.interface import ImageTower, Tower
 from thinwire.nn.towers.models import tower_of
 
 
 @dataclass(frozen=True)
 class Merged:
-    """A batch of images behind the layers of a model.
+    """A batch of images or clips behind the layers of a model.
 
     Attributes:
         tokens: what is left, with its sizes and, for each patch, the token that it went into.
@@ -30,14 +30,15 @@ class Merged:
 
 @torch.no_grad()
 def merge(model: nn.Module | Tower, images: Tensor, thresholds: ArrayLike, merging: Merging | None = None) -> Merged:
-    """Run a vision transformer's layers with its own weights, merging similar tokens at each (arXiv 2509.09955).
+    """Run a transformer's layers with its own weights, merging similar tokens at each (arXiv 2509.09955).
 
     At a layer with the threshold tau, a token of odd rank whose most similar one of even rank has a cosine above tau
     merges into that. Norms and heads behind the last layer do not run, and no gradients are kept.
 
     Args:
         model: a model as `thinwire.nn.towers.models.tower_of` takes it, or a tower; in evaluation mode.
-        images: ``batch x channels x size x size``, normalised as the model wants it.
+        images: ``batch x channels x size x size``, normalised as the model wants it; or, for Whisper, log-mel features
+            of ``batch x bins x frames``, for 30 s or for less.
         thresholds: one for each layer, or one for all; 1 and above merges nothing there.
         merging: metric, weight, place and size bias; by default the paper's.
 
@@ -57,11 +58,15 @@ def merge(model: nn.Module | Tower, images: Tensor, thresholds: ArrayLike, mergi
     tower = tower_of(model)
     if any(part.training for part in tower.module.modules()):
         raise InvalidRequestError("the model, or a part of it, is in training mode: call model.eval() first")
-    shape = (tower.channels, tower.image_size, tower.image_size)
     taken = next(tower.module.parameters()).dtype
-    if images.ndim != 4 or not len(images) or images.shape[1:] != shape or images.dtype != taken:
-        expected = f"{taken} images of batch x {' x '.join(map(str, shape))}"
-        raise InvalidRequestError(f"expected {expected}, got {images.dtype} of {tuple(images.shape)}")
+    if isinstance(tower, ImageTower):
+        shape = (tower.channels, tower.image_size, tower.image_size)
+        fits, what = images.shape[1:] == shape, f"images of batch x {' x '.join(map(str, shape))}"
+    else:
+        # Which numbers of frames it takes, the tower says itself.
+        fits, what = images.ndim == 3, "features of batch x bins x frames"
+    if not fits or not len(images) or images.dtype != taken:
+        raise InvalidRequestError(f"expected {taken} {what}, got {images.dtype} of {tuple(images.shape)}")
     given = np.asarray(thresholds, np.float64)
     if given.shape not in ((), (tower.depth,)) or np.isnan(given).any():
         raise InvalidRequestError(f"expected {tower.depth} thresholds, one for each layer, got {thresholds!r:.80}")

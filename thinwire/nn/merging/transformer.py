@@ -1,4 +1,4 @@
-"""A vision tower whose layers merge tokens, with unchanged weights."""
+"""A tower whose layers merge tokens, with unchanged weights."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,17 +9,14 @@ from torch import Tensor
 from thinwire.bundle import Merging
 from thinwire.nn.attention import Attended, key_bias
 from thinwire.nn.merging.matching import Rule, above, merge_by, with_margin
+from thinwire.nn.merging.neighbours import merge_neighbours
 from thinwire.nn.merging.tokens import Tokens
 from thinwire.nn.towers.interface import RotaryTower, Tower
 
 
-def embed(tower: Tower, images: Tensor) -> Tokens:
-    """Patch embedding with positions and prefix tokens.
-
-    Args:
-        images: ``batch x 3 x height x width``, normalised.
-    """
-    return Tokens.from_embedding(tower.embed(images), tower.prefix_tokens)
+def embed(tower: Tower, inputs: Tensor) -> Tokens:
+    """Patch embedding with positions and prefix tokens; see `Tower.embed`."""
+    return Tokens.from_embedding(tower.embed(inputs), tower.prefix_tokens)
 
 
 def rules_for(thresholds: Sequence[float]) -> list[Rule | None]:
@@ -65,9 +62,13 @@ def run_layers(
             tokens = _mlp(tower, layer, tokens)
         if rule is not None:
             metric = _metric(attended, tokens, merging)
-            if thresholds is not None:
-                tokens = with_margin(tokens, metric, thresholds[index])
-            tokens = merge_by(tokens, metric, rule, merging.weight)
+            threshold = None if thresholds is None else thresholds[index]
+            if merging.neighbours:
+                tokens = merge_neighbours(tokens, metric, rule, merging.weight, merging.neighbours, threshold)
+            else:
+                if threshold is not None:
+                    tokens = with_margin(tokens, metric, threshold)
+                tokens = merge_by(tokens, metric, rule, merging.weight)
         if merging.place == "attention":
             tokens = _mlp(tower, layer, tokens)
         counts.append(tokens.counts)

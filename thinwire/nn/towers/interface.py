@@ -1,4 +1,4 @@
-"""What merging, its cost and the evaluator need of a vision transformer, and nothing else."""
+"""What merging, its cost and the evaluator need of a transformer, and nothing else."""
 
 from typing import Any, Protocol, Self, runtime_checkable
 
@@ -10,22 +10,18 @@ from thinwire.nn.attention import Attended
 
 @runtime_checkable
 class Tower(Protocol):
-    """A vision transformer that the device runs layer by layer.
+    """A transformer that the device runs layer by layer.
 
     A layer is attention and MLP, each with its own residual, so that tokens can merge between the two or after both.
     Whatever stands before a branch (a norm) or behind it (a scale) belongs to the branch. In evaluation mode only.
 
     Attributes:
-        image_size: height and width of the input in pixels.
-        channels: of the input.
         width: D of the tokens.
-        patches: N, patch tokens of one image.
+        patches: N, patch tokens of one image; of sound, positions in time.
         prefix_tokens: P, class and register tokens that run in front of the patches.
         depth: number of layers that run.
     """
 
-    image_size: int
-    channels: int
     width: int
     patches: int
     prefix_tokens: int
@@ -45,14 +41,14 @@ class Tower(Protocol):
         """What holds the weights; its state dict is a bundle's ``backbone.safetensors``."""
         ...
 
-    def embed(self, images: Tensor) -> Tensor:
+    def embed(self, inputs: Tensor) -> Tensor:
         """What enters the first layer.
 
         Args:
-            images: ``batch x channels x image_size x image_size``, normalised.
+            inputs: a batch of what the tower takes; see `ImageTower` and `SpeechTower`.
 
         Returns:
-            ``batch x (P + N) x D``, prefix first, patches in raster order.
+            ``batch x (P + N) x D``, prefix first, patches in raster order or in order of time.
         """
         ...
 
@@ -74,7 +70,7 @@ class Tower(Protocol):
         ...
 
     def embedding_macs(self) -> int:
-        """MACs of `embed` for one image, as `thinwire.nn.macs` counts them."""
+        """MACs of `embed` for one input, as `thinwire.nn.macs` counts them."""
         ...
 
     def layer_macs(self, layer: int) -> LayerMacs:
@@ -83,7 +79,44 @@ class Tower(Protocol):
 
 
 @runtime_checkable
-class RotaryTower(Tower, Protocol):
+class ImageTower(Tower, Protocol):
+    """A tower of ``batch x channels x image_size x image_size`` images, normalised.
+
+    Attributes:
+        image_size: height and width of the input in pixels.
+        channels: of the input.
+    """
+
+    image_size: int
+    channels: int
+
+
+@runtime_checkable
+class SpeechTower(Tower, Protocol):
+    """A tower of log-mel features, whose tokens stand in a row.
+
+    It takes ``batch x mel_bins x frames``: frames for all its positions, or for fewer, in which case `embed` gives
+    fewer tokens (a clip's own length, instead of the padded 30 s).
+
+    Attributes:
+        mel_bins: features of a frame.
+        frames_per_token: frames that one position stands for.
+    """
+
+    mel_bins: int
+    frames_per_token: int
+
+    def embedding_macs(self, positions: int | None = None) -> int:
+        """MACs of `embed` for one clip of so many positions, by default all."""
+        ...
+
+    def norm(self, x: Tensor) -> Tensor:
+        """What a decoder reads of ``batch x n x D`` tokens that leave the last layer: their final norm."""
+        ...
+
+
+@runtime_checkable
+class RotaryTower(ImageTower, Protocol):
     """A tower whose attention turns queries and keys by where a token stands in the image.
 
     Attributes:
@@ -109,7 +142,7 @@ class RotaryTower(Tower, Protocol):
 
 
 @runtime_checkable
-class ClassifyingTower(Tower, Protocol):
+class ClassifyingTower(ImageTower, Protocol):
     """A tower that answers by itself: final norm, pooling and head stand behind its last layer.
 
     Attributes:

@@ -9,6 +9,7 @@ from thinwire.nn.towers.interface import ClassifyingTower, Tower
 
 # By the `model_type` of transformers' vision models.
 _OF_TRANSFORMERS = {"clip_vision_model": "clip", "siglip_vision_model": "siglip"}
+_WHISPER = ("WhisperEncoder", "WhisperModel", "WhisperForConditionalGeneration")
 
 
 def tower_of(model: nn.Module | Tower) -> Tower:
@@ -16,8 +17,9 @@ def tower_of(model: nn.Module | Tower) -> Tower:
 
     Args:
         model: a tower; timm's ``VisionTransformer`` or ``Eva``; one of transformers' vision models or image
-            classifiers in `thinwire.nn.towers.hub_model.ARCHITECTURES`; or a LLaVA with a ``CLIPVisionModel`` or
-            ``SiglipVisionModel``, which is run up to the hidden state that its language model reads.
+            classifiers in `thinwire.nn.towers.hub_model.ARCHITECTURES`; a Whisper, of which the encoder is run; or a
+            LLaVA with a ``CLIPVisionModel`` or ``SiglipVisionModel``, which is run up to the hidden state that its
+            language model reads.
 
     Raises:
         InvalidRequestError: it is none of these.
@@ -50,11 +52,15 @@ def tower_of(model: nn.Module | Tower) -> Tower:
             kind: Any = find_tower(name)
             tower: Tower = kind.around(vision, getattr(outer.config, "vision_feature_layer", -1))
             return tower
+        if type(model).__name__ in _WHISPER:
+            whisper: Any = find_tower("whisper")
+            speech: Tower = whisper.around(model)
+            return speech
         if type(model).__name__ in ARCHITECTURES:
             return HubTower(HubModel.around(model))
     raise InvalidRequestError(
-        "expected a Tower, a timm VisionTransformer, Eva, transformers' CLIPVisionModel, SiglipVisionModel or LLaVA, "
-        f"or one of its image classifiers, got {type(model).__module__}.{type(model).__qualname__}"
+        "expected a Tower, a timm VisionTransformer, Eva, transformers' CLIPVisionModel, SiglipVisionModel, LLaVA or "
+        f"Whisper, or one of its image classifiers, got {type(model).__module__}.{type(model).__qualname__}"
     )
 
 

@@ -14,6 +14,7 @@ OWN = {
     "transformers": "thinwire.nn.towers.hub_tower:HubTower",
     "clip": "thinwire.nn.towers.encoder_tower:ClipTower",
     "siglip": "thinwire.nn.towers.encoder_tower:SiglipTower",
+    "whisper": "thinwire.nn.towers.whisper_tower:WhisperTower",
 }
 
 
@@ -36,7 +37,7 @@ def find_tower(name: str) -> type[Tower]:
 
 
 def build_tower(spec: dict[str, Any]) -> Tower:
-    """Build a vision tower with random weights.
+    """Build a tower with random weights.
 
     Args:
         spec: the ``model`` of a manifest. ``tower`` names the class, which reads the rest; without it, timm's (see

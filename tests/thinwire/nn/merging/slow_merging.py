@@ -78,7 +78,7 @@ class Layer:
 
 @dataclass
 class Parts:
-    """A vision transformer taken apart."""
+    """A transformer taken apart."""
 
     embed: Callable[[torch.Tensor], torch.Tensor]
     prefix: int
@@ -132,6 +132,36 @@ def transformers_parts(model: Any, depth: int) -> Parts:
     return Parts(embed, prefix, [layer(block) for block in model.encoder.layers[:depth]])
 
 
+def whisper_parts(encoder: Any) -> Parts:
+    """The parts of transformers' ``WhisperEncoder``."""
+
+    def layer(block):
+        module = block.self_attn
+
+        def heads(rows):
+            normed = block.self_attn_layer_norm(rows)
+            parts = (module.q_proj(normed), module.k_proj(normed), module.v_proj(normed))
+            return tuple(torch.stack(part.split(module.head_dim, dim=1), dim=1) for part in parts)
+
+        def feed(rows):
+            return block.fc2(torch.nn.functional.gelu(block.fc1(block.final_layer_norm(rows))))
+
+        return Layer(heads, 1 / math.sqrt(module.head_dim), module.out_proj, feed)
+
+    def embed(clip):
+        return encoder(clip[None], output_hidden_states=True).hidden_states[0][0]
+
+    return Parts(embed, 0, [layer(block) for block in encoder.layers])
+
+
+def start(parts: Parts, image: torch.Tensor) -> tuple[np.ndarray, list[Token]]:
+    """The class token's hidden states (``P x D``) and the patch tokens that enter the first layer."""
+    with torch.inference_mode():
+        embedded = parts.embed(image)
+    tokens = [Token(row, [patch]) for patch, row in enumerate(embedded[parts.prefix :].numpy())]
+    return embedded[: parts.prefix].numpy(), tokens
+
+
 def run_one(
     parts: Parts, image: torch.Tensor, thresholds: list[float], merging: Merging, r: int | None = None
 ) -> tuple[np.ndarray, list[Token]]:
@@ -139,10 +169,7 @@ def run_one(
 
     With ``r``, that many tokens merge at each layer, whatever their similarity.
     """
-    with torch.inference_mode():
-        embedded = parts.embed(image)
-    prefix = embedded[: parts.prefix].numpy()
-    tokens = [Token(row, [patch]) for patch, row in enumerate(embedded[parts.prefix :].numpy())]
+    prefix, tokens = start(parts, image)
     for layer, threshold in zip(parts.layers, thresholds, strict=True):
         rows = np.concatenate([prefix, *(token.x[None] for token in tokens)])
         rows, metrics = attention(layer, rows, [1] * parts.prefix + [token.size for token in tokens], merging)
