@@ -123,7 +123,9 @@ def run(setting: Setting) -> Report:
         if variant.metric not in medians:
             medians[variant.metric] = setting.kept(f"{name} medians", variant.medians)
     layers = [str(layer) for layer in range(1, bundle.split_layer + 1)]
-    levels = [{"metric": metric, **dict(zip(layers, values, strict=True))} for metric, values in medians.items()]
+    levels: list[dict[str, Cell]] = [
+        {"metric": metric, **dict(zip(layers, values, strict=True))} for metric, values in medians.items()
+    ]
     return Report([
         Table("By each rule", rows, {"change, points": 2, "edge GMACs": 4}),
         Table("Median of the sources' best cosines where nothing merges, by layer", levels, dict.fromkeys(layers, 2)),

@@ -42,7 +42,7 @@ class Placed:
         self._own = torch.arange(tower.patches).expand(images, -1)
         self.tower: Any = copy.copy(tower)
         if place != CENTRE:
-            self.tower.attend_at = self._attend_at
+            vars(self.tower)["attend_at"] = self._attend_at
 
     def _attend_at(self, layer: int, x: Tensor, bias: Tensor | None, centres: Tensor) -> Attended:
         placed = torch.zeros_like(centres)

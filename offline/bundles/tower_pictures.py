@@ -76,7 +76,8 @@ def by_timm(model: Any) -> NDArray[Any]:
     """What timm makes of `picture` for one of its models."""
     config = timm.data.resolve_model_data_config(model)
     tensor: torch.Tensor = timm.data.create_transform(**config, is_training=False)(picture())
-    return tensor.numpy()
+    pixels: NDArray[Any] = tensor.numpy()
+    return pixels
 
 
 def by_transformers(processor: Any) -> NDArray[Any]:

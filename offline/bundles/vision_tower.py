@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -129,7 +129,8 @@ def _build(config: Any, feature_layer: int | None) -> VisionTower:
         "config": {name: getattr(vision, name) for name in kind.fields()},
         "feature_layer": feature_layer,
     }
-    tower = build_tower(spec)
+    # All of `TOWERS` see.
+    tower = cast(ImageTower, build_tower(spec))
     if tower.channels != 3:
         raise BundleError(f"num_channels: expected the 3 of RGB, got {tower.channels}")
     return VisionTower(spec, tower, _sent_prefix(config, tower))

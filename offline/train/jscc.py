@@ -96,7 +96,7 @@ def token_features(
     """
     device = next(tower.module.parameters()).device
     if kept is not None:
-        content = hashlib.sha256(np.ascontiguousarray(pixels)).hexdigest()
+        content = hashlib.sha256(pixels.tobytes()).hexdigest()
         kept /= digest_of(weights_digest(tower.module), layers, preprocessing, prefix_tokens, batch, content)
         kept.mkdir(parents=True, exist_ok=True)
     features = []

@@ -38,7 +38,8 @@ class Known:
 
     def __init__(self, trials: Sequence[Trial], scale: Scale) -> None:
         thresholds: set[tuple[float, ...]] = set()
-        tried, along = [], []
+        tried: list[MeasuredPolicy] = []
+        along: list[MeasuredPolicy] = []
         for trial in trials:
             policy = trial.measured.policy
             is_proposal = trial.source != SHARED or policy.thresholds not in thresholds
