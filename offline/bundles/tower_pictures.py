@@ -76,10 +76,9 @@ def by_timm(model: Any) -> NDArray[Any]:
     """What timm makes of `picture` for one of its models."""
     config = timm.data.resolve_model_data_config(model)
     tensor: torch.Tensor = timm.data.create_transform(**config, is_training=False)(picture())
-    pixels: NDArray[Any] = tensor.numpy()
-    return pixels
+    return np.asarray(tensor.numpy(), dtype=np.float32)
 
 
 def by_transformers(processor: Any) -> NDArray[Any]:
     """What an image processor makes of `picture`."""
-    return np.asarray(processor(picture(), return_tensors="np")["pixel_values"])[0]
+    return np.asarray(processor(picture(), return_tensors="np")["pixel_values"][0])
