@@ -279,11 +279,14 @@ def test_a_head_of_other_classes_is_made_anew_only_where_it_is_trained(capsys, t
     line = refused(capsys, tmp_path, "--recipe", recipe, "--data", str(data))
     assert "expected head.weight of (7, 24), got (3, 24)" in line
     model = build_backbone({"kwargs": KWARGS})
-    fresh = model.head.weight.clone()
+    own, fresh = model.head.weight.clone(), []
     for stored in (states[3], {name: value for name, value in states[3].items() if not name.startswith("head.")}):
         load_file_or_id(str(saved(path, stored)), model, may_lack_head=True)
-        assert torch.equal(model.head.weight, fresh)
+        fresh.append(model.head.weight.clone())
         assert torch.equal(model.blocks[1].mlp.fc1.weight, stored["blocks.1.mlp.fc1.weight"])
+    # The same each time, or no training that begins with it could go on.
+    assert torch.equal(*fresh)
+    assert not torch.equal(fresh[0], own)
     load_file_or_id(str(saved(path, states[7])), model, may_lack_head=True)
     assert torch.equal(model.head.weight, states[7]["head.weight"])
 

@@ -51,7 +51,7 @@ def test_the_search_sends_more_like_what_was_received(engine: TorchEngine, polic
     pixels = random_pixels(2)
     received = transmit(engine, pixels, {"a": policy}, 10.0)["a"]
     start = torch.full((2, 3, 20, 20), 0.5)
-    how = Search(steps=40, learning_rate=0.02, variation=0.0, trust=0.0)
+    how = Search(steps=80, learning_rate=0.02, variation=0.0, trust=0.0)
     found = search(engine, received, received.origin, start, policy, 10.0, how)
     target = by_place(received.pairs, received.origin)
     before, after = (mismatch(engine, target, images, policy, 10.0) for images in (start, found))

@@ -67,4 +67,8 @@ def test_weights_without_data_to_train_the_codec_on_are_told(tmp_path, capsys):
 def test_the_stored_table_is_printed(capsys):
     main(["bundle", "towers", "--json"])
     rows = json.loads(capsys.readouterr().out)
-    assert all(set(row) == {"name", "built", "equal", "merged", "exported", "reason"} for row in rows)
+    members = {"name", "built", "equal", "merged", "exported", "preprocessing", "reason"}
+    assert all(set(row) == members for row in rows)
+    assert {name for row in rows for name, value in row.items() if isinstance(value, bool)} == {
+        "built", "equal", "merged", "exported",
+    }  # fmt: skip

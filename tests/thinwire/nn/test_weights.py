@@ -111,7 +111,7 @@ def test_a_tower_comes_back_with_its_weights(tmp_path, name, prefix_tokens):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"global_pool": ""}, "model.global_pool: expected 'token', .* or 'prr', got ''"),
+        ({"global_pool": ""}, "model.global_pool: expected 'token', .* or 'token.avg', got ''"),
         ({"num_classes": 0}, "model.num_classes: expected a class at least, got 0"),
     ],
     ids=["no pool", "no class"],

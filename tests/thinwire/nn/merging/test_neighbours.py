@@ -44,6 +44,9 @@ def run_one(parts, clip, thresholds, merging):
     _, tokens = start(parts, clip)
     for layer, threshold in zip(parts.layers, thresholds, strict=True):
         rows, metrics = attention(layer, np.stack([t.x for t in tokens]), [t.size for t in tokens], merging)
+        if merging.metric == "key":
+            mean = np.mean(metrics, axis=0)
+            metrics = [metric - mean for metric in metrics]
         if merging.place == "layer":
             rows = mlp(layer, rows)
         tokens = [type(token)(row, token.patches) for row, token in zip(rows, tokens, strict=True)]
@@ -87,7 +90,7 @@ def test_merging_in_time_is_the_slow_loop(merging, thresholds):
         assert tokens.sizes[index, :count].tolist() == [token.size for token in expected]
         held = [list(range(first, end)) for first, end in spans(tokens)[index, :count].tolist()]
         assert held == [sorted(token.patches) for token in expected]
-    assert int(tokens.counts.min()) < 20
+    assert int(tokens.counts.min()) < 30
     # The lower ones may leave one token of every clip; these must leave different numbers, or no padding was tried.
     assert len(set(tokens.counts.tolist())) > 1 or thresholds != (0.9, 0.9, 0.9)
 
