@@ -61,8 +61,18 @@ def of_processor(architecture: str, folder: Path) -> tuple[Preprocessing | None,
 
 
 def other_pictures(preprocessing: Preprocessing, theirs: NDArray[Any]) -> str:
-    """How far a library's own ``3 x size x size`` normalised `picture` is from a bundle's; "" where it is the same."""
+    """How far a library's own normalised `picture` is from a bundle's; "" where it is the same.
+
+    Args:
+        preprocessing: the bundle's.
+        theirs: ``3 x size x size``, or ``patches x values`` of a library that cuts the picture itself.
+    """
     ours = normalise(to_pixels(picture(), preprocessing), preprocessing)
+    if theirs.ndim == 2:
+        # SigLIP 2's, cut into rows of pixels: a picture of 4:3 becomes 14 x 18 patches, filled up to the most.
+        return (
+            f"pictures: the library keeps their proportions in at most {len(theirs)} patches, the bundle squashes them"
+        )
     if theirs.shape != ours.shape:
         shapes = " x ".join(map(str, ours.shape)), " x ".join(map(str, theirs.shape))
         return f"pictures: the library makes {shapes[1]} of one, the bundle {shapes[0]}"

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from offline.bundles.naming import name_model
@@ -24,6 +25,7 @@ def test_a_picture_of_timm_is_the_same_and_another_crop_is_not():
     assert "of 255 levels away" in other_pictures(squashed, theirs)
     larger = replace(named.preprocessing, size=named.preprocessing.size + 16)
     assert "the library makes 3 x" in other_pictures(larger, theirs)
+    assert "keeps their proportions in at most 256 patches" in other_pictures(larger, np.zeros((256, 768)))
 
 
 @pytest.mark.parametrize("prefix", PROCESSORS)
