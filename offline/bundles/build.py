@@ -63,18 +63,19 @@ def build(
     check_folders(recipe.name, work, output)
     model, classes = check_model(recipe, named)
     tower = classifier_of(model)
-    if recipe.backbone_training is not None:
-        check_space(work, BYTES_PER_TRAINED_WEIGHT * sum(one.numel() for one in model.parameters()))
+    if recipe.trainings:
+        weights = sum(one.numel() for one in model.parameters())
+        check_space(work, BYTES_PER_TRAINED_WEIGHT * weights * len(recipe.trainings))
     images = load(data, recipe.preprocessing, classes, check=partial(_check_classes, tower.classes, classes, data))
     train, select = split_select(images)
     _check_enough(recipe, train, select)
     check_work(work)
     work.mkdir(parents=True, exist_ok=True)
     log.info("%d images to train on, %d to select on", len(train), len(select))
-    if recipe.backbone_training is not None:
+    for number, training in enumerate(recipe.trainings):
         model = train_backbone(
-            recipe.model, recipe.backbone_training, train, select, recipe.preprocessing, work / "backbone.ckpt", seed,
-            begin_with=model.state_dict() if recipe.weights is not None else None,
+            recipe.model, training, train, select, recipe.preprocessing, work / f"backbone-{number + 1}.ckpt", seed,
+            begin_with=model.state_dict() if number or recipe.weights is not None else None,
         )  # fmt: skip
     if named is not None and not named.has_head:
         fit_head(model, train, recipe.preprocessing)
@@ -189,10 +190,10 @@ def _check_classes(classes: int, known: tuple[str, ...] | None, data: str, found
 
 
 def _check_enough(recipe: Recipe, train: LabelledImages, select: LabelledImages) -> None:
-    batches = {"codec_training": recipe.codec_training.batch_size}
-    if recipe.backbone_training is not None:
-        batches["backbone_training"] = recipe.backbone_training.batch_size
-    for name, size in batches.items():
+    batches = [("codec_training", recipe.codec_training.batch_size)]
+    names = ("backbone_training", *["further_training"] * len(recipe.further_training))
+    batches += [(name, training.batch_size) for name, training in zip(names, recipe.trainings, strict=False)]
+    for name, size in batches:
         if len(train) < size:
             raise InvalidRequestError(
                 f"{name}.batch_size: expected at most the {len(train)} images to train on, got {size}"

@@ -65,7 +65,8 @@ class Recipe(BundleRecipe):
     """How a bundle that classifies is made.
 
     The backbone is trained as ``backbone_training`` says, or has the ``weights`` of a safetensors file or an id on the
-    hub, or both: then training begins with them, and with a new head where theirs has other classes. Or it is that of
+    hub, or both: then training begins with them, and with a new head where theirs has other classes. Each of
+    ``further_training`` begins with the weights that the run before it ended with. Or the backbone is that of
     the bundle ``backbone``, byte for byte. A recipe of the last kind states neither ``model`` nor
     ``preprocessing``, which are that bundle's. ``export`` says whether graphs for engines without torch are written.
     """
@@ -75,10 +76,16 @@ class Recipe(BundleRecipe):
     split_layer: Count
     preprocessing: Preprocessing
     backbone_training: BackboneRecipe | None = None
+    further_training: tuple[BackboneRecipe, ...] = ()
     weights: Text | None = None
     backbone: Text | None = None
     export: bool = True
     task: Literal["classify"] = "classify"
+
+    @property
+    def trainings(self) -> tuple[BackboneRecipe, ...]:
+        """All runs that train the backbone, in turn."""
+        return () if self.backbone_training is None else (self.backbone_training, *self.further_training)
 
 
 def recipe_path(name_or_path: str) -> Path:
@@ -112,6 +119,8 @@ def load_recipe(name_or_path: str) -> Recipe:
     try:
         if ("backbone" in content) == bool(content.keys() & {"backbone_training", "weights"}):
             raise InvalidRequestError("it must train a backbone, or name its weights or the bundle that has it")
+        if "further_training" in content and "backbone_training" not in content:
+            raise InvalidRequestError("further_training: expected backbone_training before it")
         return read(Recipe, content | _borrowed(content))
     except (BundleError, InvalidRequestError) as error:
         raise InvalidRequestError(f"no readable recipe {name_or_path}: {error}") from None

@@ -22,6 +22,7 @@ from thinwire.nn.backbone import build_backbone
 
 KWARGS = {"img_size": 20, "patch_size": 4, "num_classes": 7, "embed_dim": 24, "depth": 2, "num_heads": 3}
 MODEL = {"kwargs": KWARGS}
+FURTHER = json.loads(recipe_path("cifar10").read_text())["backbone_training"]
 
 
 def write_recipe(folder: Path, **changes) -> str:
@@ -199,6 +200,14 @@ FIELDS = [
     ({"backbone_training": None}, "it must train a backbone, or name its weights or the bundle"),
     ({"weights": "mine.safetensors"}, "weights: expected a safetensors file or hf-hub: and an id, got mine"),
     ({"backbone_training__epochs_dropped": 0, "backbone_training__epochs_whole": 0}, "epochs_whole: expected an epoch"),
+    ({"further_training": [FURTHER | {"batch_size": 5000}]}, "further_training.batch_size: expected at most the"),
+    ({"further_training": [FURTHER | {"layer_decay": 1.5}]}, "layer_decay must be at most 1, got 1.5"),
+    ({"further_training": [FURTHER | {"smallest_crop": 0}]}, "smallest_crop must be above 0, got 0"),
+    (
+        {"weights": str(load_bundle("cifar10").path("backbone.safetensors")), "backbone_training": None}
+        | {"further_training": [FURTHER]},
+        "further_training: expected backbone_training before it",
+    ),
     ({"backbone_training__head_learning_rate": 0}, "backbone_training.head_learning_rate must be above 0, got 0"),
     (
         {"weights": "nowhere.safetensors", "backbone_training": None},
@@ -401,7 +410,7 @@ def test_folders_that_cannot_be_written(capsys, tmp_path, data, tiny_bundle):
     assert (full / "letter.txt").read_text() == "mine"
 
 
-@pytest.mark.parametrize("name", ["backbone.ckpt", "codec.ckpt", "policies.sqlite"])
+@pytest.mark.parametrize("name", ["backbone-1.ckpt", "codec.ckpt", "policies.sqlite"])
 def test_what_an_earlier_run_left_cannot_be_read(capsys, tmp_path, data, name):
     work = tmp_path / "work"
     work.mkdir()

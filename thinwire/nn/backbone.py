@@ -7,6 +7,7 @@ from typing import Any
 import timm
 import torch
 from timm.layers import PatchEmbed
+from timm.models import group_parameters
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.eva import Eva
 from timm.models.resnet import BasicBlock
@@ -22,6 +23,7 @@ __all__ = [
     "VisionTransformer",
     "build_backbone",
     "check_classifier",
+    "group_parameters",
 ]
 
 TOKEN_AND_MEAN = "token+avg"

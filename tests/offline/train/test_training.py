@@ -16,7 +16,6 @@ from offline.train.jscc import CodecRecipe, CodecTrainer, random_sizes, token_fe
 from offline.train.running import mixed_precision, weights_digest
 from offline.train.teachers import LabelTeacher
 from tests.parts import make_bundle, make_model
-from thinwire.errors import InvalidRequestError
 from thinwire.nn.towers.timm_tower import TimmTower
 
 BUNDLE = make_bundle(class_token=False, global_pool="avg")
@@ -77,8 +76,7 @@ def test_a_run_that_was_cut_off_ends_with_the_weights_of_one_that_was_not(tmp_pa
         torch.testing.assert_close(resumed.state_dict()[name], value, rtol=0, atol=1e-6)
 
 
-def test_rates_follow_the_cycles_and_an_interrupted_one_goes_on(tmp_path, monkeypatch):
-    recipe = replace(RECIPE, epochs_dropped=3, epochs_whole=0, cycles=(2, 1))
+def test_rates_follow_one_cycle_and_an_interrupted_one_goes_on(tmp_path, monkeypatch):
     rates: list[float] = []
     step, stop_at = torch.optim.AdamW.step, None
 
@@ -90,25 +88,38 @@ def test_rates_follow_the_cycles_and_an_interrupted_one_goes_on(tmp_path, monkey
 
     monkeypatch.setattr(torch.optim.AdamW, "step", watched)
     monkeypatch.setattr("offline.train.classifier.STEPS_BETWEEN_CHECKPOINTS", 7)
-    train(tmp_path / "whole.ckpt", recipe)
-    whole, steps = list(rates), 320 // recipe.batch_size
-    assert len(whole) == 3 * steps
-    for first, last in ((0, 2 * steps), (2 * steps, 3 * steps)):
-        cycle = whole[first:last]
-        assert cycle[0] == pytest.approx(recipe.learning_rate / 25)
-        assert max(cycle) == pytest.approx(recipe.learning_rate, rel=0.02)
-        assert cycle[-1] < 0.05 * recipe.learning_rate
-    # Five steps into the second cycle, of which the checkpoint holds none: 42 is the last multiple of seven before it.
+    train(tmp_path / "whole.ckpt")
+    whole = list(rates)
+    assert len(whole) == 3 * 320 // RECIPE.batch_size
+    assert whole[0] == pytest.approx(RECIPE.learning_rate / 25)
+    assert max(whole) == pytest.approx(RECIPE.learning_rate, rel=0.02)
+    assert whole[-1] < 0.05 * RECIPE.learning_rate
+    # 42 is the last multiple of seven before it.
     rates.clear()
-    stop_at = 2 * steps + 5
+    stop_at = 45
     with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "cut.ckpt", recipe)
+        train(tmp_path / "cut.ckpt")
     rates.clear()
     stop_at = None
-    train(tmp_path / "cut.ckpt", recipe)
+    train(tmp_path / "cut.ckpt")
     assert rates == whole[42:]
-    with pytest.raises(InvalidRequestError, match=r"cycles: expected 3 epochs in all, got \[1, 1\]"):
-        replace(recipe, cycles=(1, 1))
+
+
+def test_rates_fall_from_layer_to_layer_and_the_lowest_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr(classifier, "LEAST_SHARE", 0.2)
+    recipe = replace(RECIPE, epochs_dropped=1, epochs_whole=0, layer_decay=0.5, head_learning_rate=1e-2)
+    model = make_model(BUNDLE)
+    rates = {id(one): group["lr"] for group in _parameter_groups(model, recipe) for one in group["params"]}
+    blocks = [rates.get(id(block.mlp.fc1.weight)) for block in model.blocks]
+    assert blocks == [None] * (len(blocks) - 2) + [recipe.learning_rate / 4, recipe.learning_rate / 2]
+    assert rates[id(model.norm.weight)] == recipe.learning_rate
+    assert rates[id(model.head.weight)] == 1e-2
+    given = make_model(BUNDLE, seed=8).state_dict()
+    tuned = train(tmp_path / "tuned.ckpt", recipe, given)
+    assert all(one.requires_grad for one in tuned.parameters())
+    stayed = {name for name, value in tuned.state_dict().items() if torch.equal(value, given[name])}
+    assert {name.split(".")[1] for name in stayed if name.startswith("blocks")} == {str(i) for i in range(len(blocks) - 2)}
+    assert {"pos_embed", "patch_embed.proj.weight"} <= stayed
 
 
 def test_fine_tuning_on_part_of_the_patches_begins_where_it_is_told(tmp_path):
