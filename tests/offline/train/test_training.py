@@ -11,11 +11,12 @@ import torch
 from offline.data.images import LabelledImages
 from offline.recipes.recipe import load_recipe, recipe_path
 from offline.train import classifier
-from offline.train.classifier import BackboneRecipe, _parameter_groups, accuracy, augment, train_backbone
+from offline.train.classifier import BackboneRecipe, _cropped, _parameter_groups, accuracy, augment, train_backbone
 from offline.train.jscc import CodecRecipe, CodecTrainer, random_sizes, token_features
 from offline.train.running import mixed_precision, weights_digest
 from offline.train.teachers import LabelTeacher
 from tests.parts import make_bundle, make_model
+from thinwire.errors import InvalidRequestError
 from thinwire.nn.towers.timm_tower import TimmTower
 
 BUNDLE = make_bundle(class_token=False, global_pool="avg")
@@ -112,13 +113,13 @@ def test_rates_fall_from_layer_to_layer_and_the_lowest_stay(tmp_path, monkeypatc
     rates = {id(one): group["lr"] for group in _parameter_groups(model, recipe) for one in group["params"]}
     blocks = [rates.get(id(block.mlp.fc1.weight)) for block in model.blocks]
     assert blocks == [None] * (len(blocks) - 2) + [recipe.learning_rate / 4, recipe.learning_rate / 2]
-    assert rates[id(model.norm.weight)] == recipe.learning_rate
+    assert rates[id(model.fc_norm.weight)] == recipe.learning_rate
     assert rates[id(model.head.weight)] == 1e-2
     given = make_model(BUNDLE, seed=8).state_dict()
     tuned = train(tmp_path / "tuned.ckpt", recipe, given)
     assert all(one.requires_grad for one in tuned.parameters())
     stayed = {name for name, value in tuned.state_dict().items() if torch.equal(value, given[name])}
-    assert {name.split(".")[1] for name in stayed if name.startswith("blocks")} == {str(i) for i in range(len(blocks) - 2)}
+    assert {int(name.split(".")[1]) for name in stayed if name.startswith("blocks")} == set(range(len(blocks) - 2))
     assert {"pos_embed", "patch_embed.proj.weight"} <= stayed
 
 
@@ -198,6 +199,22 @@ def test_augmentation_cuts_a_square_out_of_each_image():
     # Everywhere alike: each pixel within a few standard errors of the mean away from the border.
     share = cut.float().mean(0)[3:-3, 3:-3]
     assert ((share > 0.01) & (share < 0.15)).all()
+
+
+def test_crops_have_the_area_and_aspect_that_they_may_and_are_flipped_at_random():
+    width = 64
+    ramp = torch.arange(width) * 2.0
+    where = torch.stack([ramp.expand(width, width), ramp[:, None].expand(width, width), torch.zeros(width, width)])
+    crops = _cropped(where.expand(500, 3, width, width).to(torch.uint8), torch.Generator().manual_seed(0), 0.35)
+    # What is read off two pixels in from the border, where no value is of the padding.
+    across = (crops[:, 0, 0, -2] - crops[:, 0, 0, 1]) / 2 / (width - 3)
+    down = (crops[:, 1, -2, 0] - crops[:, 1, 1, 0]) / 2 / (width - 3)
+    area, aspect = across.abs() * down, across.abs() / down
+    assert (area.min(), area.max()) == (pytest.approx(0.35, abs=0.02), pytest.approx(1, abs=0.02))
+    assert (aspect.min(), aspect.max()) == (pytest.approx(3 / 4, abs=0.01), pytest.approx(4 / 3, abs=0.01))
+    assert 0.4 < (across > 0).float().mean() < 0.6
+    assert crops.min() >= 0
+    assert crops.max() <= 2 * width - 2
 
 
 def test_random_sizes_share_out_all_patches():
