@@ -40,7 +40,7 @@ DOORS = (
     "cloud.torch_classifier",
 )
 ONLY_HOMES = {
-    "av": ("deploy/pictures.py",),
+    "av": ("deploy/pictures.py", "thinwire/audio/decoder.py"),
     "botorch": ("policies/search/",),
     "gpytorch": ("policies/search/",),
     "matplotlib": ("policies/plot/", "experiments/harness/plots.py"),
