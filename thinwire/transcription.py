@@ -1,0 +1,57 @@
+"""How a clip of speech is to be written down, as REST and the link both say it."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from thinwire.errors import InvalidRequestError
+from thinwire.records import Count, NotNegative, Positive, Real, Whole, record
+
+MAX_PROMPT_CHARACTERS = 2_000
+MAX_BEAMS = 16
+
+_Temperatures = Annotated[tuple[Annotated[NotNegative, Field(le=2)], ...], Field(min_length=1, max_length=16)]
+
+
+@record()
+class TranscriptionOptions:
+    """How to decode one clip. The defaults are those of OpenAI's reference (``whisper.transcribe``).
+
+    Attributes:
+        language: code or English name of what is spoken ("de", "german"); None finds out, or is English for a model
+            that knows no other.
+        task: "transcribe", or "translate" into English.
+        prompt: text that is taken for what was said before; of a long one, the end.
+        timestamps: whether the model says when each segment was spoken.
+        temperatures: tried one after the other until a transcript is good enough, the last in any case; 0 takes the
+            likeliest token each time, above it tokens are drawn.
+        beams: for beam search, at temperature 0; 1 is greedy.
+        seed: of what is drawn; None is a random one.
+        max_new_tokens: most tokens, timestamps and the end included.
+        compression_ratio_threshold: a text that zlib makes smaller than this repeats itself, and is not good enough;
+            None: any is.
+        logprob_threshold: a mean log-probability under this is not good enough; None: any is.
+        no_speech_threshold: above this probability that nobody speaks, a transcript under `logprob_threshold` is
+            silence, and stays so; None: none is.
+
+    Raises:
+        InvalidRequestError: one is out of range.
+    """
+
+    language: str | None = None
+    task: Literal["transcribe", "translate"] = "transcribe"
+    prompt: str = ""
+    timestamps: bool = False
+    temperatures: _Temperatures = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+    beams: Annotated[Count, Field(le=MAX_BEAMS)] = 1
+    seed: Annotated[Whole, Field(lt=2**64)] | None = None
+    max_new_tokens: Count = 224
+    compression_ratio_threshold: Positive | None = 2.4
+    logprob_threshold: Real | None = -1.0
+    no_speech_threshold: NotNegative | None = 0.6
+
+    def __post_init__(self) -> None:
+        if len(self.prompt) > MAX_PROMPT_CHARACTERS:
+            raise InvalidRequestError(
+                f"a prompt may have up to {MAX_PROMPT_CHARACTERS} characters, got {len(self.prompt)}", "prompt"
+            )
