@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.policy import Policy
+from thinwire.audio import FRAMES_PER_POSITION
 from thinwire.bundle import Bundle, Merging
 from thinwire.errors import BudgetError, EngineError, InvalidRequestError
 from thinwire.macs import LayerMacs, attention_products
@@ -15,13 +16,15 @@ from thinwire.macs import LayerMacs, attention_products
 
 @dataclass(frozen=True)
 class Encoded:
-    """One image, ready to send.
+    """One image or clip, ready to send.
 
     Attributes:
         symbols: ``N x S`` complex64, mean power 1 over the frame.
-        merge_map: for each patch, the row of ``symbols`` of the token that it went into; int64, -1 if not sent.
+        merge_map: for each patch, of a clip each position, the row of ``symbols`` of the token that it went into;
+            int64, -1 if not sent.
         sizes: patches in each of the N tokens (1 for a class token); int64.
-        tokens_per_layer: tokens that leave each layer.
+        tokens_per_layer: tokens that leave each layer; where some merge in front of the first, those that leave that
+            come first.
         capped: whether tokens were merged further to fit the cap.
         edge_gmacs: what the device computed, in 10^9 multiply-accumulates.
     """
@@ -33,23 +36,35 @@ class Encoded:
     capped: bool
     edge_gmacs: float
 
+    @property
+    def spans(self) -> NDArray[np.int64]:
+        """What each token of a clip covers: ``N x 2`` int64, its first position and the one behind its last.
+
+        A position is 20 ms, which is `thinwire.audio.FRAMES_PER_POSITION` frames of features. Of tokens that merged
+        with others than their neighbours there is no such thing.
+        """
+        rows = np.arange(len(self.sizes))
+        ends = [np.searchsorted(self.merge_map, rows, side) for side in ("left", "right")]
+        return np.stack(ends, axis=1).astype(np.int64)
+
 
 class Engine(Protocol):
     """Runs the device's side of a bundle."""
 
     def encode(
-        self, pixels: NDArray[np.uint8], policy: Policy, snr_db: float, max_channel_uses: int | None = None
+        self, inputs: NDArray[Any], policy: Policy, snr_db: float, max_channel_uses: int | None = None
     ) -> Encoded:
-        """Turn one image into symbols.
+        """Turn one image or clip into symbols.
 
         Args:
-            pixels: the model's input, a ``size x size x 3`` array.
+            inputs: the model's input: ``size x size x 3`` uint8 pixels, or ``mel_bins x frames`` float32 features, as
+                `thinwire.audio.log_mel` gives them.
             policy: thresholds for the layers before the split, and the rate.
             snr_db: the average SNR that the encoder is to assume.
             max_channel_uses: the cap; tokens are merged further until the frame fits.
 
         Raises:
-            InvalidRequestError: the policy does not fit the bundle.
+            InvalidRequestError: the policy does not fit the bundle, or the features do not fit the model.
             EngineError: the model makes no finite symbols of the image.
             BudgetError: the cap is under the cost of one token (the class token if one is sent, else one patch).
         """
@@ -62,13 +77,34 @@ def check_policy(policy: Policy, bundle: Bundle) -> None:
     Raises:
         InvalidRequestError: it has thresholds for another number of layers, or a rate above the codec's.
     """
-    if len(policy.thresholds) != bundle.split_layer:
+    if len(policy.thresholds) != bundle.steps:
+        front = " and one in front of the first" if bundle.merging.front else ""
         raise InvalidRequestError(
-            f"expected {bundle.split_layer} thresholds, one per layer before the split, got {len(policy.thresholds)}"
+            f"expected {bundle.steps} thresholds, one per layer before the split{front}, got {len(policy.thresholds)}"
         )
     highest = bundle.codec.max_symbols_per_token
     if policy.symbols_per_token > highest:
         raise InvalidRequestError(f"symbols_per_token is at most {highest}, got {policy.symbols_per_token}")
+
+
+def check_features(features: NDArray[Any], mel_bins: int, positions: int) -> None:
+    """Check features of a clip.
+
+    Args:
+        features: what is to be ``mel_bins x frames`` float32.
+        mel_bins: that the model takes.
+        positions: that it has.
+
+    Raises:
+        InvalidRequestError: they are not, or their frames are none, too many, or make no whole number of positions.
+    """
+    frames, most = features.shape[-1] if features.ndim == 2 else 0, FRAMES_PER_POSITION * positions
+    is_whole = 0 < frames <= most and frames % FRAMES_PER_POSITION == 0
+    if features.dtype != np.float32 or not is_whole or len(features) != mel_bins:
+        raise InvalidRequestError(
+            f"expected float32 features of {mel_bins} x an even number of frames up to {most}, "
+            f"got {features.dtype} of {features.shape}"
+        )
 
 
 def token_limits(
@@ -106,17 +142,18 @@ def check_finite(symbols: NDArray[Any]) -> None:
         EngineError: a symbol is not finite.
     """
     if not np.isfinite(symbols).all():
-        raise EngineError("the model makes no finite symbols of this image")
+        raise EngineError("the model makes no finite symbols of this input")
 
 
 @dataclass(frozen=True)
 class EdgeCost:
-    """What the device computes for one image, in multiply-accumulates, from the counts of tokens at each layer.
+    """What the device computes for one image or clip, in multiply-accumulates, from the counts of tokens at each layer.
 
     Counts embedding, layers, merging itself and the JSCC encoder (what `thinwire.nn.macs` counts of each).
 
     Attributes:
-        embedding: MACs of the embedding of one image.
+        embedding: MACs of the embedding of all patches; a shorter clip's takes its share.
+        patches: how many these are.
         layers: what each layer on the device costs.
         merging: how layers merge.
         width: D of the tokens.
@@ -127,6 +164,7 @@ class EdgeCost:
     """
 
     embedding: int
+    patches: int
     layers: tuple[LayerMacs, ...]
     merging: Merging
     width: int
@@ -139,24 +177,33 @@ class EdgeCost:
         """MACs of encoding so many tokens."""
         return tokens * self.encoder + int(attention_products(tokens, self.encoder_attention))
 
-    def _matching(self, count: int, metric_width: int, is_centred: bool = False) -> int:
+    def _matching(self, count: int, metric_width: int, carried: int = 0) -> int:
         sources, destinations = count // 2, (count + 1) // 2
-        # Mean of the metric, if that is taken off, and norms for the cosine; norms of the hidden states and their
-        # weighted sum for the average.
-        passes = 2 if is_centred else 1
-        return sources * destinations * metric_width + count * (passes * metric_width + 2 * self.width)
+        pairs = max(count - 1, 0) if self.merging.neighbours else sources * destinations
+        # Norms for the cosine; norms of the hidden states and their weighted sum for the average, and that of a metric
+        # that another round compares.
+        return pairs * metric_width + count * (metric_width + 2 * self.width + carried)
+
+    def _merging(self, count: int, metric_width: int, is_centred: bool = False) -> int:
+        mean = count * metric_width if is_centred else 0
+        if not self.merging.neighbours:
+            return mean + self._matching(count, metric_width)
+        # As if every round met all the tokens that enter, which is the most: how many each leaves is not counted.
+        return mean + self.merging.neighbours * self._matching(count, metric_width, metric_width)
 
     def macs(self, counts: Sequence[int], merged: Sequence[bool], final: int) -> int:
         """Cost of one image in MACs; the arguments are one image's of `gmacs`."""
-        total = self.embedding
+        total = self.embedding * counts[0] // self.patches
+        if self.merging.front:
+            total += self._merging(counts[0], self.width) if merged[0] else 0
+            counts, merged = counts[1:], merged[1:]
         for layer, macs in enumerate(self.layers):
             entering, leaving = counts[layer] + self.prefix, counts[layer + 1] + self.prefix
             through_mlp = leaving if self.merging.place == "attention" else entering
             total += entering * macs.attention + attention_products(entering, macs.attention_width)
             total += through_mlp * macs.mlp
             if merged[layer]:
-                width = macs.metric_width(self.merging)
-                total += self._matching(counts[layer], width, self.merging.is_centred)
+                total += self._merging(counts[layer], macs.metric_width(self.merging), self.merging.is_centred)
         # Rounds of the cap; they merge down to one patch, which may then be dropped.
         left, least = counts[-1], max(final, 1)
         while left > least:
@@ -168,8 +215,9 @@ class EdgeCost:
         """Cost of each image.
 
         Args:
-            counts: ``batch x (layers + 1)`` patch tokens that enter the first layer and leave each.
-            merged: for each layer, whether it matches at all.
+            counts: ``batch x (layers + 1)`` patch tokens that enter the first layer and leave each; with
+                `Merging.front`, also those that leave the merge in front, in the second place.
+            merged: for each layer, and before them for the merge in front, whether it matches at all.
             final: ``batch`` patch tokens that are sent, fewer than leave the last layer where a cap merged further.
 
         Returns:

@@ -1,13 +1,15 @@
-"""The edge engine on ONNX Runtime: one image, from pixels to symbols, without torch."""
+"""The edge engine on ONNX Runtime: one image or clip, from pixels or features to symbols, without torch."""
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.engine import EdgeCost, Encoded, check_finite, check_policy, token_limits
+from edge.engine import EdgeCost, Encoded, check_features, check_finite, check_policy, token_limits
 from policies.policy import Policy
 from thinwire.bundle import Bundle
 from thinwire.errors import BundleError, InvalidRequestError
-from thinwire.exports import EDGE, EDGE_INPUTS, EDGE_OUTPUTS
+from thinwire.exports import EDGE, EDGE_INPUTS, EDGE_OUTPUTS, SPEECH_INPUTS
 from thinwire.macs import LayerMacs
 from thinwire.onnx_session import OnnxSession
 
@@ -26,11 +28,13 @@ class OnnxEngine:
     def __init__(self, bundle: Bundle, session: OnnxSession) -> None:
         self.bundle = bundle
         self._session = session
-        session.check(EDGE_INPUTS, [name for name, _, _ in EDGE_OUTPUTS])
+        takes = SPEECH_INPUTS if SPEECH_INPUTS[0][0] in session.shapes else EDGE_INPUTS
+        session.check(takes, [name for name, _, _ in EDGE_OUTPUTS])
+        self._name = takes[0][0]
         try:
             cost = session.metadata["cost"]
             layers = tuple(LayerMacs(*layer) for layer in cost["layers"])
-            self.cost = EdgeCost(**cost | {"layers": layers, "merging": bundle.merging})
+            self.cost = EdgeCost(**cost | {"layers": layers, "merging": bundle.merging, "patches": bundle.patches})
             self.least_tokens = int(session.metadata["least_tokens"])
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(f"bundle {bundle.name}: {EDGE} does not state its cost: {error}") from None
@@ -42,7 +46,7 @@ class OnnxEngine:
         """The engine of a bundle that has been exported.
 
         Args:
-            threads: that one image is computed by.
+            threads: that one image or clip is computed by.
 
         Raises:
             BundleError: the bundle has no export, or one that does not fit it.
@@ -50,23 +54,21 @@ class OnnxEngine:
         return cls(bundle, OnnxSession.load(bundle, EDGE, threads))
 
     def encode(
-        self, pixels: NDArray[np.uint8], policy: Policy, snr_db: float, max_channel_uses: int | None = None
+        self, inputs: NDArray[Any], policy: Policy, snr_db: float, max_channel_uses: int | None = None
     ) -> Encoded:
-        """Turn one image into symbols; see `edge.engine.Engine.encode`.
+        """Turn one image or clip into symbols; see `edge.engine.Engine.encode`.
 
         Raises:
             EngineError: the graph cannot be run.
         """
         check_policy(policy, self.bundle)
-        size = self.bundle.preprocessing.size
-        if pixels.shape != (size, size, 3) or pixels.dtype != np.uint8:
-            raise InvalidRequestError(f"expected {size} x {size} x 3 uint8 pixels, got {pixels.shape} {pixels.dtype}")
+        self._check(inputs)
         prefix, rate = self.bundle.prefix_tokens, policy.symbols_per_token
         present = prefix + self.bundle.patches
         wanted, most = token_limits(present, self.least_tokens, policy.max_tokens, rate, max_channel_uses)
         symbols, sizes, merge_map, counts = self._session.run(
             {
-                "pixels": pixels,
+                self._name: inputs,
                 "thresholds": np.array(policy.thresholds, dtype=np.float32),
                 "symbols_per_token": np.array([rate], dtype=np.int64),
                 "snr_db": np.array([snr_db], dtype=np.float32),
@@ -78,7 +80,7 @@ class OnnxEngine:
         if tokens == prefix:
             # Only class tokens are sent.
             merge_map = np.full_like(merge_map, -1)
-        patches = [self.bundle.patches, *(int(count) - self.cost.prefix for count in counts)]
+        patches = [len(merge_map), *(int(count) - self.cost.prefix for count in counts)]
         merged = [threshold < 1 for threshold in policy.thresholds]
         return Encoded(
             symbols=symbols.view(np.complex64),
@@ -88,3 +90,11 @@ class OnnxEngine:
             capped=tokens < min(patches[-1] + prefix, wanted),
             edge_gmacs=self.cost.macs(patches, merged, tokens - prefix) / 1e9,
         )
+
+    def _check(self, inputs: NDArray[Any]) -> None:
+        if self._name == SPEECH_INPUTS[0][0]:
+            check_features(inputs, int(self._session.shapes[self._name][0]), self.bundle.patches)
+            return
+        size = self.bundle.preprocessing.size
+        if inputs.shape != (size, size, 3) or inputs.dtype != np.uint8:
+            raise InvalidRequestError(f"expected {size} x {size} x 3 uint8 pixels, got {inputs.shape} {inputs.dtype}")

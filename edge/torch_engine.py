@@ -1,23 +1,24 @@
-"""The edge engine in torch: one image or a batch, from pixels to symbols."""
+"""The edge engine in torch: one image or clip, or a batch, from pixels or features to symbols."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edge.engine import EdgeCost, Encoded, check_finite, check_policy, token_limits
+from edge.engine import EdgeCost, Encoded, check_features, check_finite, check_policy, token_limits
 from policies.policy import Policy
 from thinwire.bundle import Bundle, Merging
 from thinwire.images import normalise
 from thinwire.nn.codec.encoder import JsccEncoder
 from thinwire.nn.codec.encoders import build_encoder
 from thinwire.nn.merging.matching import Rule, merge_down_to
+from thinwire.nn.merging.neighbours import merge_neighbours_down_to
 from thinwire.nn.merging.tokens import Tokens
 from thinwire.nn.merging.transformer import embed, rules_for, run_layers
-from thinwire.nn.towers.interface import Tower
+from thinwire.nn.towers.interface import ImageTower, SpeechTower, Tower
 from thinwire.nn.weights import load_part, load_tower
 
 
@@ -27,8 +28,8 @@ class Transformed:
 
     Attributes:
         tokens: what leaves the last block on the device, without the class tokens that the head discards.
-        counts: ``batch x (layers + 1)`` patch tokens that enter the first block and leave each.
-        merged: for each layer, whether it matched at all.
+        counts: ``batch x (steps + 1)`` patch tokens that enter the first block and leave each; see `run_layers`.
+        merged: for each step, whether it matched at all.
     """
 
     tokens: Tokens
@@ -41,7 +42,7 @@ class TorchEngine:
 
     Args:
         bundle: says how.
-        tower: the vision tower; its blocks from the split on are not used.
+        tower: of images or of speech; its blocks from the split on are not used.
         encoder: the JSCC encoder.
     """
 
@@ -67,9 +68,11 @@ class TorchEngine:
         return cls(bundle, tower, encoder.to(device))
 
     @torch.inference_mode()
-    def embed(self, pixels: NDArray[np.uint8]) -> Tokens:
-        """The tokens of ``batch x size x size x 3`` pixels that enter the first block."""
-        return embed(self.tower, torch.from_numpy(normalise(pixels, self.bundle.preprocessing)).to(self._device))
+    def embed(self, inputs: NDArray[Any]) -> Tokens:
+        """The tokens of ``batch x size x size x 3`` pixels, or of features, that enter the first block."""
+        if isinstance(self.tower, ImageTower):
+            inputs = normalise(inputs, self.bundle.preprocessing)
+        return embed(self.tower, torch.from_numpy(inputs).to(self._device))
 
     @torch.inference_mode()
     def run(
@@ -84,23 +87,23 @@ class TorchEngine:
 
     def transform(
         self,
-        pixels: NDArray[np.uint8],
+        inputs: NDArray[Any],
         rules: Sequence[Rule | None],
         margin_of: Sequence[float] | None = None,
     ) -> Transformed:
         """Run embedding and blocks, merging by a rule per layer.
 
         Args:
-            pixels: ``batch x size x size x 3``.
-            rules: one per layer before the split.
+            inputs: ``batch x size x size x 3`` pixels, or ``batch x mel_bins x frames`` features.
+            rules: one per layer before the split, and one before those for a merge in front.
             margin_of: thresholds of which to follow the margin; see `run_layers`.
 
         Raises:
-            ValueError: the number of rules is another than that of the layers before the split.
+            ValueError: the number of rules is another.
         """
-        if len(rules) != self.bundle.split_layer:
-            raise ValueError(f"expected {self.bundle.split_layer} rules, got {len(rules)}")
-        tokens, counts = self.run(self.embed(pixels), rules, margin_of=margin_of)
+        if len(rules) != self.bundle.steps:
+            raise ValueError(f"expected {self.bundle.steps} rules, got {len(rules)}")
+        tokens, counts = self.run(self.embed(inputs), rules, margin_of=margin_of)
         return Transformed(self.to_send(tokens), counts, tuple(rule is not None for rule in rules))
 
     @torch.inference_mode()
@@ -159,15 +162,18 @@ class TorchEngine:
     def _merge_down_to(self, tokens: Tokens, limit: int) -> Tokens:
         prefix = tokens.prefix.shape[1]
         limits = torch.full_like(tokens.counts, max(1, limit - prefix))
-        tokens = merge_down_to(tokens, limits, self.bundle.merging.weight)
+        down_to = merge_neighbours_down_to if self.bundle.merging.neighbours else merge_down_to
+        tokens = down_to(tokens, limits, self.bundle.merging.weight)
         return tokens.without_patches() if limit == prefix else tokens
 
     def encode(
-        self, pixels: NDArray[np.uint8], policy: Policy, snr_db: float, max_channel_uses: int | None = None
+        self, inputs: NDArray[Any], policy: Policy, snr_db: float, max_channel_uses: int | None = None
     ) -> Encoded:
-        """Turn one image into symbols; see `edge.engine.Engine.encode`."""
+        """Turn one image or clip into symbols; see `edge.engine.Engine.encode`."""
         check_policy(policy, self.bundle)
-        transformed = self.transform(pixels[None], rules_for(policy.thresholds))
+        if isinstance(self.tower, SpeechTower):
+            check_features(inputs, self.tower.mel_bins, self.tower.patches)
+        transformed = self.transform(inputs[None], rules_for(policy.thresholds))
         encoded = self.transmit(transformed, policy.symbols_per_token, snr_db, max_channel_uses, policy.max_tokens)[0]
         check_finite(encoded.symbols)
         return encoded
@@ -187,6 +193,7 @@ def count_edge(
     """
     return EdgeCost(
         embedding=tower.embedding_macs(),
+        patches=tower.patches,
         layers=tuple(tower.layer_macs(layer) for layer in range(split_layer)),
         merging=merging,
         width=tower.width,

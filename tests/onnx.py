@@ -9,6 +9,7 @@ from edge.onnx_engine import OnnxEngine
 from edge.torch_engine import TorchEngine
 from offline.export.edge import export_edge
 from tests.parts import make_engine
+from tests.speech_engine import make_speech_engine
 from tests.towers import make_vqa_engine
 from thinwire.bundle import Merging
 from thinwire.exports import EDGE
@@ -46,10 +47,19 @@ def _attention(engine: TorchEngine) -> TorchEngine:
     return TorchEngine(bundle, engine.tower, encoder)
 
 
+# Of tokens in a row, and with a merge in front of the first layer.
+SPEECH_KINDS = {
+    "in time": lambda: make_speech_engine(Merging("value", "size", True, "attention", 3, True), 2),
+    "narrow in time": lambda: make_speech_engine(Merging("value_head", "norm", False, "layer", 2), 2),
+    "in front": lambda: make_speech_engine(Merging("key_mean", "size", front=True), 1),
+    "raster": lambda: _merging(make_engine(1, depth=2), Merging("key", "size", True, neighbours=3, front=True)),
+}
+
+
 @cache
 def exported(kind: str) -> tuple[TorchEngine, bytes]:
     """An engine in torch and its export."""
-    engine = KINDS[kind]()
+    engine = (KINDS.get(kind) or SPEECH_KINDS[kind])()
     if kind == "registers":
         engine = TorchEngine(replace(engine.bundle, prefix_tokens=3), engine.tower, engine.encoder)
     return engine, export_edge(engine).SerializeToString()

@@ -15,12 +15,18 @@ EDGE_INPUTS = (
     ("snr_db", "float32"),
     ("max_tokens", "int64"),
 )
-"""Name and type. ``size x size x 3``, one threshold per layer, and vectors of one element: the rate, the SNR in dB, the
+"""Name and type. ``size x size x 3``, one threshold per layer (with
+`Merging.front` one more, the first), and vectors of one element: the rate, the SNR in dB, the
 most tokens to send."""
 
+SPEECH_INPUTS = (("features", "float32"), *EDGE_INPUTS[1:])
+"""As `EDGE_INPUTS`, but ``mel_bins x frames`` log-mel features come first, frames an even number up to those of all
+positions."""
+
 EDGE_OUTPUTS = (("symbols", "float32", 2), ("sizes", "int64", 1), ("merge_map", "int64", 1), ("counts", "int64", 1))
-"""Name, type and rank. ``N x 2 S`` real and imaginary parts in turn, ``N`` sizes, the row that each patch went into,
-and the tokens that leave each layer with all the class tokens that run."""
+"""Name, type and rank. ``N x 2 S`` real and imaginary parts in turn, ``N`` sizes, the row that each patch (of a clip,
+each position) went into, and the tokens that leave each layer with all the class tokens that run; with `Merging.front`,
+first those that leave the merge in front."""
 
 CLOUD_INPUTS = (
     ("symbols", "float32"),

@@ -48,6 +48,7 @@ class OnnxSession:
 
     Attributes:
         metadata: what the export states of itself.
+        shapes: of what it takes, by name; a dimension that varies is a name.
 
     Raises:
         BundleError: it is no graph, or one of another format or another bundle, or names weights that this one has not.
@@ -63,6 +64,7 @@ class OnnxSession:
         except Exception as error:
             raise BundleError(f"{self._what} cannot be loaded: {_short(error)}") from None
         self.metadata = self._read_metadata(bundle)
+        self.shapes: dict[str, list[int | str]] = {one.name: one.shape for one in self._session.get_inputs()}
         self._outputs: list[str] = [output.name for output in self._session.get_outputs()]
 
     @classmethod

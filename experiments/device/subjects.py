@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from edge.onnx_engine import OnnxEngine
 from edge.torch_engine import TorchEngine
-from offline.export.edge import Normalise, export_edge
+from offline.export.edge import export_edge
 from offline.export.export import export
+from offline.export.parts import Normalise
 from thinwire.bundle import Bundle, Codec, Merging, load_bundle, shipped
 from thinwire.exports import EDGE
 from thinwire.images import Preprocessing

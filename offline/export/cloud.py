@@ -10,8 +10,8 @@ from onnx import helper
 from torch import Tensor, nn
 
 from cloud.torch_classifier import TorchClassifier
-from offline.export.edge import Normalise
 from offline.export.export import export
+from offline.export.parts import Normalise
 from thinwire.bundle import Bundle
 from thinwire.exports import CLOUD_INPUTS, FORMAT, LOGITS, METADATA, PLAIN_INPUTS
 from thinwire.nn.attention import key_bias
@@ -43,7 +43,7 @@ class _Images(nn.Module):
         self.model = classifier.model
         self.tower = tower = classifier_of(classifier.model)
         if isinstance(tower, RotaryTower) and tower.rotary:
-            # See `offline.export.edge`: read off before anything is traced.
+            # See `offline.export.parts`: read off before anything is traced.
             tower.attend_at(0, torch.zeros(1, 1, classifier.bundle.width), None, torch.zeros(1, 1, 3))
         self.normalise = Normalise(classifier.bundle.preprocessing)
 

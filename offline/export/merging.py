@@ -4,6 +4,7 @@ Everything goes by rows of the tokens, class tokens included, so that nothing is
 whole tokens is done for those that move only.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -33,20 +34,23 @@ class State(NamedTuple):
     origin: str
 
 
-def match(g: Graph, metric: str, width: int, prefix: int, is_centred: bool = False) -> tuple[str, str]:
+def centred(g: Graph, metric: str, prefix: int) -> str:
+    """A metric less the mean of the rows behind the prefix."""
+    return g.op("Sub", metric, g.op("ReduceMean", g.rows(metric, prefix), g.integers(0), keepdims=1))
+
+
+def match(g: Graph, metric: str, width: int, prefix: int, patches: int) -> tuple[str, str]:
     """The most similar destination of each source, by cosine.
 
     Args:
         metric: ``n x M``.
         width: the first so many of each row are compared.
-        is_centred: whether the mean of the rows behind the prefix is taken off first.
+        prefix: rows that never merge.
+        patches: the most rows behind them.
 
     Returns:
-        ``sources x 1`` best similarities and int64 indices of their destinations.
+        ``sources x 1`` best similarities and int64 rows of their destinations.
     """
-    if is_centred:
-        mean = g.op("ReduceMean", g.rows(metric, prefix), g.integers(0), keepdims=1)
-        metric = g.op("Sub", metric, mean)
     scale = g.constant(np.full(width, width**-0.5, dtype=np.float32))
 
     def units(row: int) -> str:
@@ -57,10 +61,27 @@ def match(g: Graph, metric: str, width: int, prefix: int, is_centred: bool = Fal
     similarity = g.op("Gemm", units(prefix + 1), units(prefix), transB=1)
     best, target = g.name(), g.name()
     g.op("TopK", similarity, g.integers(1), outputs=(best, target), axis=1, sorted=0)
-    return best, target
+    return best, g.op("Gather", g.constant(_destinations(prefix, patches)), target)
 
 
-def merge(g: Graph, tokens: State, source: str, target: str, rows: int, weight: str) -> State:
+def match_neighbours(g: Graph, metric: str, width: int, prefix: int, patches: int) -> tuple[str, str]:
+    """As `match`, but of the tokens before and after each source; see `thinwire.nn.merging.neighbours`."""
+    scale = g.constant(np.full(width, width**-0.5, dtype=np.float32))
+    cut = g.op("Slice", metric, g.integers(prefix, 0), g.integers(2**62, width), g.integers(0, 1))
+    unit = g.op("RMSNormalization", cut, scale, axis=-1, epsilon=NORM_EPSILON)
+    first = g.op("Slice", unit, g.integers(0), g.integers(-1), g.integers(0))
+    beside = g.op("ReduceSum", g.op("Mul", first, g.rows(unit, 1)), g.integers(1), keepdims=1)
+    before, after = g.rows(beside, 0, 2), g.rows(beside, 1, 2)
+    # The last token of an even number is a source with nothing behind it.
+    after = g.op("Concat", after, g.constant(np.array([[-np.inf]], dtype=np.float32)), axis=0)
+    after = g.op("Slice", after, g.integers(0), g.op("Shape", before, start=0, end=1), g.integers(0))
+    twice = g.op("Mul", g.op("Cast", g.op("Greater", after, before), to=TensorProto.INT64), g.integer(2))
+    source = g.constant(_sources(prefix, patches)[:, None])
+    source = g.op("Slice", source, g.integers(0), g.op("Shape", before, start=0, end=1), g.integers(0))
+    return g.op("Max", before, after), g.op("Add", g.op("Sub", source, g.integer(1)), twice)
+
+
+def merge(g: Graph, tokens: State, source: str, target: str, rows: int, weight: str, *also: str) -> list[str]:
     """Merge rows into others, each group averaged at once; the rest keep their order.
 
     Args:
@@ -68,6 +89,10 @@ def merge(g: Graph, tokens: State, source: str, target: str, rows: int, weight: 
         target: ``k x 1`` int64 rows, none of which is a source.
         rows: the most that there can be.
         weight: "norm" or "size".
+        also: further rows that are averaged as the tokens are.
+
+    Returns:
+        the values of the new state, and ``also``.
     """
     moved = g.op("GatherND", tokens.sizes, source)
     sizes = g.op("ScatterND", tokens.sizes, target, moved, reduction="add")
@@ -83,11 +108,15 @@ def merge(g: Graph, tokens: State, source: str, target: str, rows: int, weight: 
         share = g.op("Div", moved, g.op("GatherND", sizes, target))
     else:
         share = _share_of_norms(g, theirs, its, target, rows)
-    # x_d + sum of w_s (x_s - x_d) / w is the weighted mean, and leaves alone what nothing joins.
-    update = g.op("Mul", g.op("Sub", theirs, its), g.op("Unsqueeze", share, g.integers(1)))
-    x = g.op("Gather", tokens.x, kept)
-    x = g.op("ScatterND", x, g.op("Unsqueeze", into, g.integers(1)), update, reduction="add")
-    return State(x, g.op("Gather", sizes, kept), origin)
+    share, into = (g.op("Unsqueeze", value, g.integers(1)) for value in (share, into))
+
+    def averaged(x: str, theirs: str, its: str) -> str:
+        # x_d + sum of w_s (x_s - x_d) / w is the weighted mean, and leaves alone what nothing joins.
+        update = g.op("Mul", g.op("Sub", theirs, its), share)
+        return g.op("ScatterND", g.op("Gather", x, kept), into, update, reduction="add")
+
+    more = [averaged(x, g.op("GatherND", x, source), g.op("GatherND", x, target)) for x in also]
+    return [averaged(tokens.x, theirs, its), g.op("Gather", sizes, kept), origin, *more]
 
 
 def _share_of_norms(g: Graph, theirs: str, its: str, target: str, rows: int) -> str:
@@ -104,14 +133,44 @@ def _share_of_norms(g: Graph, theirs: str, its: str, target: str, rows: int) -> 
 def merge_above(
     g: Graph, tokens: State, metric: str, width: int, threshold: str, prefix: int, patches: int, merging: Merging
 ) -> State:
-    """Merge every source whose best similarity exceeds a threshold."""
-    best, target = match(g, metric, width, prefix, merging.is_centred)
-    merges = g.shaped(g.op("Greater", best, threshold), -1)
-    # Compress ignores what its condition does not reach, so one table serves every number of tokens.
-    source = g.op("Compress", g.constant(_sources(prefix, patches)[:, None]), merges, axis=0)
-    into = g.op("Compress", target, merges, axis=0)
-    into = g.op("Gather", g.constant(_destinations(prefix, patches)), into)
-    return merge(g, tokens, source, into, prefix + patches, merging.weight)
+    """Merge every source whose best similarity exceeds a threshold; neighbours in as many rounds as merging has."""
+
+    def moves(graph: Graph, compared: str) -> tuple[str, str]:
+        find = match_neighbours if merging.neighbours else match
+        best, target = find(graph, compared, width, prefix, patches)
+        merges = graph.shaped(graph.op("Greater", best, threshold), -1)
+        # Compress ignores what its condition does not reach, so one table serves every number of tokens.
+        source = graph.op("Compress", graph.constant(_sources(prefix, patches)[:, None]), merges, axis=0)
+        return source, graph.op("Compress", target, merges, axis=0)
+
+    if not merging.neighbours:
+        return State(*merge(g, tokens, *moves(g, metric), prefix + patches, merging.weight))
+    body = Graph(g)
+    names = [body.name() for _ in range(6)]
+    source, into = moves(body, names[5])
+    merged = merge(body, State(*names[2:5]), source, into, prefix + patches, merging.weight, names[5])
+    some = body.op("Greater", body.op("Shape", source, start=0, end=1), body.integers(0))
+    again = body.op("Squeeze", some, body.integers(0))
+    rounds, begin = g.integer(merging.neighbours), g.constant(np.array(True))
+    return State(*_loop(g, body, names, (rounds, begin, *tokens, metric), (again, *merged))[:3])
+
+
+def _loop(g: Graph, body: Graph, names: Sequence[str], begin: Sequence[str], end: Sequence[str]) -> list[str]:
+    """A `Loop` that carries a state and further rows.
+
+    Args:
+        names: that the body gives the number of the round, the condition, and what is carried.
+        begin: the most rounds, the condition, and what is carried into the first.
+        end: the condition, and what is carried into the next.
+    """
+    kinds: list[tuple[int, list[None]]] = [(TensorProto.INT64, []), (TensorProto.BOOL, [])]
+    kinds += [(TensorProto.FLOAT, [None] * 2), (TensorProto.FLOAT, [None]), (TensorProto.INT64, [None])]
+    kinds += [(TensorProto.FLOAT, [None] * 2)] * (len(names) - len(kinds))
+    inputs = [helper.make_tensor_value_info(name, *kind) for name, kind in zip(names, kinds, strict=True)]
+    outputs = [g.name() for _ in end[1:]]
+    graph: onnx.GraphProto = body.inner(inputs, end)
+    g.op("Loop", *begin, outputs=outputs, body=graph)
+    return outputs
 
 
 def _sources(prefix: int, patches: int) -> NDArray[np.int64]:
@@ -122,7 +181,9 @@ def _destinations(prefix: int, patches: int) -> NDArray[np.int64]:
     return np.arange(prefix, prefix + patches, 2, dtype=np.int64)
 
 
-def merge_down_to(g: Graph, tokens: State, limit: str, width: int, prefix: int, patches: int, weight: str) -> State:
+def merge_down_to(
+    g: Graph, tokens: State, limit: str, width: int, prefix: int, patches: int, merging: Merging
+) -> State:
     """Merge by the cosine of the hidden states, in repeated rounds, until there are no more rows than a limit.
 
     Args:
@@ -136,26 +197,15 @@ def merge_down_to(g: Graph, tokens: State, limit: str, width: int, prefix: int, 
     body = Graph(g)
     names = [body.name() for _ in range(5)]
     state = State(*names[2:])
-    best, target = match(body, state.x, width, prefix)
+    find = match_neighbours if merging.neighbours else match
+    best, target = find(body, state.x, width, prefix, patches)
     excess = body.op("Sub", body.op("Shape", state.x, start=0, end=1), limit)
     # At most every source: a round halves the patches, and the next goes on.
     count = body.op("Min", excess, body.op("Shape", best, start=0, end=1))
     chosen = body.name()
     body.op("TopK", body.shaped(best, -1), count, outputs=(body.name(), chosen), axis=0)
-    chosen = body.op("Unsqueeze", chosen, body.integers(1))
-    source = body.op("Gather", body.constant(_sources(prefix, patches)), chosen)
-    into = body.op("Gather", body.shaped(target, -1), chosen)
-    into = body.op("Gather", body.constant(_destinations(prefix, patches)), into)
-    merged = merge(body, state, source, into, prefix + patches, weight)
-    inputs = [
-        helper.make_tensor_value_info(names[0], TensorProto.INT64, []),
-        helper.make_tensor_value_info(names[1], TensorProto.BOOL, []),
-        helper.make_tensor_value_info(names[2], TensorProto.FLOAT, [None, width]),
-        helper.make_tensor_value_info(names[3], TensorProto.FLOAT, [None]),
-        helper.make_tensor_value_info(names[4], TensorProto.INT64, [None]),
-    ]
-    again = too_many(body, merged.x)
-    graph: onnx.GraphProto = body.inner(inputs, [again, *merged])
-    outputs = [g.name() for _ in State._fields]
-    g.op("Loop", "", too_many(g, tokens.x), *tokens, outputs=outputs, body=graph)
-    return State(*outputs)
+    source = body.op("Gather", body.constant(_sources(prefix, patches)[:, None]), chosen, axis=0)
+    into = body.op("Gather", target, chosen, axis=0)
+    merged = State(*merge(body, state, source, into, prefix + patches, merging.weight))
+    begin = ("", too_many(g, tokens.x), *tokens)
+    return State(*_loop(g, body, names, begin, (too_many(body, merged.x), *merged)))

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import onnx
-import torch
 from onnx import helper
 from torch import nn
 
@@ -22,13 +21,13 @@ class Pieces:
     Args:
         module: gives a flat list of tensors.
         arguments: example inputs by name, each a tensor or a list of them.
-        dynamic: for each input, or for each of a list alike, the dimensions that vary.
+        dynamic: for each input, or for each of a list alike, the dimensions that vary, as torch's exporter has them.
     """
 
-    def __init__(self, module: nn.Module, arguments: Mapping[str, Any], dynamic: Mapping[str, tuple[int, ...]]) -> None:
+    def __init__(self, module: nn.Module, arguments: Mapping[str, Any], dynamic: Mapping[str, dict[int, Any]]) -> None:
         shapes = {}
         for name, value in arguments.items():
-            shape = dict.fromkeys(dynamic.get(name, ()), torch.export.Dim.DYNAMIC) or None
+            shape = dynamic.get(name) or None
             shapes[name] = [shape] * len(value) if isinstance(value, list) else shape
         model = export(module, arguments, shapes)
         self._initializers = {tensor.name: tensor for tensor in model.graph.initializer}

@@ -10,8 +10,9 @@ from thinwire.errors import InvalidRequestError
 
 SAMPLE_RATE = 16_000
 WINDOW, HOP = 400, 160
-# Two frames, of which the encoder's second convolution makes one position: 20 ms.
-SAMPLES_PER_POSITION = 2 * HOP
+# Of which the encoder's second convolution makes one position: 20 ms.
+FRAMES_PER_POSITION = 2
+SAMPLES_PER_POSITION = FRAMES_PER_POSITION * HOP
 POSITIONS = 1_500
 # Of power; and how far below the loudest value of a clip, in powers of ten, another counts.
 FLOOR, RANGE = 1e-10, 8.0

@@ -85,6 +85,11 @@ class Bundle:
             content.pop(name, None)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
+    @property
+    def steps(self) -> int:
+        """How often tokens may merge, which is how many thresholds a policy has."""
+        return self.split_layer + self.merging.front
+
     def _manifest(self) -> dict[str, Any]:
         content = asdict(self)
         del content["folder"]
@@ -102,6 +107,8 @@ class Bundle:
             del content["preprocessing"]["fit"]
         if not self.merging.neighbours:
             del content["merging"]["neighbours"]
+        if not self.merging.front:
+            del content["merging"]["front"]
         return {"schema_version": SCHEMA_VERSION, **content}
 
     def path(self, name: str) -> Path:

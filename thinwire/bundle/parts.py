@@ -29,6 +29,8 @@ class Merging:
         place: "attention" merges between attention and MLP, "layer" after the layer.
         neighbours: for tokens in a row: a token merges only with the one before or after it, in so many rounds a layer
             at most; 0 matches every source with every destination, once.
+        front: whether tokens merge in front of the first layer, too, by the cosine of what enters it; a policy then has
+            one threshold more, as its first.
     """
 
     metric: Metric = "value"
@@ -36,6 +38,7 @@ class Merging:
     proportional_attention: bool = False
     place: Literal["attention", "layer"] = "attention"
     neighbours: Whole = 0
+    front: bool = False
 
     @property
     def is_centred(self) -> bool:

@@ -1,7 +1,6 @@
 """Calling torch's exporter."""
 
 import logging
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,12 +8,7 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from edge.torch_engine import TorchEngine
-from offline.export.edge import export_edge
 from offline.export.export import export
-from tests.parts import make_engine
-from thinwire.bundle import Merging
-from thinwire.errors import BundleError
 from thinwire.onnx_session import open_session
 from thinwire.onnx_weights import Model
 
@@ -63,10 +57,3 @@ def test_a_linear_layer_of_one_image_is_one_node_with_the_weight_as_it_is_stored
     assert [tuple(tensor.dims) for tensor in model.graph.initializer if len(tensor.dims) == 2] == [(6, 4), (3, 6)]
     (found,) = open_session(Model(model.SerializeToString()), 1).run(None, {"input": x.numpy()})
     np.testing.assert_allclose(found, module(x).detach().numpy(), atol=1e-5)
-
-
-def test_merging_of_neighbours_is_not_exported():
-    engine = make_engine()
-    bundle = replace(engine.bundle, merging=Merging(neighbours=2))
-    with pytest.raises(BundleError, match=r"merging\.neighbours: expected 0 to export, got 2"):
-        export_edge(TorchEngine(bundle, engine.tower, engine.encoder))

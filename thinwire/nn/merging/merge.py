@@ -21,7 +21,8 @@ class Merged:
 
     Attributes:
         tokens: what is left, with its sizes and, for each patch, the token that it went into.
-        counts: ``batch x (layers + 1)`` patch tokens that enter the first layer and leave each.
+        counts: ``batch x (thresholds + 1)`` patch tokens that enter the first layer and leave each; with
+            `Merging.front`, also those that leave the merge in front, in the second place.
     """
 
     tokens: Tokens
@@ -39,8 +40,9 @@ def merge(model: nn.Module | Tower, images: Tensor, thresholds: ArrayLike, mergi
         model: a model as `thinwire.nn.towers.models.tower_of` takes it, or a tower; in evaluation mode.
         images: ``batch x channels x size x size``, normalised as the model wants it; or, for Whisper, log-mel features
             of ``batch x bins x frames``, for 30 s or for less.
-        thresholds: one for each layer, or one for all; 1 and above merges nothing there.
-        merging: metric, weight, place and size bias; by default the paper's.
+        thresholds: one for each layer, with `Merging.front` one more in front of them, or one for all; 1 and above
+            merges nothing there.
+        merging: how layers merge; by default as in the paper.
 
     Raises:
         InvalidRequestError: the model is not supported or is training, or images or thresholds do not fit it.
@@ -67,9 +69,11 @@ def merge(model: nn.Module | Tower, images: Tensor, thresholds: ArrayLike, mergi
         fits, what = images.ndim == 3, "features of batch x bins x frames"
     if not fits or not len(images) or images.dtype != taken:
         raise InvalidRequestError(f"expected {taken} {what}, got {images.dtype} of {tuple(images.shape)}")
+    merging = merging or Merging()
+    steps = tower.depth + merging.front
     given = np.asarray(thresholds, np.float64)
-    if given.shape not in ((), (tower.depth,)) or np.isnan(given).any():
-        raise InvalidRequestError(f"expected {tower.depth} thresholds, one for each layer, got {thresholds!r:.80}")
-    each = np.broadcast_to(given, tower.depth).tolist()
-    tokens, counts = run_layers(tower, embed(tower, images), rules_for(each), merging or Merging())
+    if given.shape not in ((), (steps,)) or np.isnan(given).any():
+        raise InvalidRequestError(f"expected {steps} thresholds, one for each layer, got {thresholds!r:.80}")
+    each = np.broadcast_to(given, steps).tolist()
+    tokens, counts = run_layers(tower, embed(tower, images), rules_for(each), merging)
     return Merged(tokens, counts)

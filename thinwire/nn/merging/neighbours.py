@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from thinwire.nn.merging.matching import Rule, merge, note_margin, weights_of
+from thinwire.nn.merging.matching import Rule, merge, note_margin, top, weights_of
 from thinwire.nn.merging.tokens import Tokens
 
 
@@ -61,6 +61,14 @@ def merge_neighbours(
         joint = replace(tokens, x=torch.cat((tokens.x, metric), dim=-1))
         joint = merge(joint, merges, target, weights_of(tokens, weight))
         tokens, metric = replace(joint, x=joint.x[..., :width]), joint.x[..., width:]
+    return tokens
+
+
+def merge_neighbours_down_to(tokens: Tokens, limits: Tensor, weight: str) -> Tokens:
+    """`thinwire.nn.merging.matching.merge_down_to` for tokens in a row: only neighbours merge."""
+    while bool((tokens.counts > limits).any()):
+        best, target, _ = match_neighbours(tokens.x, tokens.valid)
+        tokens = merge(tokens, top((tokens.counts - limits).clamp_min(0))(best), target, weight)
     return tokens
 
 

@@ -34,13 +34,15 @@ def run_layers(
 ) -> tuple[Tokens, Tensor]:
     """Run layers, as many as there are rules, each merging by its own.
 
+    With `Merging.front`, the first of all rules is for the merge in front of the first layer: a step like a layer.
+
     Args:
         tower: whose layers run.
         tokens: what enters the first of them.
         rules: one per layer.
-        merging: metric, weight, place and bias.
+        merging: metric, weight, place, bias, and whether there is a merge in front.
         thresholds: where given, the tokens' margin is followed; for checks, since it costs a second matching.
-        first: index of the first layer to run.
+        first: index of the first layer or step to run.
 
     Returns:
         the tokens that leave the last layer, and ``batch x (rules + 1)`` counts of patch tokens: those that enter the
@@ -49,30 +51,43 @@ def run_layers(
     Raises:
         ValueError: there are fewer layers than rules.
     """
-    if first + len(rules) > tower.depth:
-        raise ValueError(f"expected at most {tower.depth - first} rules, got {len(rules)}")
+    steps = tower.depth + merging.front
+    if first + len(rules) > steps:
+        raise ValueError(f"expected at most {steps - first} rules, got {len(rules)}")
     counts = [tokens.counts]
     for index, rule in enumerate(rules):
-        layer = first + index
-        sizes = tokens.all_sizes if merging.proportional_attention else None
-        x = torch.cat((tokens.prefix, tokens.x), dim=1)
-        attended = _attend(tower, layer, x, key_bias(tokens.padding_mask(), sizes, x.dtype), tokens)
-        tokens = _split(tokens, attended.output)
-        if merging.place == "layer":
-            tokens = _mlp(tower, layer, tokens)
-        if rule is not None:
-            metric = _metric(attended, tokens, merging)
-            threshold = None if thresholds is None else thresholds[index]
-            if merging.neighbours:
-                tokens = merge_neighbours(tokens, metric, rule, merging.weight, merging.neighbours, threshold)
-            else:
-                if threshold is not None:
-                    tokens = with_margin(tokens, metric, threshold)
-                tokens = merge_by(tokens, metric, rule, merging.weight)
-        if merging.place == "attention":
-            tokens = _mlp(tower, layer, tokens)
+        layer = first + index - merging.front
+        threshold = None if thresholds is None else thresholds[index]
+        if layer < 0:
+            tokens = _merge(tokens, tokens.x, rule, merging, threshold)
+        else:
+            tokens = _run_layer(tower, layer, tokens, rule, merging, threshold)
         counts.append(tokens.counts)
     return tokens, torch.stack(counts, dim=1)
+
+
+def _run_layer(
+    tower: Tower, layer: int, tokens: Tokens, rule: Rule | None, merging: Merging, threshold: float | None
+) -> Tokens:
+    sizes = tokens.all_sizes if merging.proportional_attention else None
+    x = torch.cat((tokens.prefix, tokens.x), dim=1)
+    attended = _attend(tower, layer, x, key_bias(tokens.padding_mask(), sizes, x.dtype), tokens)
+    tokens = _split(tokens, attended.output)
+    if merging.place == "layer":
+        tokens = _mlp(tower, layer, tokens)
+    if rule is not None:
+        tokens = _merge(tokens, _metric(attended, tokens, merging), rule, merging, threshold)
+    return _mlp(tower, layer, tokens) if merging.place == "attention" else tokens
+
+
+def _merge(tokens: Tokens, metric: Tensor, rule: Rule | None, merging: Merging, threshold: float | None) -> Tokens:
+    if rule is None:
+        return tokens
+    if merging.neighbours:
+        return merge_neighbours(tokens, metric, rule, merging.weight, merging.neighbours, threshold)
+    if threshold is not None:
+        tokens = with_margin(tokens, metric, threshold)
+    return merge_by(tokens, metric, rule, merging.weight)
 
 
 def _attend(tower: Tower, layer: int, x: Tensor, bias: Tensor | None, tokens: Tokens) -> Attended:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from transformers import WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from thinwire.audio import FRAMES_PER_POSITION
 from thinwire.errors import BundleError, InvalidRequestError
 from thinwire.macs import LayerMacs
 from thinwire.nn.attention import Attended
@@ -31,7 +32,7 @@ class WhisperTower:
     """
 
     prefix_tokens = 0
-    frames_per_token = 2
+    frames_per_token = FRAMES_PER_POSITION
 
     def __init__(self, encoder: WhisperEncoder) -> None:
         config: Any = encoder.config

@@ -7,26 +7,31 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.ctranslate2 import make_whisper
-from tests.thinwire.nn.merging.slow_merging import attention, cosine, merge_groups, mlp, start, whisper_parts
+from tests.thinwire.nn.merging.slow_merging import Token, attention, cosine, merge_groups, mlp, start, whisper_parts
 from thinwire.bundle import Merging
-from thinwire.errors import BundleError
+from thinwire.errors import BundleError, InvalidRequestError
 from thinwire.nn.merging.matching import above
-from thinwire.nn.merging.neighbours import match_neighbours, merge_neighbours, spans
+from thinwire.nn.merging.merge import merge
+from thinwire.nn.merging.neighbours import match_neighbours, merge_neighbours, merge_neighbours_down_to, spans
 from thinwire.nn.merging.tokens import Tokens
 from thinwire.nn.merging.transformer import embed, rules_for, run_layers
 from thinwire.nn.towers.whisper_tower import WhisperTower
 
 
+def best_sides(metrics):
+    """For every odd rank the neighbour most like it, the earlier of equals, and how alike they are."""
+    found = {}
+    for source in range(1, len(metrics), 2):
+        sides = [source - 1, source + 1] if source + 1 < len(metrics) else [source - 1]
+        target = max(sides, key=lambda side: cosine(metrics[source], metrics[side]))
+        found[source] = target, cosine(metrics[source], metrics[target])
+    return found
+
+
 def merge_in_time(tokens, metrics, threshold, rounds, weight):
     """One layer's merging, round by round and token by token."""
     for _ in range(rounds):
-        into = {}
-        for source in range(1, len(tokens), 2):
-            sides = [source - 1, source + 1] if source + 1 < len(tokens) else [source - 1]
-            # The earlier one, unless the later is more alike.
-            target = max(sides, key=lambda side: cosine(metrics[source], metrics[side]))
-            if cosine(metrics[source], metrics[target]) > threshold:
-                into[source] = target
+        into = {source: target for source, (target, alike) in best_sides(metrics).items() if alike > threshold}
         if not into:
             return tokens
         weights = [token.size if weight == "size" else np.linalg.norm(token.x) for token in tokens]
@@ -42,6 +47,11 @@ def merge_in_time(tokens, metrics, threshold, rounds, weight):
 def run_one(parts, clip, thresholds, merging):
     """One clip through all layers."""
     _, tokens = start(parts, clip)
+    if merging.front:
+        in_front, *thresholds = thresholds
+        if in_front < 1:
+            metrics = [token.x for token in tokens]
+            tokens = merge_in_time(tokens, metrics, in_front, merging.neighbours, merging.weight)
     for layer, threshold in zip(parts.layers, thresholds, strict=True):
         rows, metrics = attention(layer, np.stack([t.x for t in tokens]), [t.size for t in tokens], merging)
         if merging.metric == "key":
@@ -56,6 +66,10 @@ def run_one(parts, clip, thresholds, merging):
             rows = mlp(layer, np.stack([t.x for t in tokens]))
             tokens = [type(token)(row, token.patches) for row, token in zip(rows, tokens, strict=True)]
     return tokens
+
+
+# Leaves half of the silent clip and most of the others to the layers.
+IN_FRONT = 0.9
 
 
 def clips(batch=3, frames=60):
@@ -74,25 +88,61 @@ def clips(batch=3, frames=60):
         Merging(neighbours=2),
         Merging(metric="key", place="layer", neighbours=2),
         Merging(metric="key_mean", weight="size", neighbours=9),
+        Merging(weight="size", proportional_attention=True, neighbours=3, front=True),
+        Merging(metric="key", neighbours=2, front=True),
     ],
-    ids=lambda merging: f"{merging.metric} {merging.weight} {merging.place} {merging.neighbours}",
+    ids=lambda merging: f"{merging.metric} {merging.weight} {merging.place} {merging.neighbours} {merging.front}",
 )
 def test_merging_in_time_is_the_slow_loop(merging, thresholds):
     model, x = make_whisper().double(), clips()
     tower, parts = WhisperTower.around(model), whisper_parts(model.model.encoder)
+    thresholds = (IN_FRONT, *thresholds) if merging.front else thresholds
     with torch.inference_mode():
         tokens, counts = run_layers(tower, embed(tower, x), rules_for(thresholds), merging)
     for index in range(len(x)):
         expected = run_one(parts, x[index], thresholds, merging)
         count = len(expected)
         assert int(tokens.counts[index]) == count == int(counts[index, -1])
+        # Some, and not all, merge in front.
+        assert not merging.front or 10 < int(counts[index, 1]) < 30 == int(counts[index, 0])
         np.testing.assert_allclose(tokens.x[index, :count].numpy(), np.stack([t.x for t in expected]), atol=1e-9)
         assert tokens.sizes[index, :count].tolist() == [token.size for token in expected]
         held = [list(range(first, end)) for first, end in spans(tokens)[index, :count].tolist()]
         assert held == [sorted(token.patches) for token in expected]
     assert int(tokens.counts.min()) < 30
     # The lower ones may leave one token of every clip; these must leave different numbers, or no padding was tried.
-    assert len(set(tokens.counts.tolist())) > 1 or thresholds != (0.9, 0.9, 0.9)
+    assert len(set(tokens.counts.tolist())) > 1 or thresholds[-2:] != (0.9, 0.9)
+
+
+def test_ones_in_front_are_as_without_it():
+    model, x = make_whisper().double(), clips()
+    plain = Merging(weight="size", proportional_attention=True, neighbours=3)
+    with_front = Merging(weight="size", proportional_attention=True, neighbours=3, front=True)
+    expected, found = merge(model, x, 0.7, plain), merge(model, x, [1.0, 0.7, 0.7, 0.7], with_front)
+    assert torch.equal(found.tokens.x, expected.tokens.x)
+    assert found.counts[:, 1:].tolist() == expected.counts.tolist()
+    assert found.counts[:, 0].tolist() == [30] * 3
+    with pytest.raises(InvalidRequestError, match="expected 4 thresholds"):
+        merge(model, x, [0.7] * 3, with_front)
+
+
+@pytest.mark.parametrize("weight", ["size", "norm"])
+@pytest.mark.parametrize("limit", [1, 2, 7, 19, 30])
+def test_down_to_a_limit_is_the_slow_loop(limit, weight):
+    x = torch.randn(3, 30, 5, generator=torch.Generator().manual_seed(limit), dtype=torch.float64) + 0.5
+    tokens = Tokens.from_embedding(x, 0)
+    capped = merge_neighbours_down_to(tokens, torch.tensor([limit, 30, 30]), weight)
+    # One clip's limit is no other's.
+    assert torch.equal(capped.x[1:], x[1:])
+    expected = [Token(row, [place]) for place, row in enumerate(x[0].numpy())]
+    while len(expected) > limit:
+        found = best_sides([token.x for token in expected])
+        ranked = sorted(found, key=lambda source: -found[source][1])[: len(expected) - limit]
+        expected = merge_groups(expected, {source: found[source][0] for source in ranked}, weight)
+    assert int(capped.counts[0]) == len(expected) == limit
+    np.testing.assert_allclose(capped.x[0, :limit].numpy(), np.stack([t.x for t in expected]), atol=1e-12)
+    held = [list(range(first, end)) for first, end in spans(capped)[0, :limit].tolist()]
+    assert held == [sorted(token.patches) for token in expected]
 
 
 def test_a_run_of_silence_collapses_within_a_layer():
