@@ -77,6 +77,8 @@ def build(
             recipe.model, training, train, select, recipe.preprocessing, work / f"backbone-{number + 1}.ckpt", seed,
             begin_with=model.state_dict() if number or recipe.weights is not None else None,
         )  # fmt: skip
+    if recipe.head_images is not None:
+        fit_head(model, train.even_sample(recipe.head_images), recipe.preprocessing)
     if named is not None and not named.has_head:
         fit_head(model, train, recipe.preprocessing)
     encoder, decoder = _train_codec(recipe, model, train, work, seed)

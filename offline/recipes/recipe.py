@@ -66,7 +66,8 @@ class Recipe(BundleRecipe):
 
     The backbone is trained as ``backbone_training`` says, or has the ``weights`` of a safetensors file or an id on the
     hub, or both: then training begins with them, and with a new head where theirs has other classes. Each of
-    ``further_training`` begins with the weights that the run before it ended with. Or the backbone is that of
+    ``further_training`` begins with the weights that the run before it ended with. At the end a linear head may be
+    fitted anew to ``head_images`` of the images, whole ones: training saw parts of them. Or the backbone is that of
     the bundle ``backbone``, byte for byte. A recipe of the last kind states neither ``model`` nor
     ``preprocessing``, which are that bundle's. ``export`` says whether graphs for engines without torch are written.
     """
@@ -77,6 +78,7 @@ class Recipe(BundleRecipe):
     preprocessing: Preprocessing
     backbone_training: BackboneRecipe | None = None
     further_training: tuple[BackboneRecipe, ...] = ()
+    head_images: Count | None = None
     weights: Text | None = None
     backbone: Text | None = None
     export: bool = True
@@ -119,8 +121,9 @@ def load_recipe(name_or_path: str) -> Recipe:
     try:
         if ("backbone" in content) == bool(content.keys() & {"backbone_training", "weights"}):
             raise InvalidRequestError("it must train a backbone, or name its weights or the bundle that has it")
-        if "further_training" in content and "backbone_training" not in content:
-            raise InvalidRequestError("further_training: expected backbone_training before it")
+        for name in ("further_training", "head_images"):
+            if name in content and "backbone_training" not in content:
+                raise InvalidRequestError(f"{name}: expected backbone_training before it")
         return read(Recipe, content | _borrowed(content))
     except (BundleError, InvalidRequestError) as error:
         raise InvalidRequestError(f"no readable recipe {name_or_path}: {error}") from None

@@ -208,6 +208,12 @@ FIELDS = [
         | {"further_training": [FURTHER]},
         "further_training: expected backbone_training before it",
     ),
+    (
+        {"weights": str(load_bundle("cifar10").path("backbone.safetensors")), "backbone_training": None}
+        | {"head_images": 70},
+        "head_images: expected backbone_training before it",
+    ),
+    ({"head_images": 0}, "head_images must be at least 1, got 0"),
     ({"backbone_training__head_learning_rate": 0}, "backbone_training.head_learning_rate must be above 0, got 0"),
     (
         {"weights": "nowhere.safetensors", "backbone_training": None},

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 import offline.bundles.build
 from cloud.torch_classifier import TorchClassifier
@@ -15,6 +17,7 @@ from edge.onnx_engine import OnnxEngine
 from edge.torch_engine import TorchEngine
 from offline.bundles.write import lent
 from offline.recipes.recipe import load_recipe, recipe_path
+from offline.train.classifier import train_backbone
 from policies.policy import Policy
 from tests.parts import random_pixels
 from thinwire.bundle import BACKBONE, load_bundle
@@ -95,6 +98,38 @@ def test_weights_of_ones_own_are_taken_as_they_are(tiny_bundle, tmp_path):
     built = load_bundle(offline.bundles.build.build(recipe, data, tmp_path / "work", tmp_path / "bundle").folder)
     assert built.files["backbone.safetensors"] == tiny_bundle.files["backbone.safetensors"]
     assert built.labels == tuple("hijklmn")
+
+
+def test_each_training_begins_where_the_one_before_ended_and_the_head_is_fitted_last(
+    tiny_bundle, tmp_path, monkeypatch
+):
+    content = json.loads(recipe_path("cifar10").read_text())
+    training = content["backbone_training"] | {"epochs_dropped": 1, "epochs_whole": 0, "batch_size": 16}
+    own = {
+        "backbone": None,
+        "weights": str(tiny_bundle.path("backbone.safetensors")),
+        "model": tiny_bundle.model,
+        "preprocessing": asdict(tiny_bundle.preprocessing),
+        "backbone_training": training,
+        "further_training": [training | {"layer_decay": 0.5, "smallest_crop": 0.5}],
+        "head_images": 30,
+    }
+    seen = []
+
+    def watched(*arguments, begin_with):
+        model = train_backbone(*arguments, begin_with=begin_with)
+        seen.append((begin_with, {name: value.clone() for name, value in model.state_dict().items()}))
+        return model
+
+    monkeypatch.setattr(offline.bundles.build, "train_backbone", watched)
+    recipe, data = load_recipe(borrowing(tmp_path, **own)), save_images(tmp_path / "data", "hijklmn")
+    built = offline.bundles.build.build(recipe, data, tmp_path / "work", tmp_path / "bundle")
+    (_, first), (begun, second) = seen
+    for name, value in first.items():
+        assert torch.equal(begun[name], value)
+    shipped = load_file(built.path(BACKBONE))
+    changed = {name for name, value in second.items() if not torch.equal(shipped[name], value.half())}
+    assert changed == {"head.weight", "head.bias"}
 
 
 def test_data_of_other_classes_is_refused(tiny_bundle, tmp_path):
