@@ -34,7 +34,7 @@ class Classifier(Protocol):
 
 
 class Prefix(Protocol):
-    """What a language model keeps of one image, to answer questions about it."""
+    """What a model keeps of one image or clip, to answer as often as anybody asks."""
 
     @property
     def nbytes(self) -> int:

@@ -7,14 +7,15 @@ from fastapi import FastAPI
 from cloud.classification import Classification
 from cloud.metrics import CloudMetrics
 from cloud.questions import Questions
-from cloud.routes import classify, vqa
+from cloud.routes import classify, transcriptions, vqa
+from cloud.transcriptions import Transcriptions
 from thinwire.rest import problems
 from thinwire.rest.application import Application
 from thinwire.rest.routes import add_common
 
 
 def create_app(
-    tasks: Sequence[Classification | Questions], ready: Callable[[], bool], metrics: CloudMetrics
+    tasks: Sequence[Classification | Questions | Transcriptions], ready: Callable[[], bool], metrics: CloudMetrics
 ) -> FastAPI:
     """The application.
 
@@ -36,4 +37,5 @@ def create_app(
     names = {task.bundle.task for task in tasks}
     classify.add_to(app, "classify" in names)
     vqa.add_to(app, "vqa" in names)
+    transcriptions.add_to(app, "transcription" in names)
     return app

@@ -103,6 +103,8 @@ class Classification:
             raise InvalidRequestError(f"the task 'classify' takes no question, got {frame.question[:80]!r}")
         if frame.HasField("generation"):
             raise InvalidRequestError("the task 'classify' generates nothing, got a generation")
+        if frame.HasField("transcription"):
+            raise InvalidRequestError("the task 'classify' writes nothing down, got a transcription")
 
     async def answer(
         self, frame: link_pb2.Frame, tokens: ReceivedTokens, result: link_pb2.Result, deadline_s: float = math.inf

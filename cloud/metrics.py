@@ -13,25 +13,32 @@ _BATCH = tuple(2**n for n in range(9))
 class CloudMetrics:
     """What one cloud service counts. What is split is a "frame", what the plain model runs on is an "image".
 
-    For the task "vqa", the model reads in frames and images, and answers each "question" in a run of its own.
+    For the task "vqa", the model reads in frames and images, and answers each "question" in a run of its own; for
+    "transcription" it hears frames and plain "audio", and writes each "transcript".
 
     Attributes:
         registry: what ``/metrics`` shows.
         requests: REST requests by outcome: plain images, and questions about frames.
         frames: frames by outcome, repeated ones included.
-        questions: questions by outcome, wherever they came from.
+        questions: questions and transcripts by outcome, wherever they came from.
         bundles: what is counted by bundle.
     """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.requests = Outcomes(
-            "thinwire_requests", "REST requests by outcome: images, questions about frames", "cloud", self.registry
+            "thinwire_requests",
+            "REST requests by outcome: images, audio, held frames",
+            "cloud",
+            self.registry,
         )
         self.frames = Outcomes("thinwire_frames", "Frames by outcome, repeated ones included", "cloud", self.registry)
-        self.questions = Outcomes("thinwire_questions", "Questions by outcome", "cloud", self.registry)
+        self.questions = Outcomes("thinwire_questions", "Questions and transcripts by outcome", "cloud", self.registry)
         self._answers = Histogram(
-            "thinwire_answer_tokens", "Tokens of an answer, its end included", buckets=TOKENS, registry=self.registry
+            "thinwire_answer_tokens",
+            "Tokens of an answer, its end included",
+            buckets=TOKENS,
+            registry=self.registry,
         )
         self._held = Gauge("thinwire_held_frames", "Frames that can be asked about", registry=self.registry)
         self._held_bytes = Gauge("thinwire_held_bytes", "Memory of what is kept of them", registry=self.registry)
@@ -53,7 +60,7 @@ class CloudMetrics:
         self._stages = Stages("cloud", ("receive", "cloud", "plain"), self.registry)
 
     def batches(self, kind: str) -> Callable[[float], None]:
-        """What takes in the size of a batch of "frame", "image" or "question"."""
+        """What takes in the size of a batch of one kind of items, as "frame"."""
         return self._batches.labels(kind).observe
 
     def passages(self, kind: str) -> Callable[[float, float], None]:
@@ -67,7 +74,7 @@ class CloudMetrics:
         return observe
 
     def watch_queue(self, kind: str, length: Callable[[], int]) -> None:
-        """Show the length of the queue of "frame", "image" or "question", asked for at each scrape."""
+        """Show the length of the queue of one kind of items, asked for at each scrape."""
         lengths = self._lengths.setdefault(kind, [])
         lengths.append(length)
         self._queue.labels(kind).set_function(lambda: sum(one() for one in lengths))
@@ -78,7 +85,7 @@ class CloudMetrics:
         self._held_bytes.set_function(nbytes)
 
     def observe_answer(self, tokens: int) -> None:
-        """Take in how many tokens an answer has."""
+        """Take in how many tokens an answer or a transcript has."""
         self._answers.observe(tokens)
 
     def receiving(self) -> AbstractContextManager[None]:

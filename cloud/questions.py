@@ -5,7 +5,7 @@ import math
 import secrets
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from thinwire.errors import InvalidRequestError, ThinwireError
 from thinwire.frames import frame_key
 from thinwire.generation import Generation, check_question
 from thinwire.v1 import link_pb2
+
+# An answer; of a clip, its transcript.
+A = TypeVar("A")
 
 
 class Questions:
@@ -59,6 +62,8 @@ class Questions:
         Generation.from_message(frame.generation)
         if frame.top_k or frame.want_logits:
             raise InvalidRequestError("the task 'vqa' has neither labels nor logits, got top_k or want_logits")
+        if frame.HasField("transcription"):
+            raise InvalidRequestError("the task 'vqa' writes nothing down, got a transcription")
         if frame.HasField("generation") and not frame.question:
             raise InvalidRequestError("a generation without a question generates nothing")
 
@@ -131,7 +136,7 @@ class Questions:
         self._held.clear()
 
 
-async def stream(ask: Callable[[Callable[[str], None]], Coroutine[Any, Any, Answer]]) -> AsyncGenerator[str | Answer]:
+async def stream(ask: Callable[[Callable[[str], None]], Coroutine[Any, Any, A]]) -> AsyncGenerator[str | A]:
     """The text of an answer piece by piece as it is written, and then the answer.
 
     The model stops writing when the generator is closed.

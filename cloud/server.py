@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeAlias, cast
 
 from cloud.answerer import Answerer, Classifier, Prefix
 from cloud.app import create_app
@@ -15,6 +15,8 @@ from cloud.questions import Questions
 from cloud.scheduling import ModelThread
 from cloud.servicer import SemanticLinkServicer
 from cloud.task import Batching
+from cloud.transcriber import Transcriber
+from cloud.transcriptions import Transcriptions
 from thinwire import process, rpc
 from thinwire.addresses import parse_address
 from thinwire.bundle import Bundle, check_served
@@ -24,6 +26,7 @@ from thinwire.rest.server import KEEP_ALIVE_S, HttpServer
 from thinwire.v1 import link_pb2, link_pb2_grpc
 
 log = logging.getLogger(__name__)
+Model: TypeAlias = Classifier | Answerer | Transcriber
 SERVICE = link_pb2.DESCRIPTOR.services_by_name["SemanticLink"].full_name
 
 
@@ -35,10 +38,10 @@ class Settings:
         grpc_address: ``host:port`` of the link; port 0 takes a free one.
         rest_host: host of the REST interface.
         rest_port: its port; 0 takes a free one.
-        max_batch: most frames, most images, and most questions, in one run of the model.
-        max_queue: most frames, most images, and most questions, that wait for the model.
+        max_batch: most items of one kind (frames, images, questions, audio, transcripts) in one run of the model.
+        max_queue: most of them that wait for the model.
         grace_s: how long a stop waits for what runs.
-        held_frames: most frames that are kept for more questions.
+        held_frames: most frames that are kept for more questions and transcripts.
         held_s: how long they are kept.
         held_bytes: most memory that what is kept of them takes.
         equaliser: how frames are equalised; see `thinwire.equalise.receive`.
@@ -72,7 +75,8 @@ class CloudServer:
     Must be made, started and stopped on one event loop.
 
     Args:
-        models: each bundle with its model: a classifier for "classify", an answerer for "vqa".
+        models: each bundle with its model: a classifier for "classify", an answerer for "vqa", a transcriber for
+            "transcription".
         settings: where and how.
 
     Attributes:
@@ -82,7 +86,7 @@ class CloudServer:
         InvalidRequestError: there is no bundle, or two cannot be told apart; see `check_served`.
     """
 
-    def __init__(self, models: Sequence[tuple[Bundle, Classifier | Answerer]], settings: Settings) -> None:
+    def __init__(self, models: Sequence[tuple[Bundle, Model]], settings: Settings) -> None:
         check_served([bundle for bundle, _ in models])
         self._settings = settings
         # Not an attribute read through self: FastAPI's caches keep an application, and would keep this server with it.
@@ -97,10 +101,12 @@ class CloudServer:
         )
         rankings = remembered()
 
-        def task(bundle: Bundle, model: Classifier | Answerer) -> Classification | Questions:
+        def task(bundle: Bundle, model: Model) -> Classification | Questions | Transcriptions:
             batching = Batching(settings.max_batch, settings.max_queue, metrics, self._threads[bundle.task])
             if bundle.task == "vqa":
                 return Questions(bundle, cast(Answerer, model), batching, prefixes)
+            if bundle.task == "transcription":
+                return Transcriptions(bundle, cast(Transcriber, model), batching, prefixes)
             return Classification(bundle, cast(Classifier, model), batching, rankings)
 
         self.tasks = tuple(task(*one) for one in models)
@@ -156,7 +162,7 @@ class CloudServer:
         log.info("stopped")
 
 
-async def serve(models: Sequence[tuple[Bundle, Classifier | Answerer]], settings: Settings) -> None:
+async def serve(models: Sequence[tuple[Bundle, Model]], settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then drain.
 
     Args:

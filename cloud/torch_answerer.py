@@ -1,18 +1,17 @@
 """The cloud's answerer in torch: JSCC decoder in front of a LLaVA."""
 
-import re
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from cloud.answerer import Answer, Question
+from cloud.checkpoints import find_checkpoint
 from cloud.language.load import load_checkpoint
 from cloud.language.model import LanguageModel
 from cloud.language.prefix import VisualPrefix
-from thinwire.bundle import Bundle, Language, checkpoint_digest
+from thinwire.bundle import Bundle
 from thinwire.equalise import ReceivedTokens
 from thinwire.errors import BundleError, ThinwireError
 from thinwire.images import normalise
@@ -67,9 +66,7 @@ class TorchAnswerer:
         decoder = load_part(
             bundle, "decoder", lambda: JsccDecoder(bundle.width, codec.hidden, codec.max_symbols_per_token)
         )
-        checkpoint = find_checkpoint(bundle, bundle.language)
-        # Of a folder, the revision is its digest.
-        revision = None if Path(checkpoint).is_absolute() else bundle.language.revision
+        checkpoint, revision = find_checkpoint(bundle, bundle.language)
         model, tokenizer = load_checkpoint(checkpoint, revision, placement)
         return cls(bundle, LanguageModel(model, tokenizer, bundle.language.prompt), decoder)
 
@@ -86,29 +83,3 @@ class TorchAnswerer:
     def answer(self, questions: Sequence[Question]) -> list[Answer | ThinwireError]:
         """Answer questions about any frames and images together."""
         return self.language.answer(questions)
-
-
-def find_checkpoint(bundle: Bundle, language: Language) -> str:
-    """What ``language.checkpoint`` names: a folder of the bundle, an absolute one, or an id on the hub.
-
-    Raises:
-        BundleError: none of these; an absolute folder holds another checkpoint; or the bundle's folder holds a file
-            that the manifest does not vouch for.
-    """
-    name = language.checkpoint
-    if Path(name).is_absolute():
-        if language.revision is not None and checkpoint_digest(Path(name)) != language.revision:
-            raise BundleError(f"bundle {bundle.name}: the checkpoint in {name} is missing, or was altered")
-        return name
-    inside = bundle.path(name)
-    if name and ".." not in Path(name).parts and inside.is_dir():
-        for path in sorted(inside.rglob("*")):
-            if path.is_file():
-                bundle.verified(path.relative_to(bundle.folder).as_posix())
-        return str(inside)
-    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
-        raise BundleError(
-            f"bundle {bundle.name}: its language model {name[:200]!r} is no folder of it, no absolute folder and no "
-            "owner/name on the hub"
-        )
-    return name

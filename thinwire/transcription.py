@@ -1,14 +1,23 @@
 """How a clip of speech is to be written down, as REST and the link both say it."""
 
-from typing import Annotated, Literal
+import math
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from thinwire.errors import InvalidRequestError
 from thinwire.records import Count, NotNegative, Positive, Real, Whole, record
+from thinwire.v1 import link_pb2
 
 MAX_PROMPT_CHARACTERS = 2_000
+MAX_LANGUAGE_CHARACTERS = 64
 MAX_BEAMS = 16
+# What a message has for a threshold of None.
+_NO_LIMIT = {
+    "compression_ratio_threshold": math.inf,
+    "logprob_threshold": -math.inf,
+    "no_speech_threshold": math.inf,
+}
 
 _Temperatures = Annotated[tuple[Annotated[NotNegative, Field(le=2)], ...], Field(min_length=1, max_length=16)]
 
@@ -38,7 +47,7 @@ class TranscriptionOptions:
         InvalidRequestError: one is out of range.
     """
 
-    language: str | None = None
+    language: Annotated[str, Field(max_length=MAX_LANGUAGE_CHARACTERS)] | None = None
     task: Literal["transcribe", "translate"] = "transcribe"
     prompt: str = ""
     timestamps: bool = False
@@ -55,3 +64,44 @@ class TranscriptionOptions:
             raise InvalidRequestError(
                 f"a prompt may have up to {MAX_PROMPT_CHARACTERS} characters, got {len(self.prompt)}", "prompt"
             )
+
+    def to_message(self, seconds: float = 0.0) -> link_pb2.Transcription:
+        """As a frame carries it.
+
+        Args:
+            seconds: of the clip; 0: as long as what the model hears at once.
+        """
+        thresholds = {name: getattr(self, name) for name in _NO_LIMIT}
+        return link_pb2.Transcription(
+            seconds=seconds,
+            language=self.language or "",
+            task=self.task,
+            prompt=self.prompt,
+            timestamps=self.timestamps,
+            temperatures=self.temperatures,
+            beams=self.beams,
+            seed=self.seed,
+            max_new_tokens=self.max_new_tokens,
+            **{name: _NO_LIMIT[name] if value is None else value for name, value in thresholds.items()},
+        )
+
+    @classmethod
+    def from_message(cls, message: link_pb2.Transcription) -> "TranscriptionOptions":
+        """What a frame asks for.
+
+        Raises:
+            InvalidRequestError: one is out of range.
+        """
+        given: dict[str, Any] = {
+            name: getattr(message, name) for name in ("language", "task", "prompt", "beams", "max_new_tokens")
+        }
+        given = {name: value for name, value in given.items() if value}
+        if message.temperatures:
+            given["temperatures"] = tuple(message.temperatures)
+        if message.HasField("seed"):
+            given["seed"] = message.seed
+        for name, none in _NO_LIMIT.items():
+            if message.HasField(name):
+                value = getattr(message, name)
+                given[name] = None if value == none else value
+        return cls(timestamps=message.timestamps, **given)

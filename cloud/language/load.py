@@ -1,4 +1,4 @@
-"""A LLaVA checkpoint from a folder or the Hugging Face hub."""
+"""A checkpoint from a folder or the Hugging Face hub: by default a LLaVA."""
 
 import importlib.util
 from typing import Any
@@ -10,7 +10,9 @@ from thinwire.errors import BundleError, UnavailableError
 from thinwire.nn.placement import Placement
 
 
-def load_checkpoint(checkpoint: str, revision: str | None, placement: Placement) -> tuple[Any, Any]:
+def load_checkpoint(
+    checkpoint: str, revision: str | None, placement: Placement, kind: Any = LlavaForConditionalGeneration
+) -> tuple[Any, Any]:
     """A checkpoint's model and its tokenizer.
 
     Nothing of what a checkpoint holds is run, and no pickle is read.
@@ -18,20 +20,21 @@ def load_checkpoint(checkpoint: str, revision: str | None, placement: Placement)
     Args:
         checkpoint: a folder, or an id on the hub.
         revision: branch, tag or commit on the hub; None is the main branch.
+        kind: the class of transformers that the model must be of.
 
     Raises:
-        BundleError: it is no readable LLaVA.
+        BundleError: it is no readable model of that kind.
         UnavailableError: a package that the placement needs is not installed, or there is no such device.
     """
     options: dict[str, Any] = {"trust_remote_code": False, "revision": revision or "main"}
     try:
         config = AutoConfig.from_pretrained(checkpoint, **options)
-        if config.model_type != "llava":
+        if config.model_type != kind.config_class.model_type:
             # transformers would read it as far as the weights' names go, and answer something else.
-            raise ValueError(f"model_type: expected llava, got {config.model_type}")
+            raise ValueError(f"model_type: expected {kind.config_class.model_type}, got {config.model_type}")
         tokenizer = AutoTokenizer.from_pretrained(checkpoint, **options)
         model: Any
-        model, read = LlavaForConditionalGeneration.from_pretrained(
+        model, read = kind.from_pretrained(
             checkpoint,
             use_safetensors=True,
             dtype=placement.dtype,
@@ -47,7 +50,8 @@ def load_checkpoint(checkpoint: str, revision: str | None, placement: Placement)
     # The files decide what is built, so anything that transformers and torch raise on odd ones comes here.
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
-        raise BundleError(f"{checkpoint} is no LLaVA that can be read: {reason}") from None
+        name = kind.__name__.removesuffix("ForConditionalGeneration")
+        raise BundleError(f"{checkpoint} is no {name} that can be read: {reason}") from None
     if _is_one_gpu(placement):
         model = model.to(placement.device)
     return model.eval(), tokenizer

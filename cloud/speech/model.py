@@ -13,8 +13,9 @@ from torch import Tensor
 
 from cloud.speech.decode import Attempt, decode, read
 from cloud.speech.memory import Memory
-from cloud.speech.transcript import Transcript, compression_ratio, split
-from cloud.speech.vocabulary import TIMESTAMPS_PER_SECOND, Vocabulary, complete
+from cloud.speech.transcript import compression_ratio, split
+from cloud.speech.vocabulary import TIMESTAMPS_PER_SECOND, Vocabulary, complete, language_name
+from cloud.transcriber import Transcript
 from thinwire.errors import InvalidFrameError, InvalidRequestError, ThinwireError, UnavailableError
 from thinwire.transcription import TranscriptionOptions
 
@@ -29,7 +30,8 @@ class Clip:
         seconds: how much of the clip is not padding; None: as long as the encoder's window.
         options: how to decode it.
         given_up: set when nobody waits for it any more.
-        on_text: told the whole text so far, whenever it has grown, by the model's thread; at once with beam search.
+        on_text: told the whole text so far, whenever it has grown, by the model's thread; at once with beam search, and
+            nothing of what may be silence, by the options' `no_speech_threshold`.
             Where a transcript was not good enough, the next one starts anew, so that the text is another one.
     """
 
@@ -152,7 +154,7 @@ class SpeechModel:
         """Decode rows of one kind at their next temperatures."""
         _, timestamps, beams, most = self._kind(rows[0])
         attempts = [
-            Attempt(row.clip.options.temperatures[row.tries], row.generator, row.clip.given_up.is_set, row.clip.on_text)
+            Attempt(row.clip.options.temperatures[row.tries], row.generator, row.clip.given_up.is_set, _told(row))
             for row in rows
         ]
         memory = self._memory(rows)
@@ -192,7 +194,7 @@ class SpeechModel:
             return None
         return Transcript(
             text="" if is_silence else text,
-            language="en" if row.language is None else self._codes[row.language],
+            language=language_name("en" if row.language is None else self._codes[row.language]),
             segments=() if is_silence else segments,
             temperature=attempt.temperature,
             avg_logprob=average,
@@ -202,6 +204,12 @@ class SpeechModel:
             tokens=len(attempt.tokens) + attempt.is_ended,
             finish_reason="stop" if attempt.is_ended else "length",
         )
+
+
+def _told(row: _Row) -> Callable[[str], None]:
+    """What is told the text as it is written: nothing, while that may turn out to be silence."""
+    most = row.clip.options.no_speech_threshold
+    return row.clip.on_text if most is None or row.no_speech <= most else lambda text: None
 
 
 def _given_up() -> UnavailableError:

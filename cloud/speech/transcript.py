@@ -3,57 +3,9 @@
 import itertools
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 from cloud.speech.vocabulary import TIMESTAMPS_PER_SECOND, Vocabulary
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A part of a transcript.
-
-    Attributes:
-        start: seconds from the beginning of the clip.
-        end: likewise.
-        text: with the white space around it that joins it to others.
-        tokens: of the text and of its timestamps.
-    """
-
-    start: float
-    end: float
-    text: str
-    tokens: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Transcript:
-    """A transcript.
-
-    Attributes:
-        text: without white space around it; empty for silence.
-        language: code of what is spoken.
-        segments: none for silence; one of the whole clip where no timestamps were asked for.
-        temperature: at which it was decoded, the last one that was tried.
-        avg_logprob: mean log-probability of its tokens, the end included; under the model for beam search, else under
-            what is left of it by suppression and the rules of timestamps, as OpenAI has it.
-        compression_ratio: bytes of the text over those that zlib makes of it.
-        no_speech_prob: probability that nobody speaks.
-        prompt_tokens: received tokens, and those of the text that the decoder began with.
-        tokens: that were written, the end included.
-        finish_reason: "stop" if it ended by itself, "length" if it was cut.
-    """
-
-    text: str
-    language: str
-    segments: tuple[Segment, ...]
-    temperature: float
-    avg_logprob: float
-    compression_ratio: float
-    no_speech_prob: float
-    prompt_tokens: int
-    tokens: int
-    finish_reason: Literal["stop", "length"]
+from cloud.transcriber import Segment
 
 
 def compression_ratio(text: str) -> float:

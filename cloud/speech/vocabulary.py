@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
+from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGUAGE_CODE
 
 from thinwire.errors import BundleError, InvalidRequestError
 from thinwire.transcription import TranscriptionOptions
@@ -99,6 +99,12 @@ class Vocabulary:
         """The start and what is said behind it: language and task, where there are several, and no timestamps."""
         told = [] if language is None else [language, self._ids[f"<|{options.task}|>"]]
         return [self.start, *told, *([] if options.timestamps else [self._no_timestamps])]
+
+
+def language_name(code: str) -> str:
+    """The name in English, lower case, of a language that Whisper has a code for; of any other, the code."""
+    name: str = LANGUAGES.get(code, code)
+    return name
 
 
 def complete(tokenizer: Any, generation: Any) -> None:

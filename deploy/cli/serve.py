@@ -11,7 +11,7 @@ from deploy.cli.common import add_bundles, add_placement, finite, load_bundles, 
 from thinwire.cores import model_threads
 
 if TYPE_CHECKING:
-    from cloud.answerer import Answerer, Classifier
+    from cloud.server import Model
     from thinwire.bundle import Bundle
 
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://(\[[0-9a-f:]+\]|[^\s/:@?#A-Z*]+)(:\d+)?")
@@ -122,10 +122,14 @@ def _add_engine(parser: argparse.ArgumentParser, threads: int) -> None:
 
 
 def _add_language(cloud: argparse.ArgumentParser) -> None:
-    group = cloud.add_argument_group("questions", "for bundles of the task vqa")
+    group = cloud.add_argument_group("questions and speech", "for bundles of the tasks vqa and transcription")
     add_placement(group)
     group.add_argument(
-        "--held-frames", type=positive_int, default=256, metavar="N", help="kept for more questions (default: 256)"
+        "--held-frames",
+        type=positive_int,
+        default=256,
+        metavar="N",
+        help="kept to be asked about again (default: 256)",
     )
     group.add_argument(
         "--held-seconds", type=positive, default=600.0, metavar="S", help="how long they are kept (default: 600)"
@@ -238,15 +242,20 @@ def _cloud(options: argparse.Namespace) -> None:
         asyncio.run(serve([(bundle, _cloud_model(bundle, options)) for bundle in bundles], settings))
 
 
-def _cloud_model(bundle: "Bundle", options: argparse.Namespace) -> "Classifier | Answerer":
-    if bundle.task == "vqa":
+def _cloud_model(bundle: "Bundle", options: argparse.Namespace) -> "Model":
+    if bundle.task != "classify":
         # Only here: torch and transformers take their seconds.
         import torch
 
+        torch.set_num_threads(options.threads)
+    if bundle.task == "vqa":
         from cloud.torch_answerer import TorchAnswerer
 
-        torch.set_num_threads(options.threads)
         return TorchAnswerer.load(bundle, placement_of(options))
+    if bundle.task == "transcription":
+        from cloud.torch_transcriber import TorchTranscriber
+
+        return TorchTranscriber.load(bundle, placement_of(options))
     from deploy.cli.engines import cloud_classifier
 
     return cloud_classifier(bundle, options.engine, options.threads)

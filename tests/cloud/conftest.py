@@ -12,6 +12,7 @@ from cloud.classification import Classification, remembered
 from cloud.metrics import CloudMetrics
 from cloud.servicer import SemanticLinkServicer
 from cloud.task import Batching
+from tests.cloud.speech_server import speaking_fixture, speech_fixture  # noqa: F401
 from tests.cloud.vqa_server import running_fixture, served_fixture  # noqa: F401
 from thinwire import rpc
 from thinwire.bundle import Bundle, Codec, Language, Merging

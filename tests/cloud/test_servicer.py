@@ -107,6 +107,7 @@ REFUSED = {
     "side information": ({"side_information": b"1", "side_information_bits": 8}, "INVALID_ARGUMENT", "invalid_frame"),
     "question": ({"question": "what?"}, "INVALID_ARGUMENT", "invalid_request"),
     "generation": ({"generation": link_pb2.Generation()}, "INVALID_ARGUMENT", "invalid_request"),
+    "a clip": ({"transcription": link_pb2.Transcription()}, "INVALID_ARGUMENT", "invalid_request"),
     "gain": (reception(gain_imag=math.nan), "INVALID_ARGUMENT", "invalid_frame"),
     "infinite noise": (reception(noise_variance=math.inf), "INVALID_ARGUMENT", "invalid_frame"),
     "no noise": (reception(noise_variance=math.nan), "INVALID_ARGUMENT", "invalid_frame"),

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from cloud.answerer import Question
+from cloud.checkpoints import find_checkpoint
 from cloud.server import CloudServer, Settings
-from cloud.torch_answerer import TorchAnswerer, find_checkpoint
+from cloud.torch_answerer import TorchAnswerer
 from tests.llava import (
     CONTEXT,
     SIZE,
@@ -22,7 +23,7 @@ from tests.llava import (
     random_frames,
     write_vqa_bundle,
 )
-from thinwire.bundle import Language, load_bundle
+from thinwire.bundle import Language, Speech, load_bundle
 from thinwire.equalise import ReceivedTokens
 from thinwire.errors import BundleError, InvalidFrameError
 from thinwire.frames import pack_symbols
@@ -145,9 +146,11 @@ ASKED = "<image> {question}"
 
 def test_where_a_checkpoint_lies(folder):
     bundle = load_bundle(folder)
-    assert find_checkpoint(bundle, bundle.language) == str(folder / "llava")
-    assert find_checkpoint(bundle, Language("/models/llava", None, ASKED)) == "/models/llava"
-    assert find_checkpoint(bundle, Language("llava-hf/llava-1.5-7b-hf", None, ASKED)) == "llava-hf/llava-1.5-7b-hf"
+    assert find_checkpoint(bundle, bundle.language) == (str(folder / "llava"), None)
+    assert find_checkpoint(bundle, Language("/models/llava", None, ASKED)) == ("/models/llava", None)
+    hub = "llava-hf/llava-1.5-7b-hf"
+    assert find_checkpoint(bundle, Language(hub, "a-branch", ASKED)) == (hub, "a-branch")
+    assert find_checkpoint(bundle, Speech("openai/whisper-tiny.en", None)) == ("openai/whisper-tiny.en", None)
 
 
 @pytest.mark.parametrize("name", ["lava", "a/b/c", "a b/c", "./x"])

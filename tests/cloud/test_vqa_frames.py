@@ -91,6 +91,7 @@ REFUSED = {
     "no number": ({"question": "q", "generation": link_pb2.Generation(temperature=float("nan"))}, "invalid_request"),
     "top_p": ({"question": "q", "generation": link_pb2.Generation(top_p=0)}, "invalid_request"),
     "nothing to generate": ({"generation": link_pb2.Generation()}, "invalid_request"),
+    "a clip": ({"transcription": link_pb2.Transcription()}, "invalid_request"),
     "another task": ({"task": "classify"}, "unknown_task"),
     "another bundle": ({"bundle_digest": "0" * 64}, "bundle_mismatch"),
     "not finite": ({"value": POISON, "question": "q"}, "invalid_frame"),

@@ -145,7 +145,7 @@ def test_another_schema(saved, version):
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Bundle) if field.name != "folder"])
 def test_a_missing_field(saved, field):
     edit(saved, lambda content: {name: value for name, value in content.items() if name != field})
-    if field in {"reference", "language", "exports", "backbone"}:
+    if field in {"reference", "language", "speech", "exports", "backbone"}:
         assert not getattr(load_bundle(saved.folder), field)
         return
     with pytest.raises(BundleError, match="incomplete"):

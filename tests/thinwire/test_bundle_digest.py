@@ -17,6 +17,7 @@ from thinwire.bundle import (
     Language,
     Merging,
     Reference,
+    Speech,
     load_bundle,
 )
 from thinwire.images import Preprocessing
@@ -70,6 +71,7 @@ CHANGES = {
     "codec.encoder": "attention",
     "files": {"weights.safetensors": "0" * 64},
     "language": Language("llava", None, "<image> {question}"),
+    "speech": Speech("whisper", None),
 }
 
 

@@ -33,7 +33,7 @@ def test_a_bundle_that_answers_questions(saved):
 @pytest.mark.parametrize("change", [{"task": "vqa", "labels": []}, {"language": LANGUAGE}])
 def test_a_language_model_is_for_questions_and_for_nothing_else(saved, change):
     edit(saved, lambda content: content.update(change))
-    with pytest.raises(BundleError, match=r"(language and no labels|labels and no language)"):
+    with pytest.raises(BundleError, match=r"(language and no labels|labels and no language) and no speech"):
         load_bundle(saved.folder)
 
 

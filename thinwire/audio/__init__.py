@@ -3,7 +3,7 @@
 from thinwire.audio.decoding import FORMATS, MAX_BYTES, MAX_SECONDS, decode, decode_apart
 from thinwire.audio.log_mel import FRAMES_PER_POSITION, POSITIONS, SAMPLE_RATE, SAMPLES_PER_POSITION, log_mel
 from thinwire.audio.pieces import WINDOW_SAMPLES, Window, raw_chunks, windows
-from thinwire.audio.transcript import Segment, Transcript, Word
+from thinwire.audio.transcript import Segment, Transcript, Word, joined
 
 __all__ = [
     "FORMATS",
@@ -20,6 +20,7 @@ __all__ = [
     "Word",
     "decode",
     "decode_apart",
+    "joined",
     "log_mel",
     "raw_chunks",
     "windows",

@@ -4,9 +4,12 @@ Sources: OpenAI's API reference, audio; for `srt` what players read, for `vtt` W
 """
 
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
+
+from thinwire.audio.log_mel import HOP, SAMPLE_RATE
+from thinwire.v1 import link_pb2
 
 GRANULARITIES = ("segment", "word")
 
@@ -65,6 +68,35 @@ class Transcript:
     def text(self) -> str:
         """All that was said."""
         return "".join(segment.text for segment in self.segments).strip()
+
+
+def joined(windows: Iterable[tuple[float, link_pb2.Transcript]], duration_s: float) -> Transcript:
+    """The transcript of a clip that was heard in windows.
+
+    Args:
+        windows: where each starts in the clip, in seconds, and what was said in it, in order. The language is that of
+            the first one with text.
+        duration_s: of the clip.
+    """
+    segments: list[Segment] = []
+    language = ""
+    for start_s, heard in windows:
+        if (heard.segments and not segments) or not language:
+            language = heard.language
+        segments.extend(
+            Segment(
+                start_s=start_s + part.start,
+                end_s=start_s + part.end,
+                text=part.text,
+                seek=round(start_s * SAMPLE_RATE / HOP),
+                tokens=tuple(part.tokens),
+                temperature=heard.temperature,
+                avg_logprob=heard.avg_logprob,
+                no_speech_prob=heard.no_speech_prob,
+            )
+            for part in heard.segments
+        )
+    return Transcript(tuple(segments), language, duration_s)
 
 
 def to_json(transcript: Transcript) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from thinwire.bundle.manifest import (
     file_sha256,
     shipped,
 )
-from thinwire.bundle.parts import MLP, Codec, Language, Merging, Reference
+from thinwire.bundle.parts import MLP, Codec, Language, Merging, Reference, Speech
 
 __all__ = [
     "BACKBONE",
@@ -26,6 +26,7 @@ __all__ = [
     "Language",
     "Merging",
     "Reference",
+    "Speech",
     "check_served",
     "checkpoint_digest",
     "file_sha256",

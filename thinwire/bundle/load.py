@@ -7,6 +7,7 @@ from pathlib import Path
 
 from thinwire.bundle.manifest import MANIFEST, SCHEMA_VERSION, Bundle, shipped
 from thinwire.errors import BundleError, InvalidRequestError
+from thinwire.images import Preprocessing
 from thinwire.records import read, read_file
 
 
@@ -50,14 +51,11 @@ def load_bundle(name_or_folder: str | Path) -> Bundle:
 
 def _check_whole(bundle: Bundle) -> None:
     """Check what no field can say alone; whether values fit the weights shows when these are loaded."""
-    asks = bundle.task == "vqa"
-    # A language model reads what leaves the tower, and nothing earlier.
-    least = bundle.depth if asks else 0
+    # A language or speech model reads what leaves the tower, and nothing earlier.
+    least = 0 if bundle.task == "classify" else bundle.depth
     if not least <= bundle.split_layer <= bundle.depth:
         raise BundleError(f"split_layer must be from {least} to {bundle.depth}, got {bundle.split_layer}")
-    if bool(bundle.labels) == asks or (bundle.language is not None) != asks:
-        needed, other = ("language", "labels") if asks else ("labels", "language")
-        raise BundleError(f"a bundle of the task {bundle.task!r} has {needed} and no {other}")
+    _check_answers(bundle)
     rate = bundle.reference.symbols_per_token if bundle.reference else 0
     if rate > bundle.codec.max_symbols_per_token:
         raise BundleError(
@@ -66,6 +64,18 @@ def _check_whole(bundle: Bundle) -> None:
     # It would be checked against one of them only.
     if twice := sorted(bundle.exports.keys() & bundle.files.keys()):
         raise BundleError(f"files and exports must not both hold {twice[0]}")
+
+
+def _check_answers(bundle: Bundle) -> None:
+    has = {"labels": bool(bundle.labels), "language": bundle.language is not None, "speech": bundle.speech is not None}
+    needed = {"classify": "labels", "vqa": "language", "transcription": "speech"}[bundle.task]
+    if [name for name, there in has.items() if there] != [needed]:
+        others = " and no ".join(name for name in has if name != needed)
+        raise BundleError(f"a bundle of the task {bundle.task!r} has {needed} and no {others}")
+    # None by default, for which no type checks.
+    sees, is_seen_to = bundle.task != "transcription", isinstance(bundle.preprocessing, Preprocessing)
+    if sees != is_seen_to:
+        raise BundleError("preprocessing is missing" if sees else "preprocessing is of images, and this bundle hears")
 
 
 def check_served(bundles: Sequence[Bundle]) -> None:

@@ -6,9 +6,9 @@ from dataclasses import asdict, field
 from functools import cached_property
 from importlib import resources
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
-from thinwire.bundle.parts import MLP, Codec, Language, Merging, Reference
+from thinwire.bundle.parts import MLP, Codec, Language, Merging, Reference, Speech
 from thinwire.errors import BundleError
 from thinwire.images import Preprocessing
 from thinwire.records import Count, Name, Whole, record
@@ -19,6 +19,12 @@ FRONT = "policies.json"
 # Whose the weights are, where they are derived; for readers alone.
 NOTICE = "NOTICE"
 BACKBONE = "backbone.safetensors"
+# To a type checker it is there, as in all bundles that see: whether it is follows from the task, which `load_bundle`
+# checks.
+if TYPE_CHECKING:
+    _Preprocessing: TypeAlias = Preprocessing
+else:
+    _Preprocessing = Preprocessing | None
 
 
 def shipped() -> Path:
@@ -32,20 +38,21 @@ class Bundle:
 
     Attributes:
         name: short name.
-        task: "classify" or "vqa".
+        task: "classify", "vqa" or "transcription".
         model: specification of the backbone, for `thinwire.nn.towers.registry.build_tower`.
         split_layer: the edge runs the blocks before it, the cloud those from it on; the depth puts only the head in
             the cloud.
         depth: number of transformer blocks; of a tower with a feature layer, those that lead to it.
         width: width D of the tokens.
-        patches: patch tokens of one image.
+        patches: patch tokens of one image; positions of one clip.
         prefix_tokens: class and register tokens that are sent; they never merge. Fewer than the tower runs where the
             head discards them.
-        labels: name of each class; none of a bundle that answers questions.
-        preprocessing: from image to input.
+        labels: name of each class; none of a bundle that answers in words.
+        preprocessing: from image to input; None, and absent, of a bundle that hears, which nobody asks for it.
         merging: how layers merge.
         codec: the JSCC pair.
         language: what answers questions, in a bundle that does.
+        speech: what writes down clips, in a bundle that does.
         reference: the unmerged reference, measured after training; no part of the digest.
         files: SHA-256 of every file, by name; the policy front carries its own.
         exports: SHA-256 of the same models as graphs for engines without torch, by name; no part of the digest, since
@@ -56,7 +63,7 @@ class Bundle:
     """
 
     name: str
-    task: Literal["classify", "vqa"]
+    task: Literal["classify", "vqa", "transcription"]
     model: dict[str, Any]
     split_layer: Whole
     depth: Count
@@ -64,12 +71,13 @@ class Bundle:
     patches: Count
     prefix_tokens: Whole
     labels: tuple[str, ...]
-    preprocessing: Preprocessing
     merging: Merging
     codec: Codec
     files: dict[str, str]
+    preprocessing: _Preprocessing = cast(Preprocessing, None)
     reference: Reference | None = None
     language: Language | None = None
+    speech: Speech | None = None
     exports: dict[str, str] = field(default_factory=dict)
     backbone: Name | None = None
     folder: Path = field(default=Path(), compare=False)
@@ -94,8 +102,9 @@ class Bundle:
         content = asdict(self)
         del content["folder"]
         # Absent rather than null: a bundle that only classifies keeps its digest.
-        if self.language is None:
-            del content["language"]
+        for name in ("language", "speech", "preprocessing"):
+            if content[name] is None:
+                del content[name]
         if not self.exports:
             del content["exports"]
         if self.backbone is None:
@@ -103,7 +112,7 @@ class Bundle:
         # Absent as well, so that a bundle of the first architecture keeps its digest.
         if self.codec.encoder == MLP:
             del content["codec"]["encoder"]
-        if self.preprocessing.fit == "crop":
+        if "preprocessing" in content and self.preprocessing.fit == "crop":
             del content["preprocessing"]["fit"]
         if not self.merging.neighbours:
             del content["merging"]["neighbours"]
@@ -150,7 +159,7 @@ class Bundle:
         """Check every file against the manifest.
 
         Raises:
-            BundleError: a file is missing or altered, or lies outside the folder, or the folder of the language model
+            BundleError: a file is missing or altered, or lies outside the folder, or the folder of its checkpoint
                 holds one that the manifest does not list; or no bundle lends the backbone.
         """
         self._check_lender()
@@ -161,7 +170,7 @@ class Bundle:
                 raise BundleError(f"bundle {self.name}: {name} is missing")
             if file_sha256(self.path(name)) != expected:
                 raise BundleError(f"bundle {self.name}: {name} was altered: its SHA-256 is not the manifest's")
-        for name in self._language_files():
+        for name in self._checkpoint_files():
             self.verified(name)
 
     def _check_lender(self) -> None:
@@ -177,11 +186,12 @@ class Bundle:
         if file_sha256(path) != self.files[BACKBONE]:
             raise BundleError(f"{what}, but {path} is another: its SHA-256 is not the manifest's")
 
-    def _language_files(self) -> list[str]:
+    def _checkpoint_files(self) -> list[str]:
         # The library that reads the folder takes whatever lies in it.
-        if self.language is None or Path(self.language.checkpoint).is_absolute():
+        model = self.language or self.speech
+        if model is None or Path(model.checkpoint).is_absolute():
             return []
-        inside = self.path(self.language.checkpoint).rglob("*")
+        inside = self.path(model.checkpoint).rglob("*")
         files = [path for path in inside if path.is_symlink() or not path.is_dir()]
         return sorted(path.relative_to(self.folder).as_posix() for path in files)
 

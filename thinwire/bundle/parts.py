@@ -1,4 +1,4 @@
-"""What a manifest is made of: how layers merge, the JSCC pair, the unmerged reference, the language model."""
+"""What a manifest is made of: how layers merge, the JSCC pair, the unmerged reference, what answers or writes down."""
 
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Annotated, Literal
@@ -101,11 +101,36 @@ class Language:
     prompt: str
 
     def __post_init__(self) -> None:
-        parts = (*PurePosixPath(self.checkpoint).parts, *PureWindowsPath(self.checkpoint).parts)
-        if not self.checkpoint.isprintable() or ".." in parts:
-            raise BundleError(f"language.checkpoint must name a folder or a repository, got {self.checkpoint!r}")
+        _check_checkpoint("language", self.checkpoint)
         _, _, after = self.prompt.partition("<image>")
         if self.prompt.count("<image>") != 1 or self.prompt.count("{question}") != 1 or "{question}" not in after:
             raise BundleError(
                 f"language.prompt must hold <image> once and, after it, {{question}} once, got {self.prompt!r}"
             )
+
+
+@record("speech", BundleError)
+class Speech:
+    """The model that writes down the tokens: a ``WhisperForConditionalGeneration``, as transformers saves it.
+
+    The codec's tokens are those behind the final norm of its encoder.
+
+    Attributes:
+        checkpoint: as of `Language`.
+        revision: as of `Language`.
+        sizes_in_logits: whether a token that stands for several positions is attended to as that many would be, by the
+            decoder's estimate of its size.
+    """
+
+    checkpoint: Text
+    revision: str | None
+    sizes_in_logits: bool = False
+
+    def __post_init__(self) -> None:
+        _check_checkpoint("speech", self.checkpoint)
+
+
+def _check_checkpoint(name: str, checkpoint: str) -> None:
+    parts = (*PurePosixPath(checkpoint).parts, *PureWindowsPath(checkpoint).parts)
+    if not checkpoint.isprintable() or ".." in parts:
+        raise BundleError(f"{name}.checkpoint must name a folder or a repository, got {checkpoint!r}")

@@ -32,17 +32,25 @@ class Part:
 
 
 async def read_form(content_type: str, body: AsyncGenerator[bytes], names: Collection[str]) -> dict[str, Part]:
-    """The parts of a form by name, held in memory: the caller bounds the body.
+    """The parts of a form by name; as `read_parts`, of which each may come once."""
+    return {part.name: part for part in await read_parts(content_type, body, names)}
+
+
+async def read_parts(
+    content_type: str, body: AsyncGenerator[bytes], names: Collection[str], repeated: Collection[str] = ()
+) -> list[Part]:
+    """The parts of a form in order, held in memory: the caller bounds the body.
 
     Args:
         content_type: of the body, with its boundary.
         body: piece by piece.
-        names: what the form may hold, each once.
+        names: what the form may hold.
+        repeated: those of them that may come more than once.
 
     Raises:
         InvalidRequestError: it is no form, is cut short, or holds anything else.
     """
-    reader = _Reader(names)
+    reader = _Reader(names, repeated)
     callbacks = {name: getattr(reader, name) for name in vars(_Reader) if name.startswith("on_")}
     boundary = parse_options_header(content_type)[1].get(b"boundary")
     if not boundary:
@@ -68,9 +76,10 @@ async def read_form(content_type: str, body: AsyncGenerator[bytes], names: Colle
 class _Reader:
     """What python-multipart calls as it reads."""
 
-    def __init__(self, names: Collection[str]) -> None:
+    def __init__(self, names: Collection[str], repeated: Collection[str]) -> None:
         self._names = names
-        self.parts: dict[str, Part] = {}
+        self._repeated = repeated
+        self.parts: list[Part] = []
         self.is_ended = False
 
     def on_part_begin(self) -> None:
@@ -93,7 +102,7 @@ class _Reader:
         # What is not read must not be ignored: the caller would believe that it took effect.
         if name not in self._names:
             raise InvalidRequestError(f"the form may hold {' and '.join(sorted(self._names))}, got {name[:80]!r}")
-        if name in self.parts:
+        if name not in self._repeated and any(part.name == name for part in self.parts):
             raise InvalidRequestError(f"the form holds {name!r} more than once")
         if coding := _coding(self._headers, "content-encoding"):
             raise InvalidRequestError(
@@ -106,7 +115,7 @@ class _Reader:
 
     def on_part_end(self) -> None:
         content = _decoded(bytes(self._content), _coding(self._headers, "content-transfer-encoding"), self._name)
-        self.parts[self._name] = Part(self._name, content, self._headers.get("content-type", b"").decode("latin-1"))
+        self.parts.append(Part(self._name, content, self._headers.get("content-type", b"").decode("latin-1")))
 
     def on_end(self) -> None:
         self.is_ended = True

@@ -103,7 +103,7 @@ def _described(bundle: Bundle) -> ModelBody:
         digest=bundle.digest,
         task=bundle.task,
         labels=list(bundle.labels),
-        input_size=bundle.preprocessing.size,
+        input_size=None if bundle.task == "transcription" else bundle.preprocessing.size,
         split_layer=bundle.split_layer,
         depth=bundle.depth,
         patches=bundle.patches,

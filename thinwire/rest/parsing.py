@@ -9,17 +9,21 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from python_multipart.multipart import parse_options_header
 
+from thinwire.audio import MAX_BYTES as MAX_AUDIO_BYTES
 from thinwire.errors import InvalidRequestError, PayloadTooLargeError
 from thinwire.images import MAX_BYTES
 from thinwire.rest.data_urls import is_image, read_data_url, read_image
-from thinwire.rest.forms import Part, read_form
+from thinwire.rest.forms import Part, read_form, read_parts
 from thinwire.rest.inflating import Inflater, coding_of
 from thinwire.rest.problems import describe_validation, name_of
 from thinwire.rest.schemas import ClassifyBody, Parameters, QuestionInputs, VqaBody, VqaParameters
+from thinwire.rest.transcriptions import PARTS, REPEATED, TranscriptionBody, check_transcription, form_fields
 
 B = TypeVar("B", bound=BaseModel)
 # Base64 takes 4 bytes for 3, and JSON 4 more for a line break after each 64; the rest of the body is small.
 MAX_BODY_BYTES = MAX_BYTES * 4 // 3 * 68 // 64 + 64 * 1024
+# A form carries audio as it is.
+MAX_AUDIO_BODY_BYTES = MAX_AUDIO_BYTES + 64 * 1024
 # Text of any other charset is taken for UTF-8, which JSON always is by RFC 8259, or else refused.
 _CHARSETS = {"iso8859-1", "iso8859-15", "cp1252", "utf-16"}
 
@@ -74,6 +78,39 @@ async def parse_vqa(request: Request) -> tuple[bytes, str, VqaParameters]:
         return image, _validated(lambda: QuestionInputs.model_validate(asked)).question, parameters
     hint = "; a raw image has no question" if is_image(kind) else ""
     raise InvalidRequestError(f"content type {kind[:80]!r}: expected application/json or multipart/form-data{hint}")
+
+
+async def parse_transcription(request: Request) -> tuple[bytes | None, TranscriptionBody]:
+    """Audio and parameters of a request to write down a clip.
+
+    Multipart carries the audio as the part ``file`` and each field of `TranscriptionBody` as a part of its own, in the
+    forms of `form_fields`. With ``id`` in place of the file, which names a frame that was received before, JSON will
+    do.
+
+    Returns:
+        the encoded audio, or None where ``id`` stands in its place.
+
+    Raises:
+        InvalidRequestError: the body or a parameter is not what was expected.
+        PayloadTooLargeError, UnsupportedEncodingError: as for `_pieces`, of up to `MAX_AUDIO_BODY_BYTES`.
+    """
+    kind = _media_type(request)
+    _check_query(request, set())
+    if _is_json(kind):
+        body = await _parse_body(request, TranscriptionBody)
+        check_transcription(body, has_file=False)
+        return None, body
+    if kind != "multipart/form-data":
+        raise InvalidRequestError(
+            f"content type {kind[:80]!r}: expected multipart/form-data, or application/json with the id of a frame"
+        )
+    pieces = _pieces(request, MAX_AUDIO_BODY_BYTES)
+    parts = await read_parts(request.headers["content-type"], pieces, PARTS, REPEATED)
+    audio = next((part.content for part in parts if part.name == "file"), None)
+    fields = form_fields([(part.name, text_of(part)) for part in parts if part.name != "file"])
+    body = _validated(lambda: TranscriptionBody.model_validate(fields))
+    check_transcription(body, has_file=audio is not None)
+    return audio, body
 
 
 async def parse_only_json(request: Request, kind: type[B]) -> B:
@@ -140,25 +177,25 @@ async def _read_body(request: Request) -> bytes:
     return bytes(body)
 
 
-async def _pieces(request: Request) -> AsyncGenerator[bytes]:
+async def _pieces(request: Request, limit: int = MAX_BODY_BYTES) -> AsyncGenerator[bytes]:
     """The body as it comes, inflated, refused as soon as it is too large.
 
     Raises:
-        PayloadTooLargeError: more than `MAX_BODY_BYTES` are declared, arrive, or come out.
+        PayloadTooLargeError: more than the limit are declared, arrive, or come out.
         UnsupportedEncodingError: its ``Content-Encoding`` is none that we inflate.
         InvalidRequestError: it is not of its ``Content-Encoding``, or is cut short.
     """
     declared = request.headers.get("content-length", "0")
-    if declared.isdecimal() and int(declared) > MAX_BODY_BYTES:
-        raise PayloadTooLargeError(f"the body has {declared} bytes; the limit is {MAX_BODY_BYTES}")
+    if declared.isdecimal() and int(declared) > limit:
+        raise PayloadTooLargeError(f"the body has {declared} bytes; the limit is {limit}")
     encodings = request.headers.getlist("content-encoding")
     coding = coding_of(encodings) if encodings else ""
-    inflater = Inflater(coding, MAX_BODY_BYTES) if coding else None
+    inflater = Inflater(coding, limit) if coding else None
     received = 0
     async for chunk in request.stream():
         received += len(chunk)
-        if received > MAX_BODY_BYTES:
-            raise PayloadTooLargeError(f"the body is over {MAX_BODY_BYTES} bytes")
+        if received > limit:
+            raise PayloadTooLargeError(f"the body is over {limit} bytes")
         if inflater is None:
             yield chunk
             continue

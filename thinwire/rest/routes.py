@@ -20,6 +20,7 @@ from thinwire.rest.schemas import (
     VqaBody,
     VqaParameters,
 )
+from thinwire.rest.transcriptions import TranscriptionBody
 
 
 def add_common(
@@ -87,6 +88,24 @@ def describe_vqa() -> dict[str, Any]:
         },
     }
     return describe_json(VqaBody, _form(form))
+
+
+def describe_transcription() -> dict[str, Any]:
+    """OpenAPI of the forms that `parse_transcription` reads."""
+    fields = _inlined(TranscriptionBody.model_json_schema())["properties"]
+    given = {name: schema for name, schema in fields.items() if name != "id"}
+    granularities = given.pop("timestamp_granularities")
+    form = {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["file"],
+        "properties": {
+            "file": {"type": "string", "format": "binary"},
+            **given,
+            "timestamp_granularities[]": granularities,
+        },
+    }
+    return describe_json(TranscriptionBody, {"multipart/form-data": {"schema": form}})
 
 
 def _form(schema: dict[str, Any]) -> dict[str, Any]:

@@ -270,13 +270,13 @@ class VqaResponse(BaseModel):
 
 
 class ModelBody(BaseModel):
-    """A bundle that this process serves."""
+    """A bundle that this process serves; ``input_size`` is null where it takes no images."""
 
     name: str
     digest: str
     task: str
     labels: list[str]
-    input_size: int
+    input_size: int | None
     split_layer: int
     depth: int
     patches: int

@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Frame(_message.Message):
-    __slots__ = ("link_id", "request_id", "sequence_number", "task", "question", "bundle_digest", "policy_id", "policy_digest", "tokens", "symbols_per_token", "symbols", "side_information", "side_information_bits", "channel", "reception", "top_k", "want_logits", "traceparent", "generation", "timeout_ms", "max_channel_uses", "want_received")
+    __slots__ = ("link_id", "request_id", "sequence_number", "task", "question", "bundle_digest", "policy_id", "policy_digest", "tokens", "symbols_per_token", "symbols", "side_information", "side_information_bits", "channel", "reception", "top_k", "want_logits", "traceparent", "generation", "timeout_ms", "max_channel_uses", "want_received", "transcription")
     LINK_ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_NUMBER_FIELD_NUMBER: _ClassVar[int]
@@ -30,6 +30,7 @@ class Frame(_message.Message):
     TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
     MAX_CHANNEL_USES_FIELD_NUMBER: _ClassVar[int]
     WANT_RECEIVED_FIELD_NUMBER: _ClassVar[int]
+    TRANSCRIPTION_FIELD_NUMBER: _ClassVar[int]
     link_id: str
     request_id: str
     sequence_number: int
@@ -52,7 +53,8 @@ class Frame(_message.Message):
     timeout_ms: int
     max_channel_uses: int
     want_received: bool
-    def __init__(self, link_id: _Optional[str] = ..., request_id: _Optional[str] = ..., sequence_number: _Optional[int] = ..., task: _Optional[str] = ..., question: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., policy_id: _Optional[str] = ..., policy_digest: _Optional[str] = ..., tokens: _Optional[int] = ..., symbols_per_token: _Optional[int] = ..., symbols: _Optional[bytes] = ..., side_information: _Optional[bytes] = ..., side_information_bits: _Optional[int] = ..., channel: _Optional[_Union[ChannelRequest, _Mapping]] = ..., reception: _Optional[_Union[Reception, _Mapping]] = ..., top_k: _Optional[int] = ..., want_logits: _Optional[bool] = ..., traceparent: _Optional[str] = ..., generation: _Optional[_Union[Generation, _Mapping]] = ..., timeout_ms: _Optional[int] = ..., max_channel_uses: _Optional[int] = ..., want_received: _Optional[bool] = ...) -> None: ...
+    transcription: Transcription
+    def __init__(self, link_id: _Optional[str] = ..., request_id: _Optional[str] = ..., sequence_number: _Optional[int] = ..., task: _Optional[str] = ..., question: _Optional[str] = ..., bundle_digest: _Optional[str] = ..., policy_id: _Optional[str] = ..., policy_digest: _Optional[str] = ..., tokens: _Optional[int] = ..., symbols_per_token: _Optional[int] = ..., symbols: _Optional[bytes] = ..., side_information: _Optional[bytes] = ..., side_information_bits: _Optional[int] = ..., channel: _Optional[_Union[ChannelRequest, _Mapping]] = ..., reception: _Optional[_Union[Reception, _Mapping]] = ..., top_k: _Optional[int] = ..., want_logits: _Optional[bool] = ..., traceparent: _Optional[str] = ..., generation: _Optional[_Union[Generation, _Mapping]] = ..., timeout_ms: _Optional[int] = ..., max_channel_uses: _Optional[int] = ..., want_received: _Optional[bool] = ..., transcription: _Optional[_Union[Transcription, _Mapping]] = ...) -> None: ...
 
 class Generation(_message.Message):
     __slots__ = ("max_new_tokens", "temperature", "top_p", "seed")
@@ -65,6 +67,34 @@ class Generation(_message.Message):
     top_p: float
     seed: int
     def __init__(self, max_new_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., top_p: _Optional[float] = ..., seed: _Optional[int] = ...) -> None: ...
+
+class Transcription(_message.Message):
+    __slots__ = ("seconds", "language", "task", "prompt", "timestamps", "temperatures", "beams", "seed", "max_new_tokens", "compression_ratio_threshold", "logprob_threshold", "no_speech_threshold")
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    LANGUAGE_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_FIELD_NUMBER: _ClassVar[int]
+    TIMESTAMPS_FIELD_NUMBER: _ClassVar[int]
+    TEMPERATURES_FIELD_NUMBER: _ClassVar[int]
+    BEAMS_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    MAX_NEW_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    COMPRESSION_RATIO_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    LOGPROB_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    NO_SPEECH_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    seconds: float
+    language: str
+    task: str
+    prompt: str
+    timestamps: bool
+    temperatures: _containers.RepeatedScalarFieldContainer[float]
+    beams: int
+    seed: int
+    max_new_tokens: int
+    compression_ratio_threshold: float
+    logprob_threshold: float
+    no_speech_threshold: float
+    def __init__(self, seconds: _Optional[float] = ..., language: _Optional[str] = ..., task: _Optional[str] = ..., prompt: _Optional[str] = ..., timestamps: _Optional[bool] = ..., temperatures: _Optional[_Iterable[float]] = ..., beams: _Optional[int] = ..., seed: _Optional[int] = ..., max_new_tokens: _Optional[int] = ..., compression_ratio_threshold: _Optional[float] = ..., logprob_threshold: _Optional[float] = ..., no_speech_threshold: _Optional[float] = ...) -> None: ...
 
 class ChannelRequest(_message.Message):
     __slots__ = ("model", "snr_db", "seed", "csi")
@@ -99,7 +129,7 @@ class Reception(_message.Message):
     def __init__(self, model: _Optional[str] = ..., snr_db: _Optional[float] = ..., noise_variance: _Optional[float] = ..., gain_real: _Optional[float] = ..., gain_imag: _Optional[float] = ..., gains: _Optional[bytes] = ..., noise_variances: _Optional[bytes] = ..., pilot_uses: _Optional[int] = ...) -> None: ...
 
 class Result(_message.Message):
-    __slots__ = ("link_id", "request_id", "sequence_number", "outputs", "logits", "channel", "channel_ms", "cloud_ms", "problem", "finish_reason", "prompt_tokens", "answer_tokens", "received")
+    __slots__ = ("link_id", "request_id", "sequence_number", "outputs", "logits", "channel", "channel_ms", "cloud_ms", "problem", "finish_reason", "prompt_tokens", "answer_tokens", "received", "transcript")
     LINK_ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_NUMBER_FIELD_NUMBER: _ClassVar[int]
@@ -113,6 +143,7 @@ class Result(_message.Message):
     PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     ANSWER_TOKENS_FIELD_NUMBER: _ClassVar[int]
     RECEIVED_FIELD_NUMBER: _ClassVar[int]
+    TRANSCRIPT_FIELD_NUMBER: _ClassVar[int]
     link_id: str
     request_id: str
     sequence_number: int
@@ -126,7 +157,8 @@ class Result(_message.Message):
     prompt_tokens: int
     answer_tokens: int
     received: bytes
-    def __init__(self, link_id: _Optional[str] = ..., request_id: _Optional[str] = ..., sequence_number: _Optional[int] = ..., outputs: _Optional[_Iterable[_Union[Label, _Mapping]]] = ..., logits: _Optional[_Iterable[float]] = ..., channel: _Optional[_Union[ChannelReport, _Mapping]] = ..., channel_ms: _Optional[float] = ..., cloud_ms: _Optional[float] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., finish_reason: _Optional[str] = ..., prompt_tokens: _Optional[int] = ..., answer_tokens: _Optional[int] = ..., received: _Optional[bytes] = ...) -> None: ...
+    transcript: Transcript
+    def __init__(self, link_id: _Optional[str] = ..., request_id: _Optional[str] = ..., sequence_number: _Optional[int] = ..., outputs: _Optional[_Iterable[_Union[Label, _Mapping]]] = ..., logits: _Optional[_Iterable[float]] = ..., channel: _Optional[_Union[ChannelReport, _Mapping]] = ..., channel_ms: _Optional[float] = ..., cloud_ms: _Optional[float] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., finish_reason: _Optional[str] = ..., prompt_tokens: _Optional[int] = ..., answer_tokens: _Optional[int] = ..., received: _Optional[bytes] = ..., transcript: _Optional[_Union[Transcript, _Mapping]] = ...) -> None: ...
 
 class Label(_message.Message):
     __slots__ = ("label", "score")
@@ -135,6 +167,34 @@ class Label(_message.Message):
     label: str
     score: float
     def __init__(self, label: _Optional[str] = ..., score: _Optional[float] = ...) -> None: ...
+
+class Transcript(_message.Message):
+    __slots__ = ("segments", "language", "temperature", "avg_logprob", "compression_ratio", "no_speech_prob")
+    SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+    LANGUAGE_FIELD_NUMBER: _ClassVar[int]
+    TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    AVG_LOGPROB_FIELD_NUMBER: _ClassVar[int]
+    COMPRESSION_RATIO_FIELD_NUMBER: _ClassVar[int]
+    NO_SPEECH_PROB_FIELD_NUMBER: _ClassVar[int]
+    segments: _containers.RepeatedCompositeFieldContainer[Segment]
+    language: str
+    temperature: float
+    avg_logprob: float
+    compression_ratio: float
+    no_speech_prob: float
+    def __init__(self, segments: _Optional[_Iterable[_Union[Segment, _Mapping]]] = ..., language: _Optional[str] = ..., temperature: _Optional[float] = ..., avg_logprob: _Optional[float] = ..., compression_ratio: _Optional[float] = ..., no_speech_prob: _Optional[float] = ...) -> None: ...
+
+class Segment(_message.Message):
+    __slots__ = ("start", "end", "text", "tokens")
+    START_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    start: float
+    end: float
+    text: str
+    tokens: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, start: _Optional[float] = ..., end: _Optional[float] = ..., text: _Optional[str] = ..., tokens: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ChannelReport(_message.Message):
     __slots__ = ("model", "snr_db", "channel_uses", "payload_uses", "pilot_uses", "side_information_uses", "airtime_ms", "transmissions", "symbol_rate_hz", "csi")

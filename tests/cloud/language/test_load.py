@@ -51,7 +51,7 @@ def test_what_needs_a_package_that_is_not_there(folder, monkeypatch, placement, 
 
 
 def test_what_is_no_checkpoint(tmp_path):
-    with pytest.raises(BundleError, match="no LLaVA that can be read"):
+    with pytest.raises(BundleError, match="no Llava that can be read"):
         load_checkpoint(str(tmp_path), None, Placement())
 
 

@@ -6,9 +6,10 @@ from itertools import pairwise
 
 import pytest
 import torch
+from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 
 from cloud.speech.model import Clip, SpeechModel
-from cloud.speech.transcript import Transcript
+from cloud.transcriber import Transcript
 from tests.speech import POSITIONS, make_features, make_speech
 from thinwire.errors import InvalidFrameError, InvalidRequestError, ThinwireError, UnavailableError
 from thinwire.transcription import TranscriptionOptions
@@ -96,7 +97,7 @@ def test_the_transcripts_are_those_of_transformers(kind, changes, request, speec
             assert ours_said == said or len(ours_said) < len(said)
     if kind == "polyglot" and asked.language is None:
         detected = model.detect_language(features).tolist()
-        assert [ours.vocabulary.languages[one.language] for one in found] == detected
+        assert [ours.vocabulary.languages[TO_LANGUAGE_CODE[one.language]] for one in found] == detected
 
 
 MIXED = [

@@ -2,9 +2,10 @@
 
 import json
 
-from thinwire.audio import Segment, Transcript, Word
+from thinwire.audio import Segment, Transcript, Word, joined
 from thinwire.audio.transcript import delta_event, done_event, to_json, to_srt, to_text, to_verbose_json, to_vtt
 from thinwire.rest.events import event
+from thinwire.v1 import link_pb2
 
 SPOKEN = Transcript(
     segments=(
@@ -85,3 +86,27 @@ def test_vtt_has_points_a_head_and_escapes():
 def test_events_of_a_stream():
     assert event(delta_event(" two")) == 'data: {"type": "transcript.text.delta", "delta": " two"}\n\n'
     assert event(done_event("One two")) == 'data: {"type": "transcript.text.done", "text": "One two"}\n\n'
+
+
+def test_windows_are_joined_where_they_stand_in_the_clip():
+    first = link_pb2.Transcript(
+        segments=[
+            link_pb2.Segment(start=0.5, end=2, text=" One", tokens=[530, 50_400]),
+            link_pb2.Segment(start=2, end=30, text=" two", tokens=[732]),
+        ],
+        language="german",
+        temperature=0.5,
+        avg_logprob=-0.25,
+        no_speech_prob=0.125,
+    )
+    silence = link_pb2.Transcript(language="english", no_speech_prob=1)
+    last = link_pb2.Transcript(segments=[link_pb2.Segment(end=1.5, text=" three")], language="english")
+    heard = joined([(0.0, silence), (30.0, first), (60.0, silence), (90.0, last)], 91.5)
+    assert (heard.text, heard.language, heard.duration_s) == ("One two three", "german", 91.5)
+    assert heard.segments == (
+        Segment(30.5, 32.0, " One", 3_000, (530, 50_400), 0.5, -0.25, 0.125),
+        Segment(32.0, 60.0, " two", 3_000, (732,), 0.5, -0.25, 0.125),
+        Segment(90.0, 91.5, " three", 9_000),
+    )
+    assert joined([(0.0, silence)], 2.5) == SILENT
+    assert joined([(0.0, silence), (30.0, silence)], 2.5) == SILENT
