@@ -57,7 +57,9 @@ def decode(data: bytes, form: str, sample_rate: int, max_seconds: float) -> Iter
         _check_wav(data)
     try:
         options = {"codec_whitelist": ",".join(_CODECS)}
-        with av.open(io.BytesIO(data), format=DEMUXERS[form], options=options, metadata_errors="replace") as container:
+        with av.open(
+            io.BytesIO(data), "r", format=DEMUXERS[form], options=options, metadata_errors="replace"
+        ) as container:
             if not container.streams.audio:
                 raise RefusedError("it holds no sound")
             stream = container.streams.audio[0]
@@ -128,7 +130,7 @@ def _mixer(frame: "AudioFrame", sample_rate: int) -> "Graph":
     graph = Graph()
     mean = "+".join(f"{1 / channels!r}*c{channel}" for channel in range(channels))
     filters = [
-        graph.add_abuffer(sample_rate=rate, format=frame.format, layout=frame.layout, time_base=f"1/{rate}"),
+        graph.add_abuffer(sample_rate=rate, format=frame.format, layout=frame.layout, time_base=Fraction(1, rate)),
         # Before the channels are added, which would round to whole steps otherwise.
         graph.add("aformat", "sample_fmts=fltp"),
         graph.add("pan", f"mono|c0={mean}"),
@@ -148,6 +150,7 @@ def _pulled(mixer: "Graph") -> Iterator[bytes]:
             frame = mixer.pull()
         except (av.error.BlockingIOError, av.error.EOFError):
             return
+        assert isinstance(frame, av.AudioFrame)
         yield bytes(frame.planes[0])[: 4 * frame.samples]
 
 

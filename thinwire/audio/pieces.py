@@ -60,7 +60,7 @@ def raw_chunks(stream: BinaryIO, samples: int) -> Iterator[NDArray[np.float32]]:
         is_first = False
         whole = len(data) // 2
         if whole:
-            yield np.frombuffer(data, "<i2", whole).astype(np.float32) / 32_768
+            yield np.frombuffer(data, "<i2", whole).astype(np.float32) / np.float32(32_768)
         if len(data) % 2:
             raise InvalidRequestError("the stream ends within a sample: it is not int16, or it was cut off")
         if whole < samples:
