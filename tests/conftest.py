@@ -64,13 +64,24 @@ def csi_parsed_fixture(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return texts
 
 
+def _data(name: str) -> str:
+    """A file, for tests marked ``data``."""
+    path = Path(os.environ.get("THINWIRE_DATA", "")) / name
+    if not path.is_file():
+        pytest.skip(f"THINWIRE_DATA names no folder with {name}")
+    return str(path)
+
+
 @pytest.fixture(name="cifar10_test")
 def cifar10_test_fixture() -> str:
-    """The CIFAR-10 test split, for tests marked ``data``."""
-    path = Path(os.environ.get("THINWIRE_DATA", "")) / "cifar10-test.tar"
-    if not path.is_file():
-        pytest.skip("THINWIRE_DATA names no folder with cifar10-test.tar")
-    return str(path)
+    """The CIFAR-10 test split."""
+    return _data("cifar10-test.tar")
+
+
+@pytest.fixture(name="photos_test")
+def photos_test_fixture() -> str:
+    """The test split of Imagenette's photographs."""
+    return _data("photos-test.tar")
 
 
 @pytest.fixture(name="tiny_bundle", scope="session")

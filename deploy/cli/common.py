@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from thinwire.nn.placement import Placement
 
 DEFAULT_BUNDLE = "cifar10"
-DEFAULT_BUNDLES = (DEFAULT_BUNDLE, "easy-vqa")
+DEFAULT_BUNDLES = (DEFAULT_BUNDLE, "photos", "easy-vqa")
+# What the cloud answers with the extra vqa alone.
+ASKED = "easy-vqa"
 
 
 def bundles_for_cloud() -> list[str]:
     """Those of `DEFAULT_BUNDLES` that a cloud can answer for with what is installed."""
-    return list(DEFAULT_BUNDLES) if find_spec("transformers") else [DEFAULT_BUNDLE]
+    return [name for name in DEFAULT_BUNDLES if name != ASKED or find_spec("transformers")]
 
 
 def add_bundle(parser: argparse.ArgumentParser) -> None:

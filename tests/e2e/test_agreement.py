@@ -98,3 +98,12 @@ async def test_a_hundred_test_images_agree(cifar10_test):
         left_out = await check_agreement(bundle, images, hardest.policy.id, "awgn")
         print(f"{left_out} of 100 images left out for a near tie")
     assert left_out <= 10
+
+
+@pytest.mark.data
+async def test_photographs_agree(photos_test):
+    bundle = load_bundle("photos")
+    images = load(photos_test, bundle.preprocessing, bundle.labels).even_sample(30)
+    fronts = Fronts.load(bundle.path(FRONT), bundle.digest)
+    hardest = min(fronts.policies, key=lambda measured: measured.objectives.tokens)
+    assert await check_agreement(bundle, images, hardest.policy.id, "awgn") <= 5

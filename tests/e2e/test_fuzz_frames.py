@@ -113,6 +113,12 @@ def change_a_field(frame: link_pb2.Frame, other: link_pb2.Frame, source: random.
         frame.generation.temperature = source.choice(REALS)
         frame.generation.top_p = source.choice(REALS)
         frame.generation.seed = source.choice((0, 2**64 - 1))
+    elif name == "transcription":
+        asked = frame.transcription
+        asked.seconds = source.choice(REALS)
+        asked.language, asked.task, asked.prompt = (source.choice(TEXTS) for _ in range(3))
+        asked.beams, asked.max_new_tokens = source.choice(NUMBERS), source.choice(NUMBERS)
+        asked.temperatures.extend(source.choice(REALS) for _ in range(source.choice((0, 1, 17))))
     elif name == "side_information":
         frame.side_information = source.randbytes(source.randrange(4))
     elif isinstance(getattr(frame, name), str):

@@ -251,7 +251,7 @@ def test_an_id_is_taken_from_the_nearest_front_that_holds_it(several, model, snr
 def bundle_with(reference):
     codec = Codec(hidden=8, max_symbols_per_token=16, rates=(4, 8), snr_db=(-5.0, 20.0))
     preprocessing = Preprocessing(32, 1.0, "bicubic", (0.5,) * 3, (0.5,) * 3)
-    return Bundle("tiny", "classify", {}, 2, 2, 8, 64, 0, ("a",), preprocessing, Merging(), codec, {}, reference)
+    return Bundle("tiny", "classify", {}, 2, 2, 8, 64, 0, ("a",), Merging(), codec, {}, preprocessing, reference)
 
 
 REFERENCE = Reference(symbols_per_token=4, channel_uses=256, accuracy=0.8, accuracy_se=0.01, n=100, snr_db=10.0)
