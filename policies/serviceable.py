@@ -1,4 +1,4 @@
-"""Which measured policies may be the best choice for some budget at some SNR."""
+"""Which measured policies may be the best choice for some budget at some SNR, and which of them are worth serving."""
 
 from collections.abc import Sequence
 
@@ -6,6 +6,9 @@ import numpy as np
 
 from policies.pareto import non_dominated
 from policies.policy import MeasuredPolicy
+
+# Of the GMACs: to save less is worth no accuracy, be it within the noise.
+LEAST_SAVED = 0.05
 
 
 def serviceable(measured: Sequence[MeasuredPolicy], snr_db: float) -> tuple[MeasuredPolicy, ...]:
@@ -38,3 +41,39 @@ def serviceable(measured: Sequence[MeasuredPolicy], snr_db: float) -> tuple[Meas
     )
     kept = non_dominated(table, maximise=(False, False, False, *(True for _ in snrs_db)))
     return tuple(one for one, keep in zip(preferred, kept, strict=True) if keep)
+
+
+def worth_their_compute(measured: Sequence[MeasuredPolicy], snr_db: float) -> tuple[MeasuredPolicy, ...]:
+    """Drop the policies that buy no accuracy with their compute that was measured at this SNR.
+
+    A budget of channel uses leaves the compute open, and a choice takes the highest accuracy, be it by one image: of
+    many policies that differ by chance alone it would take whichever chance favoured, at whatever compute. So a policy
+    goes if one that stays takes fewer GMACs, by `LEAST_SAVED` or more, and no more channel uses (their mean and their
+    95% quantile), and is less accurate than it by one standard error at most (as a tree is pruned: Breiman et al.,
+    "Classification and Regression Trees", 1984, section 3.4.3). One that is sensitive at this SNR replaces none that
+    is not.
+
+    Args:
+        measured: policies of one front.
+        snr_db: the SNR that the front is for, in dB.
+
+    Returns:
+        what is left, in its order.
+    """
+
+    def replaces(one: MeasuredPolicy, other: MeasuredPolicy) -> bool:
+        cheap, dear = one.objectives, other.objectives
+        return (
+            cheap.edge_gmacs <= (1 - LEAST_SAVED) * dear.edge_gmacs
+            and cheap.channel_uses <= dear.channel_uses
+            and cheap.channel_uses_p95 <= dear.channel_uses_p95
+            and one.is_sensitive_at(snr_db) <= other.is_sensitive_at(snr_db)
+            and one.accuracy_at(snr_db) >= other.accuracy_at(snr_db) - other.accuracy_se_at(snr_db)
+        )
+
+    kept: list[MeasuredPolicy] = []
+    # From the cheapest on, so that what replaces stays itself.
+    for other in sorted(measured, key=lambda m: m.objectives.edge_gmacs):
+        if not any(replaces(one, other) for one in kept):
+            kept.append(other)
+    return tuple(one for one in measured if one in kept)

@@ -13,6 +13,7 @@ from offline.recipes.recipe import SearchRecipe
 from offline.train.running import load_state
 from policies.fronts import Fronts
 from policies.search.run import Progress
+from policies.serviceable import worth_their_compute
 from policies.store import Store
 from policies.study import Study
 from thinwire.bundle import FRONT, Bundle, Reference
@@ -143,6 +144,8 @@ def find_fronts(
 ) -> Fronts:
     """Search on a sample of *select* for all channels, then measure all that was found on the whole of it.
 
+    Of what is serviceable then, what is worth its compute is kept (`policies.serviceable.worth_their_compute`).
+
     The second pass thins out the luck that got a policy onto the first front. It does not remove it: the sample is part
     of *select*, and its images meet the same noise again. Only a split that chose nothing gives an unbiased figure.
 
@@ -168,7 +171,10 @@ def find_fronts(
     studies: tuple[Study, ...] = ()
     for done, wanted, studies in sweep(store, f"{name}-front", task, policies, processes):  # noqa: B007
         log.info("measured anew: %d of %d", done, wanted)
-    return Fronts(tuple(store.export_front(study) for study in studies))
+    fronts = (store.export_front(study) for study in studies)
+    return Fronts(
+        tuple(replace(front, policies=worth_their_compute(front.policies, front.channel.snr_db)) for front in fronts)
+    )
 
 
 def _log(progress: Progress) -> None:

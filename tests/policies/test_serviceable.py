@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from policies.budget import Budget
 from policies.choice import choose
 from policies.front import Front
-from policies.serviceable import serviceable
+from policies.serviceable import serviceable, worth_their_compute
 from thinwire.errors import BudgetError
 
 SNR_DB = 10.0
@@ -46,6 +46,43 @@ def test_one_that_is_not_sensitive_stays_beside_a_better_one_that_is(measured):
     sensitive = measured((0.1,), accuracy=0.8, sensitive_below_db=5.0)
     robust, worse = measured((0.2,), accuracy=0.75), measured((0.3,), accuracy=0.7, sensitive_below_db=5.0)
     assert set(serviceable([sensitive, robust, worse], SNR_DB)) == {sensitive, robust}
+
+
+def test_what_buys_no_accuracy_with_its_compute_goes(measured):
+    cheap = measured((0.1,), accuracy=0.80, accuracy_se=0.01, edge_gmacs=0.5)
+    lucky = measured((0.2,), accuracy=0.805, accuracy_se=0.01, edge_gmacs=0.6)
+    better = measured((0.3,), accuracy=0.82, accuracy_se=0.01, edge_gmacs=0.6)
+    assert worth_their_compute([lucky, cheap, better], SNR_DB) == (cheap, better)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"edge_gmacs": 0.52},
+        {"channel_uses": 40.0},
+        {"channel_uses_p95": 60},
+    ],
+    ids=["hardly more compute", "fewer uses", "a lower quantile"],
+)
+def test_what_the_cheaper_one_lacks_is_kept(measured, changes):
+    usual = {"accuracy_se": 0.01, "channel_uses": 50.0, "channel_uses_p95": 64}
+    cheap = measured((0.1,), accuracy=0.80, edge_gmacs=0.5, **usual)
+    other = measured((0.2,), accuracy=0.805, **usual | {"edge_gmacs": 0.6} | changes)
+    assert worth_their_compute([cheap, other], SNR_DB) == (cheap, other)
+
+
+def test_a_sensitive_one_replaces_none_that_is_not(measured):
+    sensitive = measured((0.1,), accuracy=0.8, accuracy_se=0.01, edge_gmacs=0.5, sensitive_below_db=15.0)
+    robust = measured((0.2,), accuracy=0.8, accuracy_se=0.01, edge_gmacs=0.6)
+    assert worth_their_compute([sensitive, robust], SNR_DB) == (sensitive, robust)
+    assert worth_their_compute([sensitive, robust], 15.0) == (sensitive,)
+
+
+def test_what_is_replaced_replaces_nothing(measured):
+    steps = [
+        measured((0.1 * k,), accuracy=0.80 + 0.008 * k, accuracy_se=0.01, edge_gmacs=0.5 * 1.2**k) for k in range(4)
+    ]
+    assert worth_their_compute(steps, SNR_DB) == (steps[0], steps[2])
 
 
 @st.composite
@@ -94,3 +131,16 @@ def test_a_choice_misses_nothing_that_was_dropped(measured, data, budget, snr_db
         return
     # Interpolation rounds.
     assert chosen(kept).accuracy_at(snr_db) == pytest.approx(best.accuracy_at(snr_db), abs=1e-12)
+
+
+@given(st.data(), st.floats(-15, 30))
+def test_every_policy_has_one_that_stands_in_for_it(measured, data, snr_db):
+    everything = data.draw(trials(measured))
+    kept = worth_their_compute(everything, snr_db)
+    for one in everything:
+        assert any(
+            other.accuracy_at(snr_db) >= one.accuracy_at(snr_db) - one.accuracy_se_at(snr_db)
+            and other.objectives.edge_gmacs <= one.objectives.edge_gmacs
+            and other.objectives.channel_uses_p95 <= one.objectives.channel_uses_p95
+            for other in kept
+        )
