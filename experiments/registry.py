@@ -26,6 +26,7 @@ MODULES = {
     "rotary": "experiments.rotary_positions",
     "answer": "experiments.answer_time",
     "edge": "experiments.device.experiment",
+    "budget-time": "experiments.edge_time",
     "packing": "experiments.packed_blocks",
     "evaluator": "experiments.evaluator_speed",
     "cloud": "experiments.service.under_load",

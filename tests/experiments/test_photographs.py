@@ -9,7 +9,7 @@ from offline.measure.evaluator import Evaluator
 from tests.e2e.loopback import write_tiny_bundle
 from tests.experiments.tiny_data import write_images
 
-PAGES = ("profile", "tradeoff", "snr", "split")
+PAGES = ("profile", "tradeoff", "snr", "split", "budget-time")
 
 
 @pytest.fixture(name="found", scope="module")
@@ -71,3 +71,14 @@ def test_the_split_in_the_middle_leaves_a_layer_to_the_cloud(found):
     last, middle = rows(found[0]["split"], "What each split asks")
     assert (last["split"], middle["split"]) == ("after layer 3 of 3", "after layer 2 of 3")
     assert middle["cloud GMACs"] > last["cloud GMACs"]
+
+
+def test_the_device_computes_less_under_smaller_budgets(found):
+    plain, unmerged, *others = rows(found[0]["budget-time"], "Batch 1")
+    assert "policy" not in plain
+    assert unmerged["policy"] == "none"
+    assert others
+    for row in (unmerged, *others):
+        assert 0 < row["ms"]["low"] <= row["ms"]["value"] <= row["ms"]["high"]
+        assert row["edge GMACs"] <= unmerged["edge GMACs"]
+        assert row["tokens"] <= unmerged["tokens"]
