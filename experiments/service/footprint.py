@@ -1,14 +1,13 @@
 """Memory of each process, time from its start to the edge's first answer, and sizes of the images."""
 
+import json
 import os
 import shutil
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -21,7 +20,7 @@ from experiments.harness.options import Option, repeated
 from experiments.harness.processes import LINK, running
 from experiments.harness.report import Cell, Interval, Report, Table
 from experiments.harness.setting import Setting
-from thinwire.bundle import FRONT, Bundle, load_bundle
+from thinwire.bundle import Bundle, load_bundle
 from thinwire.images import to_png
 
 PROCESSES = ("edge", "channel", "cloud")
@@ -32,8 +31,6 @@ FIRST = "first answer, s"
 PROCESSOR = "processor time to it, s"
 # What is a process's own, and what the kernel can drop and read again: programs, and weights that are mapped.
 PARTS = {"anonymous": "RssAnon", "mapped": "RssFile"}
-RECIPE = "photos"
-RANDOM = f"random-{RECIPE}"
 
 
 def memory_mib(pid: int, field: str) -> float:
@@ -50,61 +47,16 @@ def processor_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _random_photos(folder: Path) -> Bundle:
-    """The bundle of `RECIPE` with random weights, exported; its front has the unmerged policy alone."""
-    import torch
-
-    from experiments.device.subjects import bundle_of
-    from offline.bundles.write import write_bundle
-    from offline.export.bundle import export_bundle
-    from offline.recipes.recipe import load_recipe
-    from policies.front import Front
-    from policies.fronts import Fronts
-    from policies.policy import AccuracyAt, MeasuredPolicy, Objectives, Policy
-    from thinwire.bundle import Reference
-    from thinwire.channels import Channel
-    from thinwire.nn.backbone import build_backbone
-    from thinwire.nn.codec.decoder import JsccDecoder
-    from thinwire.nn.codec.encoders import build_encoder
-
-    torch.manual_seed(0)
-    recipe = load_recipe(RECIPE)
-    model = build_backbone(recipe.model).eval()
-    tokens, rate = model.patch_embed.num_patches + model.num_prefix_tokens, 8
-    bundle = replace(
-        bundle_of(RANDOM, model, recipe.merging, folder=folder),
-        model=recipe.model,
-        preprocessing=recipe.preprocessing,
-        codec=recipe.codec,
-        reference=Reference(rate, rate * tokens, 0.5, 0.1, 10, 10.0),
-    )
-    parts = {
-        "backbone": model,
-        "encoder": build_encoder(bundle.codec, bundle.width),
-        "decoder": JsccDecoder(bundle.width, bundle.codec.hidden, bundle.codec.max_symbols_per_token),
-    }
-    bundle = export_bundle(write_bundle(bundle, parts))
-    uses = rate * tokens
-    measured = MeasuredPolicy(
-        Policy.create([1.0] * bundle.split_layer, rate),
-        bundle.digest,
-        Channel("awgn", 10.0),
-        Objectives(0.5, 0.1, 10, 6.0, float(uses), uses, tokens, 1.0, 0.0, 0.0, 0.1),
-        (AccuracyAt(10.0, 0.5, 0.1, 0.0, 0.1),),
-    )
-    Fronts((Front(bundle.name, bundle.digest, (measured,)),)).save(bundle.path(FRONT))
-    return bundle
-
-
 def _asks(bundles: Sequence[Bundle], url: str) -> list[tuple[str, dict[str, Any]]]:
-    """A request for each task: the address, and what goes with it."""
+    """A request for each bundle: the address, and what goes with it."""
     asks = []
     for bundle in bundles:
         size = bundle.preprocessing.size
         image = to_png(np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8))
         form: dict[str, Any] = {"files": {"image": ("a.png", image, "image/png")}, "timeout": 10}
+        form["data"] = {"parameters": json.dumps({"model": bundle.name})}
         if bundle.task == "vqa":
-            form["data"] = {"question": "what is in the image?"}
+            form["data"]["question"] = "what is in the image?"
         asks.append((f"{url}/v1/{bundle.task}", form))
     return asks
 
@@ -150,12 +102,7 @@ def image_mib(name: str) -> float | None:
 
 def run(setting: Setting) -> Report:
     """Measure; see `EXPERIMENT`."""
-    with TemporaryDirectory(prefix="thinwire-") as folder:
-        bundles = [load_bundle(name) for name in setting.options.bundle]
-        return _measured(setting, [_random_photos(Path(folder) / RANDOM)] if setting.options.random else bundles)
-
-
-def _measured(setting: Setting, bundles: Sequence[Bundle]) -> Report:
+    bundles = [load_bundle(name) for name in setting.options.bundle]
     sets = [[one] for one in bundles] + ([bundles] if len(bundles) > 1 else [])
     parts = {" ".join(one.name for one in chosen): partial(_start, chosen) for chosen in sets}
     rows: list[dict[str, Cell]] = []
@@ -185,9 +132,5 @@ Images are those of `docker compose build`, where a Docker engine has them.
     run=run,
     data=(),
     packages=("httpx",),
-    options={
-        "random": Option(False, f"instead one of the shape of {RECIPE} with random weights, made for this"),
-        "bundle": Option(list(DEFAULT_BUNDLES), "each alone, then all together"),
-    }
-    | repeated(5),
+    options={"bundle": Option(list(DEFAULT_BUNDLES), "each alone, then all together")} | repeated(5),
 )
