@@ -154,7 +154,7 @@ def _rates(setting: Setting) -> Report:
     """A bundle's own pair without merging, at every rate and SNR."""
     bundle = setting.bundle
     evaluator = Evaluator.load(bundle, setting.images(bundle, limit=setting.options.limit))
-    transformed = evaluator.transform([None] * bundle.split_layer)
+    transformed = evaluator.transform([None] * bundle.steps)
 
     def measured(rate: int, channel: Channel) -> Estimate:
         return accuracy(evaluator.measure(transformed, rate, channel, setting.seed).right.tolist())

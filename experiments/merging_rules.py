@@ -49,7 +49,7 @@ class Variant:
         """Merge ``r`` tokens at each layer, of each image or on average, and say what that gives."""
         engine, images = self.evaluator.engine, self.evaluator.images
         if way == "number":
-            rules = fixed_rules(engine.bundle.split_layer, r)
+            rules = fixed_rules(engine.bundle.steps, r)
         else:
             rules = rules_for(equal_thresholds(engine, images.even_sample(SAMPLE).pixels, r))
         measured = self.evaluator.measure(self.evaluator.transform(rules), RATE, CHANNEL, seed)
@@ -79,7 +79,7 @@ def equal_thresholds(engine: TorchEngine, pixels: NDArray[Any], r: int) -> list[
         found.append(float(ordered[count - 1 : count + 1].mean()) if count < len(ordered) else -1.0)
         return best > found[-1]
 
-    layers = engine.bundle.split_layer
+    layers = engine.bundle.steps
     engine.transform(pixels, [rule] * layers)
     # No rule is asked where every image has one token left.
     return found + [1.0] * (layers - len(found))
@@ -103,7 +103,7 @@ def run(setting: Setting) -> Report:
     """Measure every combination; see `EXPERIMENT`."""
     bundle = setting.bundle
     evaluator = Evaluator.load(bundle, setting.images(bundle, SELECT, setting.options.limit))
-    counts = [round(share * bundle.patches / bundle.split_layer) for share in SHARES]
+    counts = [round(share * bundle.patches / bundle.steps) for share in SHARES]
     rows: list[dict[str, Cell]] = []
     medians: dict[str, list[float]] = {}
     for variant in _variants(evaluator, setting):
@@ -122,7 +122,7 @@ def run(setting: Setting) -> Report:
             })  # fmt: skip
         if variant.metric not in medians:
             medians[variant.metric] = setting.kept(f"{name} medians", variant.medians)
-    layers = [str(layer) for layer in range(1, bundle.split_layer + 1)]
+    layers = [str(layer) for layer in range(1, bundle.steps + 1)]
     levels: list[dict[str, Cell]] = [
         {"metric": metric, **dict(zip(layers, values, strict=True))} for metric, values in medians.items()
     ]

@@ -47,7 +47,7 @@ def _rows(
 ) -> tuple[dict[str, Any], dict[str, Any], list[float]]:
     parts = transform(evaluator)
     measured = evaluator.measure(parts, policy.symbols_per_token, CHANNEL, seed, max_tokens=policy.max_tokens)
-    counts = np.zeros((len(evaluator.images), evaluator.bundle.split_layer + 1), dtype=np.int64)
+    counts = np.zeros((len(evaluator.images), evaluator.bundle.steps + 1), dtype=np.int64)
     for images, part in parts:
         counts[images] = part.counts.cpu().numpy()
     merged = parts[0][1].merged
@@ -84,7 +84,7 @@ def run(setting: Setting) -> Report:
     bundle, engine = evaluator.bundle, evaluator.engine
     choices = three_policies(bundle)
     reference = choices["unmerged"].policy
-    layers = list(range(bundle.split_layer + 1))
+    layers = list(range(bundle.steps + 1))
 
     def kept(
         label: str, one: Evaluator, transform: Callable[[Evaluator], Parts], policy: Policy = reference
@@ -98,7 +98,7 @@ def run(setting: Setting) -> Report:
     ]
     tome = TorchEngine(replace(bundle, merging=TOME), engine.tower, engine.encoder)
     with_tome = Evaluator(tome.bundle, tome, evaluator.judge, evaluator.images)
-    found += [kept(f"ToMe, r = {r}", with_tome, _merging(fixed_rules(bundle.split_layer, r))) for r in TOME_R]
+    found += [kept(f"ToMe, r = {r}", with_tome, _merging(fixed_rules(bundle.steps, r))) for r in TOME_R]
     if can_prune(evaluator):
         found += [
             kept(f"{left:.0%} of the patches, at random", evaluator, partial(_pruned, left, setting.seed))

@@ -73,7 +73,7 @@ def _ways(bundle: Bundle) -> dict[str, Way]:
     """Policies with their caps, by a name that begins with their kind."""
     reference = bundle.reference
     assert reference is not None
-    unmerged = Policy.unmerged(bundle.split_layer, reference.symbols_per_token)
+    unmerged = Policy.unmerged(bundle.steps, reference.symbols_per_token)
     ways: dict[str, Way] = {"policy: none": (unmerged, None, CHANNEL)}
     for share in SHARES:
         uses = int(share * reference.channel_uses)
@@ -87,7 +87,7 @@ def _ways(bundle: Bundle) -> dict[str, Way]:
 
 def _further_ways(bundle: Bundle, compute: QuestionCompute) -> dict[str, Way]:
     """No channel, the front by tokens and by compute, and the trivial baselines."""
-    reference, layers = bundle.reference, bundle.split_layer
+    reference, layers = bundle.reference, bundle.steps
     assert reference is not None
     front = fronts_of(bundle).nearest(CHANNEL).policies
     few = [one for one in front if one.objectives.tokens <= TOKEN_SHARE * bundle.patches]

@@ -181,7 +181,7 @@ def _choose_for(bundle: Bundle, fronts: Fronts | None, asked: str, budget: Budge
 def _unmerged(bundle: Bundle) -> Policy:
     """At the highest rate where nothing was measured."""
     rate = bundle.reference.symbols_per_token if bundle.reference else max(bundle.codec.rates)
-    return Policy.unmerged(bundle.split_layer, rate)
+    return Policy.unmerged(bundle.steps, rate)
 
 
 def _without_fronts(bundle: Bundle, asked: str, budget: Budget) -> Choice:

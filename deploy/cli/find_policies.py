@@ -110,7 +110,7 @@ def _search(options: argparse.Namespace) -> None:
     plan = Plan(options.strategy, tuple(options.objectives.split(",")), box, options.max_loss)
     plan.check()
     bundle = load_bundle(options.bundle)
-    check_merging(bundle.split_layer, bundle.patches)
+    check_merging(bundle.steps, bundle.patches)
     with Store(options.store) as store:
         if not options.resume and options.study in {study.name for study in store.studies()}:
             raise InvalidRequestError(f"the store has a study {options.study}: --resume goes on with it")

@@ -132,7 +132,7 @@ class Comparison:
                 wanted.append(("analog, auto", chosen(self._bundle, uses, channel).policy, uses, channel))
                 fitting = [rate for rate in self._bundle.codec.rates if rate * self._bundle.patches <= uses]
                 if rate := max(fitting, default=None):
-                    policy = Policy.unmerged(self._bundle.split_layer, rate)
+                    policy = Policy.unmerged(self._bundle.steps, rate)
                     wanted.append(("analog, unmerged", policy, uses, channel))
         # Those of equal thresholds one after another, so that the device's blocks run once for them.
         points = {one: self._analog(*one) for one in sorted(wanted, key=lambda one: one[1].thresholds)}
@@ -211,6 +211,6 @@ class Comparison:
         features: list[Feature] = [
             Latents(policy, rate, name) for name, policy in self._policies(POLICY_BUDGETS).items() for rate in RATES
         ]
-        unmerged = Policy.unmerged(self._bundle.split_layer, 1)
+        unmerged = Policy.unmerged(self._bundle.steps, 1)
         features += [Latents(unmerged, rate, "unmerged") for rate in UNMERGED_RATES]
         return features[:: 5 if self._setting.quick else 1]

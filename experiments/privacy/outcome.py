@@ -40,7 +40,7 @@ def cases(bundle: Bundle) -> dict[str, Policy | None]:
     rate = min(bundle.codec.max_symbols_per_token, round((bundle.prefix_tokens + bundle.patches) / tokens))
     return {
         UNMERGED: chosen.pop("unmerged"),
-        LOW_RATE: Policy.unmerged(bundle.split_layer, 1),
+        LOW_RATE: Policy.unmerged(bundle.steps, 1),
         f"{label}{AT_RATE}{rate}": Policy.create(first.thresholds, rate, first.max_tokens),
         **chosen,
         UNCODED: None,

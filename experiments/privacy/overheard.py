@@ -97,7 +97,7 @@ def transmit(
         snr_db: what the encoder assumes.
     """
     parts: dict[str, list[Frames]] = {label: [] for label in policies}
-    unmerged = (1.0,) * engine.bundle.split_layer
+    unmerged = (1.0,) * engine.bundle.steps
     thresholds = {label: unmerged if policy is None else policy.thresholds for label, policy in policies.items()}
     for start in range(0, len(pixels), CHUNK):
         prepared = PreparedImages(engine, pixels[start : start + CHUNK])

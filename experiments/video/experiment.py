@@ -156,14 +156,14 @@ def _elsewhere(setting: Setting, streams: Streams) -> dict[str, dict[str, list[f
     """Agreement with the plain model by the evaluator: value and standard error, by model and by what is looked at."""
     bundle, channel = streams.bundle, Channel("awgn", SNR_DB)
     models: dict[str, tuple[Policy, int | None]] = {
-        f"unmerged, S = {rate}": (Policy.unmerged(bundle.split_layer, rate), None) for rate in bundle.codec.rates
+        f"unmerged, S = {rate}": (Policy.unmerged(bundle.steps, rate), None) for rate in bundle.codec.rates
     }
     models |= {label: (one.policy, one.cap) for label, one in streams.choices.items() if label != UNMERGED}
     found: dict[str, dict[str, list[float]]] = {label: {} for label in models}
     for name in (OWN, *CLIPS):
         images = setting.images(bundle, limit=OWN_IMAGES) if name == OWN else streams.images(name)
         evaluator = Evaluator.load(bundle, images)
-        unmerged = Policy.unmerged(bundle.split_layer, bundle.codec.rates[0])
+        unmerged = Policy.unmerged(bundle.steps, bundle.codec.rates[0])
         plain = evaluator.measure_policy(unmerged, BYPASS, setting.seed).logits.argmax(1)
         for label, (policy, cap) in models.items():
             labels = evaluator.measure_policy(policy, channel, setting.seed, cap).logits.argmax(1)

@@ -124,14 +124,14 @@ class Baselines:
     def without_merging(self) -> Iterator[Candidate]:
         """Family "unmerged": lower the rate instead."""
         for rate in self._bundle.codec.rates:
-            policy = Policy.unmerged(self._bundle.split_layer, rate)
+            policy = Policy.unmerged(self._bundle.steps, rate)
             yield self._candidate("unmerged", {"symbols_per_token": rate}, partial(self.policy, policy))
 
     def one_threshold(self, limits: Sequence[int | None] = (None,)) -> Iterator[Candidate]:
         """Family "one-threshold": the same threshold at every layer; "one-threshold-limited" with a limit, too."""
         for threshold in ONE_THRESHOLD:
             for limit, rate in product(limits, self._bundle.codec.rates):
-                policy = Policy.create([threshold] * self._bundle.split_layer, rate, limit)
+                policy = Policy.create([threshold] * self._bundle.steps, rate, limit)
                 family, parameters = _limited("one-threshold", limit)
                 parameters |= {"threshold": threshold, "symbols_per_token": rate}
                 yield self._candidate(family, parameters, partial(self.policy, policy))
@@ -141,7 +141,7 @@ class Baselines:
 
         With a limit behind the last layer, too, which ToMe does not have: "tome-limited".
         """
-        layers = self._bundle.split_layer
+        layers = self._bundle.steps
         evaluator = self._with_merging(metric=TOME.metric, weight=TOME.weight, place=TOME.place,
                                        proportional_attention=TOME.proportional_attention)  # fmt: skip
         for r in range(1, self._bundle.patches // 2 + 1):
@@ -196,7 +196,7 @@ class Baselines:
 
             def scaled(side: int = side) -> tuple[Evaluator, Parts]:
                 evaluator = scale_down(self._evaluator, side)
-                return evaluator, evaluator.transform([None] * self._bundle.split_layer)
+                return evaluator, evaluator.transform([None] * self._bundle.steps)
 
             shared = partial(self._shared, ("down-sampled", side), scaled)
             yield from self._at_every_rate("down-sampled", {"patches": side**2}, shared)
@@ -226,7 +226,7 @@ class Baselines:
         return self._shared(thresholds, lambda: (self._evaluator, self._evaluator.transform(rules)))[1]
 
     def _unmerged_parts(self) -> Parts:
-        return self._merged_by(Policy.unmerged(self._bundle.split_layer, 1).thresholds)
+        return self._merged_by(Policy.unmerged(self._bundle.steps, 1).thresholds)
 
     def _at_every_rate(
         self,

@@ -21,7 +21,7 @@ def similarity_quantiles(engine: TorchEngine, images: Images) -> NDArray[np.floa
     A threshold at the quantile q of its layer lets a share 1 - q of the sources merge, whatever scale the layer's
     similarities have.
     """
-    layers = engine.bundle.split_layer
+    layers = engine.bundle.steps
     seen: list[list[torch.Tensor]] = [[] for _ in range(layers)]
 
     def watch(layer: int) -> Rule:

@@ -132,9 +132,9 @@ class QuestionCompute:
         self._question = np.array([lengths[question] for question in images.questions])
         self._language = LanguageCost(answerer.language.model, len(prompt.before))
         self._decoder = answerer.decoder
-        counts = np.full((1, bundle.split_layer + 1), bundle.patches)
+        counts = np.full((1, bundle.steps + 1), bundle.patches)
         bare = count_edge(engine.tower, bundle.split_layer, bundle.merging, None, bundle.prefix_tokens)
-        self.tower = float(bare.gmacs(counts, [False] * bundle.split_layer, counts[:, -1])[0])
+        self.tower = float(bare.gmacs(counts, [False] * bundle.steps, counts[:, -1])[0])
         self.full = self.tower + float(self._cloud(np.array([bundle.patches + bundle.prefix_tokens]))[0])
 
     def _cloud(self, tokens: NDArray[np.int64]) -> NDArray[np.float64]:

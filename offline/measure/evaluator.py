@@ -181,7 +181,7 @@ class Evaluator:
             reference = self.bundle.reference
             if reference is None:
                 raise BundleError(f"bundle {self.bundle.name} has no unmerged reference to compare with")
-            policy = Policy.unmerged(self.bundle.split_layer, reference.symbols_per_token)
+            policy = Policy.unmerged(self.bundle.steps, reference.symbols_per_token)
             self._unmerged[channel, seed] = self.measure_policy(policy, channel, seed)
         return self._unmerged[channel, seed]
 
@@ -263,8 +263,8 @@ class Evaluator:
     def unmerged_gmacs(self) -> float:
         """What the device computes for one image when nothing merges, in 10^9 MACs."""
         bundle = self.bundle
-        counts = np.full((1, bundle.split_layer + 1), bundle.patches)
-        return float(self.engine.cost.gmacs(counts, [False] * bundle.split_layer, counts[:, -1])[0])
+        counts = np.full((1, bundle.steps + 1), bundle.patches)
+        return float(self.engine.cost.gmacs(counts, [False] * bundle.steps, counts[:, -1])[0])
 
 
 def _uses(tokens: int, symbols_per_token: int, csi: Csi) -> int:

@@ -40,7 +40,7 @@ def prune(evaluator: Evaluator, kept: int, seed: int) -> Parts:
     more.
     """
     engine, images = evaluator.engine, evaluator.images
-    layers, patches = evaluator.bundle.split_layer, evaluator.bundle.patches
+    layers, patches = evaluator.bundle.steps, evaluator.bundle.patches
     parts = []
     for start in range(0, len(images), GROUP):
         indices = np.arange(start, min(start + GROUP, len(images)))

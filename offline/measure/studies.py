@@ -111,7 +111,7 @@ def search(
     """
     plan.check()
     bundle = load_bundle(str(task.bundle))
-    check_merging(bundle.split_layer, bundle.patches)
+    check_merging(bundle.steps, bundle.patches)
     begun = {study.name: study.settings for study in store.studies() if study.name in names}
     for name, held in begun.items():
         if "scale" not in held:
@@ -248,7 +248,7 @@ def _settings(task: Task, plan: Plan) -> dict[Channel, dict[str, Any]]:
     found = search_space(meter.evaluator.engine, task.images.even_sample(BOX_IMAGES))
     space = found
     if plan.box is not None:
-        low, high = ([end] * bundle.split_layer for end in plan.box)
+        low, high = ([end] * bundle.steps for end in plan.box)
         space = SearchSpace.box(low, high, found.rates, found.limits)
     return {
         channel: {

@@ -77,7 +77,7 @@ def unmerged(bundle: Bundle) -> Policy:
     """The bundle's unmerged reference; at the highest rate where that was not measured yet."""
     reference = bundle.reference
     rate = bundle.codec.max_symbols_per_token if reference is None else reference.symbols_per_token
-    return Policy.unmerged(bundle.split_layer, rate)
+    return Policy.unmerged(bundle.steps, rate)
 
 
 @contextmanager
