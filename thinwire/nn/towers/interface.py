@@ -96,7 +96,8 @@ class SpeechTower(Tower, Protocol):
     """A tower of log-mel features, whose tokens stand in a row.
 
     It takes ``batch x mel_bins x frames``: frames for all its positions, or for fewer, in which case `embed` gives
-    fewer tokens (a clip's own length, instead of the padded 30 s).
+    fewer tokens (a clip's own length, instead of the padded 30 s). What leaves the last layer is what a decoder reads: a
+    final norm of the encoder is part of that layer's second half.
 
     Attributes:
         mel_bins: features of a frame.
@@ -108,10 +109,6 @@ class SpeechTower(Tower, Protocol):
 
     def embedding_macs(self, positions: int | None = None) -> int:
         """MACs of `embed` for one clip of so many positions, by default all."""
-        ...
-
-    def norm(self, x: Tensor) -> Tensor:
-        """What a decoder reads of ``batch x n x D`` tokens that leave the last layer: their final norm."""
         ...
 
 

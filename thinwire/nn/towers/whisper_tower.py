@@ -25,7 +25,7 @@ SIZES = (
 
 
 class WhisperTower:
-    """All layers of the encoder; its final norm, which the decoder reads behind, is `norm`.
+    """All layers of the encoder, the last of them with the final norm, behind which the decoder reads.
 
     Attention is written out, as in `thinwire.nn.towers.encoder_tower`. A clip of fewer frames than the encoder has
     positions for is embedded as it is, with the first of the positions; transformers refuses that.
@@ -107,12 +107,9 @@ class WhisperTower:
         """See `Tower.mlp`."""
         block = self._parts.layers[layer]
         output: Tensor = x + block.fc2(block.activation_fn(block.fc1(block.final_layer_norm(x))))
+        if layer == self.depth - 1:
+            output = self._parts.layer_norm(output)
         return output
-
-    def norm(self, x: Tensor) -> Tensor:
-        """See `SpeechTower.norm`."""
-        normed: Tensor = self._parts.layer_norm(x)
-        return normed
 
     def embedding_macs(self, positions: int | None = None) -> int:
         """See `SpeechTower.embedding_macs`."""
