@@ -26,7 +26,7 @@ def one_by_one(evaluator: Evaluator, policy: Policy, seed: int) -> NDArray[np.in
     """The answers of a loop over single images."""
     answers = []
     assert isinstance(evaluator.judge, LabelJudge)
-    for name, pixels in zip(evaluator.images.names, evaluator.images.pixels, strict=True):
+    for name, pixels in zip(evaluator.images.names, evaluator.pixels, strict=True):
         encoded = evaluator.engine.encode(pixels, policy, CHANNEL.snr_db)
         generator = keyed_generator(seed, LINK_ID, request_id_of(name), 0)
         drawn = get(CHANNEL.model).draw(encoded.symbols.shape, CHANNEL.snr_db, generator)

@@ -18,6 +18,7 @@ from experiments.harness.setting import TRAIN, Setting
 from offline.data.sources import SELECT
 from offline.measure.box import QUANTILES, similarity_quantiles
 from offline.measure.evaluator import Evaluator
+from offline.measure.inputs import inputs_of
 from thinwire.bundle import Bundle, Merging
 from thinwire.bundle.parts import Metric, Weight
 from thinwire.channels import Channel
@@ -51,7 +52,7 @@ class Variant:
         if way == "number":
             rules = fixed_rules(engine.bundle.steps, r)
         else:
-            rules = rules_for(equal_thresholds(engine, images.even_sample(SAMPLE).pixels, r))
+            rules = rules_for(equal_thresholds(engine, inputs_of(images.even_sample(SAMPLE), engine), r))
         measured = self.evaluator.measure(self.evaluator.transform(rules), RATE, CHANNEL, seed)
         change, se = measured.change_from(self.unmerged())
         tokens, gmacs = float(measured.tokens.mean()), float(measured.edge_gmacs.mean())

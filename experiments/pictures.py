@@ -23,7 +23,7 @@ def answer_jpeg(evaluator: Evaluator, quality: int) -> tuple[NDArray[np.float32]
     Returns:
         ``n x classes`` logits, and the bits of each scan; see `compress`.
     """
-    judge, pixels = evaluator.judge, evaluator.images.pixels
+    judge, pixels = evaluator.judge, evaluator.pixels
     assert isinstance(judge, LabelJudge)
     logits, bits = [], []
     for start in range(0, len(pixels), BATCH):

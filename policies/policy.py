@@ -13,13 +13,11 @@ from pydantic import Field
 
 from thinwire.channels import Channel
 from thinwire.errors import InvalidRequestError
-from thinwire.records import Count, JsonObject, NotNegative, Real, Share, Text, finite, read, record
+from thinwire.records import Count, JsonObject, NotNegative, Real, Score, Share, Text, finite, read, record
 
 CONTROL_RATE = 1.0
 # What chance explains of a difference, in its standard errors.
 STANDARD_ERRORS = 2.0
-
-Change = Annotated[Real, Field(ge=-1, le=1)]
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,8 @@ class Objectives:
     """What was measured, over ``n`` images.
 
     Attributes:
-        accuracy: share of right answers with every frame capped at ``channel_uses_p95``.
+        accuracy: share of right answers with every frame capped at ``channel_uses_p95``; of a transcript 1 less its
+            errors for each word that was said, which may be below 0.
         accuracy_se: its standard error.
         n: number of samples.
         edge_gmacs: mean cost of the device, in 10^9 multiply-accumulates.
@@ -122,7 +121,7 @@ class Objectives:
         latency_ms_se: its standard error.
     """
 
-    accuracy: Share
+    accuracy: Score
     accuracy_se: NotNegative
     n: Count
     edge_gmacs: NotNegative
@@ -131,7 +130,7 @@ class Objectives:
     tokens: NotNegative
     tokens_sd: NotNegative
     capped_share: Share
-    accuracy_change: Change
+    accuracy_change: Real
     accuracy_change_se: NotNegative
     latency_ms: NotNegative | None = None
     latency_ms_se: NotNegative | None = None
@@ -143,17 +142,17 @@ class AccuracyAt:
 
     Attributes:
         snr_db: average SNR (Es/N0) in dB.
-        accuracy: share of right answers.
+        accuracy: as in `Objectives`.
         accuracy_se: its standard error.
         change: accuracy less the unmerged reference's, same images, same noise.
         change_se: standard error of that paired difference.
     """
 
     snr_db: Real
-    accuracy: Share
-    accuracy_se: Share
-    change: Change
-    change_se: Share
+    accuracy: Score
+    accuracy_se: NotNegative
+    change: Real
+    change_se: NotNegative
 
 
 @record()

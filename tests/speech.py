@@ -48,7 +48,7 @@ def make_speech(languages: tuple[str, ...] = (), seed: int = 2, **changes: Any) 
     lengths = {"max_source_positions": POSITIONS, "max_target_positions": 64}
     tokens = {"decoder_start_token_id": start, "bos_token_id": end, "eos_token_id": end, "pad_token_id": end}
     config = WhisperConfig(
-        vocab_size=len(ids), **sizes, **layers, **lengths, **tokens, tie_word_embeddings=False, **changes
+        vocab_size=len(ids), **{**sizes, **layers, **lengths, **tokens, **changes}, tie_word_embeddings=False
     )
     torch.manual_seed(seed)
     model: Any = WhisperForConditionalGeneration(config).eval()

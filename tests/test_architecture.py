@@ -38,6 +38,8 @@ DOORS = (
     "cloud.onnx_classifier",
     "cloud.torch_answerer",
     "cloud.torch_classifier",
+    "cloud.torch_transcriber",
+    "cloud.transcriber",
 )
 ONLY_HOMES = {
     "av": ("deploy/pictures.py", "thinwire/audio/decoder.py"),

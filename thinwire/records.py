@@ -73,6 +73,8 @@ Real = Annotated[float, BeforeValidator(_plain), Field(allow_inf_nan=False)]
 Number = Annotated[int | float, PlainValidator(_number)]
 """A finite number that stays as it was written: a digest goes by whether it was 5 or 5.0."""
 Share = Annotated[Real, Field(ge=0, le=1)]
+Score = Annotated[Real, Field(le=1)]
+"""A share of right answers, or 1 less the errors for each answer, of which a transcript may have more than answers."""
 Positive = Annotated[Real, Field(gt=0)]
 NotNegative = Annotated[Real, Field(ge=0)]
 Whole = Annotated[int, BeforeValidator(_plain), Field(ge=0)]

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from offline.measure.judges import Images
+    from offline.measure.judges import Samples
     from thinwire.bundle import Bundle
     from thinwire.nn.placement import Placement
 
@@ -74,17 +74,20 @@ def load_bundles(names: Sequence[str]) -> "list[Bundle]":
     return bundles
 
 
-def load_to_measure(bundle: "Bundle", options: argparse.Namespace, most: int | None) -> "tuple[Images, Placement]":
-    """The images of ``--data`` and ``--split``, at most so many, and what `add_placement` asked for, checked first."""
-    from offline.data.sources import load_images
+def load_to_measure(bundle: "Bundle", options: argparse.Namespace, most: int | None) -> "tuple[Samples, Placement]":
+    """What ``--data`` and ``--split`` have, at most so many, and what `add_placement` asked for, checked first."""
+    from offline.data.sources import load_samples
 
     placement = placement_of(options)
     placement.check()
-    images = load_images(bundle, options.data, options.split)
-    if most:
-        images = images.even_sample(most)
-    print(f"{len(images)} images", file=sys.stderr)
-    return images, placement
+    samples = load_samples(bundle, options.data, options.split, most)
+    print(f"{len(samples)} {noun_of(bundle)}", file=sys.stderr)
+    return samples, placement
+
+
+def noun_of(bundle: "Bundle") -> str:
+    """What a bundle is measured on."""
+    return "utterances" if bundle.task == "transcription" else "images"
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

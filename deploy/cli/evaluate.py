@@ -1,11 +1,11 @@
-"""``thinwire evaluate``: accuracy and cost of one policy on labelled images, or on images with questions."""
+"""``thinwire evaluate``: accuracy and cost of one policy on labelled images, images with questions, or utterances."""
 
 import argparse
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deploy.cli.common import (
     add_bundle,
@@ -13,10 +13,16 @@ from deploy.cli.common import (
     add_placement,
     finite,
     load_to_measure,
+    noun_of,
     positive_int,
     print_json,
     seed,
 )
+
+if TYPE_CHECKING:
+    from offline.measure.evaluator import Measurement
+    from offline.measure.judges import Samples
+    from thinwire.bundle import Bundle
 
 # Often enough to see that it goes on, and that a measurement of a minute stays a line or two.
 REPORT_SECONDS = 20
@@ -24,16 +30,17 @@ REPORT_SECONDS = 20
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
-    parser = commands.add_parser("evaluate", help="measure a policy on labelled images, or on images with questions")
+    parser = commands.add_parser("evaluate", help="measure a policy on images or speech")
     add_bundle(parser)
     parser.add_argument(
         "--data",
         required=True,
-        help=".tar or folder of class/image, or of SPLIT/questions.json and SPLIT/images; or hfds/OWNER/NAME",
+        help=".tar or folder of class/image, or of SPLIT/questions.json and SPLIT/images; hfds/OWNER/NAME; or a "
+        ".tar of digit_speaker_number.wav",
     )
     policy = parser.add_mutually_exclusive_group()
     policy.add_argument("--policy", help="auto, an id, or none: the reference (default: auto with a budget, else none)")
-    policy.add_argument("--thresholds", type=finite, nargs="+", metavar="T", help="one per layer before the split")
+    policy.add_argument("--thresholds", type=finite, nargs="+", metavar="T", help="one for each time that tokens merge")
     parser.add_argument("--budget-channel-uses", type=positive_int, metavar="N", help="cap, and choice of the policy")
     parser.add_argument("--symbols-per-token", type=positive_int, metavar="S", help="rate (default: the policy's)")
     parser.add_argument("--max-tokens", type=positive_int, metavar="N", help="limit (default: the policy's)")
@@ -49,7 +56,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         help="what the sender is told above --snr (default: 0)",
     )
     parser.add_argument("--seed", type=seed, default=0, help="of the noise")
-    parser.add_argument("--limit", type=positive_int, metavar="N", help="a sample, even over the classes")
+    parser.add_argument(
+        "--limit", type=positive_int, metavar="N", help="a sample, even over the classes; so many utterances"
+    )
     parser.add_argument("--split", default="test", help="of a hub data set, or of questions (default: %(default)s)")
     add_placement(parser)
     add_json(parser)
@@ -108,8 +117,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     images, placement = load_to_measure(bundle, options, options.limit)
     evaluator = Evaluator.load(bundle, images, placement, options.equaliser, options.snr_error)
     cap = budget.cap if model else None
-    measured = evaluator.measure_policy(policy, channel, options.seed, cap, _reporter(len(images)))
-    side = bundle.preprocessing.size
+    measured = evaluator.measure_policy(policy, channel, options.seed, cap, _reporter(len(images), noun_of(bundle)))
     return {
         "bundle": bundle.name,
         "bundle_digest": bundle.digest,
@@ -128,19 +136,33 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "accuracy": measured.accuracy,
         "accuracy_se": measured.accuracy_se,
         "n": len(images),
-        "questions": int(measured.asked.sum()),
+        **_about(bundle, images, measured),
         "tokens_mean": float(measured.tokens.mean()),
         "tokens_sd": float(measured.tokens.std()),
         "channel_uses_mean": float(measured.uses.mean()),
         "channel_uses_max": int(measured.uses.max()),
         "capped_share": float(measured.capped.mean()),
-        "cbr": float(measured.uses.mean()) / (side * side * 3),
         "edge_gmacs_mean": float(measured.edge_gmacs.mean()),
         "edge_gmacs_unmerged": evaluator.unmerged_gmacs(),
     }
 
 
-def _reporter(wanted: int) -> Callable[[int], None]:
+def _about(bundle: "Bundle", samples: "Samples", measured: "Measurement") -> dict[str, Any]:
+    """What is asked of images or of utterances alone."""
+    from offline.data.utterances import Utterances
+
+    asked = int(measured.asked.sum())
+    if isinstance(samples, Utterances):
+        return {
+            "error_rate": 1 - measured.accuracy,
+            "digits": asked,
+            "seconds_of_audio": float(samples.seconds.sum()),
+        }
+    side = bundle.preprocessing.size
+    return {"questions": asked, "cbr": float(measured.uses.mean()) / (side * side * 3)}
+
+
+def _reporter(wanted: int, noun: str) -> Callable[[int], None]:
     """Says now and then how far a measurement is."""
     last = time.monotonic()
 
@@ -148,6 +170,6 @@ def _reporter(wanted: int) -> Callable[[int], None]:
         nonlocal last
         if time.monotonic() - last >= REPORT_SECONDS:
             last = time.monotonic()
-            print(f"{done} of {wanted} images", file=sys.stderr)
+            print(f"{done} of {wanted} {noun}", file=sys.stderr)
 
     return report

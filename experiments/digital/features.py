@@ -41,7 +41,7 @@ class SharedImages:
         self.classifier = judge.classifier
         self.labels = judge.labels
         self.names = list(evaluator.images.names)
-        self.pixels = evaluator.images.pixels
+        self.pixels = evaluator.pixels
         self._transform = lru_cache(maxsize=1)(lambda thresholds: evaluator.transform(rules_for(thresholds)))
 
     def __len__(self) -> int:

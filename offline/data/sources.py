@@ -1,10 +1,11 @@
-"""The images that a bundle is measured on, whatever is asked of them."""
+"""What a bundle is measured on, whatever is asked of it."""
 
 from typing import Literal
 
 from offline.data import images as data
 from offline.data import questioned as vqa_data
-from offline.measure.judges import Images
+from offline.data.utterances import load_utterances
+from offline.measure.judges import Images, Samples
 from thinwire.bundle import Bundle
 from thinwire.errors import InvalidRequestError
 
@@ -35,3 +36,19 @@ def load_images(bundle: Bundle, source: str, split: str, limit: int | None = Non
     if not len(chosen):
         raise InvalidRequestError(f"of the {len(images)} images of {source}, none is of the select split")
     return chosen.even_sample(len(chosen) if limit is None else limit)
+
+
+def load_samples(bundle: Bundle, source: str, split: str, limit: int | None = None) -> Samples:
+    """Read what a bundle's task needs: images as `load_images` does, or utterances.
+
+    Args:
+        source: of a bundle that hears, a tar of recordings; see `offline.data.digits.load_recordings`.
+        split: "select", or any other for all of a tar of recordings.
+        limit: at most so many images, or so many utterances, of which a tar makes any number.
+
+    Raises:
+        InvalidRequestError, InvalidImageError, PayloadTooLargeError: as for `load_images` and `load_utterances`.
+    """
+    if bundle.task == "transcription":
+        return load_utterances(source, split == SELECT, limit)
+    return load_images(bundle, source, split, limit)

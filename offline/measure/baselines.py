@@ -113,8 +113,10 @@ class Baselines:
         whole, least = self._bundle.prefix_tokens + self._bundle.patches, self._evaluator.engine.least_tokens
         limits = [None, *(limit for limit in LIMITS if least <= limit < whole)]
         yield from self.one_threshold(limits)
-        yield from self.tome(limits)
-        yield from self.random_pruning()
+        # Both would tear tokens in a row out of their order.
+        if not self._bundle.merging.neighbours:
+            yield from self.tome(limits)
+            yield from self.random_pruning()
         # What a device says of its own that answers questions, the cloud would have to ask it again for each.
         if isinstance(self._evaluator.judge, LabelJudge):
             yield from self.down_sampled()

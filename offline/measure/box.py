@@ -5,17 +5,17 @@ import torch
 from numpy.typing import NDArray
 
 from edge.torch_engine import TorchEngine
-from offline.measure.judges import Images
+from offline.measure.inputs import inputs_of
+from offline.measure.judges import Samples
+from offline.measure.prepared import together
 from policies.search.space import SearchSpace
 from thinwire.nn.merging.matching import Rule
 
-# Images that run at once.
-TOGETHER = 32
 QUANTILES = np.linspace(0, 1, 41)
 LIMITS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48)
 
 
-def similarity_quantiles(engine: TorchEngine, images: Images) -> NDArray[np.float64]:
+def similarity_quantiles(engine: TorchEngine, images: Samples) -> NDArray[np.float64]:
     """Where each layer's best similarities lie when nothing merges: a ``layers x len(QUANTILES)`` array.
 
     A threshold at the quantile q of its layer lets a share 1 - q of the sources merge, whatever scale the layer's
@@ -32,12 +32,13 @@ def similarity_quantiles(engine: TorchEngine, images: Images) -> NDArray[np.floa
         return rule
 
     rules = [watch(layer) for layer in range(layers)]
-    for start in range(0, len(images), TOGETHER):
-        engine.transform(images.pixels[start : start + TOGETHER], rules)
+    inputs, group = inputs_of(images, engine), together(engine.bundle)
+    for start in range(0, len(inputs), group):
+        engine.transform(inputs[start : start + group], rules)
     return np.stack([np.quantile(torch.cat(values).cpu().double().numpy(), QUANTILES) for values in seen])
 
 
-def search_space(engine: TorchEngine, images: Images) -> SearchSpace:
+def search_space(engine: TorchEngine, images: Samples) -> SearchSpace:
     """Thresholds along the quantiles of each layer's similarities, every rate of the codec, and limits on the tokens.
 
     Args:

@@ -1,4 +1,4 @@
-"""Measuring a policy on images, through the engine, the channel and the cloud's side that serve."""
+"""Measuring a policy on images or utterances, through the engine, the channel and the cloud's side that serve."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
@@ -11,7 +11,9 @@ from channel.realisation import keyed_generator
 from channel.transmission import carry
 from edge.engine import Encoded, check_policy
 from edge.torch_engine import TorchEngine, Transformed
-from offline.measure.judges import Images, Judge, load_judge
+from offline.data.utterances import Utterances
+from offline.measure.inputs import inputs_of
+from offline.measure.judges import Judge, Samples, load_judge
 from offline.measure.prepared import PreparedImages
 from policies.policy import Objectives, Policy
 from thinwire.bundle import Bundle
@@ -36,10 +38,11 @@ def request_id_of(name: str) -> str:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What each of ``n`` images gave; all arrays have the length ``n``, ``logits`` is ``n x classes`` (0 for texts).
+    """What each of ``n`` images or utterances gave; all arrays have the length ``n``, ``logits`` is ``n x classes``.
 
-    An image may be ``asked`` for several answers, ``right`` of which were; their errors are not independent, so that
-    standard errors are clustered by image (Cochran, 1977, Sampling Techniques, eq. 6.9, of a ratio).
+    An image may be ``asked`` for several answers, ``right`` of which were, and an utterance for its digits; their
+    errors are not independent, so that standard errors are clustered (Cochran, 1977, Sampling Techniques, eq. 6.9, of a
+    ratio). Texts have no classes.
     """
 
     logits: NDArray[np.float32]
@@ -52,7 +55,7 @@ class Measurement:
 
     @property
     def accuracy(self) -> float:
-        """Share of right answers."""
+        """Share of right answers; below 0 where there are more errors than answers, as a transcript may have."""
         return float(self.right.sum() / self.asked.sum())
 
     @property
@@ -116,7 +119,7 @@ class Evaluator:
         bundle: Bundle,
         engine: TorchEngine,
         judge: Judge,
-        images: Images,
+        images: Samples,
         equaliser: Equaliser = "mmse",
         snr_error_db: float = 0.0,
     ) -> None:
@@ -126,14 +129,14 @@ class Evaluator:
         self.images = images
         self.equaliser: Equaliser = equaliser
         self.snr_error_db = snr_error_db
-        self._prepared = PreparedImages(engine, images.pixels)
+        self._prepared = PreparedImages(engine, inputs_of(images, engine))
         self._unmerged: dict[tuple[Channel, int], Measurement] = {}
 
     @classmethod
     def load(
         cls,
         bundle: Bundle,
-        images: Images,
+        images: Samples,
         placement: Placement = CPU,
         equaliser: Equaliser = "mmse",
         snr_error_db: float = 0.0,
@@ -153,6 +156,12 @@ class Evaluator:
         judge = load_judge(bundle, images, placement)
         engine = TorchEngine.load(bundle, placement.main_device)
         return cls(bundle, engine, judge, images, equaliser, snr_error_db)
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        """The images, of a bundle that sees."""
+        assert not isinstance(self.images, Utterances)
+        return self.images.pixels
 
     def transform(self, rules: Sequence[Rule | None]) -> list[tuple[NDArray[np.int64], Transformed]]:
         """The images after the device's blocks, in parts with their indices; rates, SNRs and caps can share it."""

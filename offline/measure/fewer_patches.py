@@ -44,7 +44,7 @@ def prune(evaluator: Evaluator, kept: int, seed: int) -> Parts:
     parts = []
     for start in range(0, len(images), GROUP):
         indices = np.arange(start, min(start + GROUP, len(images)))
-        whole = engine.embed(images.pixels[indices])
+        whole = engine.embed(evaluator.pixels[indices])
         drawn = [_drawn(patches, images.names[index], seed)[:kept] for index in indices]
         rows = torch.from_numpy(np.sort(np.stack(drawn), axis=1)).to(whole.x.device)
         ranks = torch.arange(kept, device=rows.device).expand_as(rows)

@@ -11,6 +11,7 @@ from cloud.answerer import Prefix, Question
 from cloud.torch_classifier import TorchClassifier
 from offline.data.images import LabelledImages
 from offline.data.questioned import QuestionedImages
+from offline.data.utterances import Utterances
 from thinwire.bundle import Bundle
 from thinwire.equalise import ReceivedTokens
 from thinwire.errors import InvalidRequestError, ThinwireError
@@ -21,8 +22,9 @@ from thinwire.nn.placement import Placement
 if TYPE_CHECKING:
     from cloud.torch_answerer import TorchAnswerer
 
-# Both kinds of images to measure on.
+# Both kinds of images to measure on, and all that is measured on.
 Images = LabelledImages | QuestionedImages
+Samples = Images | Utterances
 # Questions that are answered together.
 QUESTIONS = 128
 
@@ -125,14 +127,14 @@ class AnswerJudge:
         return Verdict(right, np.zeros((len(images), 0), dtype=np.float32))
 
 
-def load_judge(bundle: Bundle, images: Images, placement: Placement) -> Judge:
+def load_judge(bundle: Bundle, images: Samples, placement: Placement) -> Judge:
     """The judge of a bundle's own weights.
 
     Args:
         placement: of the language model; of a classifier, its device.
 
     Raises:
-        InvalidRequestError: the images are labelled where questions are answered, or the other way round.
+        InvalidRequestError: the images are labelled where questions are answered, or any other mismatch of the kind.
         BundleError: the weights are not those that the manifest describes.
     """
     if bundle.task == "vqa" and isinstance(images, QuestionedImages):
@@ -140,6 +142,11 @@ def load_judge(bundle: Bundle, images: Images, placement: Placement) -> Judge:
         from cloud.torch_answerer import TorchAnswerer
 
         return AnswerJudge(TorchAnswerer.load(bundle, placement), images)
+    if bundle.task == "transcription" and isinstance(images, Utterances):
+        from cloud.torch_transcriber import TorchTranscriber
+        from offline.measure.heard import TranscriptJudge
+
+        return TranscriptJudge(TorchTranscriber.load(bundle, placement), images)
     if bundle.task == "classify" and isinstance(images, LabelledImages):
         return LabelJudge(TorchClassifier.load(bundle, placement.main_device), images)
     raise InvalidRequestError(f"bundle {bundle.name} is for the task {bundle.task!r}, got {type(images).__name__}")

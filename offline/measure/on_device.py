@@ -100,7 +100,7 @@ class OnDevice:
 
 def plain_logits(evaluator: Evaluator) -> NDArray[np.float32]:
     """The plain model's logits, ``images x classes``."""
-    pixels, judge = evaluator.images.pixels, evaluator.judge
+    pixels, judge = evaluator.pixels, evaluator.judge
     assert isinstance(judge, LabelJudge)
     parts = [judge.classifier.classify_images(pixels[i : i + 128]) for i in range(0, len(pixels), 128)]
     return np.concatenate(parts)

@@ -15,10 +15,12 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import ParamSpec, TypeVar
 
+import numpy as np
 import torch
 
 from offline.measure.evaluator import Evaluator
-from offline.measure.judges import Images
+from offline.measure.inputs import inputs_of
+from offline.measure.judges import Samples
 from offline.measure.meter import PairedLatency, PolicyMeter
 from policies.policy import MeasuredPolicy, Policy
 from thinwire.bundle import Bundle, load_bundle
@@ -53,7 +55,7 @@ class Task:
     """
 
     bundle: Path
-    images: Images
+    images: Samples
     split: str
     channels: tuple[Channel, ...]
     seed: int
@@ -68,8 +70,9 @@ class Task:
         evaluator = Evaluator.load(bundle, self.images, self.placement)
         latency = None
         if self.timed:
-            pixels = self.images.pixels[:TIMED_IMAGES]
-            latency = PairedLatency(evaluator.engine, pixels, unmerged(bundle), self.reference_ms)
+            timed = self.images.take(np.arange(min(TIMED_IMAGES, len(self.images))))
+            inputs = inputs_of(timed, evaluator.engine)
+            latency = PairedLatency(evaluator.engine, inputs, unmerged(bundle), self.reference_ms)
         return PolicyMeter(evaluator, self.channels, self.seed, self.split, self.snrs_db, latency)
 
 

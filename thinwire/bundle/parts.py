@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from thinwire.errors import BundleError
-from thinwire.records import Count, NotNegative, Number, Share, Text, Whole, record
+from thinwire.records import Count, NotNegative, Number, Score, Text, Whole, record
 
 # The encoder of a codec that names none.
 MLP = "mlp"
@@ -80,7 +80,7 @@ class Reference:
 
     symbols_per_token: Count
     channel_uses: Count
-    accuracy: Share
+    accuracy: Score
     accuracy_se: NotNegative
     n: Count
     snr_db: Number

@@ -9,7 +9,7 @@ from torch import nn
 from thinwire.bundle import Bundle
 from thinwire.errors import BundleError
 from thinwire.nn.backbone import build_backbone, check_classifier
-from thinwire.nn.towers.interface import ImageTower
+from thinwire.nn.towers.interface import ImageTower, SpeechTower, Tower
 from thinwire.nn.towers.models import classifier_of
 from thinwire.nn.towers.registry import build_tower
 from thinwire.nn.towers.timm_tower import TimmTower
@@ -57,7 +57,7 @@ def build_classifier(spec: dict[str, Any]) -> Any:
     raise BundleError(f"to classify takes a model of timm or of transformers, got tower {name!r}")
 
 
-def load_tower(bundle: Bundle) -> ImageTower:
+def load_tower(bundle: Bundle) -> Tower:
     """What a bundle's device runs, in float32.
 
     Raises:
@@ -69,8 +69,9 @@ def load_tower(bundle: Bundle) -> ImageTower:
         tower = build_tower(bundle.model)
     except BundleError as error:
         raise BundleError(f"bundle {bundle.name}: {' '.join(str(error).split())[:300]}") from None
-    if not isinstance(tower, ImageTower):
-        raise BundleError(f"bundle {bundle.name}: expected a tower of images, got {bundle.model['tower']!r}")
+    if not isinstance(tower, SpeechTower if bundle.task == "transcription" else ImageTower):
+        what = "speech" if bundle.task == "transcription" else "images"
+        raise BundleError(f"bundle {bundle.name}: expected a tower of {what}, got {bundle.model['tower']!r}")
     load_part(bundle, "backbone", lambda: tower.module)
     _check(bundle, tower, {"split_layer": (bundle.split_layer, tower.depth)})
     if bundle.prefix_tokens not in (0, tower.prefix_tokens):
@@ -78,13 +79,14 @@ def load_tower(bundle: Bundle) -> ImageTower:
     return tower
 
 
-def _check(bundle: Bundle, tower: ImageTower, more: dict[str, tuple[int, int]]) -> None:
+def _check(bundle: Bundle, tower: Tower, more: dict[str, tuple[int, int]]) -> None:
     figures = {
-        "preprocessing.size": (bundle.preprocessing.size, tower.image_size),
         "depth": (bundle.depth, tower.depth),
         "width": (bundle.width, tower.width),
         "patches": (bundle.patches, tower.patches),
     }
+    if isinstance(tower, ImageTower):
+        figures["preprocessing.size"] = (bundle.preprocessing.size, tower.image_size)
     for name, (stated, found) in (figures | more).items():
         if stated != found:
             raise _differs(bundle, name, stated, found)
