@@ -12,6 +12,11 @@ from thinwire.v1 import link_pb2
 MAX_PROMPT_CHARACTERS = 2_000
 MAX_LANGUAGE_CHARACTERS = 64
 MAX_BEAMS = 16
+# A decoder that repeats itself writes until it is stopped: 200 tokens into a clip of three seconds. English has 3 to 6
+# tokens a second, digits one by one with their commas up to 6; each segment has two timestamps beside them.
+TOKENS_PER_SECOND = 10
+FEWEST_NEW_TOKENS = 16
+MAX_NEW_TOKENS = 224
 # What a message has for a threshold of None.
 _NO_LIMIT = {
     "compression_ratio_threshold": math.inf,
@@ -36,7 +41,8 @@ class TranscriptionOptions:
             likeliest token each time, above it tokens are drawn.
         beams: for beam search, at temperature 0; 1 is greedy.
         seed: of what is drawn; None is a random one.
-        max_new_tokens: most tokens, timestamps and the end included.
+        max_new_tokens: most tokens, timestamps and the end included; None: so many as may be said in the clip's time,
+            see `TOKENS_PER_SECOND`, and 224 at most.
         compression_ratio_threshold: a text that zlib makes smaller than this repeats itself, and is not good enough;
             None: any is.
         logprob_threshold: a mean log-probability under this is not good enough; None: any is.
@@ -54,7 +60,7 @@ class TranscriptionOptions:
     temperatures: _Temperatures = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
     beams: Annotated[Count, Field(le=MAX_BEAMS)] = 1
     seed: Annotated[Whole, Field(lt=2**64)] | None = None
-    max_new_tokens: Count = 224
+    max_new_tokens: Count | None = None
     compression_ratio_threshold: Positive | None = 2.4
     logprob_threshold: Real | None = -1.0
     no_speech_threshold: NotNegative | None = 0.6
@@ -64,6 +70,12 @@ class TranscriptionOptions:
             raise InvalidRequestError(
                 f"a prompt may have up to {MAX_PROMPT_CHARACTERS} characters, got {len(self.prompt)}", "prompt"
             )
+
+    def most_tokens(self, seconds: float) -> int:
+        """The most tokens of a clip of so many seconds."""
+        if self.max_new_tokens is not None:
+            return self.max_new_tokens
+        return min(FEWEST_NEW_TOKENS + math.ceil(TOKENS_PER_SECOND * seconds), MAX_NEW_TOKENS)
 
     def to_message(self, seconds: float = 0.0) -> link_pb2.Transcription:
         """As a frame carries it.
@@ -81,7 +93,7 @@ class TranscriptionOptions:
             temperatures=self.temperatures,
             beams=self.beams,
             seed=self.seed,
-            max_new_tokens=self.max_new_tokens,
+            max_new_tokens=self.max_new_tokens or 0,
             **{name: _NO_LIMIT[name] if value is None else value for name, value in thresholds.items()},
         )
 

@@ -28,6 +28,7 @@ class Attempt:
     """One transcript as it is written.
 
     Attributes:
+        most: tokens at the most, the end included.
         generator: what draws at a temperature.
         is_given_up: whether nobody waits for it any more.
         on_text: told the whole text so far, whenever it has grown.
@@ -37,6 +38,7 @@ class Attempt:
     """
 
     temperature: float
+    most: int
     generator: np.random.Generator
     is_given_up: Callable[[], bool]
     on_text: Callable[[str], None]
@@ -105,8 +107,9 @@ class _Stop(StoppingCriteria):  # type: ignore[misc]
 
 
 def is_over(attempt: Attempt) -> bool:
-    """Whether nothing more is to be written: it has ended, nobody waits, or its numbers are not finite."""
-    return attempt.is_ended or not math.isfinite(attempt.logprob) or attempt.is_given_up()
+    """Whether nothing more is to be written: it has ended, is full, nobody waits, or its numbers are not finite."""
+    is_full = len(attempt.tokens) >= attempt.most
+    return attempt.is_ended or is_full or not math.isfinite(attempt.logprob) or attempt.is_given_up()
 
 
 def decode(
@@ -119,14 +122,13 @@ def decode(
     *,
     timestamps: bool,
     beams: int,
-    max_new_tokens: int,
 ) -> None:
     """Write transcripts.
 
     Args:
         model: a ``WhisperForConditionalGeneration`` whose generation configuration is complete.
         begin: ``batch x L`` int64, what each begins with.
-        attempts: one for each clip, empty as yet; for beam search at temperature 0.
+        attempts: one for each clip, empty as yet; for beam search at temperature 0, and of one limit.
     """
     length = begin.shape[1]
     processors: list[LogitsProcessor] = []
@@ -143,7 +145,7 @@ def decode(
         stopping_criteria=StoppingCriteriaList([_Stop(attempts)]),
         do_sample=False,
         num_beams=beams,
-        max_new_tokens=max_new_tokens,
+        max_new_tokens=max(one.most for one in attempts),
         max_length=None,
         return_dict_in_generate=False,
     )

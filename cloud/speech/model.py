@@ -144,17 +144,30 @@ class SpeechModel:
     def _begin(self, row: _Row) -> list[int]:
         return row.before + self.vocabulary.begin(row.clip.options, row.language)
 
+    def _most(self, row: _Row) -> int:
+        return min(row.clip.options.most_tokens(self._seconds(row)), self._context - len(self._begin(row)))
+
+    def _seconds(self, row: _Row) -> float:
+        window = self.model.config.max_source_positions / TIMESTAMPS_PER_SECOND
+        return window if row.clip.seconds is None else row.clip.seconds
+
     def _kind(self, row: _Row) -> tuple[int, bool, int, int]:
-        """Rows of one kind are decoded together: length and limit, timestamps, beams."""
-        asked, length = row.clip.options, len(self._begin(row))
+        """Rows of one kind are decoded together: length, timestamps, beams and, for beam search, the limit."""
+        asked = row.clip.options
         beams = asked.beams if asked.temperatures[row.tries] == 0 else 1
-        return length, asked.timestamps, beams, min(asked.max_new_tokens, self._context - length)
+        return len(self._begin(row)), asked.timestamps, beams, self._most(row) if beams > 1 else 0
 
     def _try(self, rows: Sequence[_Row]) -> None:
         """Decode rows of one kind at their next temperatures."""
-        _, timestamps, beams, most = self._kind(rows[0])
+        _, timestamps, beams, _ = self._kind(rows[0])
         attempts = [
-            Attempt(row.clip.options.temperatures[row.tries], row.generator, row.clip.given_up.is_set, _told(row))
+            Attempt(
+                row.clip.options.temperatures[row.tries],
+                self._most(row),
+                row.generator,
+                row.clip.given_up.is_set,
+                _told(row),
+            )
             for row in rows
         ]
         memory = self._memory(rows)
@@ -168,7 +181,6 @@ class SpeechModel:
                 attempts,
                 timestamps=timestamps,
                 beams=beams,
-                max_new_tokens=most,
             )
         for row, attempt in zip(rows, attempts, strict=True):
             row.outcome = self._outcome(row, attempt)
@@ -180,11 +192,10 @@ class SpeechModel:
             return _given_up()
         if not math.isfinite(attempt.logprob):
             return ThinwireError("the speech model has no finite answer to this clip")
-        asked, window = row.clip.options, self.model.config.max_source_positions / TIMESTAMPS_PER_SECOND
-        seconds = window if row.clip.seconds is None else row.clip.seconds
+        asked = row.clip.options
         # A model may say when things were said without being asked.
         first = self.vocabulary.first_timestamp if not asked.timestamps else math.inf
-        segments = split(self.vocabulary, [token for token in attempt.tokens if token < first], seconds)
+        segments = split(self.vocabulary, [token for token in attempt.tokens if token < first], self._seconds(row))
         text = self.vocabulary.text(attempt.tokens).strip()
         ratio, average = compression_ratio(text), attempt.avg_logprob
         is_unlikely = asked.logprob_threshold is not None and average < asked.logprob_threshold

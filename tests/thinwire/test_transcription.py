@@ -61,6 +61,12 @@ def test_across_the_link(options):
     assert TranscriptionOptions.from_message(message) == options
 
 
+@pytest.mark.parametrize(("seconds", "most"), [(0.0, 16), (3.01, 47), (20.8, 224), (30.0, 224)])
+def test_most_tokens_follow_from_the_time(seconds, most):
+    assert TranscriptionOptions().most_tokens(seconds) == most
+    assert TranscriptionOptions(max_new_tokens=400).most_tokens(seconds) == 400
+
+
 def test_what_a_frame_leaves_out():
     assert TranscriptionOptions.from_message(link_pb2.Transcription()) == TranscriptionOptions()
 

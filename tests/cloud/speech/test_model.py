@@ -293,6 +293,20 @@ def test_numbers_that_are_not_finite(beams):
         only(speech, Clip(torch.ones(4, 32), options=replace(PLAIN, beams=beams)))
 
 
+def test_one_that_does_not_end_is_cut_after_what_may_be_said_in_its_time(speech):
+    speech.model.generation_config.suppress_tokens = [speech.vocabulary.end]
+    asked = replace(PLAIN, max_new_tokens=None, compression_ratio_threshold=None)
+    tokens = clips_of([8, 8, 8])
+    lengths = (0.5, None, 0.0)
+    clips = [Clip(one, options=asked, seconds=seconds) for one, seconds in zip(tokens, lengths, strict=True)]
+    found = speech.transcribe(clips)
+    # 16, and 10 a second; the window has one.
+    assert [one.tokens for one in found] == [21, 26, 16]
+    assert {one.finish_reason for one in found} == {"length"}
+    for clip, one in zip(clips, found, strict=True):
+        same(one, only(speech, clip))
+
+
 def test_a_long_prompt_leaves_room_for_the_text(speech):
     (tokens,) = clips_of([8])
     asked = replace(PLAIN, prompt="one two " * 200, max_new_tokens=500)

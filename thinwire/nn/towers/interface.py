@@ -96,8 +96,8 @@ class SpeechTower(Tower, Protocol):
     """A tower of log-mel features, whose tokens stand in a row.
 
     It takes ``batch x mel_bins x frames``: frames for all its positions, or for fewer, in which case `embed` gives
-    fewer tokens (a clip's own length, instead of the padded 30 s). What leaves the last layer is what a decoder reads: a
-    final norm of the encoder is part of that layer's second half.
+    fewer tokens (a clip's own length, instead of the padded 30 s). What leaves the last layer is what a decoder reads:
+    a final norm of the encoder is part of that layer's second half.
 
     Attributes:
         mel_bins: features of a frame.
