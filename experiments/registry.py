@@ -18,6 +18,7 @@ MODULES = {
     "robustness": "experiments.robustness",
     "codecs": "experiments.codecs",
     "questions": "experiments.visual_questions",
+    "speech": "experiments.speech.experiment",
     "video": "experiments.video.experiment",
     "privacy": "experiments.privacy.experiment",
     "digital": "experiments.digital.experiment",

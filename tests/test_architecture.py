@@ -42,7 +42,7 @@ DOORS = (
     "cloud.transcriber",
 )
 ONLY_HOMES = {
-    "av": ("deploy/pictures.py", "thinwire/audio/decoder.py"),
+    "av": ("deploy/pictures.py", "experiments/speech/opus.py", "thinwire/audio/decoder.py"),
     "botorch": ("policies/search/",),
     "gpytorch": ("policies/search/",),
     "matplotlib": ("policies/plot/", "experiments/harness/plots.py"),

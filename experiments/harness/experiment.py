@@ -20,7 +20,7 @@ from experiments.harness.setting import TEST, Setting, beside, data_set, located
 from policies.files import write_whole
 from thinwire.bundle import FRONT, Bundle, file_sha256, load_bundle
 from thinwire.cores import usable_cores
-from thinwire.errors import UnavailableError
+from thinwire.errors import BundleError, UnavailableError
 
 VERSIONS = ("thinwire", "torch", "numpy", "timm", "transformers", "pillow")
 
@@ -68,8 +68,14 @@ class Experiment:
         return [located(data, name.format(stem)) for name in self.data]
 
     def missing(self, data: Path, arguments: Sequence[str] = ()) -> list[str]:
-        """What it needs and does not find: files of the data, packages."""
-        files = [str(path) for path in self._places(data, self.given(False, arguments)) if not path.exists()]
+        """What it needs and does not find: its bundles, files of the data, packages."""
+        given = self.given(False, arguments)
+        try:
+            self._bundles(given)
+        # One whose weights do not come with the project, perhaps.
+        except BundleError as error:
+            return [f"a bundle: {error}"]
+        files = [str(path) for path in self._places(data, given) if not path.exists()]
         return files + [f"the package {name}" for name in self.packages if find_spec(name) is None]
 
     def identity(self, data: Path, quick: bool, seed: int, arguments: Sequence[str] = ()) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from offline.measure.evaluator import Evaluator, Measurement
-from offline.measure.judges import Images
+from offline.measure.judges import Samples
 from offline.measure.studies import Plan, channel_of, front_policies, profile_study, search, sweep
 from offline.measure.workers import Task
 from offline.recipes.recipe import SearchRecipe
@@ -70,7 +70,7 @@ def _store(work: Path) -> str:
 
 
 def with_policies(
-    bundle: Bundle, select: Images, recipe: SearchRecipe, work: Path, seed: int, placement: Placement = CPU
+    bundle: Bundle, select: Samples, recipe: SearchRecipe, work: Path, seed: int, placement: Placement = CPU
 ) -> Bundle:
     """The bundle with its unmerged reference measured and its fronts found, both saved.
 
@@ -117,7 +117,7 @@ def measure_reference(evaluator: Evaluator, seed: int) -> tuple[Reference, dict[
     """
     bundle = evaluator.bundle
     channel = Channel("awgn", REFERENCE_SNR_DB)
-    transformed = evaluator.transform([None] * bundle.split_layer)
+    transformed = evaluator.transform([None] * bundle.steps)
     measured = {rate: evaluator.measure(transformed, rate, channel, seed) for rate in bundle.codec.rates}
     best = max(one.accuracy for one in measured.values())
     rate = min(rate for rate, one in measured.items() if one.accuracy >= best - REFERENCE_LOSS)
@@ -136,7 +136,7 @@ def measure_reference(evaluator: Evaluator, seed: int) -> tuple[Reference, dict[
 def find_fronts(
     store: Store,
     bundle: Bundle,
-    select: Images,
+    select: Samples,
     recipe: SearchRecipe,
     seed: int,
     processes: int = 1,

@@ -1,0 +1,83 @@
+"""What is compared: policies of the bundle's front, and lengths that a clip may be heard at."""
+
+from contextlib import suppress
+from typing import Any
+
+from experiments.harness.setting import SHARES, chosen, fronts_of
+from experiments.speech.ways import Way
+from policies.policy import STANDARD_ERRORS, MeasuredPolicy, Policy
+from thinwire.bundle import FRONT, Bundle
+from thinwire.channels import Channel
+from thinwire.errors import BudgetError
+
+UNMERGED = "unmerged"
+CHANNEL = Channel("awgn", 10.0)
+# Fields of `experiments.speech.ways.Way`, by what they are called; the first is nothing special.
+LENGTHS: dict[str, dict[str, Any]] = {
+    "": {},
+    "own length + 1 s": {"margin_s": 1.0},
+    "own length + 5 s": {"margin_s": 5.0},
+    "own length + 10 s": {"margin_s": 10.0},
+    "voice only": {"is_gated": True},
+    "voice only, own length + 5 s": {"is_gated": True, "margin_s": 5.0},
+}
+POOLED = (2, 4, 8)
+
+Ways = dict[str, Way]
+
+
+def ways_of(bundle: Bundle, quick: bool) -> tuple[Ways, list[str]]:
+    """Everything that is compared, and the names of what is measured over SNRs and timed as well.
+
+    Args:
+        quick: little of it.
+
+    Returns:
+        ways by their names, the unmerged model first.
+    """
+    policies = _policies(bundle)
+    lengths = dict(list(LENGTHS.items())[::2]) if quick else LENGTHS
+    found: Ways = {}
+    for length, fields in lengths.items():
+        for label, policy in policies.items():
+            found[", ".join(filter(None, (length, label)))] = Way(policy, **fields)
+    for width in POOLED[-1:] if quick else POOLED:
+        found[f"averages of {width}"] = Way(policies[UNMERGED], pooled=width)
+    main = [*policies, *(f"{length}, {UNMERGED}" for length in lengths if length)]
+    return found, main[:2] if quick else main
+
+
+def short(label: str) -> str:
+    """The kind of a way, by its name."""
+    return next((length for length in sorted(LENGTHS, reverse=True) if length and label.startswith(length)), None) or (
+        "averages" if label.startswith("averages") else "whole window"
+    )
+
+
+def _policies(bundle: Bundle) -> dict[str, Policy]:
+    """The unmerged reference, and of the front what budgets choose and what costs least without a loss on *select*.
+
+    A loss is what chance does not explain, paired with the reference. Without a front there is the reference alone.
+    """
+    rate = max(bundle.codec.rates) if bundle.reference is None else bundle.reference.symbols_per_token
+    found = {UNMERGED: Policy.unmerged(bundle.steps, rate)}
+    if bundle.reference is None or not bundle.path(FRONT).exists():
+        return found
+    for uses in (int(share * bundle.reference.channel_uses) for share in SHARES):
+        # A front may have nothing so small.
+        with suppress(BudgetError):
+            found[f"within {uses} uses"] = chosen(bundle, uses, CHANNEL).policy
+    front = fronts_of(bundle).nearest(CHANNEL).policies
+    if good := [one for one in front if not _loses(one)]:
+        found["fewest uses"] = min(good, key=lambda one: (one.objectives.channel_uses, one.policy.id)).policy
+        found["least compute"] = min(good, key=lambda one: (one.objectives.edge_gmacs, one.policy.id)).policy
+    # One policy may be several of these.
+    names: dict[Policy, list[str]] = {}
+    for label, policy in found.items():
+        names.setdefault(policy, []).append(label)
+    return {" = ".join(labels): policy for policy, labels in names.items()}
+
+
+def _loses(one: MeasuredPolicy) -> bool:
+    figures = one.objectives
+    return figures.accuracy_change < -STANDARD_ERRORS * figures.accuracy_change_se
