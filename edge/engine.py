@@ -184,18 +184,19 @@ class EdgeCost:
         # that another round compares.
         return pairs * metric_width + count * (metric_width + 2 * self.width + carried)
 
-    def _merging(self, count: int, metric_width: int, is_centred: bool = False) -> int:
+    def _merging(self, count: int, metric_width: int, rounds: int, is_centred: bool = False) -> int:
         mean = count * metric_width if is_centred else 0
-        if not self.merging.neighbours:
+        if not rounds:
             return mean + self._matching(count, metric_width)
         # As if every round met all the tokens that enter, which is the most: how many each leaves is not counted.
-        return mean + self.merging.neighbours * self._matching(count, metric_width, metric_width)
+        return mean + rounds * self._matching(count, metric_width, metric_width)
 
     def macs(self, counts: Sequence[int], merged: Sequence[bool], final: int) -> int:
         """Cost of one image in MACs; the arguments are one image's of `gmacs`."""
         total = self.embedding * counts[0] // self.patches
         if self.merging.front:
-            total += self._merging(counts[0], self.width) if merged[0] else 0
+            rounds = self.merging.in_front.neighbours
+            total += self._merging(counts[0], self.width, rounds) if merged[0] else 0
             counts, merged = counts[1:], merged[1:]
         for layer, macs in enumerate(self.layers):
             entering, leaving = counts[layer] + self.prefix, counts[layer + 1] + self.prefix
@@ -203,7 +204,8 @@ class EdgeCost:
             total += entering * macs.attention + attention_products(entering, macs.attention_width)
             total += through_mlp * macs.mlp
             if merged[layer]:
-                total += self._merging(counts[layer], macs.metric_width(self.merging), self.merging.is_centred)
+                width, rounds = macs.metric_width(self.merging), self.merging.neighbours
+                total += self._merging(counts[layer], width, rounds, self.merging.is_centred)
         # Rounds of the cap; they merge down to one patch, which may then be dropped.
         left, least = counts[-1], max(final, 1)
         while left > least:

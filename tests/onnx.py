@@ -52,6 +52,9 @@ SPEECH_KINDS = {
     "in time": lambda: make_speech_engine(Merging("value", "size", True, "attention", 3, True), 2),
     "narrow in time": lambda: make_speech_engine(Merging("value_head", "norm", False, "layer", 2), 2),
     "in front": lambda: make_speech_engine(Merging("key_mean", "size", front=True), 1),
+    "silence in front": lambda: make_speech_engine(
+        Merging("value", "size", True, neighbours=2, front=True, front_rounds=6), 2
+    ),
     "raster": lambda: _merging(make_engine(1, depth=2), Merging("key", "size", True, neighbours=3, front=True)),
 }
 

@@ -13,7 +13,7 @@ from offline.export.graph import Graph
 from offline.export.merging import State, centred, merge_above, merge_down_to
 from offline.export.parts import Halves, export_parts
 from offline.export.pieces import Pieces, make_model
-from thinwire.bundle import Bundle
+from thinwire.bundle import Bundle, Merging
 from thinwire.exports import EDGE_INPUTS, EDGE_OUTPUTS, FORMAT, METADATA, SPEECH_INPUTS
 from thinwire.macs import LayerMacs
 from thinwire.nn.towers.interface import ImageTower, RotaryTower, SpeechTower, Tower
@@ -106,7 +106,8 @@ def _front(g: Graph, state: State, gate: tuple[str, str], engine: TorchEngine) -
     matches, threshold = gate
 
     def merged(then: Graph) -> State:
-        return _merge(then, state, state.x, engine.tower.width, threshold, engine)
+        content, merging = _content(then, state.x, engine.tower), engine.bundle.merging.in_front
+        return _merge(then, state, content, engine.tower.width, threshold, engine, merging)
 
     def skipped(otherwise: Graph) -> State:
         return State(*(otherwise.op("Identity", value) for value in state))
@@ -114,9 +115,19 @@ def _front(g: Graph, state: State, gate: tuple[str, str], engine: TorchEngine) -
     return State(*g.branch(matches, merged, skipped))
 
 
-def _merge(g: Graph, tokens: State, metric: str, width: int, threshold: str, engine: TorchEngine) -> State:
-    bundle = engine.bundle
-    return merge_above(g, tokens, metric, width, threshold, engine.tower.prefix_tokens, bundle.patches, bundle.merging)
+def _content(g: Graph, x: str, tower: Tower) -> str:
+    """What enters the first layer, of speech without the positions."""
+    if not isinstance(tower, SpeechTower):
+        return x
+    table = g.constant(tower.positions.detach().cpu().numpy())
+    return g.op("Sub", x, g.op("Slice", table, g.integers(0), g.op("Shape", x, start=0, end=1), g.integers(0)))
+
+
+def _merge(
+    g: Graph, tokens: State, metric: str, width: int, threshold: str, engine: TorchEngine, merging: Merging
+) -> State:
+    prefix, patches = engine.tower.prefix_tokens, engine.bundle.patches
+    return merge_above(g, tokens, metric, width, threshold, prefix, patches, merging)
 
 
 def _centres(g: Graph, state: State, tower: Tower) -> str:
@@ -153,7 +164,7 @@ def _layer(
     def merged(then: Graph) -> State:
         tokens = state._replace(x=add(then))
         compared = centred(then, metric, engine.tower.prefix_tokens) if merging.is_centred else metric
-        return _merge(then, tokens, compared, width, threshold, engine)
+        return _merge(then, tokens, compared, width, threshold, engine, merging)
 
     def skipped(otherwise: Graph) -> State:
         passed = (otherwise.op("Identity", value) for value in (state.sizes, state.origin))

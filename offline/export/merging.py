@@ -15,6 +15,7 @@ from onnx import TensorProto, helper
 from offline.export.graph import Graph
 from thinwire.bundle import Merging
 from thinwire.nn.merging.matching import MIN_WEIGHT
+from thinwire.nn.merging.neighbours import NEARLY
 
 # Under the square root of the mean square, which is what the cosine divides by; far below any that is not zero.
 NORM_EPSILON = 1e-24
@@ -75,10 +76,13 @@ def match_neighbours(g: Graph, metric: str, width: int, prefix: int, patches: in
     # The last token of an even number is a source with nothing behind it.
     after = g.op("Concat", after, g.constant(np.array([[-np.inf]], dtype=np.float32)), axis=0)
     after = g.op("Slice", after, g.integers(0), g.op("Shape", before, start=0, end=1), g.integers(0))
-    twice = g.op("Mul", g.op("Cast", g.op("Greater", after, before), to=TensorProto.INT64), g.integer(2))
+    nearly = g.constant(np.array(NEARLY, dtype=np.float32))
+    is_after = g.op("Greater", after, g.op("Add", before, nearly))
+    twice = g.op("Mul", g.op("Cast", is_after, to=TensorProto.INT64), g.integer(2))
     source = g.constant(_sources(prefix, patches)[:, None])
     source = g.op("Slice", source, g.integers(0), g.op("Shape", before, start=0, end=1), g.integers(0))
-    return g.op("Max", before, after), g.op("Add", g.op("Sub", source, g.integer(1)), twice)
+    best = g.op("Where", is_after, after, before)
+    return best, g.op("Add", g.op("Sub", source, g.integer(1)), twice)
 
 
 def merge(g: Graph, tokens: State, source: str, target: str, rows: int, weight: str, *also: str) -> list[str]:

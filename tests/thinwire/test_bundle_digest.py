@@ -64,6 +64,7 @@ CHANGES = {
     "merging.place": "layer",
     "merging.neighbours": 3,
     "merging.front": True,
+    "merging.front_rounds": 5,
     "codec.hidden": 33,
     "codec.max_symbols_per_token": 16,
     "codec.rates": (1, 2, 4),
@@ -106,7 +107,7 @@ def test_who_lends_the_backbone_does_not_show_in_the_digest_but_which_weights_do
 def test_a_manifest_of_before_there_were_neighbours_keeps_its_digest(saved):
     content = json.loads(saved.path(MANIFEST).read_text())
     assert content["merging"].keys() == {"metric", "weight", "proportional_attention", "place"}
-    in_time = dataclasses.replace(saved, merging=Merging(neighbours=3, front=True))
+    in_time = dataclasses.replace(saved, merging=Merging(neighbours=3, front=True, front_rounds=7))
     in_time.save()
     assert load_bundle(saved.folder).merging == in_time.merging
     assert load_bundle(saved.folder).digest == in_time.digest

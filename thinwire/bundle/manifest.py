@@ -116,8 +116,9 @@ class Bundle:
             del content["preprocessing"]["fit"]
         if not self.merging.neighbours:
             del content["merging"]["neighbours"]
-        if not self.merging.front:
-            del content["merging"]["front"]
+        for name in ("front", "front_rounds"):
+            if not content["merging"][name]:
+                del content["merging"][name]
         return {"schema_version": SCHEMA_VERSION, **content}
 
     def path(self, name: str) -> Path:

@@ -1,5 +1,6 @@
 """What a manifest is made of: how layers merge, the JSCC pair, the unmerged reference, what answers or writes down."""
 
+from dataclasses import replace
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Annotated, Literal
 
@@ -29,8 +30,10 @@ class Merging:
         place: "attention" merges between attention and MLP, "layer" after the layer.
         neighbours: for tokens in a row: a token merges only with the one before or after it, in so many rounds a layer
             at most; 0 matches every source with every destination, once.
-        front: whether tokens merge in front of the first layer, too, by the cosine of what enters it; a policy then has
-            one threshold more, as its first.
+        front: whether tokens merge in front of the first layer, too, by the cosine of what enters it, of speech without
+            the positions; a policy then has one threshold more, as its first.
+        front_rounds: of that merge, for tokens in a row; 0 stands for as many as ``neighbours``. The silence behind a
+            clip has equal tokens, of which each round leaves half.
     """
 
     metric: Metric = "value"
@@ -39,6 +42,12 @@ class Merging:
     place: Literal["attention", "layer"] = "attention"
     neighbours: Whole = 0
     front: bool = False
+    front_rounds: Whole = 0
+
+    @property
+    def in_front(self) -> "Merging":
+        """How tokens merge in front of the first layer."""
+        return replace(self, neighbours=self.front_rounds or self.neighbours)
 
     @property
     def is_centred(self) -> bool:

@@ -14,9 +14,12 @@ from torch import Tensor
 from thinwire.nn.merging.matching import Rule, merge, note_margin, top, weights_of
 from thinwire.nn.merging.tokens import Tokens
 
+# Tokens of silence are equal but for rounding, which every engine does in its own way.
+NEARLY = 1e-3
+
 
 def match_neighbours(metric: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Find the neighbour that each source is most like, the earlier of equals.
+    """Find the neighbour that each source is most like, the earlier where they differ by no more than `NEARLY`.
 
     Args:
         metric: ``batch x N x M`` with N of at least 2, compared by cosine.
@@ -24,16 +27,18 @@ def match_neighbours(metric: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Ten
 
     Returns:
         ``batch x sources`` similarities to that neighbour (-inf for padding), its index among the destinations, and
-        the similarities to the other one (-inf where there is none).
+        the similarities less what they would have to differ by for the other one (-inf where there is none).
     """
     unit = F.normalize(metric, dim=-1)
     beside = (unit[:, 1:] * unit[:, :-1]).sum(-1).masked_fill(~valid[:, 1:], float("-inf"))
     before, after = beside[:, 0::2], beside[:, 1::2]
     # The last token of an even number is a source with nothing behind it.
     after = F.pad(after, (0, before.shape[1] - after.shape[1]), value=float("-inf"))
-    is_after = after > before
+    is_after = after > before + NEARLY
     target = torch.arange(before.shape[1], device=metric.device) + is_after.long()
-    return torch.maximum(before, after), target, torch.minimum(before, after)
+    best = torch.where(is_after, after, before)
+    # Of padding the difference is none.
+    return best, target, best - (after - before - NEARLY).abs().nan_to_num(nan=float("inf"), posinf=float("inf"))
 
 
 def merge_neighbours(

@@ -11,7 +11,7 @@ from thinwire.nn.attention import Attended, key_bias
 from thinwire.nn.merging.matching import Rule, above, merge_by, with_margin
 from thinwire.nn.merging.neighbours import merge_neighbours
 from thinwire.nn.merging.tokens import Tokens
-from thinwire.nn.towers.interface import RotaryTower, Tower
+from thinwire.nn.towers.interface import RotaryTower, SpeechTower, Tower
 
 
 def embed(tower: Tower, inputs: Tensor) -> Tokens:
@@ -59,7 +59,7 @@ def run_layers(
         layer = first + index - merging.front
         threshold = None if thresholds is None else thresholds[index]
         if layer < 0:
-            tokens = _merge(tokens, tokens.x, rule, merging, threshold)
+            tokens = _merge(tokens, _content(tower, tokens), rule, merging.in_front, threshold)
         else:
             tokens = _run_layer(tower, layer, tokens, rule, merging, threshold)
         counts.append(tokens.counts)
@@ -88,6 +88,11 @@ def _merge(tokens: Tokens, metric: Tensor, rule: Rule | None, merging: Merging, 
     if threshold is not None:
         tokens = with_margin(tokens, metric, threshold)
     return merge_by(tokens, metric, rule, merging.weight)
+
+
+def _content(tower: Tower, tokens: Tokens) -> Tensor:
+    """What enters the first layer, of speech without the positions: silence then looks alike wherever it is."""
+    return tokens.x - tower.positions[: tokens.x.shape[1]] if isinstance(tower, SpeechTower) else tokens.x
 
 
 def _attend(tower: Tower, layer: int, x: Tensor, bias: Tensor | None, tokens: Tokens) -> Attended:

@@ -102,10 +102,16 @@ class SpeechTower(Tower, Protocol):
     Attributes:
         mel_bins: features of a frame.
         frames_per_token: frames that one position stands for.
+        positions: ``patches x D``, what `embed` adds to say where a token stands.
     """
 
     mel_bins: int
     frames_per_token: int
+
+    @property
+    def positions(self) -> Tensor:
+        """See the class."""
+        ...
 
     def embedding_macs(self, positions: int | None = None) -> int:
         """MACs of `embed` for one clip of so many positions, by default all."""

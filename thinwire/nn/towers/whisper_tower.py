@@ -87,9 +87,14 @@ class WhisperTower:
                 f"expected features of batch x {self.mel_bins} x an even number of frames up to {most}, "
                 f"got {tuple(features.shape)}"
             )
-        x = F.gelu(self._parts.conv2(F.gelu(self._parts.conv1(features)))).transpose(1, 2)
-        embedded: Tensor = x + self._parts.embed_positions.weight[: x.shape[1]]
-        return embedded
+        x: Tensor = F.gelu(self._parts.conv2(F.gelu(self._parts.conv1(features)))).transpose(1, 2)
+        return x + self.positions[: x.shape[1]]
+
+    @property
+    def positions(self) -> Tensor:
+        """See `SpeechTower`."""
+        table: Tensor = self._parts.embed_positions.weight
+        return table
 
     def attend(self, layer: int, x: Tensor, bias: Tensor | None) -> Attended:
         """See `Tower.attend`."""

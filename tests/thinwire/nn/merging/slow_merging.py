@@ -137,6 +137,7 @@ def whisper_parts(encoder: Any) -> Parts:
 
     def layer(block):
         module = block.self_attn
+        is_last = block is encoder.layers[-1]
 
         def heads(rows):
             normed = block.self_attn_layer_norm(rows)
@@ -144,7 +145,9 @@ def whisper_parts(encoder: Any) -> Parts:
             return tuple(torch.stack(part.split(module.head_dim, dim=1), dim=1) for part in parts)
 
         def feed(rows):
-            return block.fc2(torch.nn.functional.gelu(block.fc1(block.final_layer_norm(rows))))
+            fed = block.fc2(torch.nn.functional.gelu(block.fc1(block.final_layer_norm(rows))))
+            # The encoder's final norm, less what is added to it.
+            return encoder.layer_norm(rows + fed) - rows if is_last else fed
 
         return Layer(heads, 1 / math.sqrt(module.head_dim), module.out_proj, feed)
 
