@@ -70,8 +70,8 @@ def load_tower(bundle: Bundle) -> Tower:
     except BundleError as error:
         raise BundleError(f"bundle {bundle.name}: {' '.join(str(error).split())[:300]}") from None
     if not isinstance(tower, SpeechTower if bundle.task == "transcription" else ImageTower):
-        what = "speech" if bundle.task == "transcription" else "images"
-        raise BundleError(f"bundle {bundle.name}: expected a tower of {what}, got {bundle.model['tower']!r}")
+        what, found = "speech" if bundle.task == "transcription" else "images", bundle.model.get("tower", "timm")
+        raise BundleError(f"bundle {bundle.name}: expected a tower of {what}, got {found!r}")
     load_part(bundle, "backbone", lambda: tower.module)
     _check(bundle, tower, {"split_layer": (bundle.split_layer, tower.depth)})
     if bundle.prefix_tokens not in (0, tower.prefix_tokens):
@@ -80,13 +80,13 @@ def load_tower(bundle: Bundle) -> Tower:
 
 
 def _check(bundle: Bundle, tower: Tower, more: dict[str, tuple[int, int]]) -> None:
+    if isinstance(tower, ImageTower):
+        more = {"preprocessing.size": (bundle.preprocessing.size, tower.image_size)} | more
     figures = {
         "depth": (bundle.depth, tower.depth),
         "width": (bundle.width, tower.width),
         "patches": (bundle.patches, tower.patches),
     }
-    if isinstance(tower, ImageTower):
-        figures["preprocessing.size"] = (bundle.preprocessing.size, tower.image_size)
     for name, (stated, found) in (figures | more).items():
         if stated != found:
             raise _differs(bundle, name, stated, found)
