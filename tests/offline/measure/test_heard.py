@@ -15,9 +15,10 @@ from deploy.cli.main import main
 from offline.data.utterances import load_utterances
 from offline.measure import studies, workers
 from offline.measure.baselines import Baselines
-from offline.measure.box import search_space
+from offline.measure.box import QUANTILES, SILENCE, search_space
 from offline.measure.evaluator import BYPASS, LINK_ID, Evaluator, request_id_of
 from offline.measure.heard import TranscriptJudge
+from offline.measure.inputs import inputs_of
 from offline.measure.meter import PolicyMeter
 from offline.measure.studies import Plan, search
 from offline.measure.transcripts import digit_errors, error_rate
@@ -29,6 +30,7 @@ from thinwire.audio import log_mel
 from thinwire.channels import Channel
 from thinwire.equalise import receive
 from thinwire.errors import InvalidRequestError
+from thinwire.nn.merging.matching import above
 
 POLICY = Policy.create([0.95, 0.97, 0.96], 4)
 
@@ -95,9 +97,24 @@ def test_an_accuracy_below_zero_is_kept_and_searched_on(evaluator):
     measured = meter.measure(POLICY)[0]
     assert measured.objectives.accuracy < 0
     assert type(measured).from_json(measured.to_json()) == measured
-    space = search_space(evaluator.engine, evaluator.images.even_sample(3))
-    assert len(space.axes) == 3
-    assert np.isfinite(space.axes).all()
+
+
+def test_the_box_is_of_what_is_left_of_the_silence(evaluator):
+    images = evaluator.images.even_sample(3)
+    space = search_space(evaluator.engine, images)
+    front, first, second = (np.array(axis) for axis in space.axes)
+    # A third of these windows is silence.
+    assert (front >= SILENCE).mean() > 0.3
+    assert {*front[front >= SILENCE]} == {SILENCE, 1}
+    seen = []
+
+    def rule(best):
+        seen.append(best[best.isfinite()].double().numpy())
+        return best > 2
+
+    evaluator.engine.transform(inputs_of(images, evaluator.engine), [above(SILENCE), rule, None])
+    np.testing.assert_allclose(first[:-1], np.minimum(np.quantile(seen[0], QUANTILES), SILENCE)[:-1], atol=1e-6)
+    assert first[-1] == second[-1] == 1
 
 
 def test_its_baselines_are_those_that_keep_the_order(evaluator):
