@@ -5,6 +5,7 @@ from typing import Any
 
 from experiments.harness.setting import SHARES, chosen, fronts_of
 from experiments.speech.ways import Way
+from offline.measure.box import SILENCE
 from policies.policy import STANDARD_ERRORS, MeasuredPolicy, Policy
 from thinwire.bundle import FRONT, Bundle
 from thinwire.channels import Channel
@@ -55,12 +56,15 @@ def short(label: str) -> str:
 
 
 def _policies(bundle: Bundle) -> dict[str, Policy]:
-    """The unmerged reference, and of the front what budgets choose and what costs least without a loss on *select*.
+    """The unmerged reference; silence merged in front and nothing else; what the front has.
 
-    A loss is what chance does not explain, paired with the reference. Without a front there is the reference alone.
+    Of the front that is what budgets choose, and what costs least without a loss on *select*, where a loss is what
+    chance does not explain, paired with the reference. Without a front there is nothing of it.
     """
     rate = max(bundle.codec.rates) if bundle.reference is None else bundle.reference.symbols_per_token
     found = {UNMERGED: Policy.unmerged(bundle.steps, rate)}
+    if bundle.merging.front:
+        found["silence merged"] = Policy.create([SILENCE, *[1.0] * bundle.split_layer], rate)
     if bundle.reference is None or not bundle.path(FRONT).exists():
         return found
     for uses in (int(share * bundle.reference.channel_uses) for share in SHARES):

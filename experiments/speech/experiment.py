@@ -200,14 +200,15 @@ makes more errors than there are digits. Decoding is greedy, without timestamps 
 temperature. Standard errors are over utterances, differences paired with the unmerged model; *by speaker* has the
 lowest and the highest rate of one.
 
-Policies are those of the bundle's front: what budgets of 50%, 20% and 5% of the unmerged reference's uses choose at
-AWGN of 10 dB, and of those that lose nothing on *select* (paired, within two standard errors) the one of fewest uses
-and the one of least compute. Beside them: the encoder on the clip's own length and some silence, as whisper.cpp's audio
-context has it; voice only, which is what an energy gate at 40 dB below the loudest frame leaves; the same policies on
-top of both; plain averages of 2, 4 and 8 of the encoder's tokens in time; Opus (libopus, 6 kb/s asked for, packets of
-60 ms, no container) for the whole model in the cloud, its bits at the channel's capacity; and the text of a device that
-has the whole model, likewise, its decoder counted. On Rayleigh fading bits go by the ergodic capacity, which flatters
-them. A device that sends sound computes nothing that is counted.
+Policies: merging of silence alone, in front of the first layer, where the bundle has that; and those of its front:
+what budgets of 50%, 20% and 5% of the unmerged reference's uses choose at AWGN of 10 dB, and of those that lose
+nothing on *select* (paired, within two standard errors) the one of fewest uses and the one of least compute. Beside
+them: the encoder on the clip's own length and some silence, as whisper.cpp's audio context has it; voice only, which
+is what an energy gate at 40 dB below the loudest frame leaves; the same policies on top of both; plain averages of 2,
+4 and 8 of the encoder's tokens in time; Opus (libopus, 6 kb/s asked for, packets of 60 ms, no container) for the whole
+model in the cloud, its bits at the channel's capacity; and the text of a device that has the whole model, likewise,
+its decoder counted. On Rayleigh fading bits go by the ergodic capacity, which flatters them. A device that sends sound
+computes nothing that is counted.
 
 The paper has no speech.
 """,
