@@ -1,4 +1,4 @@
-"""What the device says of one image."""
+"""What the device says of one image or clip."""
 
 from dataclasses import dataclass
 
@@ -15,11 +15,11 @@ from thinwire.v1 import link_pb2
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of one image.
+    """What came of one image or clip.
 
     Attributes:
         frame_id: the request id; later frames of a stream add "-" and their sequence number.
-        outputs: labels with their softmax scores, the best first; or one answer with its own.
+        outputs: labels with their softmax scores, the best first; or one answer or transcript with its own.
         logits: ``classes`` float32; empty unless they were asked for.
         policy_id: id of the policy that served, or "none".
         policy_digest: its digest.
@@ -33,8 +33,8 @@ class Answer:
         airtime_ms: time of one transmission on the channel in milliseconds; 0 without a proxy.
         transmissions: how often the frame was sent, as the proxy counted; 1 without one.
         edge_gmacs: what the device computed, in 10^9 multiply-accumulates.
-        encoded: what the engine made of the image.
-        area: the part of the upright image that it was made of.
+        encoded: what the engine made of it.
+        area: the part of the upright image that it was made of; None of a clip.
         received: the symbols as they arrived, as those of ``encoded``; None if nobody asked, or the peer does not tell.
         edge_ms: from the request to the frame, waiting included.
         channel_ms: time in the proxy; None without one.
@@ -43,6 +43,7 @@ class Answer:
         finish_reason: of an answer: "stop" if it ended by itself, "length" if it was cut.
         prompt_tokens: tokens that the language model read for it.
         answer_tokens: those that it wrote.
+        transcript: what a clip says; None of an image.
     """
 
     frame_id: str
@@ -60,7 +61,7 @@ class Answer:
     transmissions: int
     edge_gmacs: float
     encoded: Encoded
-    area: Area
+    area: Area | None
     received: NDArray[np.complex64] | None
     edge_ms: float
     channel_ms: float | None
@@ -69,6 +70,7 @@ class Answer:
     finish_reason: str
     prompt_tokens: int
     answer_tokens: int
+    transcript: link_pb2.Transcript | None = None
 
     @classmethod
     def of(
@@ -122,6 +124,7 @@ class Answer:
             finish_reason=result.finish_reason,
             prompt_tokens=result.prompt_tokens,
             answer_tokens=result.answer_tokens,
+            transcript=result.transcript if result.HasField("transcript") else None,
         )
 
 

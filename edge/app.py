@@ -1,4 +1,4 @@
-"""REST at the edge: an image goes through the split, over the link, and comes back as an answer."""
+"""REST at the edge: an image or a clip goes through the split, over the link, and comes back as an answer."""
 
 import asyncio
 import time
@@ -11,6 +11,7 @@ from edge.device import Device
 from edge.link_client import LinkClient
 from edge.routes import add_classify, add_vqa, services_of
 from edge.service import EdgeService
+from edge.transcriptions import add_transcriptions
 from thinwire.errors import InvalidRequestError, UnknownPolicyError
 from thinwire.rest import problems
 from thinwire.rest.application import Application
@@ -44,7 +45,7 @@ def create_app(device: Device, services: Sequence[EdgeService]) -> FastAPI:
         device: what the services share.
         services: what answers, one per bundle; of one task the first where a request names none.
     """
-    app = Application(title="Thinwire edge", description="Answers images over a thin, noisy link")
+    app = Application(title="Thinwire edge", description="Answers images and speech over a thin, noisy link")
     # Not in closures: FastAPI's caches keep the endpoints, and would keep the service when the application is gone.
     app.state.device = device
     app.state.services = tuple(services)
@@ -53,6 +54,7 @@ def create_app(device: Device, services: Sequence[EdgeService]) -> FastAPI:
     add_common(app, bundles, _Readiness(device.client).check, device.metrics.registry)
     add_classify(app, "classify" in tasks)
     add_vqa(app, "vqa" in tasks)
+    add_transcriptions(app, "transcription" in tasks)
 
     @app.get("/v1/policies", responses=problems.RESPONSES)
     async def policies(request: Request, bundle: str | None = None) -> dict[str, Any]:

@@ -51,6 +51,11 @@ class Encoded:
 class Engine(Protocol):
     """Runs the device's side of a bundle."""
 
+    @property
+    def mel_bins(self) -> int | None:
+        """Bands of the features that it takes; None of an engine that takes pixels."""
+        ...
+
     def encode(
         self, inputs: NDArray[Any], policy: Policy, snr_db: float, max_channel_uses: int | None = None
     ) -> Encoded:

@@ -1,4 +1,4 @@
-"""What the device tells of how an image was sent, to those who ask."""
+"""What the device tells of how an image or clip was sent, to those who ask."""
 
 import math
 
@@ -16,14 +16,14 @@ DECIMALS = 6
 
 
 def explain(bundle: Bundle, answer: Answer) -> ExplainBody:
-    """How the image of an answer was sent.
+    """How the image or clip of an answer was sent.
 
     Args:
         bundle: that answered.
         answer: of a request with ``explain``.
     """
     encoded, prefix = answer.encoded, bundle.prefix_tokens
-    side = math.isqrt(bundle.patches)
+    side = math.isqrt(bundle.patches) if answer.area else 0
     return ExplainBody(
         grid=(side, side) if side**2 == bundle.patches else (1, bundle.patches),
         area=answer.area,

@@ -31,6 +31,7 @@ class OnnxEngine:
         takes = SPEECH_INPUTS if SPEECH_INPUTS[0][0] in session.shapes else EDGE_INPUTS
         session.check(takes, [name for name, _, _ in EDGE_OUTPUTS])
         self._name = takes[0][0]
+        self.mel_bins = int(session.shapes[self._name][0]) if takes is SPEECH_INPUTS else None
         try:
             cost = session.metadata["cost"]
             layers = tuple(LayerMacs(*layer) for layer in cost["layers"])
@@ -92,8 +93,8 @@ class OnnxEngine:
         )
 
     def _check(self, inputs: NDArray[Any]) -> None:
-        if self._name == SPEECH_INPUTS[0][0]:
-            check_features(inputs, int(self._session.shapes[self._name][0]), self.bundle.patches)
+        if self.mel_bins is not None:
+            check_features(inputs, self.mel_bins, self.bundle.patches)
             return
         size = self.bundle.preprocessing.size
         if inputs.shape != (size, size, 3) or inputs.dtype != np.uint8:

@@ -33,18 +33,18 @@ _FRAME_ID = re.compile("[0-9a-fA-F]{32}")
 
 @dataclass(frozen=True)
 class Prepared:
-    """An image, ready to send, with all that its frame depends on.
+    """An image or clip, ready to send, with all that its frame depends on.
 
     Attributes:
         encoded: what the engine made of it; its cost includes frames that the link found too dear.
-        area: the part of the upright image that went into it.
+        area: the part of the upright image that went into it; None of a clip.
         choice: the policy, and where it was taken from.
         channel: what the link was believed to be like.
         max_channel_uses: what the frame may cost; 0: any number.
     """
 
     encoded: Encoded
-    area: Area
+    area: Area | None
     choice: Choice
     channel: Channel
     max_channel_uses: int
@@ -74,17 +74,17 @@ class Known:
     users: int = 0
 
 
-def content_of(bundle: str, image: bytes, question: str, parameters: LinkParameters) -> bytes:
+def content_of(bundle: str, data: bytes, question: str, parameters: LinkParameters) -> bytes:
     """Digest of all that its frame depends on: a repeat may differ in ``timeout_ms`` and ``explain`` alone.
 
     Args:
         bundle: digest of the bundle that answers, whether the request names it or leaves it to us.
-        image: as it came.
+        data: the image or clip, as it came.
         question: about it; "" where the task has none.
         parameters: how to answer; what is left out counts as its default.
     """
     asked = json.dumps([bundle, question, parameters.model_dump(mode="json", exclude=_BESIDE_THE_FRAME)])
-    return blake2b(asked.encode() + b"\0" + image, digest_size=16).digest()
+    return blake2b(asked.encode() + b"\0" + data, digest_size=16).digest()
 
 
 def frame_id_of(key: str, link_id: str, caller: str = "") -> str:

@@ -67,6 +67,11 @@ class TorchEngine:
         tower.module.to(device)
         return cls(bundle, tower, encoder.to(device))
 
+    @property
+    def mel_bins(self) -> int | None:
+        """See `edge.engine.Engine`."""
+        return self.tower.mel_bins if isinstance(self.tower, SpeechTower) else None
+
     @torch.inference_mode()
     def embed(self, inputs: NDArray[Any]) -> Tokens:
         """The tokens of ``batch x size x size x 3`` pixels, or of features, that enter the first block."""

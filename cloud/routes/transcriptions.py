@@ -16,25 +16,17 @@ from cloud.transcriptions import Transcriptions
 from thinwire import audio, tracing
 from thinwire.audio.transcript import delta_event, done_event
 from thinwire.errors import UnavailableError, UnknownFrameError
-from thinwire.rest import problems
+from thinwire.frames import frame_id
 from thinwire.rest.application import while_connected, within
-from thinwire.rest.events import MEDIA_TYPE, EventStream, event, openai_event
+from thinwire.rest.events import EventStream, event, openai_event
 from thinwire.rest.models import of_task
 from thinwire.rest.parsing import parse_transcription
-from thinwire.rest.routes import describe_transcription
+from thinwire.rest.routes import TRANSCRIPTION_RESPONSES, describe_transcription
+from thinwire.rest.transcription_answers import without_link
 from thinwire.rest.transcriptions import TranscriptionBody, respond, writing
 from thinwire.v1 import link_pb2
 
 log = logging.getLogger(__name__)
-_FORMS = ("application/json", "text/plain", "text/vtt", MEDIA_TYPE)
-_RESPONSES: dict[int | str, dict[str, Any]] = {
-    **problems.OPENAI_RESPONSES,
-    200: {
-        "description": "What the clip says, in the response_format; or, if asked for, server-sent events: the text in "
-        "pieces (transcript.text.delta), then the whole of it (transcript.text.done)",
-        "content": {kind: {"schema": {"type": "object" if "json" in kind else "string"}} for kind in _FORMS},
-    },
-}
 
 
 @dataclass(frozen=True)
@@ -62,7 +54,7 @@ def add_to(app: FastAPI, is_served: bool) -> None:
     @app.post(
         "/v1/audio/transcriptions",
         response_model=None,
-        responses=_RESPONSES,
+        responses=TRANSCRIPTION_RESPONSES,
         openapi_extra=describe_transcription(),
         include_in_schema=is_served,
     )
@@ -90,17 +82,33 @@ def add_to(app: FastAPI, is_served: bool) -> None:
             work = within(_written(clip, asked, deadline_s), deadline_s, asked.timeout_ms)
             transcript = await while_connected(request, work)
             _tell(request, clip, clock)
-            return respond(transcript, asked)
+            return respond(transcript, asked, without_link(clip.identity, clock.timings()))
 
 
 def _held(tasks: Sequence[Transcriptions], name: str) -> _Clip:
     # An idempotency key of the edge, which names the frame in either case.
     identity = name.lower()
     for task in tasks:
-        if (heard := task.find(identity)) is not None:
+        if kept := _windows(task, identity):
             window_s = task.window_samples / audio.SAMPLE_RATE
-            return _Clip(task, identity, heard.seconds or window_s, [(0.0, partial(_kept, heard))], False)
+            parts = [(number * window_s, partial(_kept, heard)) for number, heard in enumerate(kept)]
+            return _Clip(task, identity, parts[-1][0] + (kept[-1].seconds or window_s), parts, False)
     raise UnknownFrameError(f"no tokens are held of a frame {identity[:80]!r}: it never came here, or has expired")
+
+
+def _windows(task: Transcriptions, identity: str) -> list[Heard]:
+    """What is held of a request's frames, which its windows are in order: of all up to the first that is missing.
+
+    A single frame has its own number in its name, if it is not the first.
+    """
+    window_s = task.window_samples / audio.SAMPLE_RATE
+    kept: list[Heard] = []
+    while (heard := task.find(frame_id(identity, len(kept)))) is not None:
+        kept.append(heard)
+        # A shorter one is the last of its clip.
+        if "-" in identity or (heard.seconds or window_s) < window_s:
+            break
+    return kept
 
 
 async def _kept(heard: Heard) -> Heard:

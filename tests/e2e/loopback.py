@@ -37,6 +37,10 @@ class RecordingEngine:
     engine: TorchEngine
     encoded: list[Encoded] = field(default_factory=list)
 
+    @property
+    def mel_bins(self) -> int | None:
+        return self.engine.mel_bins
+
     def encode(
         self, pixels: NDArray[np.uint8], policy: Policy, snr_db: float, max_channel_uses: int | None = None
     ) -> Encoded:

@@ -100,7 +100,7 @@ async def test_a_stream_follows_a_recorded_fade(bundle, tmp_path):
     log = io.StringIO()
     handler = logging.StreamHandler(log)
     handler.setFormatter(JsonFormatter("edge"))
-    logger = logging.getLogger("edge.service")
+    logger = logging.getLogger("edge.sender")
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel("INFO")

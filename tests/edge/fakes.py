@@ -37,6 +37,8 @@ class EngineCall:
 class FakeEngine:
     """Symbols that depend on pixels and policy alone; 4, 8 or 16 tokens by the first threshold, fewer under a cap."""
 
+    mel_bins = None
+
     def __init__(self) -> None:
         self.calls: list[EngineCall] = []
         self.obeys_cap = True

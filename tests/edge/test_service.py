@@ -102,10 +102,10 @@ async def test_ids_are_random_or_the_callers(service: EdgeService, cloud: Any, p
 async def test_the_log_has_a_line_for_every_frame(
     service: EdgeService, coarse: Any, picture: Picture, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level("INFO", "edge.service"):
+    with caplog.at_level("INFO", "edge.sender"):
         answer = await service.classify(picture(), asking(budget={"channel_uses": 31}))
         await service.classify(picture(), asking(policy="none"))
-    line, unmerged = [record for record in caplog.records if record.name == "edge.service"]
+    line, unmerged = [record for record in caplog.records if record.name == "edge.sender"]
     assert (line.front, unmerged.front) == ("awgn at 10 dB", None)
     assert (line.request_id, line.policy, line.snr_db) == (answer.frame_id, coarse.policy.id, answer.snr_db)
     assert (line.tokens, line.channel_uses, line.answer) == (answer.tokens, answer.uses.total, answer.outputs[0][0])

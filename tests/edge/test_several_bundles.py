@@ -192,11 +192,11 @@ async def test_another_model_under_one_key_is_refused(
 async def test_counters_and_lines_tell_bundles_apart(
     several: httpx.AsyncClient, picture: Callable[..., bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level("INFO", "edge.service"):
+    with caplog.at_level("INFO", "edge.sender"):
         for model in ("second", "test", "second"):
             asked = _asked(picture(), "classify", model=model, budget={"channel_uses": 31})
             assert (await several.post("/v1/classify", json=asked)).status_code == 200
-    lines = [record for record in caplog.records if record.name == "edge.service"]
+    lines = [record for record in caplog.records if record.name == "edge.sender"]
     assert [line.__dict__["bundle"] for line in lines] == ["second", "test", "second"]
     seen = samples((await several.get("/metrics")).text)
     for name, count in (("test", 1), ("second", 2), ("other", 0)):

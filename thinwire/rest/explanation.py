@@ -19,7 +19,7 @@ class ExplainBody(BaseModel):
     """
 
     grid: tuple[int, int]
-    area: tuple[float, float, float, float]
+    area: tuple[float, float, float, float] | None
     groups: list[int]
     sizes: list[int]
     tokens_per_layer: list[int]

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from thinwire.bundle import Bundle
 from thinwire.rest import docs, models, problems
+from thinwire.rest.events import MEDIA_TYPE
 from thinwire.rest.schemas import (
     ClassifyBody,
     HealthResponse,
@@ -21,6 +22,16 @@ from thinwire.rest.schemas import (
     VqaParameters,
 )
 from thinwire.rest.transcriptions import TranscriptionBody
+
+_TRANSCRIPTS = ("application/json", "text/plain", "text/vtt", MEDIA_TYPE)
+TRANSCRIPTION_RESPONSES: dict[int | str, dict[str, Any]] = {
+    **problems.OPENAI_RESPONSES,
+    200: {
+        "description": "What the clip says, in the response_format; or, if asked for, server-sent events: the text in "
+        "pieces (transcript.text.delta), then the whole of it (transcript.text.done)",
+        "content": {kind: {"schema": {"type": "object" if "json" in kind else "string"}} for kind in _TRANSCRIPTS},
+    },
+}
 
 
 def add_common(
@@ -90,8 +101,12 @@ def describe_vqa() -> dict[str, Any]:
     return describe_json(VqaBody, _form(form))
 
 
-def describe_transcription() -> dict[str, Any]:
-    """OpenAPI of the forms that `parse_transcription` reads."""
+def describe_transcription(has_held: bool = True) -> dict[str, Any]:
+    """OpenAPI of the forms that `parse_transcription` reads.
+
+    Args:
+        has_held: whether what came before can be named in place of a file.
+    """
     fields = _inlined(TranscriptionBody.model_json_schema())["properties"]
     given = {name: schema for name, schema in fields.items() if name != "id"}
     granularities = given.pop("timestamp_granularities")
@@ -105,7 +120,10 @@ def describe_transcription() -> dict[str, Any]:
             "timestamp_granularities[]": granularities,
         },
     }
-    return describe_json(TranscriptionBody, {"multipart/form-data": {"schema": form}})
+    content = {"multipart/form-data": {"schema": form}}
+    if has_held:
+        return describe_json(TranscriptionBody, content)
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def _form(schema: dict[str, Any]) -> dict[str, Any]:

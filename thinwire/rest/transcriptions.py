@@ -121,6 +121,10 @@ def check_transcription(body: TranscriptionBody, has_file: bool) -> None:
         raise InvalidRequestError(
             f"timestamp_granularities are of the response_format 'verbose_json', got {body.response_format!r}", _MANY
         )
+    if body.explain and body.response_format != "verbose_json":
+        raise InvalidRequestError(
+            f"explain is of the response_format 'verbose_json', got {body.response_format!r}", "explain"
+        )
     if "word" in (body.timestamp_granularities or ()):
         raise InvalidRequestError(
             "timestamp_granularities: not words but segments are timed here; ask for segment", _MANY
