@@ -12,13 +12,22 @@ from safetensors.torch import save_file
 
 from cloud.speech.model import SpeechModel
 from cloud.torch_transcriber import TorchTranscriber
+from offline.bundles.write import write_weights
+from offline.export.bundle import export_bundle
+from policies.front import Front
+from policies.fronts import Fronts
+from policies.policy import AccuracyAt, MeasuredPolicy, Objectives, Policy
 from tests.speech import POSITIONS, make_speech
-from thinwire.bundle import Bundle, Codec, Merging, Speech, file_sha256
+from thinwire.bundle import FRONT, Bundle, Codec, Merging, Reference, Speech, file_sha256
+from thinwire.channels import Channel
 from thinwire.frames import pack_symbols
 from thinwire.nn.codec.decoder import JsccDecoder
+from thinwire.nn.codec.encoders import MlpEncoder
+from thinwire.nn.towers.whisper_tower import SIZES, WhisperTower
 from thinwire.v1 import link_pb2
 
 WIDTH = 32
+MERGING = Policy.create((0.99, 0.98), 4)
 
 
 def make_speech_bundle(folder: Path = Path("nowhere"), **changes: Any) -> Bundle:
@@ -67,6 +76,36 @@ def write_speech_bundle(folder: Path) -> Bundle:
     files = {path.relative_to(folder).as_posix(): file_sha256(path) for path in paths}
     bundle = make_speech_bundle(folder, files=files)
     bundle.save()
+    return bundle
+
+
+def write_whole_speech_bundle(folder: Path) -> Bundle:
+    """A speech bundle with random weights for edge and cloud, its graph, and a front of the policy `MERGING`."""
+    folder.mkdir()
+    model, tokenizer = make_speech()
+    model.save_pretrained(folder / "whisper")
+    tokenizer.save_pretrained(folder / "whisper")
+    tower = WhisperTower.around(model)
+    torch.manual_seed(6)
+    parts = {"backbone": tower.module, "encoder": MlpEncoder(WIDTH, 32, 8), "decoder": make_decoder()}
+    write_weights(parts, folder)
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    bundle = make_speech_bundle(
+        folder,
+        model={"tower": "whisper", "config": {name: getattr(model.config, name) for name in SIZES}},
+        files={path.relative_to(folder).as_posix(): file_sha256(path) for path in paths},
+        reference=Reference(4, 4 * POSITIONS, 0.5, 0.1, 10, 10.0),
+    )
+    bundle.save()
+    bundle = export_bundle(bundle)
+    measured = MeasuredPolicy(
+        MERGING,
+        bundle.digest,
+        Channel("awgn", 10.0),
+        Objectives(0.5, 0.1, 10, 0.001, 4.0 * POSITIONS, 4 * POSITIONS, POSITIONS, 1.0, 0.0, 0.0, 0.1),
+        (AccuracyAt(10.0, 0.5, 0.1, 0.0, 0.1),),
+    )
+    Fronts((Front(bundle.name, bundle.digest, (measured,)),)).save(bundle.path(FRONT))
     return bundle
 
 

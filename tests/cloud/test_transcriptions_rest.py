@@ -9,7 +9,7 @@ import pytest
 from cloud.transcriber import Heard, Utterance
 from tests.cloud.speech_server import RATE, SEED, clip, heard
 from tests.openai import check_openai
-from tests.sounds import encoded, wav
+from tests.sounds import BROKEN
 from tests.speech_bundle import make_speech_frame, random_symbols
 from thinwire.transcription import TranscriptionOptions
 
@@ -98,22 +98,6 @@ async def test_a_held_clip_in_a_stream_and_in_a_form(speech):
     assert "".join(one["delta"] for one in deltas) == done["text"]
     text = (await speech.again(frame.request_id)).json()["text"]
     assert (await speech.send(None, id=frame.request_id, model="tiny-speech")).json()["text"] == text
-
-
-SECOND = np.sin(np.linspace(0, 2_000, RATE))
-FLAC = encoded(SECOND, RATE, "flac", "flac")
-PROMISING = bytearray(FLAC)
-# The number of samples, of 36 bits, ends here.
-PROMISING[25] += 100
-BROKEN = {
-    "empty": (b"", "0 bytes that are no audio"),
-    "text": (b"four score and seven years ago\n" * 9, "no audio"),
-    "truncated": (FLAC[: len(FLAC) // 2], "damaged or cut off"),
-    "promises more": (bytes(PROMISING), "cut off"),
-    "1 Hz": (wav(np.zeros(50), 1), "1 samples a second"),
-    "768 kHz": (wav(np.zeros(50), 768_000), "768000 samples a second"),
-    "too long": (encoded(np.zeros(1_501 * 4_000), 4_000, "flac", "flac"), "the limit is 1500"),
-}
 
 
 @pytest.mark.parametrize("name", BROKEN)

@@ -66,6 +66,22 @@ class FakeEngine:
         return Encoded(symbols, merge_map, sizes, (tokens, tokens), tokens < wanted, 0.25)
 
 
+class FakeHearing(FakeEngine):
+    """The same of features, which it keeps."""
+
+    mel_bins = 8
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[NDArray[Any]] = []
+
+    def encode(
+        self, features: NDArray[Any], policy: Policy, snr_db: float, max_channel_uses: int | None = None
+    ) -> Encoded:
+        self.heard.append(features)
+        return super().encode(features, policy, snr_db, max_channel_uses)
+
+
 class FakeCloud(link_pb2_grpc.SemanticLinkServicer):
     """Answers frames from their bytes alone; what goes wrong is set by the test.
 
@@ -200,6 +216,13 @@ class FakeCloud(link_pb2_grpc.SemanticLinkServicer):
             del result.outputs[:]
             result.outputs.add(label=said, score=0.5)
             result.finish_reason, result.prompt_tokens, result.answer_tokens = "stop", 7, 2
+        if frame.HasField("transcription"):
+            told = frame.transcription
+            said = f" {told.language or 'heard'} {frame.sequence_number}"
+            result.transcript.segments.add(start=0, end=told.seconds, text=said, tokens=[7])
+            result.transcript.language = "english"
+            del result.outputs[:]
+            result.outputs.add(label=said.strip(), score=0.5)
         if self.snr_db is not None:
             result.channel_ms = 1.0
             result.channel.CopyFrom(
