@@ -163,3 +163,32 @@ async def test_refused_frames(speech, name):
     assert len(str(error)) < 500
     if "language" not in name and name != "a special token":
         check_openai(await speech.again(frame.request_id), 404, "unknown_frame")
+
+
+async def test_all_windows_of_a_request_are_written_down_again(speech):
+    clips = [random_symbols(4 + number, seed=number) for number in range(3)]
+    first = make_speech_frame(speech.bundle, clips[0], transcription=TIMED.to_message(1.0))
+    lengths = (1.0, 1.0, 0.5)
+    for number, (symbols, seconds) in enumerate(zip(clips, lengths, strict=True)):
+        frame = make_speech_frame(speech.bundle, symbols, transcription=TIMED.to_message(seconds))
+        frame.request_id, frame.sequence_number = first.request_id, number
+        await speech.stub.Infer(frame)
+    options = replace(TIMED, temperatures=(0.5,), no_speech_threshold=0.6, max_new_tokens=224)
+    expected = [written(speech, *one) for one in zip(clips, [options] * 3, lengths, strict=True)]
+    content = (await speech.again(first.request_id, response_format="verbose_json")).json()
+    assert content["duration"] == 2.5
+    assert [(one["start"], one["text"]) for one in content["segments"]] == [
+        (number + one.start, one.text) for number, part in enumerate(expected) for one in part.segments
+    ]
+    assert (content["id"], content["policy"], content["link"], content["cost"]) == (first.request_id, None, None, None)
+    assert content["windows"] == []
+    # One of them has its own name.
+    content = (await speech.again(f"{first.request_id}-1", response_format="verbose_json")).json()
+    assert (content["duration"], content["text"]) == (1.0, expected[1].text)
+    # Up to the first that is missing.
+    gone = make_speech_frame(speech.bundle, clips[0], transcription=TIMED.to_message(1.0))
+    await speech.stub.Infer(gone)
+    gone.sequence_number = 2
+    await speech.stub.Infer(gone)
+    content = (await speech.again(gone.request_id, response_format="verbose_json")).json()
+    assert content["duration"] == 1.0

@@ -14,8 +14,10 @@ from thinwire.client import messages
 from thinwire.client.messages import Budget, Call
 from thinwire.client.overlapping import OVERLAP, check_overlap
 from thinwire.client.pictures import Image
+from thinwire.client.sounds import Sound
 from thinwire.client.waiting import TIMEOUT_S
 from thinwire.rest.schemas import ClassifyResponse, VqaResponse
+from thinwire.rest.transcription_answers import TranscriptResponse
 
 if TYPE_CHECKING:
     from policies.policy import MeasuredPolicy
@@ -148,6 +150,42 @@ class Client:
         answer: VqaResponse = self._send(
             *messages.question(self.url, self.cloud_url, about, question, link, generation)
         )
+        return answer
+
+    def transcribe(
+        self,
+        about: "Sound | TranscriptResponse",
+        *,
+        language: str | None = None,
+        prompt: str | None = None,
+        temperature: float | None = None,
+        model: str | None = None,
+        policy: str | None = None,
+        budget: Budget | None = None,
+        channel: Mapping[str, Any] | None = None,
+        explain: bool | None = None,
+        timeout_ms: float | None = None,
+        id: str | None = None,
+    ) -> TranscriptResponse:
+        """What a clip says, or once more what one says that was sent before.
+
+        Args:
+            about: the path or the bytes of a sound file, or a row of floating-point samples at 16 kHz; or the answer
+                about an earlier clip, of which the cloud holds the tokens: nothing is sent again, and neither a model
+                nor what concerns the link can be given.
+            language: code or English name of what is spoken; by default the model finds out.
+            prompt: text that is taken for what was said before.
+            temperature: 0 to 1; see ``docs/use.md``.
+            model: this and the rest are as for `classify`; the budget is that of each window of the clip, and the same
+                ``id`` sends the same frames.
+
+        Returns:
+            the answer: ``text``, ``language``, ``duration``, ``segments``, and of all windows together ``policy``,
+            ``link``, ``cost`` and ``timings_ms``, which each of ``windows`` has, too.
+        """
+        link = {"model": model, "policy": policy, "budget": budget, "channel": channel, "explain": explain, "id": id}
+        asked = {"language": language, "prompt": prompt, "temperature": temperature, "timeout_ms": timeout_ms}
+        answer: TranscriptResponse = self._send(*messages.transcription(self.url, self.cloud_url, about, link, asked))
         return answer
 
     def stream(

@@ -13,12 +13,15 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from thinwire.client.pictures import Image, read_image
+from thinwire.client.sounds import Sound, read_sound
 from thinwire.errors import InvalidRequestError, ThinwireError, UnavailableError, from_code
 from thinwire.rest.schemas import ClassifyResponse, VqaResponse
+from thinwire.rest.transcription_answers import TranscriptResponse
 
 Budget: TypeAlias = SupportsIndex | Mapping[str, Any]
 # How much longer than the server a client waits that names the time of an answer.
 GRACE_S = 5.0
+TRANSCRIPTIONS = "/v1/audio/transcriptions"
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,7 @@ def question(
     """
     timeout_ms = generation.get("timeout_ms")
     if isinstance(about, VqaResponse):
-        if given := [name for name, value in link.items() if value is not None]:
-            raise InvalidRequestError(f"a question about tokens that the cloud holds crosses no link: got {given[0]}")
+        _check_no_link(link, "a question about")
         body = {"inputs": {"question": _text("question", text)}, "parameters": _parameters(None, generation)}
         content = {"content": _json(body), "headers": {"content-type": "application/json"}}
         return cloud, Call("POST", f"{cloud}/v1/frames/{about.id}/questions", VqaResponse, content, timeout_ms)
@@ -97,6 +99,37 @@ def question(
     }
     content = {"files": parts, "headers": _key(link["id"])}
     return edge, Call("POST", f"{edge}/v1/vqa", VqaResponse, content, timeout_ms)
+
+
+def transcription(
+    edge: str,
+    cloud: str,
+    about: "Sound | TranscriptResponse",
+    link: Mapping[str, Any],
+    asked: Mapping[str, Any],
+) -> tuple[str, Call]:
+    """A request to write down a clip or, where that is an earlier answer, the tokens that the cloud holds of it.
+
+    Arguments, result and errors are those of `question`; ``asked`` has the other parameters.
+    """
+    fields = _parameters(None, asked) | {"response_format": "verbose_json"}
+    timeout_ms = fields.get("timeout_ms")
+    if isinstance(about, TranscriptResponse):
+        _check_no_link(link, "a transcript of")
+        content = {"content": _json({"id": about.id} | fields), "headers": {"content-type": "application/json"}}
+        return cloud, Call("POST", f"{cloud}{TRANSCRIPTIONS}", TranscriptResponse, content, timeout_ms)
+    fields |= _parameters(link["budget"], {name: link[name] for name in ("model", "policy", "channel", "explain")})
+    parts: dict[str, Any] = {"file": ("file", read_sound(about), "application/octet-stream")}
+    for name, value in fields.items():
+        text = _text(name, value) if isinstance(value, str) else _json(value)
+        parts[name] = (None, text.encode(), "text/plain; charset=utf-8")
+    content = {"files": parts, "headers": _key(link["id"])}
+    return edge, Call("POST", f"{edge}{TRANSCRIPTIONS}", TranscriptResponse, content, timeout_ms)
+
+
+def _check_no_link(link: Mapping[str, Any], what: str) -> None:
+    if given := [name for name, value in link.items() if value is not None]:
+        raise InvalidRequestError(f"{what} tokens that the cloud holds crosses no link: got {given[0]}")
 
 
 def policies(base: str, bundle: str | None) -> Call:
@@ -215,13 +248,13 @@ def read_answer(call: Call, response: httpx.Response) -> Any:
     # What is no JSON, or no text at all, or nested without end.
     except (ValueError, RecursionError):
         content = None
-    code = content.get("error") if isinstance(content, dict) else None
+    code, detail = _problem(content)
     # A problem of ours has a code; of a path that is not served, one that tells no more than the status.
     if response.is_error and isinstance(content, dict) and isinstance(code, str) and code != "http_error":
         # JSON may hold half of a surrogate pair, which no terminal prints.
-        detail = str(content.get("detail", response.text)).encode("utf-8", "replace").decode()
+        text = str(response.text if detail is None else detail).encode("utf-8", "replace").decode()
         retry_after_s = _seconds(response.headers.get("retry-after"))
-        raise from_code(code, detail, str(content.get("title", "")), response.status_code, retry_after_s)
+        raise from_code(code, text, str(content.get("title", "")), response.status_code, retry_after_s)
     if not response.is_error and isinstance(content, dict):
         try:
             return content if call.kind is None else call.kind.model_validate(content)
@@ -230,6 +263,16 @@ def read_answer(call: Call, response: httpx.Response) -> Any:
     media_type = response.headers.get("content-type", "no content type")[:80]
     told = f"HTTP {response.status_code} {response.reason_phrase}, {media_type}"
     raise no_answer(call.url, f"it is no address of an edge or a cloud: {told}")
+
+
+def _problem(content: Any) -> tuple[Any, Any]:
+    """Code and detail of a problem, in RFC 9457's form or in OpenAI's; None, None where it is neither."""
+    if not isinstance(content, dict):
+        return None, None
+    error = content.get("error")
+    if isinstance(error, dict):
+        return error.get("code"), error.get("message")
+    return error, content.get("detail")
 
 
 def read_policies(call: Call, content: Mapping[str, Any]) -> list[Any]:

@@ -31,10 +31,7 @@ def read_image(image: Image) -> bytes:
     if isinstance(image, bytes):
         return image
     if isinstance(image, str | os.PathLike):
-        try:
-            return Path(image).read_bytes()
-        except (OSError, ValueError) as error:
-            raise InvalidRequestError(f"cannot read {image}: {getattr(error, 'strerror', None) or error}") from None
+        return read_bytes(image)
     import numpy as np
     from PIL import Image as Pillow
     from PIL import ImageOps
@@ -54,3 +51,15 @@ def read_image(image: Image) -> bytes:
     except (OSError, ValueError) as error:
         raise InvalidImageError(f"the image cannot be encoded as PNG: {error}") from None
     return encoded.getvalue()
+
+
+def read_bytes(path: "str | os.PathLike[str]") -> bytes:
+    """The content of a file.
+
+    Raises:
+        InvalidRequestError: it cannot be read.
+    """
+    try:
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        raise InvalidRequestError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None

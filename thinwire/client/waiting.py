@@ -12,7 +12,9 @@ from thinwire.client import messages
 from thinwire.client.messages import Budget, Call
 from thinwire.client.overlapping import OVERLAP, in_order
 from thinwire.client.pictures import Image
+from thinwire.client.sounds import Sound
 from thinwire.rest.schemas import ClassifyResponse, VqaResponse
+from thinwire.rest.transcription_answers import TranscriptResponse
 
 if TYPE_CHECKING:
     from policies.policy import MeasuredPolicy
@@ -105,6 +107,28 @@ class AsyncClient:
             messages.question, self.url, self.cloud_url, about, question, link, generation
         )
         answer: VqaResponse = await self._send(base, call)
+        return answer
+
+    async def transcribe(
+        self,
+        about: "Sound | TranscriptResponse",
+        *,
+        language: str | None = None,
+        prompt: str | None = None,
+        temperature: float | None = None,
+        model: str | None = None,
+        policy: str | None = None,
+        budget: Budget | None = None,
+        channel: Mapping[str, Any] | None = None,
+        explain: bool | None = None,
+        timeout_ms: float | None = None,
+        id: str | None = None,
+    ) -> TranscriptResponse:
+        """See `thinwire.Client.transcribe`."""
+        link = {"model": model, "policy": policy, "budget": budget, "channel": channel, "explain": explain, "id": id}
+        asked = {"language": language, "prompt": prompt, "temperature": temperature, "timeout_ms": timeout_ms}
+        base, call = await asyncio.to_thread(messages.transcription, self.url, self.cloud_url, about, link, asked)
+        answer: TranscriptResponse = await self._send(base, call)
         return answer
 
     def stream(

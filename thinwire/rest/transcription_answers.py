@@ -4,13 +4,15 @@ Pure functions: nothing is sent.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from thinwire import audio
 from thinwire.rest.explanation import Explain
 from thinwire.rest.schemas import ChosenPolicyBody, CostBody, LinkBody, TimingsBody
+
+if TYPE_CHECKING:
+    from thinwire.audio import Transcript
 
 
 class SegmentBody(BaseModel):
@@ -66,10 +68,13 @@ class TranscriptResponse(Accounts):
     segments: list[SegmentBody]
 
     @property
-    def transcript(self) -> audio.Transcript:
+    def transcript(self) -> "Transcript":
         """The same as the rest of the house takes it."""
+        # Here, so that the client does without NumPy.
+        from thinwire.audio import Segment, Transcript
+
         segments = (
-            audio.Segment(
+            Segment(
                 start_s=one.start,
                 end_s=one.end,
                 text=one.text,
@@ -81,7 +86,7 @@ class TranscriptResponse(Accounts):
             )
             for one in self.segments
         )
-        return audio.Transcript(tuple(segments), self.language, self.duration)
+        return Transcript(tuple(segments), self.language, self.duration)
 
 
 def without_link(identity: str, timings: TimingsBody) -> dict[str, Any]:
