@@ -36,6 +36,21 @@ def body_of(policy: str | None = "p-1", uses: int | None = 24) -> dict[str, Any]
     }
 
 
+_SEGMENT = {
+    **{"id": 0, "seek": 0, "start": 0.0, "end": 1.5, "text": " one two", "tokens": [1, 2]},
+    **{"temperature": 0.0, "avg_logprob": -0.1, "compression_ratio": 0.8, "no_speech_prob": 0.01},
+}
+
+
+def transcript_body() -> dict[str, Any]:
+    """The body of a transcript in the form ``verbose_json``."""
+    told = body_of()
+    del told["outputs"]
+    windows = [told | {"start": 0.0, "end": 1.5}]
+    spoken = {"task": "transcribe", "text": "one two", "language": "english", "duration": 1.5, "segments": [_SEGMENT]}
+    return spoken | {"usage": {"type": "duration", "seconds": 1.5}} | told | {"windows": windows}
+
+
 class StandIn(ThreadingHTTPServer):
     """Gives the same response to all requests, which it keeps."""
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 
-from deploy.cli import bundle, classify, evaluate, policies, reproduce, serve, stream, testbed, vqa
+from deploy.cli import bundle, classify, evaluate, policies, reproduce, serve, stream, testbed, transcribe, vqa
 from deploy.cli.common import discard_output
 from thinwire.errors import ThinwireError
 
@@ -24,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"thinwire {version('thinwire')}")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (testbed, serve, classify, vqa, stream, evaluate, policies, bundle, reproduce):
+    for module in (testbed, serve, classify, vqa, transcribe, stream, evaluate, policies, bundle, reproduce):
         module.add_to(commands)
     return top
 

@@ -1,4 +1,4 @@
-"""``thinwire stream``: the frames of a video, one after the other, through a running edge."""
+"""``thinwire stream``: the frames of a video, one after the other, or sound as it comes, through a running edge."""
 
 import argparse
 import json
@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from deploy.cli.client import add_link_options, link_options
 from deploy.cli.common import add_json, positive, positive_int
+from deploy.cli.stream_sound import EVERY_S, is_sound
+from deploy.cli.stream_sound import run as run_sound
+from deploy.cli.transcribe import add_speech_options
 
 if TYPE_CHECKING:
     from deploy.streaming import Seen, Tally
 
 # So many frames lost in a row, and the stream ends.
 GIVE_UP = 10
+OVERLAP = 4
 SUMMARY = (
     "{frames} frames ({lost} lost), {frames_per_second:.1f} a second; "
     "time to answer {median_ms:.1f} ms, p95 {p95_ms:.1f}; "
@@ -31,15 +35,31 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     """Add the command."""
     parser = commands.add_parser(
         "stream",
-        help="send a video, or images one after the other, through a running edge",
-        description="Several frames are under way at once, and answers come in order. A frame that is lost is told and "
-        f"not sent again; {GIVE_UP} in a row end the stream. Ctrl-C ends it with the summary.",
+        help="send a video, images one after the other, or sound as it comes, through a running edge",
+        description="Several frames of pictures are under way at once, and answers come in order. A frame that is lost "
+        f"is told and not sent again; {GIVE_UP} in a row end the stream. Ctrl-C ends it with the summary. Sound is "
+        "written down window by window, as much as the model hears at once; what came so far of a window is sent and "
+        "written down every second, and the whole of it in the end.",
     )
     parser.add_argument(
-        "sources", nargs="+", type=Path, metavar="SOURCE", help="a video (extra: video), an image, a folder of images"
+        "sources",
+        nargs="+",
+        type=Path,
+        metavar="SOURCE",
+        help="a video (extra: video), an image, a folder of images; a sound file; or -: sound on standard input, a WAV "
+        "or raw, of one channel at 16 kHz in int16",
     )
     add_link_options(parser)
-    parser.add_argument(
+    sound = parser.add_argument_group("sound")
+    add_speech_options(sound)
+    sound.add_argument(
+        "--every",
+        type=positive,
+        metavar="S",
+        help=f"seconds of new sound between partial results, each of which is a frame (default: {EVERY_S:g})",
+    )
+    pictures = parser.add_argument_group("pictures")
+    pictures.add_argument(
         "--switch",
         action="append",
         default=[],
@@ -47,11 +67,11 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         metavar="K:WHAT",
         help="from frame K on another budget (a number of channel uses) or policy (auto, none, or an id); repeatable",
     )
-    parser.add_argument(
+    pictures.add_argument(
         "--fps", type=positive, metavar="F", help="frames to send a second (default: as fast as it goes)"
     )
-    parser.add_argument("--overlap", type=positive_int, default=4, metavar="N", help="under way at once (default: 4)")
-    parser.add_argument("--limit", type=positive_int, metavar="N", help="stop after so many frames")
+    pictures.add_argument("--overlap", type=positive_int, metavar="N", help=f"under way at once (default: {OVERLAP})")
+    pictures.add_argument("--limit", type=positive_int, metavar="N", help="stop after so many frames")
     add_json(parser)
     parser.set_defaults(run=_run)
 
@@ -75,6 +95,10 @@ def options_at(number: int, first: dict[str, Any], switches: Iterable[Switch]) -
 
 
 def _run(options: argparse.Namespace) -> None:
+    if any(is_sound(source) for source in options.sources):
+        run_sound(options, GIVE_UP)
+        return
+    _check_pictures(options)
     import asyncio
 
     from deploy.streaming import Tally
@@ -86,6 +110,14 @@ def _run(options: argparse.Namespace) -> None:
         # After an error and after Ctrl-C, too: what was answered stays.
         if (figures := tally.figures()) is not None:
             print(json.dumps({"summary": figures}) if options.json else SUMMARY.format(**figures))
+
+
+def _check_pictures(options: argparse.Namespace) -> None:
+    from thinwire.errors import InvalidRequestError
+
+    for name in ("language", "prompt", "every"):
+        if getattr(options, name):
+            raise InvalidRequestError(f"--{name} is of sound, and {options.sources[0]} is none")
 
 
 async def _stream(options: argparse.Namespace, tally: "Tally") -> None:
@@ -107,7 +139,7 @@ async def _stream(options: argparse.Namespace, tally: "Tally") -> None:
 
         lost_in_a_row = 0
         pictures = islice(pictures_of(options.sources), options.limit)
-        async with aclosing(in_order(pictures, ask, options.overlap, options.fps)) as answers:
+        async with aclosing(in_order(pictures, ask, options.overlap or OVERLAP, options.fps)) as answers:
             async for answered in answers:
                 answer = answered.answer
                 lost_in_a_row = lost_in_a_row + 1 if isinstance(answer, ThinwireError) else 0

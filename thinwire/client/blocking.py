@@ -16,7 +16,7 @@ from thinwire.client.overlapping import OVERLAP, check_overlap
 from thinwire.client.pictures import Image
 from thinwire.client.sounds import Sound
 from thinwire.client.waiting import TIMEOUT_S
-from thinwire.rest.schemas import ClassifyResponse, VqaResponse
+from thinwire.rest.schemas import ClassifyResponse, ModelBody, ModelsBody, VqaResponse
 from thinwire.rest.transcription_answers import TranscriptResponse
 
 if TYPE_CHECKING:
@@ -246,6 +246,11 @@ class Client:
                 yield under_way.popleft().result()
 
         return answers()
+
+    def models(self) -> list[ModelBody]:
+        """The bundles that the edge serves, each with its task; of one task the first answers where none is named."""
+        answer: ModelsBody = self._send(self.url, messages.models(self.url))
+        return answer.models
 
     def policies(self, bundle: str | None = None) -> "list[MeasuredPolicy]":
         """The policies that the edge serves from, of all fronts of a bundle, each with what was measured of it.

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from thinwire.client.pictures import Image, read_image
 from thinwire.client.sounds import Sound, read_sound
 from thinwire.errors import InvalidRequestError, ThinwireError, UnavailableError, from_code
-from thinwire.rest.schemas import ClassifyResponse, VqaResponse
+from thinwire.rest.schemas import ClassifyResponse, ModelsBody, VqaResponse
 from thinwire.rest.transcription_answers import TranscriptResponse
 
 Budget: TypeAlias = SupportsIndex | Mapping[str, Any]
@@ -130,6 +130,11 @@ def transcription(
 def _check_no_link(link: Mapping[str, Any], what: str) -> None:
     if given := [name for name, value in link.items() if value is not None]:
         raise InvalidRequestError(f"{what} tokens that the cloud holds crosses no link: got {given[0]}")
+
+
+def models(base: str) -> Call:
+    """All bundles that are served."""
+    return Call("GET", f"{base}/v1/models", ModelsBody)
 
 
 def policies(base: str, bundle: str | None) -> Call:

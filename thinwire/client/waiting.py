@@ -13,7 +13,7 @@ from thinwire.client.messages import Budget, Call
 from thinwire.client.overlapping import OVERLAP, in_order
 from thinwire.client.pictures import Image
 from thinwire.client.sounds import Sound
-from thinwire.rest.schemas import ClassifyResponse, VqaResponse
+from thinwire.rest.schemas import ClassifyResponse, ModelBody, ModelsBody, VqaResponse
 from thinwire.rest.transcription_answers import TranscriptResponse
 
 if TYPE_CHECKING:
@@ -166,6 +166,11 @@ class AsyncClient:
                     yield answered.answer
 
         return following()
+
+    async def models(self) -> list[ModelBody]:
+        """See `thinwire.Client.models`."""
+        answer: ModelsBody = await self._send(self.url, messages.models(self.url))
+        return answer.models
 
     async def policies(self, bundle: str | None = None) -> "list[MeasuredPolicy]":
         """See `thinwire.Client.policies`."""

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from thinwire.bundle import Bundle
 from thinwire.errors import UnknownModelError, UnknownTaskError
 from thinwire.rest import problems
-from thinwire.rest.schemas import ModelBody
+from thinwire.rest.schemas import ModelBody, ModelsBody
 
 
 class Serving(Protocol):
@@ -68,12 +68,11 @@ class OneModel(ListedModel, ModelBody):
     """A bundle in both forms."""
 
 
-class ModelsResponse(BaseModel):
+class ModelsResponse(ModelsBody):
     """All bundles that this process serves: ``data`` in OpenAI's form, ``models`` in ours."""
 
     object: Literal["list"] = "list"
     data: list[ListedModel]
-    models: list[ModelBody]
 
 
 def add_to(app: FastAPI, bundles: Sequence[Bundle]) -> None:

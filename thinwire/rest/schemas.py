@@ -283,6 +283,12 @@ class ModelBody(BaseModel):
     rates: list[int]
 
 
+class ModelsBody(BaseModel):
+    """The bundles that a process serves."""
+
+    models: list[ModelBody]
+
+
 class HealthResponse(BaseModel):
     """Whether the process lives, or is ready to serve."""
 

@@ -1,10 +1,12 @@
 """A clip in windows, and a stream in chunks: nothing is lost, nothing comes twice."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
 
+from tests.sounds import float_wav, wav
 from thinwire.audio import SAMPLE_RATE, WINDOW_SAMPLES, raw_chunks, windows
 from thinwire.errors import InvalidRequestError
 
@@ -60,7 +62,32 @@ def test_half_a_sample_at_the_end_is_told_after_all_whole_ones(samples):
     np.testing.assert_array_equal(np.concatenate(found), SAMPLES / 32_768)
 
 
-@pytest.mark.parametrize(("data", "reason"), [(b"", "empty"), (b"\x07", "within a sample"), (b"RIFF....WAVE", "a WAV")])
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "empty"),
+        (b"\x07", "within a sample"),
+        (b"RIFF....WAVE", "without samples"),
+        (b"RIFF....AVI ", "begins as a WAV, and is none"),
+        (wav(np.zeros(4), SAMPLE_RATE)[:12] + wav(np.zeros(4), SAMPLE_RATE)[36:], "without their format"),
+        (wav(np.zeros((2, 4)), 44_100), "2 channels at 44100 Hz in 16 bits"),
+        (float_wav(np.zeros(4, np.float32), SAMPLE_RATE), "1 channels at 16000 Hz in 32 bits"),
+        (wav(np.zeros(0), SAMPLE_RATE), "empty"),
+    ],
+)
 def test_what_is_no_raw_sound_gives_nothing(data, reason):
     with pytest.raises(InvalidRequestError, match=reason):
         next(raw_chunks(io.BytesIO(data), 4))
+
+
+@pytest.mark.parametrize("promised", [20, 0, 2**32 - 1, 2**31, 12])
+@pytest.mark.parametrize("kind", [io.BytesIO, Pipe])
+def test_a_wav_is_taken_as_a_microphone_writes_it(kind, promised):
+    file = bytearray(wav(SAMPLES / 32_767, SAMPLE_RATE))
+    struct.pack_into("<I", file, 40, promised)
+    # Other chunks may stand in front of the samples, and behind them where their number is told.
+    behind = b"LIST\3\0\0\0abc\0" if promised in (20, 12) else b""
+    data = bytes(file[:36]) + b"LIST\3\0\0\0abc\0" + bytes(file[36:]) + behind
+    chunks = list(raw_chunks(kind(data), 4))
+    expected = np.frombuffer(wav(SAMPLES / 32_767, SAMPLE_RATE)[44:], "<i2")[: 6 if promised == 12 else 10] / 32_768
+    np.testing.assert_array_equal(np.concatenate(chunks), expected)

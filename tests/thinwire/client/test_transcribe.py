@@ -9,31 +9,18 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.answers import body_of, standing_in
+from tests.answers import standing_in, transcript_body
 from thinwire.audio import decode
 from thinwire.audio.transcript import to_srt
 from thinwire.client import AsyncClient, Client
 from thinwire.errors import BudgetError, InvalidRequestError, OverloadedError
 from thinwire.rest.problems import openai
 
-SEGMENT = {
-    **{"id": 0, "seek": 0, "start": 0.0, "end": 1.5, "text": " one two", "tokens": [1, 2]},
-    **{"temperature": 0.0, "avg_logprob": -0.1, "compression_ratio": 0.8, "no_speech_prob": 0.01},
-}
-
-
-def answer():
-    told = body_of()
-    del told["outputs"]
-    windows = [told | {"start": 0.0, "end": 1.5}]
-    spoken = {"task": "transcribe", "text": "one two", "language": "english", "duration": 1.5, "segments": [SEGMENT]}
-    return spoken | {"usage": {"type": "duration", "seconds": 1.5}} | told | {"windows": windows}
-
 
 @pytest.fixture(name="edge")
 def edge_fixture():
     with standing_in() as server:
-        server.response = (200, {}, json.dumps(answer()).encode())
+        server.response = (200, {}, json.dumps(transcript_body()).encode())
         yield server
 
 
@@ -105,7 +92,11 @@ def test_what_is_no_sound_is_told_before_anything_is_sent(client, edge, sound, t
 
 def test_what_came_before_is_written_down_by_the_cloud(edge):
     with standing_in() as cloud, Client(edge.url, cloud.url) as client:
-        cloud.response = (200, {}, json.dumps(answer() | {"link": None, "policy": None, "windows": []}).encode())
+        cloud.response = (
+            200,
+            {},
+            json.dumps(transcript_body() | {"link": None, "policy": None, "windows": []}).encode(),
+        )
         first = client.transcribe(b"a clip")
         again = client.transcribe(first, prompt="one", language="en")
         path, headers, body = cloud.asked[-1]
