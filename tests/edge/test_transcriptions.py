@@ -17,6 +17,7 @@ from tests.exposition import outcomes, samples
 from tests.json_logs import json_lines
 from tests.openai import check_openai
 from tests.sounds import BROKEN, float_wav
+from tests.spans import recorded
 from thinwire.audio import SAMPLE_RATE, SAMPLES_PER_POSITION, log_mel
 from thinwire.bundle import FRONT, Speech
 from thinwire.errors import BundleError, OverloadedError
@@ -202,6 +203,16 @@ async def test_a_repeat_sends_the_same_frames_again(http, cloud, hearing):
     for other in (form(noise(WINDOW + 800, 1)), form(noise(WINDOW + 800), prompt="one")):
         check_openai(await http.post(URL, **other, headers=key), 409, "id_taken")
     assert len(cloud.frames) == 4
+
+
+async def test_each_window_is_traced(http, cloud):
+    with recorded() as spans:
+        await http.post(URL, **form(noise(WINDOW + 800)), headers={"idempotency-key": ID})
+        family = spans.family()
+        windows = spans.named("window")
+    assert family.items() >= {"request": None, "decode": "request", "window": "request", "link": "window"}.items()
+    numbers = sorted(span.attributes["thinwire.sequence_number"] for span in windows)
+    assert (numbers, windows[0].attributes["thinwire.request_id"]) == ([0, 1], ID)
 
 
 async def test_the_cloud_holds_what_came_before(http, cloud):
