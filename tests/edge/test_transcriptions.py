@@ -1,5 +1,6 @@
 """Speech at the edge: a clip crosses the link in windows, and its transcript comes back in OpenAI's forms."""
 
+import asyncio
 import json
 from dataclasses import replace
 
@@ -215,6 +216,22 @@ async def test_each_window_is_traced(http, cloud):
     assert (numbers, windows[0].attributes["thinwire.request_id"]) == ([0, 1], ID)
 
 
+@pytest.mark.parametrize("stream", ["false", "true"])
+async def test_nobody_waits_any_more(http, cloud, speech, stream):
+    cloud.held = lambda frame: True
+    call = asyncio.create_task(http.post(URL, **form(noise(9 * WINDOW), stream=stream)))
+    async with asyncio.timeout(60):
+        await cloud.arrived.wait()
+        call.cancel()
+        await cloud.cancelled.wait()
+        await asyncio.gather(call, return_exceptions=True)
+    # A long clip has few windows under way.
+    assert len(cloud.frames) <= 3
+    assert speech.device.engines.waiting == 0
+    cloud.held = lambda frame: False
+    assert (await http.post(URL, **form(noise(800)))).status_code == 200
+
+
 async def test_the_cloud_holds_what_came_before(http, cloud):
     for asked in ({"json": {"id": ID}}, {"files": [("id", (None, ID))]}):
         error = check_openai(await http.post(URL, **asked), 422, "invalid_request")
@@ -263,6 +280,27 @@ async def test_the_document_and_the_models_tell_of_it(http):
     assert (model["task"], model["input_size"], model["patches"]) == ("transcription", None, PATCHES)
     image = await http.post("/v1/classify", content=b"", headers={"content-type": "image/png"})
     assert (image.status_code, image.json()["error"]) == (404, "unknown_task")
+
+
+async def test_bundles_of_several_tasks_and_of_one_stand_side_by_side(
+    speech, hearing, bundle, engine, front_file, cloud, picture
+):
+    image = EdgeService(replace(bundle, name="image"), engine, front_file, speech.device)
+    second = EdgeService(replace(speech.bundle, name="second"), hearing, speech.front_file, speech.device)
+    app = create_app(speech.device, [image, speech, second])
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://edge") as http:
+        for model in ("", "whisper-1", "test", "second"):
+            response = await http.post(URL, **form(noise(800), model=model, policy="none"))
+            assert response.json()["text"] == "heard 0"
+        first, other = speech.bundle.digest, second.bundle.digest
+        assert [frame.bundle_digest for frame in cloud.frames] == [first, first, first, other]
+        check_openai(await http.post(URL, **form(noise(800), model="image")), 404, "model_not_found")
+        seen = await http.post("/v1/classify", content=picture(), headers={"content-type": "image/png"})
+        assert seen.status_code == 200
+        assert {model["task"] for model in (await http.get("/v1/models")).json()["models"]} == {
+            "classify",
+            "transcription",
+        }
 
 
 def test_a_bundle_of_speech_needs_an_engine_that_hears(speech, engine, front_file):
