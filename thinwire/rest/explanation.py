@@ -1,4 +1,4 @@
-"""What a request that asks for it learns of how its image was sent."""
+"""What a request that asks for it learns of how its image or clip was sent."""
 
 from typing import Annotated
 
@@ -9,9 +9,10 @@ class ExplainBody(BaseModel):
     """Which patches became which token, and the symbols on both sides of the channel.
 
     ``grid`` is height and width in patches, and ``area`` the part of the upright image that they cover: left, top,
-    right and bottom in pixels. ``groups`` has for each patch, row by row, the rank of its token among the patch tokens
-    that were sent; -1 if class tokens alone were sent. ``sizes`` has the patches in each of these tokens. Class tokens
-    that are sent count in ``tokens_per_layer``, as in ``link.tokens``, and so do their symbols.
+    right and bottom in pixels; of a window of a clip the grid is one row of positions, and the area null. ``groups``
+    has for each patch, row by row, the rank of its token among the patch tokens that were sent; -1 if class tokens
+    alone were sent. ``sizes`` has the patches in each of these tokens. Class tokens that are sent count in
+    ``tokens_per_layer``, as in ``link.tokens``, and so do their symbols.
 
     ``sent`` and ``received`` are complex symbols as [real, imaginary], token by token, the first 16,384 at most;
     ``received`` is what arrived, before the cloud equalises it, and null where the cloud does not tell. ``snr_db`` is
