@@ -36,6 +36,8 @@ DOORS = (
     "cloud.language.load",
     "cloud.language.model",
     "cloud.onnx_classifier",
+    "cloud.speech.memory",
+    "cloud.speech.model",
     "cloud.torch_answerer",
     "cloud.torch_classifier",
     "cloud.torch_transcriber",

@@ -1,4 +1,4 @@
-"""``thinwire bundle``: build, export, info, verify."""
+"""``thinwire bundle``: build, complete, export, info, verify."""
 
 import argparse
 import dataclasses
@@ -31,13 +31,31 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     build.add_argument("--labels", type=int, metavar="N", help="classes, where the model has no head (or is random)")
     build.add_argument("--architecture", metavar="NAME", help="timm name of a safetensors file")
     build.add_argument("--size", type=int, help="height and width of the input, if not the model's own")
-    build.add_argument("--weights", help="a safetensors file or hf-hub:ID, instead of the recipe's own weights")
+    build.add_argument(
+        "--weights",
+        help="a safetensors file or hf-hub:ID, of speech a Whisper's folder or id, instead of the recipe's own weights",
+    )
     build.add_argument("--revision", help="branch, tag or commit of that model on the hub")
     build.add_argument("--work", type=Path, help="folder of checkpoints (default: runs/RECIPE)")
     build.add_argument("--output", type=Path, required=True, help="folder of the bundle")
     build.add_argument("--seed", type=seed, default=0)
     add_placement(build.add_argument_group("questions", "for bundles of the task vqa, once the model is trained"))
     build.set_defaults(run=_build)
+
+    complete = actions.add_parser(
+        "complete", help="a copy, in your own folder, of a shipped bundle with the weights that others publish"
+    )
+    complete.add_argument("name", metavar="NAME", help="of the shipped bundle, such as whisper-tiny-en")
+    complete.add_argument(
+        "--weights",
+        required=True,
+        metavar="SOURCE",
+        help="a folder with a model.bin of CTranslate2 (as faster-whisper has it), one of transformers, or an id "
+        "on the Hugging Face hub",
+    )
+    complete.add_argument("--revision", help="branch, tag or commit on the hub")
+    complete.add_argument("--output", type=Path, help="folder of the copy (default: where NAME is then found)")
+    complete.set_defaults(run=_complete)
 
     export = actions.add_parser("export", help="write the ONNX graphs of a bundle, for engines without torch")
     export.add_argument("bundle", metavar="FOLDER", help="of the bundle, or the name of a shipped one")
@@ -66,6 +84,7 @@ def _build(options: argparse.Namespace) -> None:
     from dataclasses import replace
 
     from offline.recipes.recipe import load_recipe
+    from offline.recipes.speech_recipe import is_speech
     from offline.recipes.vqa_recipe import is_vqa, load_vqa_recipe
     from thinwire.errors import InvalidRequestError
 
@@ -75,6 +94,9 @@ def _build(options: argparse.Namespace) -> None:
         raise InvalidRequestError("weights: expected a recipe that begins with some (--recipe), got a model of its own")
     if options.random:
         _build_random(options)
+        return
+    if options.recipe and is_speech(options.recipe):
+        _build_speech(options)
         return
     if options.model and _names_tower(options):
         _build_tower(options)
@@ -138,6 +160,24 @@ def _build_tower(options: argparse.Namespace) -> None:
     print(f"bundle {bundle.name} {bundle.digest[:16]} in {bundle.folder}")
 
 
+def _build_speech(options: argparse.Namespace) -> None:
+    from transformers.utils.logging import disable_progress_bar, set_verbosity_error
+
+    from offline.bundles.build_speech import build_speech
+    from offline.recipes.speech_recipe import load_speech_recipe
+    from thinwire.errors import InvalidRequestError
+
+    for field in ("model", "labels", "architecture", "size"):
+        if getattr(options, field) is not None:
+            raise InvalidRequestError(f"{field}: expected none for a bundle of speech, whose Whisper --weights names")
+    disable_progress_bar()
+    set_verbosity_error()
+    recipe = load_speech_recipe(options.recipe)
+    work, data = options.work or Path("runs") / recipe.name, options.data or recipe.data
+    bundle = build_speech(recipe, data, work, options.output, options.seed, options.weights, options.revision)
+    print(f"bundle {bundle.name} {bundle.digest[:16]} in {bundle.folder}")
+
+
 def _build_random(options: argparse.Namespace) -> None:
     from offline.bundles.naming import name_model
     from offline.bundles.untrained import write_untrained
@@ -148,6 +188,17 @@ def _build_random(options: argparse.Namespace) -> None:
     named = name_model(options.model, options.labels, True, options.architecture, options.size)
     bundle = write_untrained(named, options.output, options.seed)
     print(f"bundle {bundle.name} {bundle.digest[:16]} in {bundle.folder}, untrained")
+
+
+def _complete(options: argparse.Namespace) -> None:
+    from transformers.utils.logging import disable_progress_bar, set_verbosity_error
+
+    from offline.bundles.complete import complete
+
+    disable_progress_bar()
+    set_verbosity_error()
+    bundle = complete(options.name, options.weights, options.revision, options.output)
+    print(f"bundle {bundle.name} {bundle.digest[:16]} in {bundle.folder}")
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -199,15 +250,15 @@ def _info(options: argparse.Namespace) -> None:
         print(f"{key:14} {content[key]}")
     if bundle.labels:
         print(f"{'labels':14} {', '.join(bundle.labels)}")
-    if bundle.language:
-        print(f"{'language':14} {bundle.language.checkpoint} {bundle.language.revision or ''}".rstrip())
+    if model := bundle.language or bundle.speech:
+        print(f"{'language' if bundle.language else 'speech':14} {model.checkpoint} {model.revision or ''}".rstrip())
     print(f"{'rates':14} {', '.join(str(rate) for rate in bundle.codec.rates)} symbols per token")
     if bundle.reference:
         reference = bundle.reference
         print(
             f"{'reference':14} unmerged at {reference.symbols_per_token} symbols per token: "
             f"{reference.channel_uses} channel uses, accuracy {reference.accuracy:.4f} at {reference.snr_db:g} dB "
-            f"({reference.n} images of the select split)"
+            f"({reference.n} {'clips' if bundle.speech else 'images'} of the select split)"
         )
     for name, digest in (bundle.files | bundle.exports).items():
         whose = f"  of bundle {bundle.backbone}" if name == BACKBONE and bundle.backbone else ""

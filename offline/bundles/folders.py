@@ -46,7 +46,7 @@ def check_folders(name: str, work: Path, output: Path) -> None:
     # A build that was stopped between weights and manifest goes on.
     ours = {f"{part}.safetensors" for part in ("backbone", "encoder", "decoder")} | {NOTICE}
     if (output / "decoder.safetensors").exists():
-        ours.add("llava")
+        ours |= {"llava", "whisper"}
     if others := sorted(path.name for path in output.iterdir() if path.name not in ours):
         raise InvalidRequestError(
             f"output: expected an empty folder or the bundle's own, got {output} with {others[0]}"

@@ -1,14 +1,13 @@
-"""Training of the JSCC pair with the backbone frozen and nothing merged.
+"""Training of the JSCC pair with the backbone frozen.
 
-Each step draws a random subset of every image's tokens and gives its members random sizes, sends it through a channel
-of the recipe at a random SNR and rate, and asks the receiver for what the rest of the model would have said of the very
-same subset without a channel. So the pair never meets a merging policy, and works for all of them.
+Each step draws some tokens of every image or clip, sends them through a channel of the recipe at a random SNR and rate,
+and asks the receiver for what the rest of the model would have said of the very same tokens without a channel. Those of
+images are random subsets with random sizes: so the pair never meets a merging policy, and works for all of them.
 """
 
 import hashlib
 import logging
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +23,7 @@ from channel.realisation import apply
 from offline.train.channels import draw_channels, equalise
 from offline.train.running import Checkpoint, digest_of, weights_digest
 from offline.train.teachers import Teacher
+from offline.train.token_sets import ImageTokens, TokenSets
 from thinwire.bundle import MLP, Codec, Merging
 from thinwire.errors import InvalidRequestError
 from thinwire.images import Preprocessing, normalise
@@ -117,20 +117,6 @@ def token_features(
     return torch.cat(features)
 
 
-def random_sizes(batch: int, tokens: int, patches: int, generator: np.random.Generator) -> Tensor:
-    """Sizes of at least 1 that sum to ``patches``, from even to very uneven: a ``batch x tokens`` tensor of float32."""
-    concentration = np.exp(generator.uniform(np.log(0.3), np.log(10.0), size=(batch, 1)))
-    shares = generator.gamma(np.broadcast_to(concentration, (batch, tokens))) + 1e-9
-    shares /= shares.sum(1, keepdims=True)
-    return torch.from_numpy(1 + generator.multinomial(patches - tokens, shares)).float()
-
-
-def _batches(count: int, size: int, generator: np.random.Generator) -> Iterator[NDArray[np.int64]]:
-    order = generator.permutation(count)
-    for start in range(0, count - size + 1, size):
-        yield order[start : start + size]
-
-
 class CodecTrainer:
     """One pair in training.
 
@@ -138,7 +124,7 @@ class CodecTrainer:
         teacher: what reads the tokens.
         codec: shape of the pair, its SNR range.
         recipe: hyperparameters.
-        features: tokens that are sent of each training image, ``n x tokens x D``.
+        features: tokens that are sent of each training image, ``n x tokens x D``; or sets of tokens.
         checkpoint: written after every epoch; training goes on from it where it exists.
         seed: of weights, subsets and channels.
         begin_with: a pair of the same shape, trained on other tokens, to begin with instead of random weights.
@@ -152,7 +138,7 @@ class CodecTrainer:
         teacher: Teacher,
         codec: Codec,
         recipe: CodecRecipe,
-        features: Tensor,
+        features: Tensor | TokenSets,
         checkpoint: Path,
         seed: int = 0,
         begin_with: tuple[JsccEncoder, JsccDecoder] | None = None,
@@ -162,28 +148,27 @@ class CodecTrainer:
         self.teacher = teacher
         self.codec = codec
         self.recipe = recipe
-        self.features = features
+        self.sets = ImageTokens(features, teacher.prefix) if isinstance(features, Tensor) else features
         self.seed = seed
         self._channels = [get(name) for name in recipe.channels]
-        asked = repr((teacher.digest, codec, recipe, seed, tuple(features.shape)))
+        asked = repr((teacher.digest, codec, recipe, seed, self.sets.key))
         # These fields came later: where they have their defaults, older checkpoints go on.
         for default in (f", encoder={MLP!r}", f", channels={CHANNELS!r}", ", images=None"):
             asked = asked.replace(default, "")
         if begin_with is not None:
             asked += "".join(map(weights_digest, begin_with))
-        self.prefix = teacher.prefix
         width = teacher.width
         self.encoder = build_encoder(codec, width).to(self.device)
         self.decoder = JsccDecoder(width, codec.hidden, codec.max_symbols_per_token).to(self.device)
         if begin_with is not None:
             for ours, given in zip((self.encoder, self.decoder), begin_with, strict=True):
                 ours.load_state_dict(given.state_dict())
-        sample = features[:2000].flatten(0, 1).float()
+        sample = self.sets.rows()
         self.decoder.mean.copy_(sample.mean(0))
         self.decoder.std.copy_(sample.std(0))
         parameters = [*self.encoder.parameters(), *self.decoder.parameters()]
         self.optimiser = torch.optim.AdamW(parameters, recipe.learning_rate, weight_decay=0.01)
-        self.steps = len(features) // recipe.batch_size
+        self.steps = len(self.sets) // recipe.batch_size
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimiser, recipe.learning_rate, total_steps=self.steps * recipe.epochs + 1, pct_start=0.1
         )
@@ -195,21 +180,9 @@ class CodecTrainer:
         }
         self.state = Checkpoint(checkpoint, parts, hashlib.sha256(asked.encode()).hexdigest(), "epoch")
 
-    def _loss(self, x: Tensor, images: NDArray[np.int64], generator: np.random.Generator) -> Tensor:
-        batch, patches = len(x), x.shape[1] - self.prefix
-        # Half of the steps on few tokens, where merging leads.
-        count = (
-            int(np.exp(generator.uniform(0, np.log(patches + 0.999))))
-            if generator.random() < 0.5
-            else int(generator.integers(1, patches + 1))
-        )
-        chosen = np.argsort(generator.random((batch, patches)), axis=1)[:, :count]
-        index = torch.from_numpy(np.sort(chosen, axis=1)).to(self.device)[..., None].expand(-1, -1, x.shape[-1])
-        sizes = random_sizes(batch, count, patches, generator).to(self.device)
-        x = torch.cat((x[:, : self.prefix], x[:, self.prefix :].gather(1, index)), dim=1)
-        sizes = torch.cat((sizes.new_ones(batch, self.prefix), sizes), dim=1)
-        valid = torch.ones(x.shape[:2], dtype=torch.bool, device=self.device)
-
+    def _loss(self, items: NDArray[np.int64], generator: np.random.Generator) -> Tensor:
+        x, sizes, valid, counted = (part.to(self.device) for part in self.sets.draw(items, generator))
+        batch = len(x)
         snr = torch.from_numpy(generator.uniform(*self.codec.snr_db, size=batch)).float()
         symbols = self.codec.max_symbols_per_token
         # Half of the frames at the low rates, which are the hard ones.
@@ -222,15 +195,17 @@ class CodecTrainer:
 
         sent = self.encoder(x, sizes, valid, snr.to(self.device), rate)
         received = apply(sent, realisation)
-        equalised, variance = equalise(received, realisation, rate_mask(rate, symbols).expand(shape))
+        equalised, variance = equalise(received, realisation, rate_mask(rate, symbols) & valid[..., None])
         decoded, weights = self.decoder(equalised, variance, valid, rate)
 
-        divergence = self.teacher.divergence(x, sizes, decoded, weights, images, generator)
-        shares = sizes / sizes.sum(1, keepdim=True)
+        divergence = self.teacher.divergence(x, sizes, decoded, weights, valid, items, generator)
+        shares = (sizes * valid) / (sizes * valid).sum(1, keepdim=True)
         error = ((decoded - x) / self.decoder.std).square().mean(-1)
-        size_error = -(shares * weights.clamp_min(1e-9).log()).sum(1) + (shares * shares.log()).sum(1)
-        token_error = (error * shares).sum(1).mean()
-        loss: Tensor = divergence + self.recipe.token_loss * token_error + self.recipe.size_loss * size_error.mean()
+        size_error = (shares * (shares.clamp_min(1e-9) / weights.clamp_min(1e-9)).log()).sum(1)
+        token_error = (error * counted).sum(1) / counted.sum(1)
+        loss: Tensor = divergence + (
+            self.recipe.token_loss * token_error.mean() + self.recipe.size_loss * size_error.mean()
+        )
         return loss
 
     def run(self) -> None:
@@ -240,9 +215,8 @@ class CodecTrainer:
             # Seeded by the epoch, so that a resumed run meets what an unbroken one would.
             generator = np.random.default_rng((self.seed, epoch))
             started, total = time.monotonic(), 0.0
-            for chosen in _batches(len(self.features), self.recipe.batch_size, generator):
-                x = self.features[torch.from_numpy(chosen)].to(self.device).float()
-                loss = self._loss(x, chosen, generator)
+            for chosen in self.sets.batches(self.recipe.batch_size, generator):
+                loss = self._loss(chosen, generator)
                 self.optimiser.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
                 torch.nn.utils.clip_grad_norm_([*self.encoder.parameters(), *self.decoder.parameters()], 1.0)

@@ -43,6 +43,7 @@ class Teacher(ABC):
         sizes: Tensor,
         decoded: Tensor,
         weights: Tensor,
+        valid: Tensor,
         images: NDArray[np.int64],
         generator: np.random.Generator,
     ) -> Tensor:
@@ -53,13 +54,14 @@ class Teacher(ABC):
             sizes: patches in each, ``batch x N``.
             decoded: what came of it, ``batch x N x D``.
             weights: the decoder's estimate of each token's share of the patches, ``batch x N``.
-            images: which of the training images these are.
+            valid: false for padding, ``batch x N``.
+            images: which of the training images or clips these are.
             generator: of whatever is drawn.
 
         Returns:
             a scalar, the mean over the batch.
         """
-        answer = self._asking(images, generator)
+        answer = self._asking(valid, images, generator)
         with sdpa_kernel(attention_backends(self.device)):
             with torch.no_grad():
                 target = answer(tokens, sizes).float().log_softmax(-1)
@@ -67,8 +69,10 @@ class Teacher(ABC):
         return F.kl_div(said, target, reduction="batchmean", log_target=True)
 
     @abstractmethod
-    def _asking(self, images: NDArray[np.int64], generator: np.random.Generator) -> Callable[[Tensor, Tensor], Tensor]:
-        """What gives logits, in rows, for tokens of these images and their sizes."""
+    def _asking(
+        self, valid: Tensor, images: NDArray[np.int64], generator: np.random.Generator
+    ) -> Callable[[Tensor, Tensor], Tensor]:
+        """What gives logits, in rows, for tokens of these images or clips and their sizes."""
 
 
 class LabelTeacher(Teacher):
@@ -86,12 +90,13 @@ class LabelTeacher(Teacher):
         self._split_layer = split_layer
         self._proportional_attention = proportional_attention
 
-    def _asking(self, images: NDArray[np.int64], generator: np.random.Generator) -> Callable[[Tensor, Tensor], Tensor]:
-        return self._classify
+    def _asking(
+        self, valid: Tensor, images: NDArray[np.int64], generator: np.random.Generator
+    ) -> Callable[[Tensor, Tensor], Tensor]:
+        def classify(x: Tensor, weights: Tensor) -> Tensor:
+            return classify_tokens(self._model, self._split_layer, x, weights, valid, self._proportional_attention)
 
-    def _classify(self, x: Tensor, weights: Tensor) -> Tensor:
-        valid = torch.ones(x.shape[:2], dtype=torch.bool, device=self.device)
-        return classify_tokens(self._model, self._split_layer, x, weights, valid, self._proportional_attention)
+        return classify
 
 
 class AnswerTeacher(Teacher):
@@ -119,7 +124,9 @@ class AnswerTeacher(Teacher):
         self._rows = rows
         self._questions = questions
 
-    def _asking(self, images: NDArray[np.int64], generator: np.random.Generator) -> Callable[[Tensor, Tensor], Tensor]:
+    def _asking(
+        self, valid: Tensor, images: NDArray[np.int64], generator: np.random.Generator
+    ) -> Callable[[Tensor, Tensor], Tensor]:
         asked = []
         for image in images.tolist():
             row = self._rows[image]

@@ -1,6 +1,6 @@
 """Bundles: what a manifest holds, and how one is found, read and checked."""
 
-from thinwire.bundle.load import check_served, load_bundle
+from thinwire.bundle.load import check_served, completed_folder, load_bundle, read_bundle
 from thinwire.bundle.manifest import (
     BACKBONE,
     FRONT,
@@ -29,7 +29,9 @@ __all__ = [
     "Speech",
     "check_served",
     "checkpoint_digest",
+    "completed_folder",
     "file_sha256",
     "load_bundle",
+    "read_bundle",
     "shipped",
 ]

@@ -1,5 +1,6 @@
 """Finding, reading and checking bundles."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -15,16 +16,31 @@ def load_bundle(name_or_folder: str | Path) -> Bundle:
     """Load and verify a bundle.
 
     Args:
-        name_or_folder: the name of a shipped bundle, or a folder.
+        name_or_folder: the name of a shipped bundle, or a folder. Of a bundle whose weights others publish, which are
+            not shipped, the user's own copy is loaded (``thinwire bundle complete``).
 
     Raises:
-        BundleError: there is none, its schema is another, or a file is missing or altered.
+        BundleError: there is none, its schema is another, or a file is missing or altered; or it is shipped without
+            its weights, and there is no copy with them or one of another version.
 
     Example:
         >>> import thinwire
         >>> bundle = thinwire.load_bundle("cifar10")
         >>> bundle.task, bundle.patches, bundle.reference.channel_uses
         ('classify', 64, 192)
+    """
+    bundle = read_bundle(name_or_folder)
+    if bundle.folder.parent == shipped() and (lacking := bundle.lacking()):
+        bundle = _completed(bundle, lacking)
+    bundle.verify()
+    return bundle
+
+
+def read_bundle(name_or_folder: str | Path) -> Bundle:
+    """A bundle whose files nobody has looked at; see `load_bundle`.
+
+    Raises:
+        BundleError: there is none, or its schema is another.
     """
     folder = Path(name_or_folder)
     try:
@@ -45,8 +61,36 @@ def load_bundle(name_or_folder: str | Path) -> Bundle:
         _check_whole(bundle)
     except (InvalidRequestError, BundleError) as error:
         raise BundleError(f"bundle {folder.name}: its manifest is incomplete or wrong: {error}") from None
-    bundle.verify()
     return bundle
+
+
+def completed_folder(name: str) -> Path:
+    """Where a user's own copy of a shipped bundle is, or would be.
+
+    Raises:
+        BundleError: the user has no home.
+    """
+    given = os.environ.get("XDG_DATA_HOME", "")
+    try:
+        # By its specification, a relative one counts as none.
+        base = Path(given) if Path(given).is_absolute() else Path.home() / ".local" / "share"
+    except RuntimeError as error:
+        raise BundleError(f"bundle {name}: no place for its weights, set XDG_DATA_HOME: {error}") from None
+    return base / "thinwire" / "bundles" / name
+
+
+def _completed(bundle: Bundle, lacking: list[str]) -> Bundle:
+    """The user's own copy of a shipped bundle that lacks files."""
+    name = bundle.folder.name
+    folder, how = completed_folder(name), f"thinwire bundle complete {name} --weights SOURCE"
+    if not (folder / MANIFEST).is_file():
+        raise BundleError(
+            f"bundle {name} is shipped without its weights ({', '.join(lacking)}), which others publish: {how}"
+        )
+    copy = read_bundle(folder)
+    if copy != bundle:
+        raise BundleError(f"bundle {name}: the copy in {folder} is one of another version, make it anew: {how}")
+    return copy
 
 
 def _check_whole(bundle: Bundle) -> None:

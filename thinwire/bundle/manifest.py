@@ -156,6 +156,10 @@ class Bundle:
         """Write the manifest into the folder."""
         self.path(MANIFEST).write_text(json.dumps(self._manifest(), indent=2) + "\n")
 
+    def lacking(self) -> list[str]:
+        """The files that the manifest lists and that are not there."""
+        return [name for name in self.files | self.exports if not self.path(name).is_file()]
+
     def verify(self) -> None:
         """Check every file against the manifest.
 

@@ -27,7 +27,7 @@ def tokens(seed: int) -> torch.Tensor:
 
 def divergence(teacher, sent, decoded, images=(0, 1), seed=0):
     share = torch.full(sent.shape[:2], 1 / sent.shape[1])
-    return teacher.divergence(sent, share, decoded, share, np.array(images), np.random.default_rng(seed))
+    return teacher.divergence(sent, share, decoded, share, share > 0, np.array(images), np.random.default_rng(seed))
 
 
 def test_answers_about_the_same_tokens_do_not_diverge():
@@ -69,8 +69,8 @@ def test_a_label_diverges_as_the_closed_form_says(split_layer, proportional):
     sent, decoded = (torch.randn(2, 5, teacher.width, generator=generator) for _ in range(2))
     sizes = torch.tensor([[1.0, 2, 3, 4, 15]] * 2)
     weights = torch.full((2, 5), 0.2)
-    value = teacher.divergence(sent, sizes, decoded, weights, np.arange(2), np.random.default_rng(0))
     valid = torch.ones(2, 5, dtype=torch.bool)
+    value = teacher.divergence(sent, sizes, decoded, weights, valid, np.arange(2), np.random.default_rng(0))
     true = classify_tokens(model, split_layer, sent, sizes, valid, proportional).double().softmax(-1)
     said = classify_tokens(model, split_layer, decoded, weights, valid, proportional).double().softmax(-1)
     assert value.item() == pytest.approx((true * (true / said).log()).sum(-1).mean().item(), rel=1e-4)

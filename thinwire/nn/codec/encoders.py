@@ -1,4 +1,4 @@
-"""Encoders by name: our own two, then those of installed packages."""
+"""Encoders by name: our own, then those of installed packages."""
 
 from importlib.metadata import entry_points
 
@@ -40,6 +40,17 @@ class MlpEncoder(JsccEncoder):
         return symbols
 
 
+class LevelEncoder(MlpEncoder):
+    """`MlpEncoder` with as much power for a small token as for a large one.
+
+    For a receiver that counts each token once, and would lose most of a frame's power to a few tokens of silence.
+    """
+
+    def symbols(self, x: Tensor, sizes: Tensor, valid: Tensor, snr_db: Tensor, symbols_per_token: Tensor) -> Tensor:
+        """See `JsccEncoder`."""
+        return super().symbols(x, sizes, valid, snr_db, symbols_per_token) / sizes.sqrt()[..., None]
+
+
 class AttentionEncoder(JsccEncoder):
     """The layers of `MlpEncoder` with a transformer block between them, and a gate by SNR and rate after each.
 
@@ -78,7 +89,7 @@ class AttentionEncoder(JsccEncoder):
         return symbols
 
 
-OWN: dict[str, type[JsccEncoder]] = {MLP: MlpEncoder, "attention": AttentionEncoder}
+OWN: dict[str, type[JsccEncoder]] = {MLP: MlpEncoder, "level": LevelEncoder, "attention": AttentionEncoder}
 
 
 def build_encoder(codec: Codec, width: int) -> JsccEncoder:
