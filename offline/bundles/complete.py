@@ -26,7 +26,7 @@ def complete(name: str, source: str, revision: str | None = None, output: Path |
             was made with.
         InvalidRequestError: the folder holds something else, or cannot be written. Nothing has changed then.
     """
-    if not (shipped() / name / MANIFEST).is_file():
+    if Path(name).name != name or not (shipped() / name / MANIFEST).is_file():
         raise BundleError(f"no bundle {name} is shipped")
     bundle = read_bundle(shipped() / name)
     lacking = bundle.lacking()
