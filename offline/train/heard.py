@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from cloud.speech.model import Clip, SpeechModel
 from offline.train.running import digest_of, weights_digest
 from offline.train.token_sets import Drawn
-from thinwire.audio import SAMPLE_RATE, log_mel
+from thinwire.audio import SAMPLE_RATE, SAMPLES_PER_POSITION, log_mel
 from thinwire.bundle import Merging
 from thinwire.errors import ThinwireError
 from thinwire.nn.merging.neighbours import merge_neighbours_down_to
@@ -122,7 +122,7 @@ def _hear(
     asked = []
     for key in keys:
         generator = np.random.default_rng(key)
-        audio = make(generator)[: SAMPLE_RATE * 30]
+        audio = make(generator)[: SAMPLES_PER_POSITION * tower.patches]
         features = torch.from_numpy(log_mel(audio, tower.mel_bins, tower.patches))[None]
         rules = rules_for(_thresholds(recipe, tower.depth + merging.front, generator))
         tokens, _ = run_layers(tower, embed(tower, features.to(device)), rules, merging)
