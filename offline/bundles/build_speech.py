@@ -28,6 +28,8 @@ from thinwire.nn.codec.encoder import JsccEncoder
 from thinwire.nn.towers.whisper_tower import SIZES, WhisperTower
 
 log = logging.getLogger(__name__)
+# Of a codec's steps: it serves models that count sizes and such as do not.
+COUNTING = 0.5
 
 
 def build_speech(
@@ -107,7 +109,7 @@ def _train_codec(
     vocabulary = speech.vocabulary
     begin = vocabulary.begin(ONCE, next(iter(vocabulary.languages.values()), None))
     texts = [clip.text for clip in clips]
-    teacher = TranscriptTeacher(model, texts, begin, vocabulary.end, recipe.sizes_in_logits)
+    teacher = TranscriptTeacher(model, texts, begin, vocabulary.end, COUNTING)
     sets = HeardTokens(clips, recipe.merging.weight)
     trainer = CodecTrainer(teacher, recipe.codec, recipe.codec_training, sets, work / "codec.ckpt", seed)
     trainer.run()

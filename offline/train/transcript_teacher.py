@@ -12,6 +12,9 @@ from torch.nn.utils.rnn import pad_sequence
 from cloud.speech.memory import Memory
 from offline.train.teachers import Teacher
 
+# Of a batch's transcripts, in one step.
+MOST_PLACES = 64
+
 
 class TranscriptTeacher(Teacher):
     """A Whisper's decoder, which is told the transcripts that it wrote itself of what was sent.
@@ -21,17 +24,17 @@ class TranscriptTeacher(Teacher):
         texts: for each training clip, the ids of its transcript.
         begin: ids that each begins with.
         end: the id that ends each.
-        sizes_in_logits: see `thinwire.bundle.Speech`.
+        counting: share of the steps in which a token counts as often as it has positions; see `thinwire.bundle.Speech`.
     """
 
     def __init__(
-        self, model: Any, texts: Sequence[Sequence[int]], begin: Sequence[int], end: int, sizes_in_logits: bool
+        self, model: Any, texts: Sequence[Sequence[int]], begin: Sequence[int], end: int, counting: float
     ) -> None:
         super().__init__(model, int(model.config.d_model), 0)
         self._model = model
         self._rows = [torch.tensor([*begin, *text, end]) for text in texts]
         self._begin = len(begin)
-        self._sizes_in_logits = sizes_in_logits
+        self._counting = counting
 
     def _asking(
         self, valid: Tensor, images: NDArray[np.int64], generator: np.random.Generator
@@ -41,18 +44,20 @@ class TranscriptTeacher(Teacher):
         given = pad_sequence([row[:-1] for row in rows], batch_first=True).to(self.device)
         lengths = torch.tensor([len(row) - 1 for row in rows], device=self.device)
         places = torch.arange(given.shape[1], device=self.device)
-        asked = (places >= self._begin - 1) & (places < lengths[:, None])
+        asked = ((places >= self._begin - 1) & (places < lengths[:, None])).nonzero()
+        # Logits over all words cost most of a step.
+        asked = asked[torch.from_numpy(np.sort(generator.permutation(len(asked))[:MOST_PLACES])).to(self.device)]
+
+        counts_sizes = generator.random() < self._counting
 
         def write(tokens: Tensor, weights: Tensor) -> Tensor:
-            bias = torch.zeros_like(weights)
-            if self._sizes_in_logits:
-                bias = weights.clamp_min(1e-9).log()
+            bias = weights.clamp_min(1e-9).log() if counts_sizes else torch.zeros_like(weights)
             memory = Memory(tokens, bias.masked_fill(~valid, float("-inf"))[:, None, None])
             with memory.attended_by(self._model):
                 hidden = self._model.model.decoder(
                     input_ids=given, encoder_hidden_states=tokens, use_cache=False
                 ).last_hidden_state
-            logits: Tensor = self._model.proj_out(hidden[asked])
+            logits: Tensor = self._model.proj_out(hidden[asked[:, 0], asked[:, 1]])
             return logits
 
         return write
