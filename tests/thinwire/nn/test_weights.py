@@ -121,3 +121,14 @@ def test_a_classifier_that_would_be_another_function_is_not_served(tmp_path, opt
     files = write_weights({"backbone": make_model(bundle)}, tmp_path)
     with pytest.raises(BundleError, match=says):
         load_backbone(replace(bundle, files=files))
+
+
+def test_what_hears_has_a_tower_of_speech_and_what_sees_one_of_images(vqa_bundle):
+    config = {"num_mel_bins": 8, "d_model": 24, "encoder_layers": 2, "encoder_attention_heads": 3}
+    config |= {"encoder_ffn_dim": 40, "max_source_positions": 30}
+    for bundle, what, found in (
+        (replace(vqa_bundle, task="transcription"), "speech", "clip"),
+        (replace(vqa_bundle, model={"tower": "whisper", "config": config}), "images", "whisper"),
+    ):
+        with pytest.raises(BundleError, match=f"bundle tiny-vqa: expected a tower of {what}, got '{found}'"):
+            load_tower(bundle)

@@ -12,7 +12,7 @@ from tests.parts import make_engine
 from thinwire.bundle import Codec, load_bundle
 from thinwire.errors import BundleError
 from thinwire.nn.codec.encoder import JsccEncoder
-from thinwire.nn.codec.encoders import OWN, build_encoder
+from thinwire.nn.codec.encoders import OWN, LevelEncoder, MlpEncoder, build_encoder
 
 CODEC = Codec(hidden=32, max_symbols_per_token=8, rates=(1, 8), snr_db=(-5.0, 20.0))
 # Somebody's own encoder: one class.
@@ -70,7 +70,7 @@ def test_an_installed_one_is_a_class_and_a_name_and_ours_keep_theirs(tmp_path):
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("nobody's", 'no encoder "nobody\'s" is installed; there are attention, .*linear, mlp'),
+        ("nobody's", 'no encoder "nobody\'s" is installed; there are attention, .*level, .*linear, mlp'),
         ("gone", "cannot be imported"),
         ("other", "expected a class of JsccEncoder"),
         ("function", "expected a class of JsccEncoder"),
@@ -79,3 +79,21 @@ def test_an_installed_one_is_a_class_and_a_name_and_ours_keep_theirs(tmp_path):
 def test_what_is_none_is_refused(name, says):
     with pytest.raises(BundleError, match=says):
         build_encoder(replace(CODEC, encoder=name), 24)
+
+
+def test_a_level_encoder_gives_a_large_token_no_more_power():
+    torch.manual_seed(0)
+    level = LevelEncoder(24, 32, 4).eval()
+    by_size = MlpEncoder(24, 32, 4).eval()
+    by_size.load_state_dict(level.state_dict())
+    x, valid = torch.randn(1, 1, 24).expand(1, 6, 24), torch.ones(1, 6, dtype=torch.bool)
+    sizes = torch.tensor([[1.0, 1, 1, 1, 1, 400]])
+    snr, rate = torch.tensor([10.0]), torch.tensor([4])
+    with torch.inference_mode():
+        # Of what a token says, the size is a part.
+        for encoder in (level, by_size):
+            encoder.first.weight[:, -1] = 0
+        power = level(x, sizes, valid, snr, rate)[0].abs().square().mean(-1)
+        other = by_size(x, sizes, valid, snr, rate)[0].abs().square().mean(-1)
+    torch.testing.assert_close(power, torch.ones(6))
+    torch.testing.assert_close(other / other[0], sizes[0])
