@@ -103,7 +103,7 @@ def _train_codec(
     recipe: SpeechRecipe, model: Any, tokenizer: Any, train: Recordings, work: Path, seed: int
 ) -> tuple[JsccEncoder, JsccDecoder]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    speech = SpeechModel(model.to(device), tokenizer, recipe.sizes_in_logits)
+    speech = SpeechModel(model.to(device), tokenizer)
     make = partial(random_utterance, train)
     clips = hear(WhisperTower.around(model), speech, recipe.merging, recipe.clips, make, seed, work / "tokens")
     vocabulary = speech.vocabulary

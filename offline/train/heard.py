@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 # Greedy, once, and no more than a few words.
 ONCE = TranscriptionOptions(temperatures=(0.0,), max_new_tokens=24)
 FEWEST_TOKENS = 8
+# Longer sets are mostly cut to runs of this length, which cost less.
+RUN, CUT_SHARE = 512, 0.75
 
 
 @record("clips")
@@ -84,9 +86,7 @@ def hear(
         kept: folder where batches are kept, so that a second call goes on where the first was stopped.
         batch: clips that are written down together.
     """
-    # The first clip tells one set of recordings from another.
-    first = hashlib.sha256(make(np.random.default_rng((seed, 0))).tobytes()).hexdigest()
-    kept /= digest_of(weights_digest(tower.module), merging, recipe, seed, batch, first)
+    kept /= digest_of(weights_digest(tower.module), merging, recipe, seed, batch)
     kept.mkdir(parents=True, exist_ok=True)
     clips: list[HeardClip] = []
     for start in range(0, recipe.count, batch):
@@ -150,7 +150,8 @@ def _thresholds(recipe: ClipRecipe, steps: int, generator: np.random.Generator) 
 class HeardTokens:
     """Clips as sets of tokens; see `offline.train.token_sets.TokenSets`.
 
-    Half of those that are drawn merge further, down to a number of tokens, as a cap makes them.
+    Half of those that are drawn merge further, down to a number of tokens, as a cap makes them; of long ones
+    mostly a run is drawn.
 
     Args:
         clips: at least one.
@@ -191,6 +192,8 @@ class HeardTokens:
     def draw(self, items: NDArray[np.int64], generator: np.random.Generator) -> Drawn:
         """See `TokenSets`."""
         clips = [self._clips[item] for item in items.tolist()]
+        if generator.random() < CUT_SHARE:
+            clips = [_run(clip, generator) for clip in clips]
         lengths = torch.tensor([len(clip.tokens) for clip in clips])
         x = pad_sequence([clip.tokens.float() for clip in clips], batch_first=True)
         sizes = pad_sequence([clip.sizes for clip in clips], batch_first=True, padding_value=1.0)
@@ -206,3 +209,8 @@ class HeardTokens:
         valid = tokens.valid
         # The model counts each token once, whatever its size.
         return Drawn(tokens.x, torch.where(valid, tokens.sizes, 1.0), valid, valid.float())
+
+
+def _run(clip: HeardClip, generator: np.random.Generator) -> HeardClip:
+    start = int(generator.integers(max(0, len(clip.tokens) - RUN) + 1))
+    return HeardClip(clip.tokens[start : start + RUN], clip.sizes[start : start + RUN], clip.text)

@@ -33,7 +33,7 @@ from thinwire.nn.codec.encoders import build_encoder
 from thinwire.nn.codec.snr_gate import rate_mask
 from thinwire.nn.merging.transformer import embed, run_layers
 from thinwire.nn.towers.interface import Tower
-from thinwire.records import Count, NotNegative, Positive, Text, record
+from thinwire.records import Count, NotNegative, Positive, Text, Whole, record
 
 log = logging.getLogger(__name__)
 CHANNELS = ("awgn", "rayleigh")
@@ -51,6 +51,7 @@ class CodecRecipe:
         size_loss: weight of the error of their sizes.
         channels: models, one of which is drawn for each frame; one that stands twice is drawn twice as often.
         images: of the training images, the most whose tokens are learnt from; all where it is None.
+        token_epochs: first epochs, in which the errors of tokens and sizes alone are learnt from.
 
     Raises:
         InvalidRequestError: there is no channel, or no such one, or fewer images than a batch.
@@ -63,6 +64,7 @@ class CodecRecipe:
     size_loss: NotNegative
     channels: Annotated[tuple[Text, ...], Field(min_length=1)] = CHANNELS
     images: Count | None = None
+    token_epochs: Whole = 0
 
     def __post_init__(self) -> None:
         if self.images is not None and self.images < self.batch_size:
@@ -153,7 +155,7 @@ class CodecTrainer:
         self._channels = [get(name) for name in recipe.channels]
         asked = repr((teacher.digest, codec, recipe, seed, self.sets.key))
         # These fields came later: where they have their defaults, older checkpoints go on.
-        for default in (f", encoder={MLP!r}", f", channels={CHANNELS!r}", ", images=None"):
+        for default in (f", encoder={MLP!r}", f", channels={CHANNELS!r}", ", images=None", ", token_epochs=0"):
             asked = asked.replace(default, "")
         if begin_with is not None:
             asked += "".join(map(weights_digest, begin_with))
@@ -180,7 +182,7 @@ class CodecTrainer:
         }
         self.state = Checkpoint(checkpoint, parts, hashlib.sha256(asked.encode()).hexdigest(), "epoch")
 
-    def _loss(self, items: NDArray[np.int64], generator: np.random.Generator) -> Tensor:
+    def _loss(self, items: NDArray[np.int64], generator: np.random.Generator, is_taught: bool = True) -> Tensor:
         x, sizes, valid, counted = (part.to(self.device) for part in self.sets.draw(items, generator))
         batch = len(x)
         snr = torch.from_numpy(generator.uniform(*self.codec.snr_db, size=batch)).float()
@@ -198,14 +200,13 @@ class CodecTrainer:
         equalised, variance = equalise(received, realisation, rate_mask(rate, symbols) & valid[..., None])
         decoded, weights = self.decoder(equalised, variance, valid, rate)
 
-        divergence = self.teacher.divergence(x, sizes, decoded, weights, valid, items, generator)
         shares = (sizes * valid) / (sizes * valid).sum(1, keepdim=True)
         error = ((decoded - x) / self.decoder.std).square().mean(-1)
         size_error = (shares * (shares.clamp_min(1e-9) / weights.clamp_min(1e-9)).log()).sum(1)
         token_error = (error * counted).sum(1) / counted.sum(1)
-        loss: Tensor = divergence + (
-            self.recipe.token_loss * token_error.mean() + self.recipe.size_loss * size_error.mean()
-        )
+        loss: Tensor = self.recipe.token_loss * token_error.mean() + self.recipe.size_loss * size_error.mean()
+        if is_taught:
+            loss = loss + self.teacher.divergence(x, sizes, decoded, weights, valid, items, generator)
         return loss
 
     def run(self) -> None:
@@ -216,7 +217,7 @@ class CodecTrainer:
             generator = np.random.default_rng((self.seed, epoch))
             started, total = time.monotonic(), 0.0
             for chosen in self.sets.batches(self.recipe.batch_size, generator):
-                loss = self._loss(chosen, generator)
+                loss = self._loss(chosen, generator, epoch >= self.recipe.token_epochs)
                 self.optimiser.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
                 torch.nn.utils.clip_grad_norm_([*self.encoder.parameters(), *self.decoder.parameters()], 1.0)

@@ -121,6 +121,21 @@ def test_what_is_drawn_is_sent_whole_or_merged_as_a_cap_merges():
     assert sets.rows().shape[1] == WIDTH
 
 
+def test_of_a_long_clip_mostly_a_run_is_drawn():
+    (clip,) = clips = make_clips([600])
+    sets, generator = HeardTokens(clips, "size"), np.random.default_rng(0)
+    lengths = []
+    for _ in range(40):
+        x, _, valid, _ = sets.draw(np.array([0]), generator)
+        lengths.append(int(valid.sum()))
+        if lengths[-1] == 512:
+            found = (clip.tokens.float()[:, None] == x[0, None, :1]).all(-1).nonzero()[0, 0]
+            assert torch.equal(x[0], clip.tokens[found : found + 512].float())
+    assert 8 <= min(lengths) < 100
+    assert 3 <= lengths.count(600) + sum(512 < one < 600 for one in lengths) < 20
+    assert lengths.count(512) > 8
+
+
 def test_sets_of_other_clips_have_another_key():
     keys = {HeardTokens(make_clips([5, 6], seed), "size").key for seed in (0, 0, 1)}
     assert len(keys) == 2

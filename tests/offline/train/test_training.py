@@ -294,6 +294,15 @@ def test_the_codec_learns_and_resumes(tmp_path):
         stranger.run()
 
 
+def test_the_teacher_waits_while_tokens_alone_are_learnt(tmp_path, monkeypatch):
+    model, asked = make_model(BUNDLE), []
+    divergence = LabelTeacher.divergence
+    monkeypatch.setattr(LabelTeacher, "divergence", lambda *one: asked.append(1) or divergence(*one))
+    recipe = CodecRecipe(epochs=3, batch_size=4, learning_rate=1e-3, token_loss=0.1, size_loss=0.1, token_epochs=2)
+    CodecTrainer(LabelTeacher(model, 3, False), BUNDLE.codec, recipe, torch.randn(8, 25, 24), tmp_path / "c").run()
+    assert len(asked) == 2
+
+
 MIX = ("awgn", "rayleigh", "rician:coherence=16", "gilbert_elliott", "erasure:share=0.2", "phase_noise", "clipping")
 
 
