@@ -28,8 +28,6 @@ from thinwire.nn.codec.encoder import JsccEncoder
 from thinwire.nn.towers.whisper_tower import SIZES, WhisperTower
 
 log = logging.getLogger(__name__)
-# Of a codec's steps: it serves models that count sizes and such as do not.
-COUNTING = 0.5
 
 
 def build_speech(
@@ -103,13 +101,13 @@ def _train_codec(
     recipe: SpeechRecipe, model: Any, tokenizer: Any, train: Recordings, work: Path, seed: int
 ) -> tuple[JsccEncoder, JsccDecoder]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    speech = SpeechModel(model.to(device), tokenizer)
+    speech = SpeechModel(model.to(device), tokenizer, recipe.sizes_in_logits)
     make = partial(random_utterance, train)
     clips = hear(WhisperTower.around(model), speech, recipe.merging, recipe.clips, make, seed, work / "tokens")
     vocabulary = speech.vocabulary
     begin = vocabulary.begin(ONCE, next(iter(vocabulary.languages.values()), None))
     texts = [clip.text for clip in clips]
-    teacher = TranscriptTeacher(model, texts, begin, vocabulary.end, COUNTING)
+    teacher = TranscriptTeacher(model, texts, begin, vocabulary.end, recipe.sizes_in_logits)
     sets = HeardTokens(clips, recipe.merging.weight)
     trainer = CodecTrainer(teacher, recipe.codec, recipe.codec_training, sets, work / "codec.ckpt", seed)
     trainer.run()

@@ -1,6 +1,7 @@
 """How many of the spoken digits the cloud writes down from each frame."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ class TranscriptJudge:
     def __init__(self, transcriber: TorchTranscriber, utterances: Utterances) -> None:
         self.transcriber = transcriber
         self._said = [one.digits for one in utterances.utterances]
+        self._seconds = utterances.seconds
         self.asked = np.array([len(digits) for digits in self._said], dtype=np.int64)
 
     def frames(self, received: Sequence[ReceivedTokens], images: NDArray[np.int64]) -> Verdict:
@@ -61,5 +63,10 @@ class TranscriptJudge:
         return np.array([digit_errors(self._said[image], text) for text, image in pairs], dtype=np.int64)
 
     def _judge(self, heard: Sequence[Heard | ThinwireError], images: NDArray[np.int64]) -> Verdict:
-        right = self.asked[images] - self.errors(self.texts(heard), images)
+        # As a frame says it.
+        timed = [
+            replace(one, seconds=seconds) if isinstance(one, Heard) else one
+            for one, seconds in zip(heard, self._seconds[images].tolist(), strict=True)
+        ]
+        right = self.asked[images] - self.errors(self.texts(timed), images)
         return Verdict(right, np.zeros((len(images), 0), dtype=np.float32))

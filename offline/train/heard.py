@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 # Greedy, once, and no more than a few words.
 ONCE = TranscriptionOptions(temperatures=(0.0,), max_new_tokens=24)
 FEWEST_TOKENS = 8
+SKIPPED = 0.5
 # Longer sets are mostly cut to runs of this length, which cost less.
 RUN, CUT_SHARE = 512, 0.75
 
@@ -41,11 +42,13 @@ class ClipRecipe:
     Attributes:
         count: how many.
         unmerged: share of those of which nothing merges.
-        thresholds: lowest and highest of the others, drawn for each layer about one of the clip's own.
+        front: lowest and highest threshold of the others in front of the first layer, where tokens merge there.
+        thresholds: lowest and highest of the layers', drawn for each about one of the clip's own.
     """
 
     count: Count
     unmerged: Share
+    front: tuple[Share, Share]
     thresholds: tuple[Share, Share]
 
 
@@ -126,7 +129,7 @@ def _hear(
         generator = np.random.default_rng(key)
         audio = make(generator)[: SAMPLES_PER_POSITION * tower.patches]
         features = torch.from_numpy(log_mel(audio, tower.mel_bins, tower.patches))[None]
-        rules = rules_for(_thresholds(recipe, tower.depth + merging.front, generator))
+        rules = rules_for(_thresholds(recipe, tower.depth, merging.front, generator))
         tokens, _ = run_layers(tower, embed(tower, features.to(device)), rules, merging)
         heard.append((tokens.x[0].half().cpu(), tokens.sizes[0].cpu()))
         asked.append(Clip(tokens.x[0].half().float(), tokens.sizes[0], len(audio) / SAMPLE_RATE, ONCE))
@@ -138,13 +141,15 @@ def _hear(
     return clips
 
 
-def _thresholds(recipe: ClipRecipe, steps: int, generator: np.random.Generator) -> list[float]:
+def _thresholds(recipe: ClipRecipe, depth: int, front: bool, generator: np.random.Generator) -> list[float]:
     if generator.random() < recipe.unmerged:
-        return [1.0] * steps
+        return [1.0] * (front + depth)
     low, high = recipe.thresholds
     about = generator.uniform(low, high)
-    each: list[float] = np.clip(about + generator.normal(0, 0.02, steps), low, 1.0).tolist()
-    return each
+    layers: list[float] = np.clip(about + generator.normal(0, 0.02, depth), low, 1.0).tolist()
+    # Some layers of a policy merge nothing.
+    layers = [1.0 if generator.random() < SKIPPED else threshold for threshold in layers]
+    return [generator.uniform(*recipe.front), *layers] if front else layers
 
 
 class HeardTokens:

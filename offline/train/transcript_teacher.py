@@ -24,17 +24,17 @@ class TranscriptTeacher(Teacher):
         texts: for each training clip, the ids of its transcript.
         begin: ids that each begins with.
         end: the id that ends each.
-        counting: share of the steps in which a token counts as often as it has positions; see `thinwire.bundle.Speech`.
+        counts_sizes: whether a token counts as often as it has positions; see `thinwire.bundle.Speech`.
     """
 
     def __init__(
-        self, model: Any, texts: Sequence[Sequence[int]], begin: Sequence[int], end: int, counting: float
+        self, model: Any, texts: Sequence[Sequence[int]], begin: Sequence[int], end: int, counts_sizes: bool
     ) -> None:
         super().__init__(model, int(model.config.d_model), 0)
         self._model = model
         self._rows = [torch.tensor([*begin, *text, end]) for text in texts]
         self._begin = len(begin)
-        self._counting = counting
+        self._counts_sizes = counts_sizes
 
     def _asking(
         self, valid: Tensor, images: NDArray[np.int64], generator: np.random.Generator
@@ -48,10 +48,8 @@ class TranscriptTeacher(Teacher):
         # Logits over all words cost most of a step.
         asked = asked[torch.from_numpy(np.sort(generator.permutation(len(asked))[:MOST_PLACES])).to(self.device)]
 
-        counts_sizes = generator.random() < self._counting
-
         def write(tokens: Tensor, weights: Tensor) -> Tensor:
-            bias = weights.clamp_min(1e-9).log() if counts_sizes else torch.zeros_like(weights)
+            bias = weights.clamp_min(1e-9).log() if self._counts_sizes else torch.zeros_like(weights)
             memory = Memory(tokens, bias.masked_fill(~valid, float("-inf"))[:, None, None])
             with memory.attended_by(self._model):
                 hidden = self._model.model.decoder(

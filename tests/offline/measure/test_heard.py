@@ -70,6 +70,20 @@ def test_it_is_the_loop_over_single_clips(evaluator):
     assert 0 < measured.capped.mean() < 1
 
 
+def test_a_transcript_is_as_long_as_its_utterance_may_say(evaluator, monkeypatch):
+    told = []
+    transcriber = evaluator.judge.transcriber
+    write = transcriber.transcribe
+
+    def listening(utterances):
+        told.extend(one.heard.seconds for one in utterances)
+        return write(utterances)
+
+    monkeypatch.setattr(transcriber, "transcribe", listening)
+    evaluator.measure_policy(POLICY, Channel("awgn", 5.0), seed=0)
+    assert sorted(told) == sorted(evaluator.images.seconds)
+
+
 def test_accuracy_is_one_less_the_error_rate(evaluator):
     measured = evaluator.measure_policy(POLICY, BYPASS, seed=0)
     errors = (measured.asked - measured.right).tolist()

@@ -37,7 +37,7 @@ def make_audio(generator):
 
 def hear_some(folder, seed=0, **changes):
     model, tokenizer = make_speech()
-    recipe = ClipRecipe(**{"count": 5, "unmerged": 0.4, "thresholds": (0.2, 0.9)} | changes)
+    recipe = ClipRecipe(**{"count": 5, "unmerged": 0.4, "front": (0.9, 0.999), "thresholds": (0.2, 0.9)} | changes)
     tower = WhisperTower.around(model)
     return hear(tower, SpeechModel(model, tokenizer), MERGING, recipe, make_audio, seed, folder, batch=2), tower
 
