@@ -151,4 +151,5 @@ def _line(piece: "Piece", answer: "TranscriptResponse", milliseconds: float, as_
         told = answer.model_dump(exclude={"windows", "duration", "segments"})
         return json.dumps(_place(piece) | {"time_to_answer_ms": milliseconds} | told)
     uses = f"{answer.link.channel_uses:6} uses" if answer.link else "plain"
-    return f"{piece.end_s:8.1f} s  {uses}  {milliseconds:7.1f} ms  {'' if piece.is_final else '... '}{answer.text}"
+    said = " ".join(answer.text.split()) if piece.is_final else f"... {' '.join(answer.text.split())}"
+    return f"{piece.end_s:8.1f} s  {uses}  {milliseconds:7.1f} ms  {said}"
