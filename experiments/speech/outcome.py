@@ -1,7 +1,7 @@
 """What came of one way to send speech, utterance by utterance."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -51,9 +51,22 @@ class Outcome:
         return self._rate((self.errors - other.errors).tolist())
 
     @property
+    def bounded(self) -> "Outcome":
+        """With at most as many errors as digits in an utterance: a decoder that repeats itself is one failure.
+
+        Otherwise one such utterance weighs as much as dozens of others.
+        """
+        return replace(self, errors=np.minimum(self.errors, self._digits))
+
+    @property
+    def repeats(self) -> float:
+        """Share of the utterances with more errors than digits, in %."""
+        return 100 * float((self.errors > self._digits).mean())
+
+    @property
     def speakers(self) -> Interval:
         """The error rate, and the lowest and the highest of a speaker, in %."""
-        digits = np.array(self._digits)
+        digits = self._digits
         who = np.array([one.speaker for one in self.utterances.utterances])
         rates = [100 * self.errors[who == name].sum() / digits[who == name].sum() for name in sorted(set(who))]
         return Interval(self.rate.value, float(min(rates)), float(max(rates)))
@@ -64,9 +77,9 @@ class Outcome:
         return float(self.uses.sum() / self.utterances.seconds.sum())
 
     @property
-    def _digits(self) -> list[int]:
-        return [len(one.digits) for one in self.utterances.utterances]
+    def _digits(self) -> NDArray[np.int64]:
+        return np.array([len(one.digits) for one in self.utterances.utterances], dtype=np.int64)
 
     def _rate(self, errors: Sequence[int]) -> Estimate:
-        found = error_rate(errors, self._digits)
+        found = error_rate(errors, self._digits.tolist())
         return Estimate.percent(found.rate, found.se)

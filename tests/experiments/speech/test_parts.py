@@ -107,6 +107,8 @@ def test_uses_of_bits_at_capacity():
 def test_an_outcome_by_utterance_and_by_speaker():
     audio = np.zeros(16_000, np.float32)
     said = Utterances(tuple(Utterance(f"{who}/{k}", who, (1,) * 6, audio) for k, who in enumerate("abab")))
+    wild = Outcome.of(said, {"errors": [0, 200, 0, 6], "tokens": [1] * 4, "uses": [0] * 4, "gmacs": [1.0] * 4})
+    assert (wild.bounded.errors.tolist(), wild.repeats) == ([0, 6, 0, 6], 25)
     one = Outcome.of(said, {"errors": [0, 3, 0, 6], "tokens": [1] * 4, "uses": [10, 20, 30, 40], "gmacs": [1.0] * 4})
     other = Outcome.of(said, {"errors": [0, 3, 6, 6], "tokens": [1] * 4, "uses": [0] * 4, "gmacs": [1.0] * 4})
     assert (one.rate.value, one.rate.se) == (37.5, pytest.approx(100 * np.std([0, 3, 0, 6], ddof=1) / 6 / 2))
