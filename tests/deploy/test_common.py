@@ -1,17 +1,29 @@
 """What commands serve where nobody says it."""
 
-import pytest
-
 from deploy.cli import common
-from deploy.cli.common import DEFAULT_BUNDLE, DEFAULT_BUNDLES, bundles_for_cloud
-from thinwire.bundle import load_bundle
+from deploy.cli.common import DEFAULT_BUNDLE, DEFAULT_BUNDLES, SPOKEN, bundles_for_cloud
+from thinwire.bundle import MANIFEST, completed_folder, read_bundle
 
 
-@pytest.mark.parametrize("spec", [None, object()], ids=["without transformers", "with"])
-def test_a_cloud_serves_what_it_has_packages_for(monkeypatch, spec):
-    monkeypatch.setattr(common, "find_spec", {"transformers": spec}.__getitem__)
-    served = [load_bundle(name) for name in bundles_for_cloud()]
-    assert [one.task for one in served] == ["classify", "classify"] + ["vqa"] * (spec is not None)
+def test_a_cloud_serves_what_it_has_packages_and_weights_for(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    installed = {"transformers": None, "av": object()}
+    monkeypatch.setattr(common, "find_spec", installed.__getitem__)
+
+    def tasks():
+        return [read_bundle(name).task for name in bundles_for_cloud()]
+
+    made = completed_folder(SPOKEN) / MANIFEST
+    made.parent.mkdir(parents=True)
+    made.touch()
+    assert tasks() == ["classify", "classify"]
+    installed["transformers"] = object()
+    assert tasks() == ["classify", "classify", "vqa", "transcription"]
+    installed["av"] = None
+    assert tasks() == ["classify", "classify", "vqa"]
+    installed["av"] = object()
+    made.unlink()
+    assert tasks() == ["classify", "classify", "vqa"]
 
 
 def test_the_first_answers_where_no_model_is_named():

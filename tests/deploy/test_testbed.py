@@ -48,6 +48,22 @@ def test_a_bundle_without_cats_gets_all_photographs():
     assert images_for(shipped, own) is images_for(other, own) is own
 
 
+def test_speech_needs_a_sound():
+    shipped = load_bundle("cifar10")
+    with pytest.raises(InvalidRequestError, match="bundle spoken writes down speech: --sound names a file"):
+        run_demo([replace(shipped, name="spoken", task="transcription")], None, 10.0)
+
+
+def test_a_transcript_stands_beside_the_plain_models():
+    link = {"tokens": 70, "channel_uses": 560}
+    times = dict.fromkeys(("edge", "channel", "cloud"), 1.0)
+    answer = {"text": "one two", "policy": None, "link": link, "cost": {"edge_gmacs": 2.0}, "timings_ms": times}
+    row = {"sound": "clip.wav", "budget": 600, "answer": answer, "plain": {"text": "one, two"}}
+    shown = as_text(row)
+    assert [shown[name] for name in ("sound", "answer", "plain model")] == ["clip.wav", "'one two'", "'one, two'"]
+    assert [shown[name] for name in ("budget", "policy", "tokens", "uses")] == ["600 uses", "several", "70", "560"]
+
+
 def test_a_dead_process_is_told_and_the_edge_says_that_it_is_not_ready(tmp_path):
     with LocalTestbed(["cifar10"], Ports.free(), log_folder=tmp_path) as testbed:
         body = {"inputs": "aGVsbG8="}
