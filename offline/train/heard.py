@@ -89,7 +89,9 @@ def hear(
         kept: folder where batches are kept, so that a second call goes on where the first was stopped.
         batch: clips that are written down together.
     """
-    kept /= digest_of(weights_digest(tower.module), merging, recipe, seed, batch)
+    # The first clip tells one set of recordings from another.
+    first = hashlib.sha256(make(np.random.default_rng((seed, 0))).tobytes()).hexdigest()
+    kept /= digest_of(weights_digest(tower.module), merging, recipe, seed, batch, first)
     kept.mkdir(parents=True, exist_ok=True)
     clips: list[HeardClip] = []
     for start in range(0, recipe.count, batch):
