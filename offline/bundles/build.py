@@ -16,7 +16,7 @@ from offline.bundles.model_checks import check_kwargs
 from offline.bundles.named_model import NamedModel
 from offline.bundles.named_weights import load_file_or_id, load_weights
 from offline.bundles.own_output import check_codec, check_split_classifier, perturbed
-from offline.bundles.policies import check_search, check_work, with_policies
+from offline.bundles.policies import check_designed, check_search, check_work, with_policies
 from offline.bundles.write import lent, write_bundle
 from offline.data.images import LabelledImages, load, split_select
 from offline.export.bundle import export_bundle
@@ -63,6 +63,7 @@ def build(
     check_folders(recipe.name, work, output)
     model, classes = check_model(recipe, named)
     tower = classifier_of(model)
+    check_designed(recipe.search, recipe.split_layer + recipe.merging.front)
     if recipe.trainings:
         weights = sum(one.numel() for one in model.parameters())
         check_space(work, BYTES_PER_TRAINED_WEIGHT * weights * len(recipe.trainings))

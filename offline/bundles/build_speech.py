@@ -10,11 +10,12 @@ import torch
 from cloud.speech.model import SpeechModel
 from offline.bundles.folders import check_folders
 from offline.bundles.own_output import check_codec
-from offline.bundles.policies import check_search, check_work
+from offline.bundles.policies import check_designed, check_search, check_work, with_policies
 from offline.bundles.whisper_source import INSIDE, read_source, write_configuration, write_whisper
 from offline.bundles.write import write_weights
 from offline.data.digits import Recordings, load_recordings, split_select
 from offline.data.spoken import random_utterance
+from offline.data.utterances import load_utterances
 from offline.export.bundle import export_bundle
 from offline.measure.studies import check_merging
 from offline.recipes.speech_recipe import SpeechRecipe
@@ -39,7 +40,7 @@ def build_speech(
     weights: str | None = None,
     revision: str | None = None,
 ) -> Bundle:
-    """Train a codec for the tokens of a Whisper and write a bundle, its graphs included and without policies.
+    """Train a codec for the tokens of a Whisper and write a bundle, with graphs and policies.
 
     Args:
         recipe: what to make.
@@ -66,15 +67,15 @@ def build_speech(
     model, tokenizer = read_source(weights or recipe.weights, revision)
     tower = WhisperTower.around(model)
     check_merging(tower.depth, tower.patches)
+    check_designed(recipe.search, tower.depth + recipe.merging.front)
     check_codec(recipe.codec, tower.width)
     check_work(work)
-    train, select = split_select(load_recordings(data))
-    if not train or not select:
-        raise InvalidRequestError(
-            f"data: expected recordings to train on and to select by, got {len(train)} and {len(select)}"
-        )
+    train, _ = split_select(load_recordings(data))
+    select = load_utterances(data, select=True)
+    if not train:
+        raise InvalidRequestError(f"data: expected recordings to train on, got none but those to select by: {data}")
     work.mkdir(parents=True, exist_ok=True)
-    log.info("%d recordings to train on, %d to select by", len(train), len(select))
+    log.info("%d recordings to train on, %d utterances to select by", len(train), len(select))
     encoder, decoder = _train_codec(recipe, model, tokenizer, train, work, seed)
     config = {name: getattr(model.config, name) for name in (*SIZES, "activation_function")}
     bundle = Bundle(
@@ -94,7 +95,7 @@ def build_speech(
         folder=output,
     )
     bundle.save()
-    return export_bundle(bundle)
+    return with_policies(export_bundle(bundle), select, recipe.search, work, seed)
 
 
 def _train_codec(

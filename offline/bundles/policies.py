@@ -12,6 +12,7 @@ from offline.measure.workers import Task
 from offline.recipes.recipe import SearchRecipe
 from offline.train.running import load_state
 from policies.fronts import Fronts
+from policies.policy import Policy
 from policies.search.run import Progress
 from policies.serviceable import worth_their_compute
 from policies.store import Store
@@ -49,6 +50,20 @@ def check_search(recipe: SearchRecipe) -> None:
                 f"search.channels: expected different ones, got {seen[name]!r} and {text!r}, which are one"
             )
         seen[name] = text
+
+
+def check_designed(recipe: SearchRecipe, steps: int) -> None:
+    """Check that designed policies fit a bundle whose tokens merge so often.
+
+    Raises:
+        InvalidRequestError: one does not.
+    """
+    for one in recipe.designed:
+        if len(one.thresholds) != steps:
+            raise InvalidRequestError(
+                f"search.designed: expected {steps} thresholds, one for each time that tokens merge, "
+                f"got {len(one.thresholds)}"
+            )
 
 
 def check_work(work: Path) -> None:
@@ -142,7 +157,7 @@ def find_fronts(
     processes: int = 1,
     placement: Placement = CPU,
 ) -> Fronts:
-    """Search on a sample of *select* for all channels, then measure all that was found on the whole of it.
+    """Search on a sample of *select* for all channels, then measure all that was found or designed on the whole of it.
 
     Of what is serviceable then, what is worth its compute is kept (`policies.serviceable.worth_their_compute`).
 
@@ -167,6 +182,7 @@ def find_fronts(
     names = [profile_study(f"{name}-found", channel) for channel in channels]
     searched = search(store, names, task, plan, recipe.evaluations, processes, _log)
     policies = front_policies(store, searched)
+    policies += [Policy.create(one.thresholds, rate) for one in recipe.designed for rate in one.rates]
     task = replace(task, images=select, snrs_db=recipe.front_snrs_db)
     studies: tuple[Study, ...] = ()
     for done, wanted, studies in sweep(store, f"{name}-front", task, policies, processes):  # noqa: B007

@@ -14,17 +14,26 @@ from offline.train.jscc import CodecRecipe
 from thinwire.bundle import Codec, Merging, load_bundle
 from thinwire.errors import BundleError, InvalidRequestError
 from thinwire.images import Preprocessing
-from thinwire.records import Count, JsonObject, Name, Number, Positive, Text, read, read_file, record
+from thinwire.records import Count, JsonObject, Name, Number, Positive, Real, Text, read, read_file, record
 
 SnrDb = Annotated[Number, Field(ge=MIN_SNR_DB, le=MAX_SNR_DB)]
 Texts = Annotated[tuple[Text, ...], Field(min_length=1)]
+
+
+@record("designed")
+class Designed:
+    """Policies that somebody thought of: one for each rate."""
+
+    thresholds: Annotated[tuple[Real, ...], Field(min_length=1)]
+    rates: Annotated[tuple[Count, ...], Field(min_length=1)]
 
 
 @record("search")
 class SearchRecipe:
     """Proposals, images to compare them on, accuracy to lose at most, channels, SNRs of the curves.
 
-    The channels' searches propose in turn; what one proposes is measured on all.
+    The channels' searches propose in turn; what one proposes is measured on all. What was ``designed`` is measured
+    beside what they find.
     """
 
     evaluations: Count
@@ -32,6 +41,7 @@ class SearchRecipe:
     max_loss: Positive
     channels: Texts
     front_snrs_db: Annotated[tuple[SnrDb, ...], Field(min_length=1)]
+    designed: tuple[Designed, ...] = ()
 
 
 @record()
@@ -39,7 +49,8 @@ class BundleRecipe:
     """What recipes of both tasks state; ``data`` names the training source where the caller gives none.
 
     Raises:
-        InvalidRequestError: a rate of the codec stands twice, or its SNRs do not rise or are none that a channel has.
+        InvalidRequestError: a rate of the codec stands twice, its SNRs do not rise or are none that a channel has, or
+            a designed policy has another rate.
     """
 
     name: Name
@@ -58,6 +69,8 @@ class BundleRecipe:
                 f"codec.snr_db: expected the lower first, from {MIN_SNR_DB:g} to {MAX_SNR_DB:g}, "
                 f"got {list(codec.snr_db)}"
             )
+        if others := sorted({rate for one in self.search.designed for rate in one.rates} - set(codec.rates)):
+            raise InvalidRequestError(f"search.designed: expected rates of {list(codec.rates)}, got {others[0]}")
 
 
 @record()

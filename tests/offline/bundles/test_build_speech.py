@@ -11,6 +11,7 @@ from deploy.cli.main import main
 from edge.onnx_engine import OnnxEngine
 from edge.torch_engine import TorchEngine
 from offline.bundles import build_speech
+from offline.data.utterances import load_utterances
 from offline.recipes.recipe import recipe_path
 from policies.policy import Policy
 from tests.edge.test_onnx_engine import assert_same
@@ -28,6 +29,9 @@ def write_recipe(folder, **changes):
     content["codec"] |= {"hidden": 32, "max_symbols_per_token": 8, "rates": [2, 8]}
     content["clips"] |= {"count": 5}
     content["codec_training"] |= {"epochs": 2, "batch_size": 2}
+    designed = [{"thresholds": [0.999, 1, 1, 0.9], "rates": [2, 8]}]
+    content["search"] = {"evaluations": 2, "images": 2, "max_loss": 0.5, "channels": ["awgn:10"], "front_snrs_db": [10],
+                         "designed": designed}  # fmt: skip
     for name, value in changes.items():
         *path, last = name.split("__")
         inside = content
@@ -44,7 +48,7 @@ def write_recipe(folder, **changes):
 
 @pytest.fixture(name="data", scope="module")
 def data_fixture(tmp_path_factory):
-    return write_tar(tmp_path_factory.mktemp("digits") / "digits.tar", made())
+    return write_tar(tmp_path_factory.mktemp("digits") / "digits.tar", made(numbers=12))
 
 
 @pytest.fixture(name="weights", scope="module")
@@ -58,6 +62,14 @@ def build(folder, data, weights, *more, **changes):
 
 
 def test_a_bundle_that_both_ends_run(tmp_path, data, weights, capsys, monkeypatch):
+    searched = []
+
+    # Utterances of six digits are longer than what a tiny model hears.
+    def with_policies(bundle, select, *_):
+        searched.append(select)
+        return bundle
+
+    monkeypatch.setattr(build_speech, "with_policies", with_policies)
     assert build(tmp_path, data, weights) == 0
     bundle = load_bundle(tmp_path / "bundle")
     assert capsys.readouterr().out == f"bundle tiny-speech {bundle.digest[:16]} in {bundle.folder}\n"
@@ -75,6 +87,8 @@ def test_a_bundle_that_both_ends_run(tmp_path, data, weights, capsys, monkeypatc
     assert main(["bundle", "info", "--bundle", str(bundle.folder)]) == 0
     assert "speech         whisper" in capsys.readouterr().out
 
+    assert searched[0].names == load_utterances(data, select=True).names
+
     # Nothing is trained or heard again.
     monkeypatch.setattr("offline.train.jscc.CodecTrainer._loss", None)
     monkeypatch.setattr("offline.train.heard._hear", None)
@@ -90,6 +104,8 @@ def test_a_bundle_that_both_ends_run(tmp_path, data, weights, capsys, monkeypatc
         ({"clips__count": 1}, (), "codec_training.batch_size: expected at most the 1 clips, got 2"),
         ({"codec__hidden": 30}, (), "the codec cannot be computed"),
         ({"search__channels": ["fog:3"]}, (), "search.channels"),
+        ({"search__designed": [{"thresholds": [1, 1], "rates": [8]}]}, (), "search.designed: expected 4 thresholds"),
+        ({"search__designed": [{"thresholds": [1] * 4, "rates": [7]}]}, (), r"expected rates of \[2, 8\], got 7"),
         ({}, ("--labels", "3"), "labels: expected none for a bundle of speech"),
         ({}, ("--weights", "nowhere/nobody"), "no checkpoint nowhere/nobody"),
         ({}, ("--data", "nothing.tar"), "nothing.tar: expected an uncompressed tar of recordings"),
