@@ -53,12 +53,15 @@ def worth_their_compute(measured: Sequence[MeasuredPolicy], snr_db: float) -> tu
     "Classification and Regression Trees", 1984, section 3.4.3). One that is sensitive at this SNR replaces none that
     is not.
 
+    What is worse than no answer, which has an accuracy of 0, goes as well: a transcript may have more errors than there
+    are words.
+
     Args:
         measured: policies of one front.
         snr_db: the SNR that the front is for, in dB.
 
     Returns:
-        what is left, in its order.
+        what is left, in its order; all of it, where nothing is better than no answer.
     """
 
     def replaces(one: MeasuredPolicy, other: MeasuredPolicy) -> bool:
@@ -72,8 +75,9 @@ def worth_their_compute(measured: Sequence[MeasuredPolicy], snr_db: float) -> tu
         )
 
     kept: list[MeasuredPolicy] = []
+    answering = [one for one in measured if one.accuracy_at(snr_db) >= 0] or measured
     # From the cheapest on, so that what replaces stays itself.
-    for other in sorted(measured, key=lambda m: m.objectives.edge_gmacs):
+    for other in sorted(answering, key=lambda m: m.objectives.edge_gmacs):
         if not any(replaces(one, other) for one in kept):
             kept.append(other)
     return tuple(one for one in measured if one in kept)

@@ -78,6 +78,12 @@ def test_a_sensitive_one_replaces_none_that_is_not(measured):
     assert worth_their_compute([sensitive, robust], 15.0) == (sensitive,)
 
 
+def test_what_is_worse_than_no_answer_goes(measured):
+    endless, fair = measured((0.1,), accuracy=-2.0, edge_gmacs=0.1), measured((0.2,), accuracy=0.3, edge_gmacs=0.6)
+    assert worth_their_compute([endless, fair], SNR_DB) == (fair,)
+    assert worth_their_compute([endless], SNR_DB) == (endless,)
+
+
 def test_what_is_replaced_replaces_nothing(measured):
     steps = [
         measured((0.1 * k,), accuracy=0.80 + 0.008 * k, accuracy_se=0.01, edge_gmacs=0.5 * 1.2**k) for k in range(4)
