@@ -104,10 +104,13 @@ def _start(g: Graph, x: str, engine: TorchEngine) -> State:
 
 def _front(g: Graph, state: State, gate: tuple[str, str], engine: TorchEngine) -> State:
     matches, threshold = gate
+    tower = engine.tower
+    # Out here, where it is found among the files' weights.
+    table = g.constant(tower.positions.detach().cpu().numpy()) if isinstance(tower, SpeechTower) else None
 
     def merged(then: Graph) -> State:
-        content, merging = _content(then, state.x, engine.tower), engine.bundle.merging.in_front
-        return _merge(then, state, content, engine.tower.width, threshold, engine, merging)
+        content = state.x if table is None else _without_positions(then, state.x, table)
+        return _merge(then, state, content, tower.width, threshold, engine, engine.bundle.merging.in_front)
 
     def skipped(otherwise: Graph) -> State:
         return State(*(otherwise.op("Identity", value) for value in state))
@@ -115,11 +118,7 @@ def _front(g: Graph, state: State, gate: tuple[str, str], engine: TorchEngine) -
     return State(*g.branch(matches, merged, skipped))
 
 
-def _content(g: Graph, x: str, tower: Tower) -> str:
-    """What enters the first layer, of speech without the positions."""
-    if not isinstance(tower, SpeechTower):
-        return x
-    table = g.constant(tower.positions.detach().cpu().numpy())
+def _without_positions(g: Graph, x: str, table: str) -> str:
     return g.op("Sub", x, g.op("Slice", table, g.integers(0), g.op("Shape", x, start=0, end=1), g.integers(0)))
 
 
