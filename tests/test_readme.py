@@ -39,6 +39,7 @@ PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 RUN_ELSEWHERE = {
     "make demo": "test_make_demo below, without the installation",
     "make demo IMAGES=folder": "test_what_make_would_do below; tests/deploy/test_testbed.py has a folder of images",
+    "make demo EXTRAS=speech SOUND=file.wav": "test_what_make_would_do below; `.ci/run` completes the bundle",
     "make demo EXTRAS=vqa": "test_what_make_would_do below; requests of docs/use.md ask the same questions",
     "make test": ".ci/run",
     ".venv/bin/thinwire up": "the fixture `addresses` below, with --port 0",

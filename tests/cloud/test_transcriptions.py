@@ -173,7 +173,7 @@ async def test_all_windows_of_a_request_are_written_down_again(speech):
         frame = make_speech_frame(speech.bundle, symbols, transcription=TIMED.to_message(seconds))
         frame.request_id, frame.sequence_number = first.request_id, number
         await speech.stub.Infer(frame)
-    options = replace(TIMED, temperatures=(0.5,), no_speech_threshold=0.6, max_new_tokens=224)
+    options = replace(TIMED, temperatures=(0.5,), no_speech_threshold=0.6, max_new_tokens=None)
     expected = [written(speech, *one) for one in zip(clips, [options] * 3, lengths, strict=True)]
     content = (await speech.again(first.request_id, response_format="verbose_json")).json()
     assert content["duration"] == 2.5

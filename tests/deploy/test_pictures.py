@@ -94,7 +94,7 @@ def write_sound(path: Path) -> None:
         ("text.mp4", r"invalid_image: .*text\.mp4 cannot be read as a video"),
         ("empty.mp4", "invalid_image: .*cannot be read as a video"),
         ("half.mp4", "invalid_image: .*cannot be read as a video"),
-        ("sound.wav", r"invalid_image: .*sound\.wav has no video"),
+        ("sound.mp4", r"invalid_image: .*sound\.mp4 has no video"),
         ("none.mp4", r"invalid_request: cannot read .*none\.mp4"),
         ("folder", "invalid_request: no pictures in .*folder"),
         ("/dev/zero", "invalid_request: cannot read /dev/zero"),
@@ -106,6 +106,7 @@ def test_what_is_no_video_is_told(tmp_path, capsys, name, message):
     whole = write_video(tmp_path / "whole.mp4", coloured(3)).read_bytes()
     (tmp_path / "half.mp4").write_bytes(whole[: len(whole) // 2])
     write_sound(tmp_path / "sound.wav")
+    (tmp_path / "sound.wav").rename(tmp_path / "sound.mp4")
     (tmp_path / "folder").mkdir()
     assert main(["stream", str(tmp_path / name), "--url", "http://127.0.0.1:9"]) == 1
     told = capsys.readouterr()

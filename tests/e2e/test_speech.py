@@ -1,7 +1,7 @@
 """Speech through three processes: what is written down is what the parts make of the clip, and so are the accounts."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import httpx
 import pytest
@@ -62,7 +62,10 @@ class Speech:
             arrival = carry(encoded.symbols, Profile("awgn", SNR_DB, seed=SEED), generator)
             tokens = receive(arrival.symbols, arrival.gain, arrival.noise_variance)
             (found,) = self.transcriber.hear_frames([tokens])
-            asked = Utterance(found, TranscriptionOptions(temperatures=(0.0,), **options))
+            asked = Utterance(
+                replace(found, seconds=min(WINDOW, SAMPLES - number * WINDOW) / audio.SAMPLE_RATE),
+                TranscriptionOptions(temperatures=(0.0,), **options),
+            )
             (transcript,) = self.transcriber.transcribe([asked])
             parts.append((float(number), transcript.to_message()))
         return audio.joined(parts, SAMPLES / audio.SAMPLE_RATE).text
