@@ -7,7 +7,7 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-from deploy.cli.common import add_bundles, add_json, discard_output, finite, load_bundles, print_json, table
+from deploy.cli.common import SPOKEN, add_bundles, add_json, discard_output, finite, load_bundles, print_json, table
 from deploy.ports import OPTIONS, Ports
 
 
@@ -51,13 +51,12 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 
 def _demo(options: argparse.Namespace) -> None:
-    from deploy.cli.common import SPOKEN
     from deploy.demo import as_text, photographs, run_demo
     from deploy.token_map import save
 
-    # Nobody speaks in what is installed.
-    names = [name for name in options.bundle if name != SPOKEN or options.sound]
-    bundles = load_bundles(names)
+    # Nobody speaks in what is installed: what is served by default is left out then.
+    silent = [name for name in options.bundle if name != SPOKEN]
+    bundles = load_bundles(options.bundle if options.sound else silent or options.bundle)
     images = list(photographs(options.images)) if options.images else None
     rows, drawn = run_demo(bundles, images, options.snr, options.sound)
     if options.json:

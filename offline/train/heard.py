@@ -214,7 +214,7 @@ class HeardTokens:
         tokens = Tokens(tokens.prefix, x, lengths, sizes, tokens.origin, tokens.margin)
         tokens = merge_neighbours_down_to(tokens, torch.tensor(limits), self._weight).trimmed()
         valid = tokens.valid
-        # The model counts each token once, whatever its size.
+        # A token of silence, however long, is to be no better than one of speech.
         return Drawn(tokens.x, torch.where(valid, tokens.sizes, 1.0), valid, valid.float())
 
 

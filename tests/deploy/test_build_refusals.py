@@ -15,6 +15,7 @@ from deploy.cli.main import main
 from offline.bundles.folders import check_space
 from offline.bundles.named_weights import load_file_or_id
 from offline.recipes.recipe import recipe_path
+from tests import recipes
 from tests.parts import random_pixels
 from thinwire.bundle import load_bundle
 from thinwire.errors import InvalidRequestError
@@ -26,23 +27,12 @@ FURTHER = json.loads(recipe_path("cifar10").read_text())["backbone_training"]
 
 
 def write_recipe(folder: Path, **changes) -> str:
-    """A recipe that would train a tiny model; dotted names reach inside, and what is None is left out."""
+    """A recipe that would train a tiny model; see `tests.recipes.write_recipe`."""
     content = json.loads(recipe_path("cifar10").read_text()) | {"name": "tiny", "model": MODEL, "split_layer": 2}
     content["preprocessing"] |= {"size": 20}
     content["backbone_training"] |= {"batch_size": 16}
     content["codec_training"] |= {"batch_size": 16}
-    for name, value in changes.items():
-        *path, last = name.split("__")
-        inside = content
-        for step in path:
-            inside = inside[step]
-        if value is None:
-            del inside[last]
-        else:
-            inside[last] = value
-    path = folder / "recipe.json"
-    path.write_text(json.dumps(content))
-    return str(path)
+    return recipes.write_recipe(folder, content, changes)
 
 
 @pytest.fixture(name="data", scope="module")

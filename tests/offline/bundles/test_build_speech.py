@@ -14,6 +14,7 @@ from offline.bundles import build_speech
 from offline.data.utterances import load_utterances
 from offline.recipes.recipe import recipe_path
 from policies.policy import Policy
+from tests import recipes
 from tests.edge.test_onnx_engine import assert_same
 from tests.offline.data.test_digits import made, write_tar
 from tests.shipped_speech import publish
@@ -24,7 +25,7 @@ from thinwire.exports import EDGE
 
 
 def write_recipe(folder, **changes):
-    """The shipped recipe, of a tiny codec and few clips; dotted names reach inside, None leaves out."""
+    """The shipped recipe, of a tiny codec and few clips; see `tests.recipes.write_recipe`."""
     content = json.loads(recipe_path("whisper-tiny-en").read_text()) | {"name": "tiny-speech"}
     content["codec"] |= {"hidden": 32, "max_symbols_per_token": 8, "rates": [2, 8]}
     content["clips"] |= {"count": 5}
@@ -32,18 +33,7 @@ def write_recipe(folder, **changes):
     designed = [{"thresholds": [0.999, 1, 1, 0.9], "rates": [2, 8]}]
     content["search"] = {"evaluations": 2, "images": 2, "max_loss": 0.5, "channels": ["awgn:10"], "front_snrs_db": [10],
                          "designed": designed}  # fmt: skip
-    for name, value in changes.items():
-        *path, last = name.split("__")
-        inside = content
-        for step in path:
-            inside = inside[step]
-        if value is None:
-            del inside[last]
-        else:
-            inside[last] = value
-    path = folder / "recipe.json"
-    path.write_text(json.dumps(content))
-    return str(path)
+    return recipes.write_recipe(folder, content, changes)
 
 
 @pytest.fixture(name="data", scope="module")

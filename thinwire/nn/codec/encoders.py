@@ -43,7 +43,7 @@ class MlpEncoder(JsccEncoder):
 class LevelEncoder(MlpEncoder):
     """`MlpEncoder` with as much power for a small token as for a large one.
 
-    For a receiver that counts each token once, and would lose most of a frame's power to a few tokens of silence.
+    For speech, where a few tokens of silence would otherwise take most of a frame's power and say nothing.
     """
 
     def symbols(self, x: Tensor, sizes: Tensor, valid: Tensor, snr_db: Tensor, symbols_per_token: Tensor) -> Tensor:
