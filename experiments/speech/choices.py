@@ -13,11 +13,14 @@ from thinwire.errors import BudgetError
 
 UNMERGED = "unmerged"
 CHANNEL = Channel("awgn", 10.0)
+FEWEST = "fewest uses"
+# The length that is measured over SNRs.
+OWN_LENGTH = "own length + 5 s"
 # Fields of `experiments.speech.ways.Way`, by what they are called; the first is nothing special.
 LENGTHS: dict[str, dict[str, Any]] = {
     "": {},
     "own length + 1 s": {"margin_s": 1.0},
-    "own length + 5 s": {"margin_s": 5.0},
+    OWN_LENGTH: {"margin_s": 5.0},
     "own length + 10 s": {"margin_s": 10.0},
     "voice only": {"is_gated": True},
     "voice only, own length + 5 s": {"is_gated": True, "margin_s": 5.0},
@@ -38,13 +41,16 @@ def ways_of(bundle: Bundle, quick: bool) -> tuple[Ways, list[str]]:
     """
     policies = _policies(bundle)
     lengths = dict(list(LENGTHS.items())[::2]) if quick else LENGTHS
+    # On top of a length, one policy shows whether merging still gains.
+    merged = next((label for label in policies if FEWEST in label), list(policies)[-1])
     found: Ways = {}
     for length, fields in lengths.items():
         for label, policy in policies.items():
-            found[", ".join(filter(None, (length, label)))] = Way(policy, **fields)
+            if not length or label in (UNMERGED, merged):
+                found[", ".join(filter(None, (length, label)))] = Way(policy, **fields)
     for width in POOLED[-1:] if quick else POOLED:
         found[f"averages of {width}"] = Way(policies[UNMERGED], pooled=width)
-    main = [*policies, *(f"{length}, {UNMERGED}" for length in lengths if length)]
+    main = [*policies, f"{OWN_LENGTH}, {UNMERGED}"]
     return found, main[:2] if quick else main
 
 
@@ -73,7 +79,7 @@ def _policies(bundle: Bundle) -> dict[str, Policy]:
             found[f"within {uses} uses"] = chosen(bundle, uses, CHANNEL).policy
     front = fronts_of(bundle).nearest(CHANNEL).policies
     if good := [one for one in front if not _loses(one)]:
-        found["fewest uses"] = min(good, key=lambda one: (one.objectives.channel_uses, one.policy.id)).policy
+        found[FEWEST] = min(good, key=lambda one: (one.objectives.channel_uses, one.policy.id)).policy
         found["least compute"] = min(good, key=lambda one: (one.objectives.edge_gmacs, one.policy.id)).policy
     # One policy may be several of these.
     names: dict[Policy, list[str]] = {}

@@ -84,7 +84,7 @@ def decode(data: bytes, max_seconds: float = MAX_SECONDS) -> NDArray[np.float32]
     if form is None:
         raise InvalidRequestError(f"{len(data)} bytes that are no audio ({', '.join(FORMATS)})", "file")
     if find_spec("av") is None:
-        raise ModuleNotFoundError("audio needs the package av: pip install 'thinwire[speech]'", name="av")
+        raise ModuleNotFoundError("audio needs the package av: pip install 'thinwire[video]'", name="av")
     # Without the folder of the file on the path, where a module of its own could take the place of a library's.
     program = [sys.executable, "-P", str(Path(__file__).with_name("decoder.py"))]
     try:
