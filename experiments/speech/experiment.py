@@ -214,8 +214,8 @@ them: the encoder on the clip's own length and some silence, as whisper.cpp's au
 is what an energy gate at 40 dB below the loudest frame leaves; the policy of fewest uses on top of both; plain
 averages of 2, 4 and 8 of the encoder's tokens in time; Opus (libopus, 6 kb/s asked for, packets of 60 ms, no container)
 for the whole model in the cloud, its bits at the channel's capacity; and the text of a device that has the whole
-model, likewise, its decoder counted. On Rayleigh fading bits go by the ergodic capacity, which flatters them. A device that sends sound
-computes nothing that is counted.
+model, likewise, its decoder counted. On Rayleigh fading bits go by the ergodic capacity, which flatters them. A device
+that sends sound computes nothing that is counted.
 
 The paper has no speech.
 """,
