@@ -31,8 +31,9 @@ _CODECS = (
     *("aac", "alac", "flac", "mp3", "mp3float", "opus", "vorbis"),
     *("pcm_u8", "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_f64le", "pcm_alaw", "pcm_mulaw"),
 )
-# By which a clip may be shorter than its header says: encoders count what they pad it with in several ways.
-_TOLERANCE_S = {"FLAC": 0.0, "MP3": 0.1, "M4A": 0.1}
+# By which a clip may be shorter than its header says: encoders count what they pad it with in several ways. Fractions,
+# since a length in floating point may be more than all samples take.
+_TOLERANCE_S = {"FLAC": Fraction(), "MP3": Fraction(1, 10), "M4A": Fraction(1, 10)}
 
 
 class RefusedError(Exception):
@@ -89,7 +90,9 @@ def decode(data: bytes, form: str, sample_rate: int, max_seconds: float) -> Iter
             raise
         if isinstance(error, av.error.InvalidDataError | av.error.EOFError):
             raise RefusedError("its data are damaged or cut off") from None
-        raise RefusedError(error.strerror or "its data are damaged") from None
+        # FFmpeg's "Invalid argument" is about its own calls, of a header with no channels for one.
+        reason = "" if isinstance(error, av.error.ArgumentError) else error.strerror
+        raise RefusedError(reason or "its header or its data are damaged") from None
     if form in _TOLERANCE_S and seconds < promised_s - _TOLERANCE_S[form]:
         raise RefusedError(f"its data are cut off: of {float(promised_s):.2f} s it holds {float(seconds):.2f} s")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.sounds import encoded, float_wav, tone, wav
+from tests.sounds import encoded, float_wav, silent_flac, tone, wav
 from thinwire.audio import SAMPLE_RATE, decode, decode_apart, decoding
 from thinwire.audio.decoder import MAX_MEMORY_BYTES, RefusedError
 from thinwire.audio.decoder import decode as decode_here
@@ -122,6 +122,11 @@ def test_words_after_the_start_of_a_wav_are_refused():
         here(b"RIFF\xff\0\0\0WAVE" + b"words, words, words" * 9, "WAV")
 
 
+def test_a_wav_of_no_channels_is_refused_in_words_about_the_file():
+    with pytest.raises(RefusedError, match="its header or its data are damaged"):
+        here(GOOD[:22] + bytes(2) + GOOD[24:], "WAV")
+
+
 def test_too_many_channels_are_refused():
     with pytest.raises(RefusedError, match="it has 65 channels; the limit is 64"):
         here(wav(np.zeros((65, 50)), SAMPLE_RATE), "WAV")
@@ -144,6 +149,12 @@ def test_a_flac_whose_header_promises_more_is_refused():
     struct.pack_into(">I", data, 22, 33_000)
     with pytest.raises(RefusedError, match=r"cut off: of 2\.06 s it holds 2\.00 s"):
         here(bytes(data), "FLAC")
+
+
+@pytest.mark.parametrize(("rate", "samples"), [(44_100, 30_137), (44_100, 30_274), (8_000, 12_003), (48_000, 50_001)])
+def test_a_whole_flac_of_any_length_is_taken(rate, samples):
+    data = silent_flac(samples / rate, rate=rate)
+    assert len(here(data, "FLAC")) == pytest.approx(samples * SAMPLE_RATE / rate, abs=1)
 
 
 def test_a_wav_written_before_its_length_was_known_is_taken_to_its_end():
