@@ -34,7 +34,7 @@ SUMMARY = (
 
 @dataclass
 class _Said:
-    """What a stream comes to."""
+    """What a stream comes to; ``open_window`` is where the last window ends so far, and its text, until it is whole."""
 
     seconds: float = 0.0
     windows: int = 0
@@ -42,9 +42,17 @@ class _Said:
     lost: int = 0
     channel_uses: int = 0
     texts: list[str] = field(default_factory=list)
+    open_window: tuple[float, str] | None = None
+
+    def close_window(self, end_s: float, text: str) -> None:
+        """The last window is whole."""
+        self.seconds, self.windows, self.open_window = end_s, self.windows + 1, None
+        self.texts += [text] if text else []
 
     def summary(self) -> dict[str, Any]:
         """Its figures, and all that was said."""
+        if self.open_window is not None:
+            self.close_window(*self.open_window)
         figures = {name: getattr(self, name) for name in ("seconds", "windows", "requests", "lost", "channel_uses")}
         return figures | {"text": " ".join(self.texts)}
 
@@ -107,8 +115,9 @@ def _follow(client: "Client", options: argparse.Namespace, said: _Said, most_los
                     raise
                 print(_lost(piece, error.code, error.detail, options.json), flush=True)
         if piece.is_final:
-            said.seconds, said.windows = piece.end_s, said.windows + 1
-            said.texts += [answer.text] if answer and answer.text else []
+            said.close_window(piece.end_s, answer.text if answer else "")
+        elif answer is not None:
+            said.open_window = (piece.end_s, answer.text)
         if answer is not None:
             print(_line(piece, answer, 1e3 * (time.monotonic() - began_s), options.json), flush=True)
 

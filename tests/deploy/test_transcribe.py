@@ -160,7 +160,8 @@ def test_an_interrupt_ends_with_the_summary(edge):
         assert process.stdout.readline().split()[0] == b"1.0"
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
-        assert process.stdout.read().endswith(b"1 requests, 24 channel uses\n")
+        # What was told of the window that had begun counts.
+        assert process.stdout.read() == b"1.0 s in 1 windows (0 requests lost); 1 requests, 24 channel uses\n"
         assert process.stderr.read() == b""
 
 
@@ -201,6 +202,15 @@ def test_an_edge_without_speech(edge, clip, capsys):
     edge.response = (200, {}, json.dumps({"models": [SEEING.model_dump()]}).encode())
     assert stream(edge, clip) == 1
     assert "serves nothing that writes down speech" in capsys.readouterr().err
+
+
+def test_a_stream_that_ends_within_a_sample_keeps_what_was_said(edge, pipe, capsys):
+    pipe(bytes(16_001))
+    assert stream(edge, "-", "--every", "0.5", "--json") == 1
+    told = capsys.readouterr()
+    summary = json.loads(told.out.splitlines()[-1])["summary"]
+    assert (summary["seconds"], summary["windows"], summary["text"]) == (0.5, 1, "one two")
+    assert "the stream ends within a sample" in told.err
 
 
 def test_what_is_lost_is_told_and_the_stream_goes_on(edge, clip, capsys, monkeypatch):
