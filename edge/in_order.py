@@ -19,7 +19,8 @@ async def in_order(items: AsyncIterator[T], work: Callable[[T, int], Awaitable[R
     Raises:
         Exception: what reading or the work raised first, in the order of the items.
     """
-    order: asyncio.Queue[asyncio.Task[R] | None] = asyncio.Queue(window)
+    order: asyncio.Queue[asyncio.Task[R] | None] = asyncio.Queue()
+    places = asyncio.Semaphore(window + 1)
     tasks: set[asyncio.Task[R]] = set()
 
     async def run(item: T, number: int) -> R:
@@ -28,21 +29,23 @@ async def in_order(items: AsyncIterator[T], work: Callable[[T, int], Awaitable[R
     async def read() -> None:
         number = 0
         try:
+            await places.acquire()
             async for item in items:
                 task = asyncio.create_task(run(item, number))
                 tasks.add(task)
+                order.put_nowait(task)
                 number += 1
-                await order.put(task)
-        except Exception:
-            await order.put(None)
-            raise
-        await order.put(None)
+                await places.acquire()
+        finally:
+            order.put_nowait(None)
 
     reader = asyncio.create_task(read())
     try:
         while (task := await order.get()) is not None:
-            yield await task
+            result = await task
             tasks.discard(task)
+            places.release()
+            yield result
         await reader
     finally:
         for pending in (reader, *tasks):

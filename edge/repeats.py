@@ -144,7 +144,7 @@ class Repeats:
         known = self._running.get(request_id) or self._kept.get(request_id) or Known(content)
         if known.content != content:
             raise IdTakenError(
-                f"another task, model, image, question or parameter came under the id {request_id} before; take "
+                f"another task, model, image, clip, question or parameter came under the id {request_id} before; take "
                 "another idempotency-key"
             )
         self._kept.pop(request_id)

@@ -66,8 +66,8 @@ async def _frame_id(
             json_schema_extra={"minLength": 1, "maxLength": MAX_KEY},
             description="Names the frame and keys its noise: 32 hexadecimal digits are its id, any other text is "
             "hashed to it. A request that comes again under its key within ten minutes sends the same frame again, "
-            "which meets the same noise; each transmission counts. Another task, model, image, question or parameter "
-            "under that key (timeout_ms and explain aside) is refused (409). Random when left out.",
+            "which meets the same noise; each transmission counts. Another task, model, image, clip, question or "
+            "parameter under that key (timeout_ms and explain aside) is refused (409). Random when left out.",
         ),
     ] = None,
 ) -> str | None:

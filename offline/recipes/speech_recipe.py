@@ -16,12 +16,14 @@ class SpeechRecipe(BundleRecipe):
         weights: of its Whisper, where the caller names none: a folder or an id on the hub.
         clips: what the codec is trained on, out of the recordings.
         sizes_in_logits: see `thinwire.bundle.Speech`.
+        begin_with: a bundle whose pair training begins with, by its name or folder; random weights where it is None.
     """
 
     weights: Text
     clips: ClipRecipe
     sizes_in_logits: bool
     task: Literal["transcription"] = "transcription"
+    begin_with: Text | None = None
 
 
 def is_speech(name_or_path: str) -> bool:

@@ -27,8 +27,8 @@ from thinwire.records import Count, Share, record
 from thinwire.transcription import TranscriptionOptions
 
 log = logging.getLogger(__name__)
-# Greedy, once, and no more than a few words.
-ONCE = TranscriptionOptions(temperatures=(0.0,), max_new_tokens=24)
+# Greedy, once, and no more than somebody says in a window.
+ONCE = TranscriptionOptions(temperatures=(0.0,), max_new_tokens=96)
 FEWEST_TOKENS = 8
 SKIPPED = 0.5
 # Longer sets are mostly cut to runs of this length, which cost less.
@@ -41,6 +41,7 @@ class ClipRecipe:
 
     Attributes:
         count: how many.
+        read: share of those that are sentences, which a synthesiser reads; the others are recorded digits.
         unmerged: share of those of which nothing merges.
         front: lowest and highest threshold of the others in front of the first layer, where tokens merge there.
         thresholds: lowest and highest of the layers', drawn for each about one of the clip's own.
@@ -50,6 +51,7 @@ class ClipRecipe:
     unmerged: Share
     front: tuple[Share, Share]
     thresholds: tuple[Share, Share]
+    read: Share = 0.0
 
 
 @dataclass(frozen=True)

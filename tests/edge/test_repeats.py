@@ -266,7 +266,7 @@ async def test_an_id_is_of_one_task(
     service: EdgeService, other_service: EdgeService, cloud: Any, picture: Picture
 ) -> None:
     await service.classify(picture(), asking(), ID)
-    with pytest.raises(IdTakenError, match="another task, model, image, question or parameter"):
+    with pytest.raises(IdTakenError, match="another task, model, image, clip, question or parameter"):
         await other_service.ask(picture(), "what is it?", VqaParameters(), ID)
     assert len(cloud.frames) == 1
 
