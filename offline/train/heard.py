@@ -32,7 +32,7 @@ ONCE = TranscriptionOptions(temperatures=(0.0,), max_new_tokens=96)
 FEWEST_TOKENS = 8
 SKIPPED = 0.5
 # Longer sets are mostly cut to runs of this length, which cost less.
-RUN, CUT_SHARE = 512, 0.75
+RUN, CUT_SHARE = 160, 0.85
 
 
 @record("clips")

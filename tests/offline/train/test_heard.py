@@ -6,7 +6,6 @@ import torch
 
 from cloud.speech.memory import Memory
 from cloud.speech.model import SpeechModel
-from offline.data.spoken import random_utterance
 from offline.train.heard import ClipRecipe, HeardClip, HeardTokens, hear
 from offline.train.transcript_teacher import TranscriptTeacher
 from tests.speech import make_speech
@@ -177,25 +176,3 @@ def test_the_teacher_is_the_model_told_its_transcript(sizes_in_logits):
             rows += len(true)
     assert value.item() == pytest.approx(found / rows, rel=1e-4)
     assert teacher.divergence(x, sizes, x, sizes, valid, items, generator).item() == pytest.approx(0, abs=1e-6)
-
-
-def test_an_utterance_is_of_one_speaker_and_its_own_number():
-    recordings = {
-        f"{digit}_{speaker}_0.wav": np.full(800, level, np.float32)
-        for digit in range(10)
-        for speaker, level in (("ann", 0.5), ("bob", -0.5))
-    }
-    lengths, signs, levels = set(), set(), []
-    for number in range(30):
-        clip = random_utterance(recordings, np.random.default_rng(number))
-        assert np.array_equal(clip, random_utterance(recordings, np.random.default_rng(number)))
-        assert clip.dtype == np.float32
-        assert np.abs(clip).max() <= 1
-        lengths.add(len(clip))
-        levels.append(float(np.abs(clip).max()))
-        loud = clip[np.abs(clip) > 0.7 * levels[-1]]
-        signs.add(float(np.sign(loud.mean())))
-        assert np.mean(np.sign(loud) == np.sign(loud.mean())) > 0.95
-    assert len(lengths) > 25
-    assert signs == {-1.0, 1.0}
-    assert max(levels) > 5 * min(levels)
