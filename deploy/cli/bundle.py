@@ -120,7 +120,10 @@ def _build(options: argparse.Namespace) -> None:
         placement = placement_of(options)
         bundle = build_vqa(asked, data, work, options.output, options.seed, options.model, options.revision, placement)
     elif options.model or options.revision:
-        raise InvalidRequestError(f"the recipe {name} trains its own model; --model is for one that answers questions")
+        given = f", or for a vision transformer, which {options.model} is not" if options.model else ""
+        raise InvalidRequestError(
+            f"the recipe {name} trains its own model; --model is for one that answers questions{given}"
+        )
     else:
         from offline.bundles.build import build
 

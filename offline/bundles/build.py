@@ -152,7 +152,7 @@ def check_model(recipe: Recipe, named: NamedModel | None = None) -> tuple[Any, t
         compared = model
     elif named is not None:
         named.plan()
-        model = build_classifier(named.spec).eval()
+        model = named.build()
         load_weights(named, model)
         classes, compared = named.known_labels, model
     else:

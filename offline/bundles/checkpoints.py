@@ -133,7 +133,7 @@ def check_configuration(folder: Path, prompt: str | None) -> tuple[str, Preproce
     """
     config = read_config(folder)
     if config.model_type != LLAVA:
-        raise BundleError(f"model_type: expected {LLAVA}, got {config.model_type}")
+        raise BundleError(f"model_type: expected {LLAVA}, got {config.model_type}, nor is it a vision transformer's")
     cut = plan_tower(config)
     preprocessing = preprocessing_of(folder)
     if preprocessing.size != cut.tower.image_size:

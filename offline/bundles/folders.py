@@ -23,14 +23,20 @@ def check_folders(name: str, work: Path, output: Path) -> None:
     """
     if work.resolve() == output.resolve():
         raise InvalidRequestError(f"work and output are one folder, {output}: the bundle would overwrite its model")
-    for field, folder in (("work", work), ("output", output)):
-        try:
-            with tempfile.TemporaryFile(dir=_existing(folder)):
-                pass
-        except OSError as error:
-            raise InvalidRequestError(
-                f"{field}: expected a folder that can be written, got {folder}: {error}"
-            ) from None
+    _check_writable("work", work)
+    check_output(name, output)
+
+
+def check_output(name: str, output: Path) -> None:
+    """Check that a bundle's folder can be written and that nobody else's files are in the way; makes none.
+
+    Args:
+        name: of the bundle.
+
+    Raises:
+        InvalidRequestError: it cannot be written, or holds another bundle or other files.
+    """
+    _check_writable("output", output)
     if not output.exists():
         return
     if (output / MANIFEST).exists():
@@ -64,6 +70,14 @@ def check_space(folder: Path, needed: int) -> None:
         raise InvalidRequestError(
             f"{folder}: expected {needed / 2**20:.0f} MiB free for what is kept there, got {free / 2**20:.0f}"
         )
+
+
+def _check_writable(field: str, folder: Path) -> None:
+    try:
+        with tempfile.TemporaryFile(dir=_existing(folder)):
+            pass
+    except OSError as error:
+        raise InvalidRequestError(f"{field}: expected a folder that can be written, got {folder}: {error}") from None
 
 
 def _existing(folder: Path) -> Path:

@@ -62,6 +62,17 @@ class NamedModel:
         except (BundleError, InvalidRequestError, ValueError) as error:
             raise BundleError(f"{self.name} cannot be split: {' '.join(str(error).split())[:300]}") from None
 
+    def build(self) -> Any:
+        """The model, in evaluation mode, with random weights.
+
+        Raises:
+            BundleError: it cannot be built here, as where memory does not hold it.
+        """
+        try:
+            return build_classifier(self.spec).eval()
+        except (BundleError, InvalidRequestError, ValueError) as error:
+            raise BundleError(f"{self.name} cannot be built: {' '.join(str(error).split())[:300]}") from None
+
 
 def of_timm(
     known: str,
@@ -92,6 +103,8 @@ def of_timm(
     has_head = held > 0
     if weights is not None and has_head and labels not in (None, held):
         raise InvalidRequestError(f"labels: expected the {held} classes of the head of {name}, got {labels}")
+    if weights is not None and has_head:
+        _check_stated(name, config, pretrained, held)
     classes = labels or held
     if not classes:
         raise InvalidRequestError(f"labels: expected a number of them, since {name} has no head, got none")
@@ -102,6 +115,18 @@ def of_timm(
     stated = _timm_labels(config, pretrained, classes)
     names = stated or _numbered(classes)
     return NamedModel(_plain_name(name), spec, preprocessing, names, weights, has_head, stated is not None)
+
+
+def _check_stated(name: str, config: Mapping[str, Any], pretrained: Mapping[str, Any], held: int) -> None:
+    """Check that a configuration speaks of the head that lies beside it."""
+    stated = config.get("label_names") or pretrained.get("label_names")
+    names = len(stated) if isinstance(stated, list | tuple) else 0
+    for field, number in (("num_classes", config.get("num_classes")), ("label_names", names)):
+        # None and 0: it says nothing of a head.
+        if number not in (None, 0, held):
+            raise InvalidRequestError(
+                f"{field}: expected the {held} classes of the head of {name} in its config.json, got {number}"
+            )
 
 
 def _timm_preprocessing(name: str, config: Mapping[str, Any], size: int) -> Preprocessing:

@@ -26,7 +26,8 @@ def load_weights(named: NamedModel, model: nn.Module) -> None:
     """Load a checkpoint into the model that `NamedModel.spec` describes.
 
     Raises:
-        BundleError: a tensor is missing, or is of another shape, or is none of the model's; the first of each is named.
+        BundleError: a tensor is missing, or is of another shape, or not finite, or none of the model's; the first of
+            each is named.
     """
     assert named.weights is not None
     stored = _read_hub(named, model) if named.weights.is_dir() else _read_timm(named.weights, model)
@@ -48,7 +49,7 @@ def load_file_or_id(source: str, model: nn.Module, may_lack_head: bool) -> None:
 
     Raises:
         InvalidRequestError: there is no such file, or it is a pickle.
-        BundleError: it is not safetensors, or a tensor is missing, of another shape or none of the model's.
+        BundleError: it is not safetensors, or a tensor is missing, of another shape, not finite or none of the model's.
     """
     path = Path(source)
     if source.startswith(HUB):
@@ -69,7 +70,7 @@ def load_file_or_id(source: str, model: nn.Module, may_lack_head: bool) -> None:
 
 
 def check_tensors(name: str, expected: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> None:
-    """Check that a checkpoint holds a model's tensors, all of them, of their shapes and no others.
+    """Check that a checkpoint holds a model's tensors, all of them, of their shapes, finite, and no others.
 
     Raises:
         BundleError: it does not; names the first.
@@ -85,6 +86,8 @@ def check_tensors(name: str, expected: Mapping[str, Tensor], stored: Mapping[str
             raise BundleError(
                 f"weights of {name}: expected {key} of {tuple(value.shape)}, got {tuple(stored[key].shape)}"
             )
+        if not stored[key].isfinite().all():
+            raise BundleError(f"weights of {name}: expected finite numbers in {key}, got infinite ones or NaN")
 
 
 def _some(names: list[str]) -> str:

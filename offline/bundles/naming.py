@@ -13,6 +13,8 @@ from thinwire.errors import BundleError, InvalidRequestError
 from thinwire.nn.towers.hub_model import BY_TYPE
 
 PICKLES = (".bin", ".pth", ".pt", ".ckpt", ".pkl")
+# Far more than any model has; a slip of the finger takes all memory for their names alone.
+MOST_LABELS = 10**6
 CONVERT = (
     "a pickle, which may run code and is never read: where you trust it, write safetensors with "
     "`from safetensors.torch import save_file; save_file(torch.load(FILE, weights_only=True), 'model.safetensors')`"
@@ -70,8 +72,8 @@ def name_model(
     path = Path(name)
     if path.suffix in PICKLES:
         raise InvalidRequestError(f"model: expected safetensors, got {name}, {CONVERT}")
-    if labels is not None and labels < 1:
-        raise InvalidRequestError(f"labels: expected a class at least, got {labels}")
+    if labels is not None and not 1 <= labels <= MOST_LABELS:
+        raise InvalidRequestError(f"labels: expected from 1 to {MOST_LABELS:,} classes, got {labels}")
     if path.suffix == ".safetensors":
         return _of_file(path, labels, random, architecture, size, depth)
     if architecture is not None:
@@ -79,7 +81,7 @@ def name_model(
     if path.is_dir():
         return _of_folder(path, path.resolve().name, labels, random, size, depth)
     if not name.startswith(HUB) and timm.is_model(name):
-        config = timm.get_pretrained_cfg(name)
+        config = _pretrained(name)
         weights = None
         if not random:
             if not (config and config.hf_hub_id):
@@ -111,7 +113,7 @@ def _of_file(
             f"got {known!r}"
         )
     if config is None or architecture is not None:
-        pretrained = timm.get_pretrained_cfg(known)
+        pretrained = _pretrained(known)
         config = {"pretrained_cfg": pretrained.to_dict() if pretrained else {}}
     weights = None if random else path
     return of_timm(known, path.stem, config, labels, weights, size, depth, config.get("pretrained_cfg", {}))
@@ -134,6 +136,22 @@ def _of_folder(
             raise BundleError(f"architecture: expected a name of timm.list_models() in {folder}, got {known!r}")
         return of_timm(known, name, config, labels, weights, size, depth, config.get("pretrained_cfg", {}))
     return of_transformers(folder, name, labels, random, size, depth)
+
+
+def _pretrained(name: str) -> Any:
+    """What timm knows of a name's weights; None where it has none.
+
+    Raises:
+        InvalidRequestError: timm knows the architecture, and no weights of that tag.
+    """
+    try:
+        return timm.get_pretrained_cfg(name)
+    except RuntimeError:
+        base, _, tag = name.partition(".")
+        tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{base}.*")]
+        raise InvalidRequestError(
+            f"model: expected a tag that timm has of {base} ({', '.join(tags) or 'none'}), got {tag!r}"
+        ) from None
 
 
 def _json(path: Path) -> dict[str, Any] | None:

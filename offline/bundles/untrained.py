@@ -5,15 +5,14 @@ from pathlib import Path
 
 import torch
 
+from offline.bundles.folders import check_output
 from offline.bundles.named_model import NamedModel
 from offline.bundles.own_output import check_split_classifier, perturbed
 from offline.bundles.write import write_bundle
-from thinwire.bundle import MANIFEST, Bundle, Codec, Merging
-from thinwire.errors import InvalidRequestError
+from thinwire.bundle import Bundle, Codec, Merging
 from thinwire.nn.codec.decoder import JsccDecoder
 from thinwire.nn.codec.encoders import build_encoder
 from thinwire.nn.towers.interface import ClassifyingTower
-from thinwire.nn.weights import build_classifier
 
 log = logging.getLogger(__name__)
 # Those of the shipped bundles.
@@ -32,17 +31,13 @@ def write_untrained(named: NamedModel, output: Path, seed: int = 0) -> Bundle:
         seed: of the weights.
 
     Raises:
-        InvalidRequestError: the folder holds something else.
-        BundleError: the model cannot be split, or the split is another function than the library's own.
+        InvalidRequestError: the folder cannot be written, or holds something else or another bundle.
+        BundleError: the model cannot be built or split, or the split is another function than the library's own.
     """
     tower = named.plan()
-    others = sorted(path.name for path in output.iterdir()) if output.is_dir() else []
-    if output.exists() and (not output.is_dir() or (others and MANIFEST not in others)):
-        raise InvalidRequestError(
-            f"output: expected a new folder or a bundle's own, got {output} with {others[0] if others else 'a file'}"
-        )
+    check_output(named.name, output)
     torch.manual_seed(seed)
-    model = perturbed(build_classifier(named.spec).eval(), seed)
+    model = perturbed(named.build(), seed)
     bundle = describe(named, tower, output)
     check_split_classifier(model, bundle.split_layer, bundle.merging, bundle.preprocessing)
     encoder = build_encoder(bundle.codec, bundle.width)

@@ -255,7 +255,7 @@ def test_names_that_lead_nowhere(capsys, tmp_path, data, checkpoint):
     for name in ("nobody/nothing", "no name/of a/repository", str(checkpoint / "config.json")):
         assert "neither a folder nor to be had from the hub" in refused(capsys, tmp_path, data, "--model", name)
     line = refused(capsys, tmp_path, data, "--recipe", "cifar10", "--model", str(checkpoint))
-    assert "--model is for one that answers questions" in line
+    assert f"--model is for one that answers questions, or for a vision transformer, which {checkpoint} is not" in line
     assert "trains no model: name one" in refused(capsys, tmp_path, data, "--recipe", "llava")
     assert "no data at nowhere.tar" in refused(capsys, tmp_path, "nowhere.tar", "--model", str(checkpoint))
 

@@ -111,11 +111,28 @@ def test_labels_that_do_not_fit_the_head_are_told(tmp_path, write):
 
 
 @pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"num_classes": 5}, "num_classes: expected the 3 classes of the head of vit in its config.json, got 5"),
+        ({"label_names": ["a", "b"]}, "label_names: expected the 3 classes of the head of vit .*, got 2"),
+        ({"pretrained_cfg": {"label_names": list("abcd")}}, "label_names: expected the 3 classes .*, got 4"),
+    ],
+)
+def test_a_configuration_of_another_head_is_told(tmp_path, changes, told):
+    write_timm(tmp_path / "vit", num_classes=3)
+    path = tmp_path / "vit" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(InvalidRequestError, match=told):
+        name_model(str(tmp_path / "vit"))
+
+
+@pytest.mark.parametrize(
     ("change", "told"),
     [
         (lambda stored: stored.pop("blocks.0.attn.qkv.weight"), "got none of blocks.0.attn.qkv.weight"),
         (lambda stored: stored.update(more=torch.zeros(2)), "got more as well"),
         (lambda stored: stored.update({"norm.bias": torch.zeros(2)}), r"expected norm.bias of \(64,\), got \(2,\)"),
+        (lambda stored: stored["norm.bias"].fill_(torch.nan), "expected finite numbers in norm.bias, got infinite"),
     ],
 )
 def test_tensors_that_are_not_the_models_are_told(tmp_path, change, told):
@@ -143,6 +160,7 @@ def test_a_pickle_is_never_read(tmp_path, name):
     ("name", "told"),
     [
         ("vit_tiny_patch16_223", "expected a timm name, an id .* got 'vit_tiny_patch16_223' .timm has vit_tiny"),
+        ("vit_tiny_patch16_224.tag", "expected a tag that timm has of vit_tiny_patch16_224 .augreg_.*, got 'tag'"),
         ("resnet18", "resnet18 cannot be split: expected a timm VisionTransformer .*, got ResNet"),
         ("vit_relpos_small_patch16_224", "cannot be split: .* got VisionTransformerRelPos"),
         ("missing.safetensors", "expected a file, got missing.safetensors, which is not there"),

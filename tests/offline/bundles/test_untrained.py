@@ -1,6 +1,8 @@
 """Bundles of random weights, and the command that makes them."""
 
 import json
+import os
+import re
 
 import numpy as np
 import pytest
@@ -38,23 +40,42 @@ def test_the_command_makes_a_bundle_that_device_and_cloud_load(tmp_path, capsys)
     [
         (["--model", "resnet18"], "resnet18 cannot be split"),
         (["--model", "weights.pth"], "a pickle"),
-        (["--labels", "0", "--model", "test_vit"], "labels: expected a class at least, got 0"),
+        (["--labels", "0", "--model", "test_vit"], "labels: expected from 1 to 1,000,000 classes, got 0"),
+        (["--labels", str(10**13), "--model", "test_vit"], "labels: expected from 1 to 1,000,000 classes, got 10000"),
         ([], "random: expected a model to build"),
         (["--model", "test_vit", "--architecture", "test_vit"], "architecture: expected a safetensors file"),
+        # More than any memory holds.
+        (["--model", "test_vit", "--size", "1600000"], "test_vit cannot be built: .* can't allocate memory"),
     ],
 )
 def test_what_cannot_be_built_is_one_line_and_leaves_nothing(tmp_path, capsys, options, told):
     assert main([*BUILD, *options, "--output", str(tmp_path / "bundle")]) == 1
     error = capsys.readouterr().err
-    assert told in error
-    assert "Traceback" not in error
+    assert re.search(told, error)
+    assert error.count("\n") == 1
     assert not (tmp_path / "bundle").exists()
 
 
 def test_other_files_are_not_overwritten(tmp_path, capsys):
     (tmp_path / "mine.txt").write_text("mine")
     assert main([*BUILD, "--model", "test_vit", "--output", str(tmp_path)]) == 1
-    assert "expected a new folder or a bundle's own" in capsys.readouterr().err
+    assert "expected an empty folder or the bundle's own" in capsys.readouterr().err
+
+
+def test_another_bundle_is_not_overwritten(tmp_path, capsys):
+    (tmp_path / "bundle.json").write_text('{"name": "trained"}')
+    assert main([*BUILD, "--model", "test_vit", "--output", str(tmp_path)]) == 1
+    assert "expected a folder for the bundle test_vit, got" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["bundle.json"]
+
+
+@pytest.mark.parametrize("output", ["file", "file/bundle", "n" * 300])
+def test_a_folder_that_cannot_be_is_told_in_one_line(tmp_path, capsys, output):
+    (tmp_path / "file").write_text("mine")
+    assert main([*BUILD, "--model", "test_vit", "--output", str(tmp_path / output)]) == 1
+    error = capsys.readouterr().err
+    assert "output: expected a folder that can be written, got" in error
+    assert error.count("\n") == 1
 
 
 def test_weights_without_data_to_train_the_codec_on_are_told(tmp_path, capsys):
