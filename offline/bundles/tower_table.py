@@ -6,6 +6,7 @@ import multiprocessing
 import resource
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from importlib import resources
@@ -13,7 +14,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from thinwire.errors import ThinwireError
+from thinwire.errors import InvalidRequestError, ThinwireError
 
 # Of timm's files, those that hold vision transformers of one resolution, and the nearest of kin, which are refused.
 MODULES = (
@@ -62,16 +63,32 @@ def table_path() -> Path:
 
 
 def read_table(path: Path) -> list[Row]:
-    """The rows of a file, none of one that is not there."""
-    return [Row(**row) for row in json.loads(path.read_text())] if path.is_file() else []
+    """The rows of a file, none of one that is not there.
+
+    Raises:
+        InvalidRequestError: it is no table of towers.
+    """
+    try:
+        return [Row(**row) for row in json.loads(path.read_text())] if path.is_file() else []
+    except (OSError, TypeError, ValueError) as error:
+        raise InvalidRequestError(f"output: expected a table of towers, got {path}: {error}") from None
 
 
 def write_table(path: Path, rows: list[Row]) -> None:
-    """Write rows, one a line, by name."""
+    """Write rows, one a line, by name.
+
+    Raises:
+        InvalidRequestError: the file cannot be written.
+    """
     lines = [json.dumps(asdict(row)) for row in sorted(rows, key=lambda row: row.name)]
     temporary = path.with_name(f".{path.name}")
-    temporary.write_text("[\n" + ",\n".join(lines) + "\n]\n")
-    temporary.replace(path)
+    try:
+        temporary.write_text("[\n" + ",\n".join(lines) + "\n]\n")
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise InvalidRequestError(f"output: expected a file that can be written, got {path}: {error}") from None
 
 
 def summary(rows: list[Row]) -> str:
@@ -103,12 +120,16 @@ def check_towers(names: list[str], output: Path | None, memory_gib: float = 8.0)
         names: of `tower_names`.
         output: where rows are kept as they come; names that are in it are not measured again.
         memory_gib: the most that one may take.
+
+    Raises:
+        InvalidRequestError: the output is no table, or cannot be written; told before anything is measured.
     """
     rows = read_table(output) if output else []
     done = {row.name for row in rows}
+    names = [name for name in names if name not in done]
+    if output and names:
+        write_table(output, rows)
     for name in names:
-        if name in done:
-            continue
         row = _apart(name, memory_gib)
         rows.append(row)
         if output:

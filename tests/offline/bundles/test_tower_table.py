@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from offline.bundles.tower_table import Row, check_towers, read_table, summary, table_path, tower_names, write_table
+from thinwire.errors import InvalidRequestError
 
 ROOT = Path(__file__).parents[3]
 
@@ -59,3 +60,21 @@ def test_rows_are_kept_by_name(tmp_path):
     path = tmp_path / "rows.json"
     write_table(path, [Row("b"), Row("a", True, reason="why")])
     assert [row.name for row in read_table(path)] == ["a", "b"]
+
+
+@pytest.mark.parametrize("output", [".", "file/rows.json"])
+def test_a_table_that_cannot_be_written_is_told_before_anything_is_measured(tmp_path, monkeypatch, output):
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setattr("offline.bundles.tower_table._apart", None)
+    with pytest.raises(InvalidRequestError, match="output: expected a file that can be written, got"):
+        list(check_towers(["test_vit"], tmp_path / output))
+    assert not (tmp_path.parent / f".{tmp_path.name}").exists()
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", '{"rows": []}', '[{"built": true}]'])
+def test_a_file_that_is_no_table_is_told(tmp_path, content):
+    path = tmp_path / "rows.json"
+    path.write_text(content)
+    with pytest.raises(InvalidRequestError, match="output: expected a table of towers, got"):
+        list(check_towers(["test_vit"], path))
+    assert path.read_text() == content
