@@ -12,6 +12,7 @@ from experiments.harness.experiment import Experiment
 from experiments.harness.options import as_arguments
 from experiments.harness.report import table_from_json
 from experiments.registry import MODULES, load
+from offline.bundles.folders import check_writable
 from policies.files import write_whole
 from thinwire.errors import InvalidRequestError, UnavailableError
 
@@ -36,13 +37,19 @@ def run(options: argparse.Namespace) -> None:
     """Measure, write and compare, as the command's options say; all that can be run, if none is named.
 
     Raises:
-        InvalidRequestError: no such experiment; figures differ from earlier ones; the output has what is not to be
-            replaced.
+        InvalidRequestError: no such experiment; a folder cannot be written; figures differ from earlier ones; the
+            output has what is not to be replaced.
         UnavailableError: what is named cannot be run here.
     """
     if options.rest and len(options.names) != 1:
         raise InvalidRequestError(f"{' '.join(options.rest)}: options of one experiment need its name alone")
     output = options.output or options.work / ("quick" if options.quick else "results")
+    # What takes hours is not to be lost at its end.
+    for field, folder in (("work", options.work), ("output", output), ("json", options.json and options.json.parent)):
+        if folder is not None:
+            check_writable(field, folder)
+    if options.json and (options.json.is_dir() or not options.json.parent.is_dir()):
+        raise InvalidRequestError(f"json: expected a file in a folder that is there, got {options.json}")
     found, differing = {}, 0
     for name in options.names or MODULES:
         try:

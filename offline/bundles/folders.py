@@ -23,7 +23,7 @@ def check_folders(name: str, work: Path, output: Path) -> None:
     """
     if work.resolve() == output.resolve():
         raise InvalidRequestError(f"work and output are one folder, {output}: the bundle would overwrite its model")
-    _check_writable("work", work)
+    check_writable("work", work)
     check_output(name, output)
 
 
@@ -36,7 +36,7 @@ def check_output(name: str, output: Path) -> None:
     Raises:
         InvalidRequestError: it cannot be written, or holds another bundle or other files.
     """
-    _check_writable("output", output)
+    check_writable("output", output)
     if not output.exists():
         return
     if (output / MANIFEST).exists():
@@ -72,7 +72,15 @@ def check_space(folder: Path, needed: int) -> None:
         )
 
 
-def _check_writable(field: str, folder: Path) -> None:
+def check_writable(field: str, folder: Path) -> None:
+    """Check that files can be written into a folder, or into where it will be; makes none.
+
+    Args:
+        field: what the user calls it.
+
+    Raises:
+        InvalidRequestError: they cannot.
+    """
     try:
         with tempfile.TemporaryFile(dir=_existing(folder)):
             pass

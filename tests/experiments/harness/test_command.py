@@ -222,3 +222,20 @@ def test_bundles_beside_one_another_are_found_by_the_ends_of_their_names() -> No
 def test_nothing_to_compare_with_is_told(sample: Sample, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(tmp_path, "--against", str(tmp_path / "empty")) == 0
     assert "to compare with" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--work", "file/work"), ("--output", "file"), ("--json", "."), ("--json", "file/one.json"), ("--json", "no/one")],
+)
+def test_where_nothing_can_be_written_nothing_is_measured(
+    sample: Sample, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, str]
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    field, path = arguments
+    words = ["--work", str(tmp_path / "work"), "--data", str(tmp_path), field, str(tmp_path / path)]
+    assert main(["reproduce", "one", *words]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"thinwire: invalid_request: {field[2:]}: expected a f")
+    assert error.count("\n") == 1
+    assert sample.runs == []
