@@ -157,8 +157,8 @@ class EdgeCost:
     Counts embedding, layers, merging itself and the JSCC encoder (what `thinwire.nn.macs` counts of each).
 
     Attributes:
-        embedding: MACs of the embedding of all patches; a shorter clip's takes its share.
-        patches: how many these are.
+        embedding: MACs of the embedding of all patches.
+        patches: how many these are where a shorter clip takes its share; None of images, which are embedded whole.
         layers: what each layer on the device costs.
         merging: how layers merge.
         width: D of the tokens.
@@ -169,7 +169,7 @@ class EdgeCost:
     """
 
     embedding: int
-    patches: int
+    patches: int | None
     layers: tuple[LayerMacs, ...]
     merging: Merging
     width: int
@@ -198,7 +198,7 @@ class EdgeCost:
 
     def macs(self, counts: Sequence[int], merged: Sequence[bool], final: int) -> int:
         """Cost of one image in MACs; the arguments are one image's of `gmacs`."""
-        total = self.embedding * counts[0] // self.patches
+        total = self.embedding if self.patches is None else self.embedding * counts[0] // self.patches
         if self.merging.front:
             rounds = self.merging.in_front.neighbours
             total += self._merging(counts[0], self.width, rounds) if merged[0] else 0

@@ -35,7 +35,8 @@ class OnnxEngine:
         try:
             cost = session.metadata["cost"]
             layers = tuple(LayerMacs(*layer) for layer in cost["layers"])
-            self.cost = EdgeCost(**cost | {"layers": layers, "merging": bundle.merging, "patches": bundle.patches})
+            patches = bundle.patches if bundle.task == "transcription" else None
+            self.cost = EdgeCost(**cost | {"layers": layers, "merging": bundle.merging, "patches": patches})
             self.least_tokens = int(session.metadata["least_tokens"])
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(f"bundle {bundle.name}: {EDGE} does not state its cost: {error}") from None

@@ -198,7 +198,7 @@ def count_edge(
     """
     return EdgeCost(
         embedding=tower.embedding_macs(),
-        patches=tower.patches,
+        patches=tower.patches if isinstance(tower, SpeechTower) else None,
         layers=tuple(tower.layer_macs(layer) for layer in range(split_layer)),
         merging=merging,
         width=tower.width,

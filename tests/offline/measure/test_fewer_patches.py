@@ -1,5 +1,7 @@
 """Fewer patches for the same model, against timm's own layers; the class token alone, against the head by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -55,6 +57,16 @@ def test_pruned_images_are_what_timms_layers_make_of_the_patches_that_are_left(e
             x = torch.cat((embedded[image, :1], embedded[image, 1:][kept[image]]))[None]
             np.testing.assert_allclose(found[image].numpy(), model.blocks(x)[0, 1:].numpy(), atol=2e-5)
     assert len({tuple(one.tolist()) for one in kept.values()}) > 1
+
+
+def test_what_is_dropped_was_embedded_all_the_same(evaluator):
+    bundle, cost = evaluator.bundle, evaluator.engine.cost
+    measured = evaluator.measure(prune(evaluator, 10, seed=3), 2, AWGN, 0)
+    layers = replace(cost, embedding=0).macs([10] * 4, [False] * 3, 10)
+    assert measured.edge_gmacs.tolist() == pytest.approx([(cost.embedding + layers) / 1e9] * COUNT)
+    # Counts of the whole give the embedding alone, no less.
+    assert cost.embedding == evaluator.engine.tower.embedding_macs() > 0
+    assert bundle.patches == 25
 
 
 def test_a_smaller_photograph_meets_resampled_positions_and_the_same_layers(evaluator):
