@@ -29,6 +29,8 @@ TEST = "digits-test.tar"
 SNRS_DB = (-5.0, 0.0, 5.0, 10.0, 15.0, 20.0)
 MODELS = {"AWGN": "awgn", "Rayleigh, one gain per frame": "rayleigh"}
 OPUS, TEXT = f"Opus at {BIT_RATE // 1000} kb/s, the model in the cloud", "text, the whole model on the device"
+# Digits of a long clip, and one of these for so many others.
+LONG, SHORT_TO_LONG = 20, 4
 # Utterances of a quick run, and those whose transcripts are compared with transformers' own, and that are timed.
 QUICK, COMPARED, TIMED = 3, 100, 40
 
@@ -41,7 +43,8 @@ Points = Mapping[tuple[str, float], Outcome]
 def run(setting: Setting) -> Report:
     """Measure; see `EXPERIMENT`."""
     limit = QUICK if setting.quick else setting.options.limit
-    utterances = load_utterances(str(setting.file(TEST)), limit=limit)
+    source = str(setting.file(TEST))
+    utterances = load_utterances(source, limit=limit)
     # The cloud's side in the same numbers as the device's.
     evaluator = Evaluator.load(setting.bundle, utterances, Placement("float32"))
     ways, main = ways_of(evaluator.bundle, setting.quick)
@@ -51,6 +54,9 @@ def run(setting: Setting) -> Report:
         OPUS: Outcome.of(utterances, setting.kept("opus", partial(opus, evaluator))),
         TEXT: Outcome.of(utterances, setting.kept("text", partial(text, evaluator))),
     }
+    few = load_utterances(source, limit=max(2, limit // SHORT_TO_LONG), digits=LONG)
+    longer = Evaluator.load(setting.bundle, few, Placement("float32"))
+    long = {label: _measured(setting, longer, label, ways[label], (BYPASS, CHANNEL)) for label in main}
     snrs = SNRS_DB[::5] if setting.quick else SNRS_DB
     points = list(product(MODELS, snrs))
     channels = [Channel(MODELS[name], snr_db) for name, snr_db in points]
@@ -65,6 +71,7 @@ def run(setting: Setting) -> Report:
             [_row(label, one, bare[UNMERGED]) for label, one in (sent | _sent(digital, CHANNEL)).items()],
             DIGITS,
         ),
+        Table(f"Long clips: {len(few)} of {LONG} digits", [_long_row(label, *one) for label, one in long.items()]),
         Table("Error rate over SNR, %", _over_snr(curves, snrs)),
         Table("Less that of the unmerged model, points", _changes(curves, snrs)),
         Table("Channel uses for a second of speech that bits take, at capacity", _bits(digital, snrs)),
@@ -87,7 +94,8 @@ def _measured(
     setting: Setting, evaluator: Evaluator, label: str, way: Way, channels: Sequence[Channel]
 ) -> list[Outcome]:
     assert isinstance(evaluator.images, Utterances)
-    key = f"{label} {way} {[(one.model, one.snr_db) for one in channels]}"
+    digits = len(evaluator.images.utterances[0].digits)
+    key = f"{digits} digits {label} {way} {[(one.model, one.snr_db) for one in channels]}"
     found: list[dict[str, Any]] = setting.kept(key, partial(measure, evaluator, way, channels, setting.seed))
     return [Outcome.of(evaluator.images, one) for one in found]
 
@@ -110,6 +118,19 @@ def _row(label: str, one: Outcome, unmerged: Outcome) -> dict[str, Cell]:
         "uses a second": one.uses_per_second,
         "edge GMACs": float(one.gmacs.mean()),
         "of the unmerged's, %": 100 * float(one.gmacs.mean() / unmerged.gmacs.mean()),
+    }
+
+
+def _long_row(label: str, bare: Outcome, sent: Outcome) -> dict[str, Cell]:
+    return {
+        "sent": label,
+        "error rate without a channel, %": bare.rate,
+        "AWGN at 10 dB, %": sent.rate,
+        "bounded, %": sent.bounded.rate,
+        "bounded, less that without a channel": sent.bounded.change_from(bare.bounded),
+        "tokens": float(sent.tokens.mean()),
+        "uses a second": sent.uses_per_second,
+        "edge GMACs": float(sent.gmacs.mean()),
     }
 
 
@@ -205,7 +226,8 @@ Dataset). An error is a digit that is missing, another, or too many, and any oth
 makes dozens of errors in one utterance, of which the mean then speaks and not of the others: *bounded* counts at most
 as many errors as there are digits in an utterance. Decoding is greedy, without timestamps and without a second attempt
 at another temperature. Standard errors are over utterances; differences are paired, in the first two tables with the
-unmerged model without a channel. *By speaker* has the lowest and the highest rate of one.
+unmerged model without a channel. *By speaker* has the lowest and the highest rate of one. Clips of
+20 digits show whether what is said late in a window crosses the link as well.
 
 Policies: merging of silence alone, in front of the first layer, where the bundle has that; and those of its front:
 what budgets of 50%, 20% and 5% of the unmerged reference's uses choose at AWGN of 10 dB, and of those that lose

@@ -83,8 +83,8 @@ def split_select(recordings: Recordings) -> tuple[Recordings, Recordings]:
     return train, {name: audio for name, audio in recordings.items() if name not in train}
 
 
-def make_utterance(recordings: Recordings, number: int) -> Utterance:
-    """Six recordings of one speaker with pauses of 0.2 s, a function of the number and the recordings' names alone.
+def make_utterance(recordings: Recordings, number: int, digits: int = DIGITS) -> Utterance:
+    """Recordings of one speaker with pauses of 0.2 s, a function of the number and the recordings' names alone.
 
     Speakers take turns, in order of their names. Of the speaker's recordings those are taken, in that order, whose
     names come first by BLAKE2b of ``number name`` (8 bytes).
@@ -97,12 +97,12 @@ def make_utterance(recordings: Recordings, number: int) -> Utterance:
         of[_parse(name)[1]].append(name)
     speaker = sorted(of)[number % len(of)]
     names = sorted(of[speaker], key=lambda name: hashlib.blake2b(f"{number} {name}".encode(), digest_size=8).digest())
-    if len(names) < DIGITS:
-        raise InvalidRequestError(f"expected {DIGITS} recordings of {speaker} or more, got {len(names)}")
+    if len(names) < digits:
+        raise InvalidRequestError(f"expected {digits} recordings of {speaker} or more, got {len(names)}")
     pause = np.zeros(round(PAUSE_S * SAMPLE_RATE), np.float32)
-    parts = [part for name in names[:DIGITS] for part in (pause, recordings[name])][1:]
-    digits = tuple(_parse(name)[0] for name in names[:DIGITS])
-    return Utterance(f"{speaker}/{number:04d}", speaker, digits, np.concatenate(parts))
+    parts = [part for name in names[:digits] for part in (pause, recordings[name])][1:]
+    said = tuple(_parse(name)[0] for name in names[:digits])
+    return Utterance(f"{speaker}/{number:04d}", speaker, said, np.concatenate(parts))
 
 
 def _parse(name: str) -> tuple[int, str]:

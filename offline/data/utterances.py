@@ -50,13 +50,14 @@ class Utterances:
         return content.hexdigest()
 
 
-def load_utterances(source: str, select: bool = False, limit: int | None = None) -> Utterances:
+def load_utterances(source: str, select: bool = False, limit: int | None = None, digits: int = DIGITS) -> Utterances:
     """Make utterances of the recordings in a tar.
 
     Args:
         source: see `offline.data.digits.load_recordings`.
         select: only of those recordings that are kept from training.
         limit: how many, from the first on; by default so many that each recording is heard `HEARD` times on average.
+        digits: of each.
 
     Raises:
         InvalidRequestError: it is no such tar, or a speaker has too few recordings in it.
@@ -65,5 +66,5 @@ def load_utterances(source: str, select: bool = False, limit: int | None = None)
     chosen = split_select(recordings)[1] if select else recordings
     if not chosen:
         raise InvalidRequestError(f"of the {len(recordings)} recordings of {source}, none is of the select split")
-    count = max(1, HEARD * len(chosen) // DIGITS) if limit is None else limit
-    return Utterances(tuple(make_utterance(chosen, number) for number in range(count)))
+    count = max(1, HEARD * len(chosen) // digits) if limit is None else limit
+    return Utterances(tuple(make_utterance(chosen, number, digits) for number in range(count)))
