@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -13,9 +13,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from channel.links import CarriedFrames, LinkTable
 from channel.transmission import is_lost, transmit
 from thinwire import tracing
-from thinwire.errors import FrameLostError, ThinwireError
+from thinwire.access import Gate
+from thinwire.access.rpc import passed_on
+from thinwire.errors import FrameLostError, ThinwireError, UnknownLinkError
 from thinwire.frame_stream import MAX_IN_FLIGHT, Context, answer_each
-from thinwire.frames import frame_key, identified
+from thinwire.frames import check_link_id, frame_key, identified
 from thinwire.metrics import FrameSnr, Outcomes, Stages
 from thinwire.rpc import ERROR_METADATA, abort, error_metadata, from_rpc_error, to_problem
 from thinwire.v1 import link_pb2, link_pb2_grpc
@@ -77,23 +79,27 @@ class ChannelProxy(link_pb2_grpc.SemanticLinkServicer):
     acknowledgement of the link layer: it answers with `FrameLostError`, and the sender transmits the frame again.
 
     Args:
-        upstream: stub of the receiver.
+        upstream: stub of the receiver, asked for with each frame.
         links: profiles and statistics of the links.
         carried: the memory of frames that may come again.
         default_timeout_s: seconds that the receiver has to answer when the client sets no deadline.
         max_in_flight: frames of one stream that are handled at once; beyond it the stream is not read.
         metrics: what to count with; its own where nobody looks.
+        gate: whose links are whose.
+        token: shown to the receiver where the sender showed none.
     """
 
     def __init__(
         self,
-        upstream: link_pb2_grpc.SemanticLinkStub,
+        upstream: Callable[[], link_pb2_grpc.SemanticLinkStub],
         links: LinkTable,
         carried: CarriedFrames,
         *,
         default_timeout_s: float = 30.0,
         max_in_flight: int = MAX_IN_FLIGHT,
         metrics: ChannelMetrics | None = None,
+        gate: Gate | None = None,
+        token: str | None = None,
     ) -> None:
         self._upstream = upstream
         self._links = links
@@ -101,6 +107,8 @@ class ChannelProxy(link_pb2_grpc.SemanticLinkServicer):
         self._default_timeout_s = default_timeout_s
         self._max_in_flight = max_in_flight
         self._metrics = metrics or ChannelMetrics()
+        self._gate = gate or Gate()
+        self._token = token
 
     async def Infer(self, request: link_pb2.Frame, context: Context) -> link_pb2.Result:  # noqa: N802
         """One frame, one result; errors are statuses, and the receiver's own pass unchanged."""
@@ -140,11 +148,15 @@ class ChannelProxy(link_pb2_grpc.SemanticLinkServicer):
         """Transmit, forward with the trace's headers, and stamp the result.
 
         Raises:
+            UnknownLinkError: the link is another's.
             FrameLostError: the frame was lost on the air.
             ThinwireError: the channel refused the frame.
             AioRpcError: the receiver did, or could not be reached.
         """
         start = time.perf_counter()
+        check_link_id(frame.link_id)
+        if not self._gate.owns_link(frame.link_id):
+            raise UnknownLinkError(f"no link {frame.link_id!r} of yours")
         key = frame_key(frame)
         profile = self._carried.profile(key) or self._links.profile(frame.link_id)
         timeout_ms = frame.timeout_ms
@@ -165,8 +177,10 @@ class ChannelProxy(link_pb2_grpc.SemanticLinkServicer):
         if is_lost(frame, transmission.profile, number):
             raise FrameLostError(f"the frame was lost on the air, transmission {number}")
         forwarded = time.perf_counter()
-        result: link_pb2.Result = await self._upstream.Infer(
-            transmission.frame, timeout=self._timeout_s(timeout_ms, context, start), metadata=trace
+        result: link_pb2.Result = await self._upstream().Infer(
+            transmission.frame,
+            timeout=self._timeout_s(timeout_ms, context, start),
+            metadata=(*trace, *passed_on(context.invocation_metadata(), self._token)),
         )
         answered = time.perf_counter()
         result.channel.CopyFrom(transmission.report)

@@ -13,9 +13,11 @@ from channel.profiles import Profile
 from channel.proxy import ChannelMetrics, ChannelProxy
 from channel.trace import Trace
 from thinwire import process
+from thinwire.access import Gate, Security
+from thinwire.access.rpc import Peer, open_server
 from thinwire.addresses import Address, check_target, parse_address
 from thinwire.errors import UnavailableError
-from thinwire.rpc import Server, is_serving, open_channel
+from thinwire.rpc import is_serving
 from thinwire.v1 import control_pb2, control_pb2_grpc, link_pb2, link_pb2_grpc
 
 _LINK = link_pb2.DESCRIPTOR.services_by_name["SemanticLink"].full_name
@@ -35,6 +37,7 @@ class Settings:
         listen: ``host:port`` to serve on; port 0 takes a free one.
         profile: the default profile.
         default_timeout_s: seconds that the cloud has to answer when a client sets no deadline.
+        security: who may send and look, and how the cloud is reached.
         metrics_port: port of ``/metrics``, on the host of ``listen``; 0 takes a free one, None serves no metrics.
         trace: what the default profile's SNR and symbol rate follow from the start; None keeps them still.
 
@@ -48,6 +51,7 @@ class Settings:
     default_timeout_s: float = 30.0
     trace: Trace | None = None
     metrics_port: int | None = None
+    security: Security = field(default_factory=Security)
 
     def __post_init__(self) -> None:
         check_target(self.upstream, "upstream")
@@ -71,19 +75,23 @@ class ChannelServer:
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
-        self._upstream = open_channel(settings.upstream)
+        security = settings.security
+        self._upstream = Peer(settings.upstream, security.link_tls)
+        self._gate = Gate(security.tokens, security.limits)
         self._metrics = ChannelMetrics()
         self._exposition: Exposition | None = None
         self.metrics_port: int | None = None
         links = LinkTable(settings.profile, trace=settings.trace, clock=clock)
         proxy = ChannelProxy(
-            link_pb2_grpc.SemanticLinkStub(self._upstream),  # type: ignore[no-untyped-call]
+            lambda: link_pb2_grpc.SemanticLinkStub(self._upstream.channel),  # type: ignore[no-untyped-call]
             links,
             CarriedFrames(clock=clock),
             default_timeout_s=settings.default_timeout_s,
             metrics=self._metrics,
+            gate=self._gate,
+            token=security.link_token,
         )
-        self._server = Server(_SERVICES)
+        self._server = open_server(_SERVICES, self._gate, security.tls)
         self._watch: asyncio.Task[None] | None = None
         link_pb2_grpc.add_SemanticLinkServicer_to_server(proxy, self._server.grpc_server)  # type: ignore[no-untyped-call]
         control_pb2_grpc.add_ChannelControlServicer_to_server(  # type: ignore[no-untyped-call]
@@ -99,7 +107,13 @@ class ChannelServer:
         serving = await self._cloud_serves()
         host = parse_address(self._settings.listen, "listen").host
         if self._settings.metrics_port is not None:
-            self._exposition = Exposition(self._metrics.registry, host, self._settings.metrics_port)
+            self._exposition = Exposition(
+                self._metrics.registry,
+                host,
+                self._settings.metrics_port,
+                self._gate,
+                self._settings.security.tls,
+            )
             self.metrics_port = self._exposition.port
         try:
             port = await self._server.start(self._settings.listen)
@@ -108,6 +122,7 @@ class ChannelServer:
             raise
         await self._server.set_serving(_LINK, serving)
         self._watch = asyncio.create_task(self._watch_cloud())
+        self._settings.security.warn([self._settings.listen])
         _log.info(
             "channel proxy is listening",
             extra={
@@ -133,7 +148,7 @@ class ChannelServer:
             self._exposition = None
 
     async def _cloud_serves(self) -> bool:
-        return await is_serving(self._upstream, _LINK, _HEALTH_TIMEOUT_S)
+        return await is_serving(self._upstream.channel, _LINK, _HEALTH_TIMEOUT_S)
 
     async def _watch_cloud(self) -> None:
         while True:

@@ -9,13 +9,17 @@ from cloud.metrics import CloudMetrics
 from cloud.questions import Questions
 from cloud.routes import classify, transcriptions, vqa
 from cloud.transcriptions import Transcriptions
+from thinwire.access import Gate
 from thinwire.rest import problems
 from thinwire.rest.application import Application
 from thinwire.rest.routes import add_common
 
 
 def create_app(
-    tasks: Sequence[Classification | Questions | Transcriptions], ready: Callable[[], bool], metrics: CloudMetrics
+    tasks: Sequence[Classification | Questions | Transcriptions],
+    ready: Callable[[], bool],
+    metrics: CloudMetrics,
+    gate: Gate | None = None,
 ) -> FastAPI:
     """The application.
 
@@ -25,8 +29,9 @@ def create_app(
         tasks: what answers, one per bundle; of one task the first where a request names none.
         ready: whether the process takes requests.
         metrics: what to count with, and to show.
+        gate: who may ask; None: anybody.
     """
-    app = Application(title="Thinwire cloud", description=__doc__, responses=problems.RESPONSES)
+    app = Application(gate, title="Thinwire cloud", description=__doc__, responses=problems.RESPONSES)
 
     async def is_ready() -> bool:
         return ready()

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Generic, TypeVar
 
-from thinwire.errors import DeadlineError, IdTakenError
+from thinwire.access import caller
+from thinwire.errors import DeadlineError, IdTakenError, UnknownFrameError
 from thinwire.frames import frame_id
 from thinwire.memory import Memory
 
@@ -22,10 +23,12 @@ class Held(Generic[R]):
     Attributes:
         content: digest of what came.
         value: what was made of it.
+        owner: the name of whose it is; nobody else gets it.
     """
 
     content: bytes
     value: R
+    owner: str = ""
 
 
 @dataclass
@@ -35,6 +38,7 @@ class _Running(Generic[R]):
     content: bytes
     work: asyncio.Future[R]
     deadline_s: float
+    owner: str
     callers: list[asyncio.Future[R]] = field(default_factory=list)
 
 
@@ -64,6 +68,7 @@ class HeldFrames(Generic[R]):
         self._running: dict[Key, _Running[R]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._by_id: dict[str, list[Key]] = {}
+        self._owners: dict[Key, str] = {}
 
     def __len__(self) -> int:
         return len(self._memory)
@@ -88,11 +93,14 @@ class HeldFrames(Generic[R]):
                 it, which was up sooner, is started again.
 
         Raises:
+            UnknownFrameError: the frame is of another caller than this one.
             IdTakenError: a frame of this name came with another content.
             Exception: what the work raises, to all that wait for it.
         """
         while True:
             known = self._running.get(key) or self.get(key)
+            if known is not None and known.owner != caller().name:
+                raise UnknownFrameError(f"no frame {frame_id(*key[1:])} of yours")
             if known is not None and known.content != content:
                 raise IdTakenError("another frame of this link, request and sequence number came before this one")
             if isinstance(known, Held):
@@ -117,7 +125,7 @@ class HeldFrames(Generic[R]):
                 del self._running[key]
 
     def _start(self, key: Key, content: bytes, work: Callable[[], asyncio.Future[R]], deadline_s: float) -> _Running[R]:
-        running = _Running(content, work(), deadline_s)
+        running = _Running(content, work(), deadline_s, caller().name)
         self._running[key] = running
         running.work.add_done_callback(partial(self._finish, key, running))
         return running
@@ -129,33 +137,36 @@ class HeldFrames(Generic[R]):
             return
         del self._running[key]
         if error is None:
-            self.put(key, running.content, work.result())
-        for caller in running.callers:
-            if caller.done():
+            self.put(key, running.content, work.result(), running.owner)
+        for waiting in running.callers:
+            if waiting.done():
                 continue
             if error is None:
-                caller.set_result(work.result())
+                waiting.set_result(work.result())
             elif work.cancelled():
-                caller.cancel()
+                waiting.cancel()
             else:
-                caller.set_exception(error)
+                waiting.set_exception(error)
 
     def get(self, key: Key) -> Held[R] | None:
         """What is kept of a frame, which counts as a use."""
         return self._memory.get(key)
 
     def find(self, name: str) -> Held[R] | None:
-        """What is kept of the frame of this `thinwire.frames.frame_id`, which counts as a use."""
-        keys = self._by_id.get(name)
+        """What is kept of the caller's frame of this `thinwire.frames.frame_id`, which counts as a use."""
         # Links may give frames one name; the latest counts.
-        return self.get(keys[-1]) if keys else None
+        for key in reversed(self._by_id.get(name, [])):
+            if self._owners[key] == caller().name:
+                return self.get(key)
+        return None
 
-    def put(self, key: Key, content: bytes, value: R) -> None:
+    def put(self, key: Key, content: bytes, value: R, owner: str = "") -> None:
         """Keep a value in place of any other of this frame."""
         # Named first: what does not fit is dropped within.
         self._memory.pop(key)
         self._by_id.setdefault(frame_id(*key[1:]), []).append(key)
-        self._memory.put(key, Held(content, value))
+        self._owners[key] = owner
+        self._memory.put(key, Held(content, value, owner))
         if self._memory.get(key) is None:
             self._forget(key)
         self._wait()
@@ -182,5 +193,6 @@ class HeldFrames(Generic[R]):
         keys = self._by_id.get(name, [])
         if key in keys:
             keys.remove(key)
+        self._owners.pop(key, None)
         if not keys:
             self._by_id.pop(name, None)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias, cast
 
 from cloud.answerer import Answerer, Classifier, Prefix
@@ -17,8 +17,10 @@ from cloud.servicer import SemanticLinkServicer
 from cloud.task import Batching
 from cloud.transcriber import Transcriber
 from cloud.transcriptions import Transcriptions
-from thinwire import process, rpc
-from thinwire.addresses import parse_address
+from thinwire import process
+from thinwire.access import Gate, Security
+from thinwire.access.rpc import open_server
+from thinwire.addresses import Address, parse_address
 from thinwire.bundle import Bundle, check_served
 from thinwire.equalise import Equaliser
 from thinwire.errors import UnavailableError
@@ -47,6 +49,7 @@ class Settings:
         equaliser: how frames are equalised; see `thinwire.equalise.receive`.
         keep_alive_s: see `HttpServer`.
         cors_origins: see `HttpServer`.
+        security: who may ask.
 
     Raises:
         InvalidRequestError: `grpc_address` is no address.
@@ -64,6 +67,7 @@ class Settings:
     equaliser: Equaliser = "mmse"
     keep_alive_s: int = KEEP_ALIVE_S
     cors_origins: tuple[str, ...] = ()
+    security: Security = field(default_factory=Security)
 
     def __post_init__(self) -> None:
         parse_address(self.grpc_address, "grpc_address")
@@ -110,10 +114,12 @@ class CloudServer:
             return Classification(bundle, cast(Classifier, model), batching, rankings)
 
         self.tasks = tuple(task(*one) for one in models)
-        self._grpc = rpc.Server([SERVICE])
-        servicer = SemanticLinkServicer(self.tasks, metrics, settings.equaliser)
+        security = settings.security
+        gate = Gate(security.tokens, security.limits)
+        self._grpc = open_server([SERVICE], gate, security.tls)
+        servicer = SemanticLinkServicer(self.tasks, metrics, settings.equaliser, gate)
         link_pb2_grpc.add_SemanticLinkServicer_to_server(servicer, self._grpc.grpc_server)  # type: ignore[no-untyped-call]
-        app = create_app(self.tasks, self._ready.is_set, metrics)
+        app = create_app(self.tasks, self._ready.is_set, metrics, gate)
         self._http = HttpServer(
             app,
             settings.rest_host,
@@ -121,6 +127,7 @@ class CloudServer:
             settings.grace_s,
             settings.keep_alive_s,
             settings.cors_origins,
+            security.tls,
         )
         self.grpc_port = 0
         self.rest_port = 0
@@ -138,6 +145,8 @@ class CloudServer:
             await self._http.stop()
             raise
         self._ready.set()
+        settings = self._settings
+        settings.security.warn([str(Address(settings.rest_host, self.rest_port)), settings.grpc_address])
         log.info(
             "serving",
             extra={

@@ -11,11 +11,18 @@ from typing import Any
 from cloud.metrics import CloudMetrics
 from cloud.task import Task
 from thinwire import rpc, tracing
+from thinwire.access import Gate
 from thinwire.bundle import Bundle
 from thinwire.equalise import Equaliser, receive
-from thinwire.errors import BundleMismatchError, InvalidFrameError, ThinwireError, UnknownTaskError
+from thinwire.errors import (
+    BundleMismatchError,
+    InvalidFrameError,
+    ThinwireError,
+    UnknownLinkError,
+    UnknownTaskError,
+)
 from thinwire.frame_stream import Context, answer_each
-from thinwire.frames import check_frame, count_uses, identified, read_reception
+from thinwire.frames import check_frame, check_link_id, count_uses, identified, read_reception
 from thinwire.rpc import CANCELLED, OK
 from thinwire.v1 import link_pb2, link_pb2_grpc
 
@@ -29,6 +36,7 @@ class SemanticLinkServicer(link_pb2_grpc.SemanticLinkServicer):
         tasks: what becomes of frames, by the bundle that they are of.
         metrics: what to count with; its own where nobody looks.
         equaliser: how frames are equalised.
+        gate: whose links and frames are whose.
     """
 
     def __init__(
@@ -36,10 +44,12 @@ class SemanticLinkServicer(link_pb2_grpc.SemanticLinkServicer):
         tasks: Sequence[Task],
         metrics: CloudMetrics | None = None,
         equaliser: Equaliser = "mmse",
+        gate: Gate | None = None,
     ) -> None:
         self._tasks = {task.bundle.digest: task for task in tasks}
         self._equaliser: Equaliser = equaliser
         self._metrics = metrics or CloudMetrics()
+        self._gate = gate or Gate()
 
     async def Infer(self, request: link_pb2.Frame, context: Context) -> link_pb2.Result:  # noqa: N802
         """One frame, one result; an error is the call's status."""
@@ -55,9 +65,9 @@ class SemanticLinkServicer(link_pb2_grpc.SemanticLinkServicer):
     async def _traced(self, frame: link_pb2.Frame, context: Context) -> link_pb2.Result:
         parent = tracing.incoming(frame, context.invocation_metadata())
         with tracing.span("frame", tracing.SERVER, parent):
-            return await self._answer(frame, _deadline_s(frame, context))
+            return await self._answer(frame, context)
 
-    async def _answer(self, frame: link_pb2.Frame, deadline_s: float) -> link_pb2.Result:
+    async def _answer(self, frame: link_pb2.Frame, context: Context) -> link_pb2.Result:
         """Answer one frame and log it; the only exceptions are cancellation and `ThinwireError`."""
         start = time.perf_counter()
         # Until it is known to be well formed, a frame's text may be as long as a message.
@@ -79,7 +89,7 @@ class SemanticLinkServicer(link_pb2_grpc.SemanticLinkServicer):
         error = CANCELLED
         try:
             result = identified(frame)
-            await self._fill(frame, result, deadline_s)
+            await self._owned(frame, result, context)
             elapsed = time.perf_counter() - start
             result.cloud_ms = 1e3 * elapsed
             self._metrics.observe_frame(elapsed)
@@ -99,6 +109,15 @@ class SemanticLinkServicer(link_pb2_grpc.SemanticLinkServicer):
                 fields["error"] = error
             # Once the answer is on its way: a line takes as long as all else that is done here.
             asyncio.get_running_loop().call_soon(partial(log.info, "frame", extra=fields))
+
+    async def _owned(self, frame: link_pb2.Frame, result: link_pb2.Result, context: Context) -> None:
+        """Answer a frame of whoever it is of, over a link of whoever sent it."""
+        deadline_s = _deadline_s(frame, context)
+        check_link_id(frame.link_id)
+        if not self._gate.owns_link(frame.link_id):
+            raise UnknownLinkError(f"no link {frame.link_id!r} of yours")
+        with self._gate.on_behalf(context.invocation_metadata(), frame.link_id, frame.request_id):
+            await self._fill(frame, result, deadline_s)
 
     async def _fill(self, frame: link_pb2.Frame, result: link_pb2.Result, deadline_s: float) -> None:
         with self._metrics.receiving(), tracing.span("receive"):

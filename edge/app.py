@@ -12,6 +12,7 @@ from edge.link_client import LinkClient
 from edge.routes import add_classify, add_vqa, services_of
 from edge.service import EdgeService
 from edge.transcriptions import add_transcriptions
+from thinwire.access import Gate
 from thinwire.errors import InvalidRequestError, UnknownPolicyError
 from thinwire.rest import problems
 from thinwire.rest.application import Application
@@ -38,14 +39,15 @@ class _Readiness:
             return self._ready
 
 
-def create_app(device: Device, services: Sequence[EdgeService]) -> FastAPI:
+def create_app(device: Device, services: Sequence[EdgeService], gate: Gate | None = None) -> FastAPI:
     """The REST application of an edge device.
 
     Args:
         device: what the services share.
         services: what answers, one per bundle; of one task the first where a request names none.
+        gate: who may ask; None: anybody.
     """
-    app = Application(title="Thinwire edge", description="Answers images and speech over a thin, noisy link")
+    app = Application(gate, title="Thinwire edge", description="Answers images and speech over a thin, noisy link")
     # Not in closures: FastAPI's caches keep the endpoints, and would keep the service when the application is gone.
     app.state.device = device
     app.state.services = tuple(services)

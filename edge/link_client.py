@@ -12,7 +12,18 @@ import grpc.aio
 
 from edge.outbox import FrameKey, Outbox, Sent
 from thinwire import rpc, tracing
-from thinwire.errors import FrameLostError, OverloadedError, ThinwireError, UnavailableError
+from thinwire.access import ClientTls, caller
+from thinwire.access.callers import vouched
+from thinwire.access.rpc import Peer
+from thinwire.access.security import TOKEN_VARIABLE, bearer
+from thinwire.errors import (
+    ForbiddenError,
+    FrameLostError,
+    OverloadedError,
+    ThinwireError,
+    UnauthenticatedError,
+    UnavailableError,
+)
 from thinwire.v1 import link_pb2, link_pb2_grpc
 
 log = logging.getLogger(__name__)
@@ -41,12 +52,18 @@ class LinkClient:
 
     Args:
         target: the peer as ``host:port``.
+        tls: how; None for plain text.
+        token: shown to the peer; None: nothing is.
     """
 
-    def __init__(self, target: str) -> None:
-        self._channel = rpc.open_channel(target)
+    def __init__(self, target: str, tls: ClientTls | None = None, token: str | None = None) -> None:
+        self._peer = Peer(target, tls)
+        self._token = bearer(token)
+
+    @property
+    def _link(self) -> Any:
         # The stubs for grpcio are typed for the synchronous API only.
-        self._link: Any = link_pb2_grpc.SemanticLinkStub(self._channel)  # type: ignore[no-untyped-call]
+        return link_pb2_grpc.SemanticLinkStub(self._peer.channel)  # type: ignore[no-untyped-call]
 
     async def infer(self, frame: link_pb2.Frame, timeout_s: float) -> link_pb2.Result:
         """Send one frame and wait for its result.
@@ -69,11 +86,12 @@ class LinkClient:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         lost = broken = refused = 0
+        shown = (*self._token, *vouched(caller(), frame.link_id, frame.request_id))
         while True:
             try:
                 with tracing.span("link", tracing.CLIENT, attempt=lost + broken + refused + 1):
                     result: link_pb2.Result = await self._link.Infer(
-                        frame, timeout=deadline - loop.time(), metadata=tracing.outgoing()
+                        frame, timeout=deadline - loop.time(), metadata=(*tracing.outgoing(), *shown)
                     )
                 return result
             except grpc.aio.AioRpcError as error:
@@ -134,7 +152,7 @@ class LinkClient:
 
     async def _exchange(self, outbox: Outbox, wanted: Callable[[FrameKey], bool]) -> AsyncGenerator[Item]:
         """One call: what is unanswered, then what the outbox gives; ends when the peer ends it."""
-        call = self._link.Stream()
+        call = self._link.Stream(metadata=self._token)
         writer = asyncio.create_task(_write(call, outbox))
         try:
             async for result in call:
@@ -171,18 +189,22 @@ class LinkClient:
 
     async def is_healthy(self, timeout_s: float) -> bool:
         """Whether the peer says within ``timeout_s`` seconds that it serves; a proxy does not without its cloud."""
-        return await rpc.is_serving(self._channel, SERVICE, timeout_s)
+        return await rpc.is_serving(self._peer.channel, SERVICE, timeout_s)
 
     async def close(self) -> None:
         """Close the channel; calls under way are cancelled."""
-        await self._channel.close()
+        await self._peer.close()
 
 
 def _from_rpc_error(error: grpc.aio.AioRpcError) -> ThinwireError:
     said_by_peer = rpc.ERROR_METADATA in dict(error.trailing_metadata() or ())
     if error.code() in _BROKEN and not said_by_peer:
         return _BrokenError(error.details() or "the link broke")
-    return rpc.from_rpc_error(error)
+    found = rpc.from_rpc_error(error)
+    if isinstance(found, UnauthenticatedError | ForbiddenError):
+        # Not the caller's token but the device's own: the caller can do nothing about it.
+        return UnavailableError(f"the link refuses this device ({TOKEN_VARIABLE}): {found}")
+    return found
 
 
 def result_key(result: link_pb2.Result) -> FrameKey:

@@ -15,8 +15,9 @@ from hashlib import blake2b
 
 from edge.engine import Encoded
 from policies.choice import Choice
+from thinwire.access import caller
 from thinwire.channels import Channel
-from thinwire.errors import IdTakenError, InvalidRequestError
+from thinwire.errors import IdTakenError, InvalidRequestError, UnknownFrameError
 from thinwire.images import Area
 from thinwire.memory import Memory
 from thinwire.rest.schemas import LinkParameters
@@ -65,6 +66,7 @@ class Known:
         lock: held while that is made, so that repeats that come meanwhile wait for it.
         edge_gmacs: what making it cost so far, in 10^9 multiply-accumulates.
         users: how many requests of this id are under way.
+        owner: the name of whose request it is.
     """
 
     content: bytes = b""
@@ -72,6 +74,7 @@ class Known:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     edge_gmacs: float = 0.0
     users: int = 0
+    owner: str = ""
 
 
 def content_of(bundle: str, data: bytes, question: str, parameters: LinkParameters) -> bytes:
@@ -139,9 +142,14 @@ class Repeats:
         """What is known of a request while it is under way; what it has prepared by then is kept.
 
         Raises:
+            UnknownFrameError: the id is that of another caller's frame.
             IdTakenError: a request of another content is under way under this id, or its frame is kept.
         """
         known = self._running.get(request_id) or self._kept.get(request_id) or Known(content)
+        if not known.users and known.prepared is None:
+            known.owner = caller().name
+        if known.owner != caller().name:
+            raise UnknownFrameError(f"no frame {request_id} of yours; take another idempotency-key")
         if known.content != content:
             raise IdTakenError(
                 f"another task, model, image, clip, question or parameter came under the id {request_id} before; take "

@@ -15,6 +15,7 @@ from edge.device import Device
 from edge.explanation import explain
 from edge.repeats import MAX_KEY, frame_id_of
 from edge.service import EdgeService
+from thinwire.access import caller
 from thinwire.errors import InvalidRequestError
 from thinwire.rest import problems
 from thinwire.rest.application import while_connected
@@ -75,7 +76,9 @@ async def _frame_id(
     with device_of(request).metrics.requests.counting_failure():
         if len(request.headers.getlist("idempotency-key")) > 1:
             raise InvalidRequestError("idempotency-key: expected one, got several")
-        return None if idempotency_key is None else frame_id_of(idempotency_key, device_of(request).link_id)
+        return (
+            None if idempotency_key is None else frame_id_of(idempotency_key, device_of(request).link_id, caller().name)
+        )
 
 
 # The id of the frame that a request names; None leaves it to us.

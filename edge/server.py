@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edge.app import create_app
 from edge.device import Device
@@ -11,8 +11,10 @@ from edge.engine import Engine
 from edge.link_client import LinkClient
 from edge.service import EdgeService
 from policies.fronts import FrontFile
-from thinwire import process, rpc
-from thinwire.addresses import check_target, parse_address
+from thinwire import process
+from thinwire.access import Gate, Security
+from thinwire.access.rpc import open_server
+from thinwire.addresses import Address, check_target, parse_address
 from thinwire.bundle import FRONT, Bundle, check_served
 from thinwire.channels import NOMINAL, Channel
 from thinwire.frames import check_link_id
@@ -36,6 +38,7 @@ class Settings:
         grpc_address: ``host:port`` of gRPC health and reflection; port 0 takes a free one.
         keep_alive_s: see `HttpServer`.
         cors_origins: see `HttpServer`.
+        security: who may ask, and as whom the link is.
 
     Raises:
         InvalidFrameError: no frame can have that link id.
@@ -51,6 +54,7 @@ class Settings:
     grpc_address: str = "127.0.0.1:8081"
     keep_alive_s: int = KEEP_ALIVE_S
     cors_origins: tuple[str, ...] = ()
+    security: Security = field(default_factory=Security)
 
     def __post_init__(self) -> None:
         check_target(self.link_target, "link_target")
@@ -92,7 +96,9 @@ class EdgeServer:
         settings = self._settings
         async with AsyncExitStack() as stack:
             fronts = [FrontFile(bundle.path(FRONT), bundle.digest) for bundle, _ in self._engines]
-            client = LinkClient(settings.link_target)
+            security = settings.security
+            gate = Gate(security.tokens, security.limits)
+            client = LinkClient(settings.link_target, security.link_tls, security.link_token)
             stack.push_async_callback(client.close)
             device = Device(client, settings.link_id, settings.nominal, settings.nominal_symbol_rate_hz)
             stack.callback(device.close)
@@ -101,20 +107,22 @@ class EdgeServer:
                 for (bundle, engine), front_file in zip(self._engines, fronts, strict=True)
             ]
             rest = HttpServer(
-                create_app(device, services),
+                create_app(device, services, gate),
                 settings.rest_host,
                 settings.rest_port,
                 DRAIN_S,
                 settings.keep_alive_s,
                 settings.cors_origins,
+                security.tls,
             )
             self.rest_port = await rest.start()
             stack.push_async_callback(rest.stop)
-            grpc_server = rpc.Server([])
+            grpc_server = open_server([], gate, security.tls)
             self.grpc_port = await grpc_server.start(settings.grpc_address)
             # Last in, first out: health says no before REST stops listening.
             stack.push_async_callback(grpc_server.stop)
             self._stack = stack.pop_all()
+        security.warn([str(Address(settings.rest_host, self.rest_port)), settings.grpc_address])
         log.info("edge serves", extra={"rest_port": self.rest_port, "grpc_port": self.grpc_port})
 
     async def stop(self) -> None:

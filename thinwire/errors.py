@@ -88,6 +88,44 @@ class IdTakenError(ThinwireError):
     title = "Id taken"
 
 
+class UnauthenticatedError(ThinwireError):
+    """A token is needed, and there is none, or one that is not known."""
+
+    code = "unauthenticated"
+    http_status = 401
+    grpc_status = "UNAUTHENTICATED"
+    title = "Token needed"
+
+    def __init__(self, text: str = "", is_wrong: bool = False) -> None:
+        super().__init__(text)
+        # RFC 6750, 3.
+        told = ', error="invalid_token"' if is_wrong else ""
+        self.http_headers = {"WWW-Authenticate": f'Bearer realm="thinwire"{told}'}
+
+
+class ForbiddenError(ThinwireError):
+    """The token is known, and does not permit this."""
+
+    code = "forbidden"
+    http_status = 403
+    grpc_status = "PERMISSION_DENIED"
+    title = "Not permitted"
+
+    def __init__(self, text: str = "", scope: str = "") -> None:
+        super().__init__(text)
+        told = f', scope="{scope}"' if scope else ""
+        self.http_headers = {"WWW-Authenticate": f'Bearer realm="thinwire", error="insufficient_scope"{told}'}
+
+
+class UnknownLinkError(ThinwireError):
+    """The link is another's: what one token's name sends over, no other name may use or see."""
+
+    code = "unknown_link"
+    http_status = 404
+    grpc_status = "NOT_FOUND"
+    title = "Unknown link"
+
+
 class UnknownPolicyError(ThinwireError):
     """No policy of that id is in the front."""
 

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TextIO
 
 from thinwire import tracing
+from thinwire.access import caller
 
 # Uvicorn's second wording of its message, for terminals, is none of ours.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
@@ -46,6 +47,8 @@ class JsonFormatter(logging.Formatter):
         entry |= tracing.ids()
         if named := x_request_id.get():
             entry["x_request_id"] = named
+        if who := caller().name:
+            entry.setdefault("caller", who)
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return self._encode(entry)

@@ -53,23 +53,28 @@ _SERVICE_CONFIG = {
 }
 
 
-def open_channel(target: str) -> grpc.aio.Channel:
-    """A channel to ``host:port`` with the message size, keepalive and retry that all of Thinwire uses."""
-    return grpc.aio.insecure_channel(
-        target,
-        options=[
-            *_LIMITS,
-            # The peer is one of our own: an http_proxy of the environment is for the web.
-            ("grpc.enable_http_proxy", 0),
-            ("grpc.keepalive_time_ms", KEEPALIVE_MS),
-            ("grpc.keepalive_timeout_ms", 10_000),
-            ("grpc.min_reconnect_backoff_ms", 100),
-            ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.max_reconnect_backoff_ms", 2_000),
-            ("grpc.enable_retries", 1),
-            ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
-        ],
-    )
+def open_channel(target: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.aio.Channel:
+    """A channel to ``host:port`` with the message size, keepalive and retry that all of Thinwire uses.
+
+    Args:
+        target: the peer.
+        credentials: of TLS; None for plain text.
+    """
+    options = [
+        *_LIMITS,
+        # The peer is one of our own: an http_proxy of the environment is for the web.
+        ("grpc.enable_http_proxy", 0),
+        ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.min_reconnect_backoff_ms", 100),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 2_000),
+        ("grpc.enable_retries", 1),
+        ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+    ]
+    if credentials is not None:
+        return grpc.aio.secure_channel(target, credentials, options=options)
+    return grpc.aio.insecure_channel(target, options=options)
 
 
 async def is_serving(channel: grpc.aio.Channel, service: str, timeout_s: float) -> bool:
@@ -87,9 +92,16 @@ class Server:
 
     Args:
         services: full names of the services that the caller adds to `grpc_server`.
+        interceptors: what stands in front of all of them.
+        credentials: of TLS; None for plain text.
     """
 
-    def __init__(self, services: Sequence[str]) -> None:
+    def __init__(
+        self,
+        services: Sequence[str],
+        interceptors: Sequence[Any] = (),
+        credentials: grpc.ServerCredentials | None = None,
+    ) -> None:
         tolerated = [
             # By default gRPC takes pings more often than every five minutes for abuse, and ends the connection. Other
             # languages' clients ping every ten seconds at most, and a ping may arrive a little early.
@@ -97,7 +109,10 @@ class Server:
             # Without it the floor is two hours while no call is under way.
             ("grpc.keepalive_permit_without_calls", 1),
         ]
-        self.grpc_server = grpc.aio.server(options=[*_LIMITS, ("grpc.so_reuseport", 0), *tolerated])
+        self.grpc_server = grpc.aio.server(
+            options=[*_LIMITS, ("grpc.so_reuseport", 0), *tolerated], interceptors=interceptors
+        )
+        self._credentials = credentials
         self._services = services
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc_server)
@@ -114,7 +129,10 @@ class Server:
         # gRPC takes a port above the highest modulo 65536, and an IPv6 address without brackets for another one.
         parse_address(address, "the address to listen on")
         try:
-            port = self.grpc_server.add_insecure_port(address)
+            if self._credentials is not None:
+                port = self.grpc_server.add_secure_port(address, self._credentials)
+            else:
+                port = self.grpc_server.add_insecure_port(address)
         except RuntimeError as error:
             raise UnavailableError(f"cannot listen on {address}: {error}") from None
         await self.grpc_server.start()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deploy.cli import channel_control
+from deploy.cli.access import add_access, security_of
 from deploy.cli.common import add_bundles, add_placement, finite, load_bundles, placement_of, positive, positive_int
 from thinwire.cores import model_threads
 
@@ -34,6 +35,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     edge.add_argument("--nominal-model", default="awgn", metavar="MODEL", help="likewise (default: %(default)s)")
     edge.add_argument("--nominal-csi", default="perfect", metavar="CSI", help="likewise (default: %(default)s)")
     _add_engine(edge, 1)
+    add_access(edge, "the channel")
     edge.set_defaults(run=_edge)
 
     actions = _actions(commands, "channel", "the simulated channel")
@@ -58,6 +60,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     channel.add_argument(
         "--frame-loss", type=finite, default=0.0, metavar="P", help="probability that a frame is lost (default: 0)"
     )
+    add_access(channel, "the cloud")
     channel.set_defaults(run=_channel)
     record = actions.add_parser("record", help="record a fade as a trace for --trace")
     record.add_argument("--output", type=Path, required=True, metavar="FILE", help="the CSV to write")
@@ -76,6 +79,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     _add_engine(cloud, model_threads())
     cloud.add_argument("--equaliser", choices=("mmse", "zf"), default="mmse", help="(default: %(default)s)")
     _add_language(cloud)
+    add_access(cloud)
     cloud.set_defaults(run=_cloud)
 
 
@@ -171,6 +175,7 @@ def _edge(options: argparse.Namespace) -> None:
         grpc_address=options.grpc,
         keep_alive_s=options.keep_alive,
         cors_origins=tuple(options.cors_origin),
+        security=security_of(options),
     )
     with tracing.exporting("edge"):
         asyncio.run(
@@ -202,6 +207,7 @@ def _channel(options: argparse.Namespace) -> None:
         profile=profile,
         trace=trace,
         metrics_port=options.metrics_port,
+        security=security_of(options),
     )
     with tracing.exporting("channel"):
         asyncio.run(serve(settings))
@@ -237,6 +243,7 @@ def _cloud(options: argparse.Namespace) -> None:
         equaliser=options.equaliser,
         keep_alive_s=options.keep_alive,
         cors_origins=tuple(options.cors_origin),
+        security=security_of(options),
     )
     with tracing.exporting("cloud"):
         asyncio.run(serve([(bundle, _cloud_model(bundle, options)) for bundle in bundles], settings))

@@ -14,7 +14,9 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from thinwire import logs, tracing
+from thinwire.access import Gate
 from thinwire.errors import DeadlineError
+from thinwire.rest.gate import RestGate, describe
 
 T = TypeVar("T")
 # The word by which a caller finds one request in everybody's logs. It means nothing to us.
@@ -33,15 +35,24 @@ class Application(FastAPI):
       day, have none. The handlers of `thinwire.rest.problems` run inside it and give it their error's code.
     - HEAD is answered as GET would be (RFC 9110, 9.3.2), which FastAPI's routes refuse; the server leaves the body out.
       It is no method of each route, so that it stays out of the OpenAPI document.
+    - A request needs a token where the gate asks for one; see `thinwire.rest.gate`.
     - A request for a whole URL, as a client sends it that takes us for a proxy (RFC 9112, 3.2.2), is one for its path.
     """
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, gate: Gate | None = None, **settings: Any) -> None:
         super().__init__(docs_url=None, redoc_url=None, **settings)
+        self.state.gate = gate or Gate()
 
     def build_middleware_stack(self) -> ASGIApp:
         """What answers requests: middleware that is added would not see how an unexpected error is answered."""
-        return _Door(super().build_middleware_stack())
+        return _Door(RestGate(super().build_middleware_stack(), self.state.gate))
+
+    def openapi(self) -> dict[str, Any]:
+        """The document, which says where a token is needed."""
+        document = super().openapi()
+        if self.state.gate.is_closed:
+            describe(document)
+        return document
 
 
 class _Door:

@@ -114,6 +114,11 @@ def _answer(request: Request, error: ThinwireError) -> JSONResponse:
     return openai(error) if _is_openais(request) else problem(error)
 
 
+def answer(request: Request, error: ThinwireError) -> JSONResponse:
+    """The response for an error of ours that no route has seen, in the form of the request's route."""
+    return _answer(request, error)
+
+
 def describe_validation(errors: list[Any]) -> str:
     """One line for pydantic's list of errors: where, what was expected, and the start of what came."""
     lines = [": ".join(filter(None, (name_of(error), error["msg"]))) + _got(error) for error in errors[:MAX_ERRORS]]

@@ -12,6 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from thinwire import addresses
+from thinwire.access import ServerTls
 from thinwire.errors import UnavailableError
 
 # Load balancers close an idle connection after 60 s as a rule. Were we the first to close it, a request could be under
@@ -44,6 +45,7 @@ class HttpServer:
         grace_s: how long a stop waits for requests under way.
         keep_alive_s: how long a connection stays open between two requests.
         cors_origins: whose pages may read answers in a browser, as ``https://example.org``; "*" for all.
+        tls: its certificate; None for plain text.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class HttpServer:
         grace_s: float,
         keep_alive_s: int = KEEP_ALIVE_S,
         cors_origins: Sequence[str] = (),
+        tls: ServerTls | None = None,
     ) -> None:
         self._address = (host, port)
         self._server = _Uvicorn(
@@ -65,6 +68,7 @@ class HttpServer:
                 access_log=False,
                 timeout_keep_alive=keep_alive_s,
                 timeout_graceful_shutdown=math.ceil(grace_s),
+                ssl_context_factory=(lambda *_: tls.context()) if tls else None,
             )
         )
         self._running: asyncio.Task[None] | None = None
