@@ -37,9 +37,11 @@ def add_access(parser: argparse.ArgumentParser, link: str | None = None) -> None
         _add_tls(group, f"of {link}; without it the connection is plain text")
 
 
-def add_client_tls(parser: argparse.ArgumentParser) -> None:
+def add_client_tls(
+    parser: argparse.ArgumentParser, whose: str = "of the servers (default: those that this machine trusts)"
+) -> None:
     """The options of a client."""
-    _add_tls(parser, "of the servers (default: those that this machine trusts)")
+    _add_tls(parser, whose)
 
 
 def _add_tls(parser: argparse._ActionsContainer, whose: str) -> None:

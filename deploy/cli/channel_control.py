@@ -4,6 +4,7 @@ import argparse
 import asyncio
 from typing import Any
 
+from deploy.cli.access import add_client_tls, link_tls_of
 from deploy.cli.common import add_json, finite, print_json, seed, table
 
 TIMEOUT_S = 10.0
@@ -46,6 +47,7 @@ def _add_address(parser: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         help="its gRPC address, `link` of what `thinwire up` prints (default: %(default)s)",
     )
+    add_client_tls(parser, "of the channel; without it the connection is plain text")
 
 
 def _show(options: argparse.Namespace) -> None:
@@ -55,8 +57,8 @@ def _show(options: argparse.Namespace) -> None:
 async def _shown(options: argparse.Namespace) -> None:
     from thinwire.v1 import control_pb2
 
-    default = await _call(options.channel, "GetProfile", control_pb2.GetProfileRequest())
-    links = await _call(options.channel, "ListLinks", control_pb2.ListLinksRequest())
+    default = await _call(options, "GetProfile", control_pb2.GetProfileRequest())
+    links = await _call(options, "ListLinks", control_pb2.ListLinksRequest())
     rows = [{"link": "(default)", **_profile(default), "frames": None, "channel_uses": None}] + [
         {"link": one.link_id, **_profile(one.profile), "frames": one.frames, "channel_uses": one.channel_uses}
         for one in links.links
@@ -73,32 +75,35 @@ def _set(options: argparse.Namespace) -> None:
     given = {field: value for name, field in _FIELDS.items() if (value := getattr(options, name)) is not None}
     if not given:
         raise InvalidRequestError("nothing to change: name --model, --snr, --csi or another option")
-    profile = asyncio.run(_changed(options.channel, options.link_id, given))
+    profile = asyncio.run(_changed(options, given))
     if options.json:
         print_json(_profile(profile))
     else:
         print(", ".join(f"{name} {value}" for name, value in _profile(profile).items()))
 
 
-async def _changed(address: str, link_id: str, given: dict[str, Any]) -> Any:
+async def _changed(options: argparse.Namespace, given: dict[str, Any]) -> Any:
     from thinwire.v1 import control_pb2
 
-    profile = await _call(address, "GetProfile", control_pb2.GetProfileRequest(link_id=link_id))
+    link_id = options.link_id
+    profile = await _call(options, "GetProfile", control_pb2.GetProfileRequest(link_id=link_id))
     for name, value in given.items():
         setattr(profile, name, value)
-    return await _call(address, "SetProfile", control_pb2.SetProfileRequest(link_id=link_id, profile=profile))
+    return await _call(options, "SetProfile", control_pb2.SetProfileRequest(link_id=link_id, profile=profile))
 
 
-async def _call(address: str, method: str, request: Any) -> Any:
+async def _call(options: argparse.Namespace, method: str, request: Any) -> Any:
     import grpc.aio
 
     from thinwire import rpc
+    from thinwire.access.security import bearer, token_of_environment
     from thinwire.v1 import control_pb2_grpc
 
-    async with rpc.open_channel(address) as channel:
+    tls, shown = link_tls_of(options), bearer(token_of_environment())
+    async with rpc.open_channel(options.channel, tls.grpc_credentials() if tls else None) as channel:
         stub: Any = control_pb2_grpc.ChannelControlStub(channel)  # type: ignore[no-untyped-call]
         try:
-            return await getattr(stub, method)(request, timeout=TIMEOUT_S)
+            return await getattr(stub, method)(request, timeout=TIMEOUT_S, metadata=shown)
         except grpc.aio.AioRpcError as error:
             raise rpc.from_rpc_error(error) from None
 

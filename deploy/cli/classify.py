@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from deploy.cli.access import client_options
 from deploy.cli.client import add_link_options, link_options
 from deploy.cli.common import add_json, positive_int, print_json
 
@@ -32,7 +33,7 @@ def _run(options: argparse.Namespace) -> None:
     if options.draw is not None and len(options.images) > 1:
         raise InvalidRequestError(f"--draw draws one image, got {len(options.images)}")
     answers = []
-    with Client(options.url) as client:
+    with Client(options.url, **client_options(options)) as client:
         for path in options.images:
             image = read_image(path)
             answer = client.classify(

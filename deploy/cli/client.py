@@ -3,6 +3,7 @@
 import argparse
 from typing import Any
 
+from deploy.cli.access import add_client_tls
 from deploy.cli.common import finite, positive_int
 from thinwire.addresses import EDGE_URL
 
@@ -10,6 +11,7 @@ from thinwire.addresses import EDGE_URL
 def add_link_options(parser: argparse.ArgumentParser) -> None:
     """Which model answers, and how an image crosses the link."""
     parser.add_argument("--url", default=EDGE_URL, help="of the edge (default: %(default)s)")
+    add_client_tls(parser)
     parser.add_argument("--model", metavar="NAME", help="of the bundle that answers (default: the first for this)")
     parser.add_argument("--policy", default="auto", help="auto, none, or an id (default: %(default)s)")
     parser.add_argument("--budget-channel-uses", type=positive_int, metavar="N")

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deploy.cli.access import client_options
 from deploy.cli.client import add_link_options, link_options
 from deploy.cli.common import add_json, positive, positive_int
 from deploy.cli.stream_sound import EVERY_S, is_sound
@@ -127,7 +128,7 @@ async def _stream(options: argparse.Namespace, tally: "Tally") -> None:
     from thinwire.rest.schemas import ClassifyResponse
 
     first = link_options(options)
-    async with AsyncClient(options.url) as client:
+    async with AsyncClient(options.url, **client_options(options)) as client:
 
         async def ask(number: int, picture: Picture) -> ClassifyResponse | ThinwireError:
             try:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deploy.cli.access import client_options
 from deploy.cli.client import link_options
 from deploy.cli.transcribe import speech_options
 
@@ -83,7 +84,7 @@ def run(options: argparse.Namespace, lost_in_a_row: int) -> None:
         if getattr(options, name):
             raise InvalidRequestError(f"--{name} is of pictures, and {options.sources[0]} is sound")
     said = _Said()
-    with Client(options.url) as client:
+    with Client(options.url, **client_options(options)) as client:
         try:
             _follow(client, options, said, lost_in_a_row)
         finally:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from deploy.cli.access import client_options
 from deploy.cli.client import add_link_options, link_options
 from deploy.cli.common import finite, positive, print_json
 
@@ -41,7 +42,7 @@ def _run(options: argparse.Namespace) -> None:
     from thinwire.audio.transcript import to_srt, to_text, to_vtt
     from thinwire.client import Client
 
-    with Client(options.url) as client:
+    with Client(options.url, **client_options(options)) as client:
         answer = client.transcribe(
             options.sound,
             temperature=options.temperature,

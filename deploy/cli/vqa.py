@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deploy.cli.access import client_options
 from deploy.cli.client import add_link_options, link_options
 from deploy.cli.common import add_json, finite, positive_int, print_json
 from thinwire.addresses import CLOUD_URL
@@ -30,7 +31,7 @@ def _run(options: argparse.Namespace) -> None:
 
     generation = {"max_new_tokens": options.max_new_tokens, "temperature": options.temperature}
     first, *others = options.questions
-    with Client(options.url, options.cloud_url) as client:
+    with Client(options.url, options.cloud_url, **client_options(options)) as client:
         answers = [client.ask(options.image, first, **link_options(options), **generation)]
         if not options.json:
             _show(first, answers[0])

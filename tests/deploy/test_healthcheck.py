@@ -40,7 +40,7 @@ def test_nobody_there_is_told(capsys, target):
 
 
 @pytest.mark.parametrize(
-    "target", ["", "::1:50061", "http://::1:8080/health/ready", "http://[::1/health", "https://edge:8080", "edge"]
+    "target", ["", "::1:50061", "http://::1:8080/health/ready", "http://[::1/health", "ftp://edge:8080", "edge"]
 )
 def test_what_is_no_address_is_told(capsys, target):
     assert healthcheck.main(target) == 1

@@ -4,12 +4,13 @@ import logging
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import grpc
+from typing import TYPE_CHECKING, Any
 
 from thinwire.access.files import Reloaded
 from thinwire.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    import grpc
 
 log = logging.getLogger(__name__)
 
@@ -84,8 +85,9 @@ class ServerTls:
         renewed.source = self._context
         return renewed
 
-    def grpc_credentials(self) -> grpc.ServerCredentials:
+    def grpc_credentials(self) -> "grpc.ServerCredentials":
         """For gRPC, likewise."""
+        import grpc
 
         def configuration() -> Any:
             return self._configuration.current
@@ -106,6 +108,8 @@ class ServerTls:
         return context
 
     def _configure(self) -> Any:
+        import grpc
+
         # gRPC takes anything, and then refuses everybody.
         self._load()
         roots = self.client_ca.read_bytes() if self.client_ca else None
@@ -152,8 +156,10 @@ class ClientTls:
             _load_pair(context, self.cert, self.key)
         return context
 
-    def grpc_credentials(self) -> grpc.ChannelCredentials:
+    def grpc_credentials(self) -> "grpc.ChannelCredentials":
         """For gRPC."""
+        import grpc
+
         ca, key, cert = (path.read_bytes() if path else None for path in (self.ca, self.key, self.cert))
         credentials: grpc.ChannelCredentials = grpc.ssl_channel_credentials(ca, key, cert)
         return credentials

@@ -11,6 +11,7 @@ import httpx
 
 from thinwire.addresses import CLOUD_URL, EDGE_URL
 from thinwire.client import messages
+from thinwire.client.identity import File, Identity
 from thinwire.client.messages import Budget, Call
 from thinwire.client.overlapping import OVERLAP, check_overlap
 from thinwire.client.pictures import Image
@@ -32,9 +33,13 @@ class Client:
         url: of the edge, or of a cloud, whose plain model then answers.
         cloud_url: of the cloud that holds the edge's frames, for further questions about them.
         timeout_s: seconds of silence after which a call gives up; one with a ``timeout_ms`` waits at least that long.
+        token: shown to both; the default is the environment's ``THINWIRE_TOKEN``.
+        ca: PEM file of who signed the certificates of https addresses; by default, whom this machine trusts.
+        client_cert: PEM file of a certificate to show to them.
+        client_key: of its key, without a password.
 
     Raises:
-        InvalidRequestError: the time is not above zero.
+        InvalidRequestError: the time is not above zero, or a file cannot be read.
 
     Every call raises a `thinwire.ThinwireError`: what the server found wrong, as the class of `thinwire.errors` with
     the problem's ``code``, ``title``, ``http_status`` and ``detail``; or `thinwire.errors.UnavailableError` where
@@ -60,8 +65,19 @@ class Client:
         ('invalid_image', 422)
     """
 
-    def __init__(self, url: str = EDGE_URL, cloud_url: str = CLOUD_URL, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        url: str = EDGE_URL,
+        cloud_url: str = CLOUD_URL,
+        timeout_s: float = TIMEOUT_S,
+        *,
+        token: str | None = None,
+        ca: File | None = None,
+        client_cert: File | None = None,
+        client_key: File | None = None,
+    ) -> None:
         messages.check_timeout(timeout_s)
+        self._identity = Identity.of(token, ca, client_cert, client_key)
         self.url, self.cloud_url, self._timeout_s = url.rstrip("/"), cloud_url.rstrip("/"), timeout_s
         self._http: dict[str, httpx.Client] = {}
         self._lock = threading.Lock()
@@ -266,7 +282,7 @@ class Client:
             raise RuntimeError("the client is closed")
         try:
             with self._lock:
-                http = self._http.get(base) or httpx.Client(**messages.options_for(base))
+                http = self._http.get(base) or httpx.Client(**self._identity.options(base))
                 self._http[base] = http
             response = http.request(**call.options(self._timeout_s))
         except messages.FAILURES as error:

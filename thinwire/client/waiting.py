@@ -9,6 +9,7 @@ import httpx
 
 from thinwire.addresses import CLOUD_URL, EDGE_URL
 from thinwire.client import messages
+from thinwire.client.identity import File, Identity
 from thinwire.client.messages import Budget, Call
 from thinwire.client.overlapping import OVERLAP, in_order
 from thinwire.client.pictures import Image
@@ -32,9 +33,13 @@ class AsyncClient:
         url: of the edge, or of a cloud, whose plain model then answers.
         cloud_url: of the cloud that holds the edge's frames, for further questions about them.
         timeout_s: seconds of silence after which a call gives up; one with a ``timeout_ms`` waits at least that long.
+        token: shown to both; the default is the environment's ``THINWIRE_TOKEN``.
+        ca: PEM file of who signed the certificates of https addresses; by default, whom this machine trusts.
+        client_cert: PEM file of a certificate to show to them.
+        client_key: of its key, without a password.
 
     Raises:
-        InvalidRequestError: the time is not above zero.
+        InvalidRequestError: the time is not above zero, or a file cannot be read.
 
     Example (``url`` is a running edge's, ``photo`` the path of a photograph of a cat):
 
@@ -46,8 +51,19 @@ class AsyncClient:
         ['cat', 'cat']
     """
 
-    def __init__(self, url: str = EDGE_URL, cloud_url: str = CLOUD_URL, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        url: str = EDGE_URL,
+        cloud_url: str = CLOUD_URL,
+        timeout_s: float = TIMEOUT_S,
+        *,
+        token: str | None = None,
+        ca: File | None = None,
+        client_cert: File | None = None,
+        client_key: File | None = None,
+    ) -> None:
         messages.check_timeout(timeout_s)
+        self._identity = Identity.of(token, ca, client_cert, client_key)
         self.url, self.cloud_url, self._timeout_s = url.rstrip("/"), cloud_url.rstrip("/"), timeout_s
         self._http: dict[str, httpx.AsyncClient] = {}
         self._is_closed = False
@@ -182,7 +198,7 @@ class AsyncClient:
             raise RuntimeError("the client is closed")
         try:
             if base not in self._http:
-                self._http[base] = httpx.AsyncClient(**messages.options_for(base))
+                self._http[base] = httpx.AsyncClient(**self._identity.options(base))
             response = await self._http[base].request(**call.options(self._timeout_s))
         except messages.FAILURES as error:
             raise messages.no_answer(call.url, error) from None
