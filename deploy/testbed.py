@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from deploy import healthcheck
+from deploy.closing import Closed
 from deploy.ports import HOST, Ports
 from thinwire.errors import UnavailableError
 
@@ -32,6 +34,7 @@ class LocalTestbed:
         channel_arguments: further arguments of ``thinwire channel serve``.
         log_folder: where all that each process prints goes; None: to this process's standard error.
         processes: which to start, in this order.
+        closed: who may ask, and how they are reached; by default anybody, in plain text.
     """
 
     def __init__(
@@ -41,10 +44,13 @@ class LocalTestbed:
         channel_arguments: Sequence[str] = (),
         log_folder: Path | None = None,
         processes: Sequence[str] = ("cloud", "channel", "edge"),
+        closed: Closed | None = None,
     ) -> None:
         self.ports = ports
-        self.edge_url = f"http://{HOST}:{ports.edge_rest}"
-        self.cloud_url = f"http://{HOST}:{ports.cloud_rest}"
+        self._closed = closed or Closed()
+        self._scheme = "https" if self._closed.tls else "http"
+        self.edge_url = f"{self._scheme}://{HOST}:{ports.edge_rest}"
+        self.cloud_url = f"{self._scheme}://{HOST}:{ports.cloud_rest}"
         self._log_folder = log_folder
         self._names = processes
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -87,23 +93,32 @@ class LocalTestbed:
     def start(self, name: str) -> None:
         """Start "edge", "channel" or "cloud"."""
         command = [sys.executable, "-m", "deploy.cli.main", name, "serve", *self._commands[name]]
+        command += self._closed.arguments(name)
+        environment = os.environ | self._closed.environment(name)
         with contextlib.ExitStack() as stack:
             # What they print is theirs: our standard output is that of the command that started us.
             log: IO[bytes] | int = STANDARD_ERROR
             if self._log_folder is not None:
                 log = stack.enter_context((self._log_folder / f"{name}.log").open("ab"))
             # A session of its own, so that Ctrl-C reaches us alone and the others are stopped in order.
-            self._processes[name] = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+            self._processes[name] = subprocess.Popen(
+                command, stdout=log, stderr=log, start_new_session=True, env=environment
+            )
 
     def addresses(self) -> dict[str, str]:
-        """Where who is reached, by "edge", "cloud", "link" (the channel's), "cloud_grpc" and "metrics"."""
-        return {
+        """Where who is reached, by "edge", "cloud", "link" (the channel's), "cloud_grpc" and "metrics".
+
+        With TLS there is also "ca", the PEM file of who signed.
+        """
+        addresses = {
             "edge": self.edge_url,
             "cloud": self.cloud_url,
             "link": f"{HOST}:{self.ports.channel_grpc}",
             "cloud_grpc": f"{HOST}:{self.ports.cloud_grpc}",
-            "metrics": f"http://{HOST}:{self.ports.channel_metrics}",
+            "metrics": f"{self._scheme}://{HOST}:{self.ports.channel_metrics}",
         }
+        tls = self._closed.tls
+        return addresses | ({"ca": str(tls.ca)} if tls else {})
 
     def pid(self, name: str) -> int:
         """Process id of "edge", "channel" or "cloud", which runs."""
@@ -128,7 +143,7 @@ class LocalTestbed:
             self.check()
             if time.monotonic() > deadline:
                 raise UnavailableError(f"not ready after {START_TIMEOUT_S:g} s: {', '.join(waiting)}")
-            if healthcheck.trouble(waiting[0]) is None:
+            if healthcheck.trouble(waiting[0], self._closed.tls) is None:
                 waiting.pop(0)
             else:
                 time.sleep(0.1)

@@ -37,6 +37,15 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     snr = up.add_mutually_exclusive_group()
     snr.add_argument("--snr", type=finite, default=10.0, metavar="DB", help="average Es/N0 (default: %(default)s)")
     snr.add_argument("--trace", metavar="FILE", help="CSV of time_s,snr_db[,symbol_rate_hz], repeated")
+    up.add_argument(
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help="who may ask: lines name:token[:infer,control,metrics], read again when it changes (default: anybody)",
+    )
+    up.add_argument(
+        "--tls", action="store_true", help="TLS everywhere, with certificates of a throw-away authority (needs trustme)"
+    )
     ports = up.add_argument_group(
         "ports",
         "0 takes a free one, and --port 0 free ones for all that are not given; a line of JSON on standard output "
@@ -78,6 +87,7 @@ def _demo(options: argparse.Namespace) -> None:
 
 
 def _up(options: argparse.Namespace) -> None:
+    from deploy.closing import closing
     from deploy.testbed import LocalTestbed
 
     given = {name: port for name in OPTIONS if (port := getattr(options, name)) is not None}
@@ -85,7 +95,11 @@ def _up(options: argparse.Namespace) -> None:
     # Otherwise two processes would say what is wrong with it, after they have loaded torch.
     load_bundles(options.bundle)
     snr = ("--trace", options.trace) if options.trace else ("--snr", str(options.snr))
-    with LocalTestbed(options.bundle, ports, ("--model", options.model, "--csi", options.csi, *snr)) as testbed:
+    channel = ("--model", options.model, "--csi", options.csi, *snr)
+    with (
+        closing(options.token_file, options.tls) as closed,
+        LocalTestbed(options.bundle, ports, channel, closed=closed) as testbed,
+    ):
         print(f"edge  {testbed.edge_url}  (docs at /docs)", file=sys.stderr)
         print(f"cloud {testbed.cloud_url}  (docs at /docs)", file=sys.stderr)
         try:
