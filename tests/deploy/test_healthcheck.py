@@ -8,6 +8,10 @@ import pytest
 
 from deploy import healthcheck
 from tests.network import needs_ipv6
+from thinwire.access import Gate
+from thinwire.access.rpc import open_server
+from thinwire.rest.application import Application
+from thinwire.rest.server import HttpServer
 from thinwire.rpc import Server
 
 
@@ -63,3 +67,22 @@ def test_what_is_no_web_server_is_told(capsys, answer):
         assert healthcheck.main(f"http://127.0.0.1:{listening.getsockname()[1]}/health/ready") == 1
         thread.join()
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+async def test_tls_is_spoken_where_it_is_asked_for(tmp_path):
+    certificates = pytest.importorskip("tests.certificates")
+    authority = certificates.Authority(tmp_path)
+    client = authority.client(authority.pair("client"))
+    server = open_server([], Gate(), authority.server(mutual=True))
+    app = HttpServer(Application(), "127.0.0.1", 0, 1.0, tls=authority.server(mutual=True))
+    rest = f"https://localhost:{await app.start()}/openapi.json"
+    targets = f"127.0.0.1:{await server.start('127.0.0.1:0')}", rest
+    options = [f"--{name}={path}" for name, path in zip(("ca", "client-cert", "client-key"), client.paths, strict=True)]
+    try:
+        for target in targets:
+            assert await asyncio.to_thread(healthcheck.main, target, *options) == 0
+            assert await asyncio.to_thread(healthcheck.main, target, options[0]) == 1
+            assert await asyncio.to_thread(healthcheck.main, target) == 1
+    finally:
+        await app.stop()
+        await server.stop(0)
