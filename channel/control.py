@@ -1,4 +1,4 @@
-"""Live control of the channel. It trusts whoever reaches it: the channel is a laboratory's, simulated."""
+"""Live control of the channel, for whom the gate lets in; see `thinwire.access.rpc`."""
 
 import logging
 from typing import Any, TypeAlias
