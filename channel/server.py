@@ -76,14 +76,14 @@ class ChannelServer:
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
         security = settings.security
-        self._upstream = Peer(settings.upstream, security.link_tls)
+        self._upstream = Peer(settings.upstream, security.link_tls, link_pb2_grpc.SemanticLinkStub)
         self._gate = Gate(security.tokens, security.limits)
         self._metrics = ChannelMetrics()
         self._exposition: Exposition | None = None
         self.metrics_port: int | None = None
         links = LinkTable(settings.profile, trace=settings.trace, clock=clock)
         proxy = ChannelProxy(
-            lambda: link_pb2_grpc.SemanticLinkStub(self._upstream.channel),  # type: ignore[no-untyped-call]
+            lambda: self._upstream.stub,
             links,
             CarriedFrames(clock=clock),
             default_timeout_s=settings.default_timeout_s,

@@ -57,13 +57,9 @@ class LinkClient:
     """
 
     def __init__(self, target: str, tls: ClientTls | None = None, token: str | None = None) -> None:
-        self._peer = Peer(target, tls)
-        self._token = bearer(token)
-
-    @property
-    def _link(self) -> Any:
         # The stubs for grpcio are typed for the synchronous API only.
-        return link_pb2_grpc.SemanticLinkStub(self._peer.channel)  # type: ignore[no-untyped-call]
+        self._peer = Peer(target, tls, link_pb2_grpc.SemanticLinkStub)
+        self._token = bearer(token)
 
     async def infer(self, frame: link_pb2.Frame, timeout_s: float) -> link_pb2.Result:
         """Send one frame and wait for its result.
@@ -90,7 +86,7 @@ class LinkClient:
         while True:
             try:
                 with tracing.span("link", tracing.CLIENT, attempt=lost + broken + refused + 1):
-                    result: link_pb2.Result = await self._link.Infer(
+                    result: link_pb2.Result = await self._peer.stub.Infer(
                         frame, timeout=deadline - loop.time(), metadata=(*tracing.outgoing(), *shown)
                     )
                 return result
@@ -152,7 +148,7 @@ class LinkClient:
 
     async def _exchange(self, outbox: Outbox, wanted: Callable[[FrameKey], bool]) -> AsyncGenerator[Item]:
         """One call: what is unanswered, then what the outbox gives; ends when the peer ends it."""
-        call = self._link.Stream(metadata=self._token)
+        call = self._peer.stub.Stream(metadata=self._token)
         writer = asyncio.create_task(_write(call, outbox))
         try:
             async for result in call:

@@ -56,10 +56,13 @@ class Peer:
     Args:
         target: ``host:port``; see `thinwire.rpc.open_channel`.
         tls: how; None for plain text.
+        make_stub: makes what is called, of a channel.
     """
 
-    def __init__(self, target: str, tls: ClientTls | None = None) -> None:
-        self._target = target
+    def __init__(
+        self, target: str, tls: ClientTls | None = None, make_stub: Callable[[grpc.aio.Channel], Any] = lambda _: None
+    ) -> None:
+        self._target, self._make_stub = target, make_stub
 
         def load() -> grpc.ChannelCredentials:
             assert tls is not None
@@ -70,18 +73,29 @@ class Peer:
         self._files = Reloaded(tls.paths, load, "the TLS files of the link") if tls else None
         self._credentials = self._files.current if self._files else None
         self._channel = rpc.open_channel(target, self._credentials)
+        self._stub = make_stub(self._channel)
         self._closing: set[asyncio.Task[None]] = set()
 
     @property
     def channel(self) -> grpc.aio.Channel:
         """For a call that begins now."""
+        self._renew()
+        return self._channel
+
+    def _renew(self) -> None:
         if self._files is not None and (credentials := self._files.current) is not self._credentials:
             closing = asyncio.ensure_future(self._channel.close(_LAST_S))
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
             self._credentials = credentials
             self._channel = rpc.open_channel(self._target, credentials)
-        return self._channel
+            self._stub = self._make_stub(self._channel)
+
+    @property
+    def stub(self) -> Any:
+        """What is called, likewise."""
+        self._renew()
+        return self._stub
 
     async def close(self) -> None:
         """Close it; calls under way are cancelled."""
