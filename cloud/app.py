@@ -5,11 +5,13 @@ from collections.abc import Callable, Sequence
 from fastapi import FastAPI
 
 from cloud.classification import Classification
+from cloud.inference import CloudInference
 from cloud.metrics import CloudMetrics
 from cloud.questions import Questions
 from cloud.routes import classify, transcriptions, vqa
 from cloud.transcriptions import Transcriptions
 from thinwire.access import Gate
+from thinwire.kserve import rest as kserve
 from thinwire.rest import problems
 from thinwire.rest.application import Application
 from thinwire.rest.routes import add_common
@@ -37,6 +39,7 @@ def create_app(
         return ready()
 
     add_common(app, [task.bundle for task in tasks], is_ready, metrics.registry)
+    kserve.add_to(app, CloudInference(tasks, ready, metrics))
     # Not in closures: FastAPI's caches keep the endpoints, and would keep these when the application is gone.
     app.state.tasks, app.state.metrics = tuple(tasks), metrics
     names = {task.bundle.task for task in tasks}

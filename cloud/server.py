@@ -24,6 +24,7 @@ from thinwire.addresses import Address, parse_address
 from thinwire.bundle import Bundle, check_served
 from thinwire.equalise import Equaliser
 from thinwire.errors import UnavailableError
+from thinwire.kserve import servicer as kserve
 from thinwire.rest.server import KEEP_ALIVE_S, HttpServer
 from thinwire.v1 import link_pb2, link_pb2_grpc
 
@@ -116,10 +117,11 @@ class CloudServer:
         self.tasks = tuple(task(*one) for one in models)
         security = settings.security
         gate = Gate(security.tokens, security.limits)
-        self._grpc = open_server([SERVICE], gate, security.tls)
+        self._grpc = open_server([SERVICE, kserve.SERVICE], gate, security.tls)
         servicer = SemanticLinkServicer(self.tasks, metrics, settings.equaliser, gate)
         link_pb2_grpc.add_SemanticLinkServicer_to_server(servicer, self._grpc.grpc_server)  # type: ignore[no-untyped-call]
         app = create_app(self.tasks, self._ready.is_set, metrics, gate)
+        kserve.add_to(self._grpc, app.state.kserve)
         self._http = HttpServer(
             app,
             settings.rest_host,

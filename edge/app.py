@@ -8,12 +8,14 @@ from typing import Any
 from fastapi import FastAPI, Request
 
 from edge.device import Device
+from edge.inference import EdgeInference
 from edge.link_client import LinkClient
 from edge.routes import add_classify, add_vqa, services_of
 from edge.service import EdgeService
 from edge.transcriptions import add_transcriptions
 from thinwire.access import Gate
 from thinwire.errors import InvalidRequestError, UnknownPolicyError
+from thinwire.kserve import rest as kserve
 from thinwire.rest import problems
 from thinwire.rest.application import Application
 from thinwire.rest.routes import add_common
@@ -53,7 +55,9 @@ def create_app(device: Device, services: Sequence[EdgeService], gate: Gate | Non
     app.state.services = tuple(services)
     bundles = [service.bundle for service in services]
     tasks = {bundle.task for bundle in bundles}
-    add_common(app, bundles, _Readiness(device.client).check, device.metrics.registry)
+    ready = _Readiness(device.client).check
+    add_common(app, bundles, ready, device.metrics.registry)
+    kserve.add_to(app, EdgeInference(services, ready))
     add_classify(app, "classify" in tasks)
     add_vqa(app, "vqa" in tasks)
     add_transcriptions(app, "transcription" in tasks)

@@ -1,4 +1,4 @@
-"""The edge's process: REST for users, gRPC health and reflection for whoever runs it."""
+"""The edge's process: REST and KServe's gRPC for users, gRPC health and reflection for whoever runs it."""
 
 import logging
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ from thinwire.addresses import Address, check_target, parse_address
 from thinwire.bundle import FRONT, Bundle, check_served
 from thinwire.channels import NOMINAL, Channel
 from thinwire.frames import check_link_id
+from thinwire.kserve import servicer as kserve
 from thinwire.rest.server import KEEP_ALIVE_S, HttpServer
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ class Settings:
         nominal_symbol_rate_hz: channel uses per second to assume likewise.
         rest_host: address of REST.
         rest_port: port of REST; 0 takes a free one.
-        grpc_address: ``host:port`` of gRPC health and reflection; port 0 takes a free one.
+        grpc_address: ``host:port`` of gRPC; port 0 takes a free one.
         keep_alive_s: see `HttpServer`.
         cors_origins: see `HttpServer`.
         security: who may ask, and as whom the link is.
@@ -106,8 +107,9 @@ class EdgeServer:
                 EdgeService(bundle, engine, front_file, device)
                 for (bundle, engine), front_file in zip(self._engines, fronts, strict=True)
             ]
+            app = create_app(device, services, gate)
             rest = HttpServer(
-                create_app(device, services, gate),
+                app,
                 settings.rest_host,
                 settings.rest_port,
                 DRAIN_S,
@@ -117,7 +119,8 @@ class EdgeServer:
             )
             self.rest_port = await rest.start()
             stack.push_async_callback(rest.stop)
-            grpc_server = open_server([], gate, security.tls)
+            grpc_server = open_server([kserve.SERVICE], gate, security.tls)
+            kserve.add_to(grpc_server, app.state.kserve)
             self.grpc_port = await grpc_server.start(settings.grpc_address)
             # Last in, first out: health says no before REST stops listening.
             stack.push_async_callback(grpc_server.stop)

@@ -42,7 +42,7 @@ async def parse_classify(request: Request) -> tuple[bytes, Parameters]:
     """
     kind = _media_type(request)
     is_raw = is_image(kind)
-    _check_query(request, {"parameters"} if is_raw else set())
+    check_query(request, {"parameters"} if is_raw else set())
     if _is_json(kind):
         body = await _parse_body(request, ClassifyBody)
         return read_image(body.inputs, "inputs"), body.parameters
@@ -51,7 +51,7 @@ async def parse_classify(request: Request) -> tuple[bytes, Parameters]:
         return image, _parse_part(Parameters, parts.get("parameters"))
     if is_raw:
         parameters = _parse_parameters(Parameters, request.query_params.get("parameters"))
-        return await _read_body(request), parameters
+        return await read_body(request), parameters
     raise InvalidRequestError(f"content type {kind[:80]!r}: expected application/json, multipart/form-data or image/*")
 
 
@@ -67,7 +67,7 @@ async def parse_vqa(request: Request) -> tuple[bytes, str, VqaParameters]:
         PayloadTooLargeError, UnsupportedEncodingError: as for `_pieces`.
     """
     kind = _media_type(request)
-    _check_query(request, set())
+    check_query(request, set())
     if _is_json(kind):
         body = await _parse_body(request, VqaBody)
         return read_image(body.inputs.image, "inputs.image"), body.inputs.question, body.parameters
@@ -95,7 +95,7 @@ async def parse_transcription(request: Request) -> tuple[bytes | None, Transcrip
         PayloadTooLargeError, UnsupportedEncodingError: as for `_pieces`, of up to `MAX_AUDIO_BODY_BYTES`.
     """
     kind = _media_type(request)
-    _check_query(request, set())
+    check_query(request, set())
     if _is_json(kind):
         body = await _parse_body(request, TranscriptionBody)
         check_transcription(body, has_file=False)
@@ -120,14 +120,14 @@ async def parse_only_json(request: Request, kind: type[B]) -> B:
         InvalidRequestError: the body is not what was expected.
         PayloadTooLargeError, UnsupportedEncodingError: as for `_pieces`.
     """
-    _check_query(request, set())
+    check_query(request, set())
     if not _is_json(_media_type(request)):
         raise InvalidRequestError(f"content type {_media_type(request)[:80]!r}: expected application/json")
     return await _parse_body(request, kind)
 
 
 async def _parse_body(request: Request, kind: type[B]) -> B:
-    body = await _read_body(request)
+    body = await read_body(request)
     return parse_json(kind, decode_text(body, request.headers.get("content-type", ""), "the body"))
 
 
@@ -165,14 +165,14 @@ async def _parse_form(request: Request, names: Collection[str]) -> tuple[bytes, 
     return image, parts
 
 
-async def _read_body(request: Request) -> bytes:
-    """The whole body, inflated.
+async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
+    """The whole body, inflated, of at most so many bytes.
 
     Raises:
         PayloadTooLargeError, UnsupportedEncodingError, InvalidRequestError: as for `_pieces`.
     """
     body = bytearray()
-    async for piece in _pieces(request):
+    async for piece in _pieces(request, limit):
         body += piece
     return bytes(body)
 
@@ -242,7 +242,12 @@ def text_of(part: Part) -> str:
     return decode_text(part.content, part.content_type, f"the field {part.name!r}")
 
 
-def _check_query(request: Request, allowed: set[str]) -> None:
+def check_query(request: Request, allowed: set[str]) -> None:
+    """Refuse a query that holds anything else, or anything twice.
+
+    Raises:
+        InvalidRequestError: it does.
+    """
     # What is not read must not be ignored: the caller would believe that it took effect.
     for name, _ in request.query_params.multi_items():
         if name not in allowed:

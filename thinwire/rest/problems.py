@@ -1,4 +1,6 @@
-"""Errors as RFC 9457 problem+json, from the one table that `thinwire.errors` is; in OpenAI's form on its routes."""
+"""Errors as RFC 9457 problem+json, from the one table that `thinwire.errors` is; on the routes of other protocols, in
+the form of those.
+"""
 
 import json
 import logging
@@ -110,7 +112,21 @@ def _is_openais(request: Request) -> bool:
     return path.startswith("/v1/") and path.split("/", 3)[2] in _OPENAIS
 
 
+def _is_kserves(request: Request) -> bool:
+    return request.url.path == "/v2" or request.url.path.startswith("/v2/")
+
+
+def kserve(error: ThinwireError) -> JSONResponse:
+    """The response for an error of ours on a route of KServe's, whose clients show this text and no other."""
+    tracing.fail(error.code, str(error))
+    # To the protocol what is wrong with a request is typically 400.
+    status = 400 if error.http_status == 422 else error.http_status
+    return JSONResponse({"error": str(error)}, status, _headers(error))
+
+
 def _answer(request: Request, error: ThinwireError) -> JSONResponse:
+    if _is_kserves(request):
+        return kserve(error)
     return openai(error) if _is_openais(request) else problem(error)
 
 
@@ -158,7 +174,7 @@ def _cut(value: Any) -> Any:
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error of an application with problem+json, or in OpenAI's form where the route is its."""
+    """Answer every error of an application with problem+json, or in the form of the protocol whose route it is."""
 
     @app.exception_handler(ThinwireError)
     async def ours(request: Request, error: ThinwireError) -> JSONResponse:
@@ -176,6 +192,8 @@ def install(app: FastAPI) -> None:
         status, detail, code = error.status_code, str(error.detail), "http_error"
         headers = dict(error.headers) if error.headers else None
         tracing.fail(code, detail)
+        if _is_kserves(request):
+            return JSONResponse({"error": detail}, status, headers)
         if _is_openais(request):
             if status == 404:
                 detail = f"{request.url.path[:MAX_PART_CHARACTERS]} is not served here"
