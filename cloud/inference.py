@@ -65,27 +65,31 @@ class CloudInference:
     async def classify(self, image: bytes, parameters: Parameters, deadline_s: float) -> Row:
         """By the plain model."""
         task: Classification = named(of_task(self._tasks, "classify"), parameters.model)
-        with self._counting(task.bundle):
+        with self._counting("image", task.bundle) as told:
+            told["bytes"] = len(image)
             ranking = await task.images.submit(await _decode(task.bundle, image, deadline_s), deadline_s)
         return Row(tuple(ranking.best(task.bundle.labels, parameters.top_k)))
 
     async def ask(self, image: bytes, question: str, parameters: VqaParameters, deadline_s: float) -> Row:
         """By the plain model."""
         task: Questions = named(of_task(self._tasks, "vqa"), parameters.model)
-        with self._counting(task.bundle):
+        with self._counting("answer", task.bundle) as told:
             prefix = await task.view(await _decode(task.bundle, image, deadline_s), deadline_s)
             answer = await task.ask(prefix, question, parameters.generation, deadline_s=deadline_s)
+            told["tokens"] = answer.tokens
         return Row(((answer.text, answer.score),))
 
     @contextmanager
-    def _counting(self, bundle: Bundle) -> Iterator[None]:
-        clock, identity = asyncio.get_running_loop().time, secrets.token_hex(16)
+    def _counting(self, what: str, bundle: Bundle) -> Iterator[dict[str, Any]]:
+        """Count, time and log one image; what is known of it beside goes into the dictionary."""
+        clock = asyncio.get_running_loop().time
+        told: dict[str, Any] = {"request_id": secrets.token_hex(16), "bundle": bundle.name}
         came_s = clock()
         with self._metrics.requests.counting():
-            yield
+            yield told
         took_s = clock() - came_s
         self._metrics.observe_image(took_s)
-        log.info("image", extra={"request_id": identity, "bundle": bundle.name, "ms": round(1e3 * took_s, 3)})
+        log.info(what, extra={**told, "ms": round(1e3 * took_s, 3)})
 
 
 async def _decode(bundle: Bundle, image: bytes, deadline_s: float) -> NDArray[np.uint8]:
