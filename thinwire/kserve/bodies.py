@@ -10,7 +10,7 @@ from pydantic import Field
 from thinwire.errors import InvalidRequestError, PayloadTooLargeError
 from thinwire.kserve.answering import Request, Response, Wanted
 from thinwire.kserve.parameters import Scalar
-from thinwire.kserve.tensors import Given
+from thinwire.kserve.tensors import MAX_AXES, Given, check_values
 from thinwire.rest.parsing import MAX_BODY_BYTES, parse_json
 from thinwire.rest.schemas import Integer, Strict
 
@@ -30,7 +30,7 @@ class InputBody(Strict):
 
     name: _Name
     datatype: Annotated[str, Field(max_length=16)]
-    shape: Annotated[list[_Size], Field(max_length=8)]
+    shape: Annotated[list[_Size], Field(max_length=MAX_AXES)]
     parameters: _Parameters = Field(default_factory=dict)
     data: list[Any] | None = None
 
@@ -79,13 +79,16 @@ def parse(body: bytes, lengths: Sequence[str], model: str, version: str) -> Pars
 
     Raises:
         InvalidRequestError: the body is not what was expected, or not as long as it says.
-        PayloadTooLargeError: its JSON is over `MAX_JSON_BYTES` bytes.
+        PayloadTooLargeError: its JSON is over `MAX_JSON_BYTES` bytes, or has more than `MAX_VALUES` values.
     """
     at = _json_length(lengths, len(body))
     if at > MAX_JSON_BYTES:
         raise PayloadTooLargeError(f"the JSON of the body has {at} bytes; the limit is {MAX_JSON_BYTES}")
     whole = memoryview(body)
-    asked = parse_json(InferBody, body if at == len(body) else bytes(whole[:at]))
+    head = body if at == len(body) else bytes(whole[:at])
+    # Before it is parsed: so many lists would take seconds and gigabytes. Base64 has none of these.
+    check_values(sum(map(head.count, (b",", b"[", b"{"))))
+    asked = parse_json(InferBody, head)
     inputs = []
     for given in asked.inputs:
         size = _binary_size(given)

@@ -12,13 +12,14 @@ from thinwire.kserve.answering import Request, Response, Wanted, answer
 from thinwire.kserve.bodies import MAX_ID, classes_of
 from thinwire.kserve.models import Backend, describe, describe_server, find
 from thinwire.kserve.parameters import Scalar
-from thinwire.kserve.tensors import Given
+from thinwire.kserve.tensors import MAX_AXES, Given
 from thinwire.v1 import inference_pb2 as pb
 from thinwire.v1 import inference_pb2_grpc
 
 log = logging.getLogger(__name__)
 SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 MAX_TENSORS = 16
+MAX_PARAMETERS = 64
 _CONTENTS = {"BYTES": "bytes_contents", "UINT8": "uint_contents", "FP32": "fp32_contents"}
 _HEADERS = ("traceparent", "tracestate")
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -117,6 +118,10 @@ def _read(message: pb.ModelInferRequest) -> Request:
         raise InvalidRequestError(f"raw_input_contents: expected {len(message.inputs)}, one for each, got {len(raws)}")
     inputs = []
     for number, given in enumerate(message.inputs):
+        # Before they are looked at: a message has room for millions.
+        if len(given.shape) > MAX_AXES:
+            got = f"expected up to {MAX_AXES} axes, got {len(given.shape)}"
+            raise InvalidRequestError(f"input {given.name[:80]!r}: {got}", given.name)
         head = given.name, given.datatype, tuple(given.shape)
         for name in given.parameters:
             raise InvalidRequestError(f"input {given.name[:80]!r}: parameter {name[:80]!r}: not known here", given.name)
@@ -139,6 +144,8 @@ def _read(message: pb.ModelInferRequest) -> Request:
 
 
 def _scalars(parameters: Mapping[str, pb.InferParameter]) -> dict[str, Scalar]:
+    if len(parameters) > MAX_PARAMETERS:
+        raise InvalidRequestError(f"expected up to {MAX_PARAMETERS} parameters, got {len(parameters)}")
     found: dict[str, Scalar] = {}
     for name, value in parameters.items():
         kind = value.WhichOneof("parameter_choice")

@@ -9,11 +9,16 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from thinwire.errors import InvalidRequestError
+from thinwire.errors import InvalidRequestError, PayloadTooLargeError
 
 # Of an input: images as they came (of JSON, as text), questions likewise, or pixels.
 Elements: TypeAlias = Sequence[bytes | str] | NDArray[np.uint8] | NDArray[np.float32]
 LENGTH_BYTES = 4
+# Of a request's elements that are not raw, enough for an image of 224 x 224: each is an object of Python, and others wait
+# while they are made.
+MAX_VALUES = 2**18
+# Of a tensor.
+MAX_AXES = 8
 _NUMBERS: dict[str, np.dtype[Any]] = {
     "UINT8": np.dtype("u1"),
     "FP32": np.dtype("<f4"),
@@ -96,13 +101,14 @@ def elements(given: Given, spec: Spec, most: int) -> Elements:
 
     Raises:
         InvalidRequestError: it is of another datatype or shape, or its contents are not those of its shape.
+        PayloadTooLargeError: more than `MAX_VALUES` numbers came that are not raw.
     """
     _check(given, spec, most)
     if given.datatype == "BYTES":
-        found = _split(given, given.raw) if given.raw is not None else _texts(given)
+        found = _split(given, given.raw) if given.raw is not None else given.values or ()
         if len(found) != given.shape[0]:
             raise _wrong(given, f"expected {given.shape[0]} elements, as its shape says, got {len(found)}")
-        return found
+        return _texts(given, found)
     kind, count = _NUMBERS[given.datatype], math.prod(given.shape)
     if given.raw is None:
         flat = _numbers(given, kind)
@@ -113,6 +119,16 @@ def elements(given: Given, spec: Spec, most: int) -> Elements:
     else:
         flat = np.frombuffer(given.raw, kind)
     return flat.reshape(given.shape)
+
+
+def check_values(count: int) -> None:
+    """Refuse more elements than a request may have that are not raw.
+
+    Raises:
+        PayloadTooLargeError: there are.
+    """
+    if count > MAX_VALUES:
+        raise PayloadTooLargeError(f"{count} values that are not raw; the limit is {MAX_VALUES}, send them in binary")
 
 
 def _wrong(given: Given, what: str) -> InvalidRequestError:
@@ -127,7 +143,7 @@ def _check(given: Given, spec: Spec, most: int) -> None:
     )
     if not fits:
         expected = ", ".join("n" if size < 0 else str(size) for size in spec.shape)
-        raise _wrong(given, f"expected the shape [{expected}], n at least 1, got {list(given.shape)[:8]}")
+        raise _wrong(given, f"expected the shape [{expected}], n at least 1, got {list(given.shape)[:MAX_AXES]}")
     if given.shape[0] > most:
         raise _wrong(given, f"a request takes up to {most}, got {given.shape[0]}")
 
@@ -150,8 +166,7 @@ def _split(given: Given, raw: bytes | memoryview) -> list[bytes]:
     return found
 
 
-def _texts(given: Given) -> Sequence[bytes | str]:
-    values = given.values or ()
+def _texts(given: Given, values: Sequence[Any]) -> Sequence[bytes | str]:
     for value in values:
         if not isinstance(value, str | bytes):
             raise _wrong(given, f"expected a flat list of strings, got {str(value)[:80]!r}")
@@ -159,8 +174,10 @@ def _texts(given: Given) -> Sequence[bytes | str]:
 
 
 def _numbers(given: Given, kind: np.dtype[Any]) -> NDArray[Any]:
+    values = given.values or ()
+    check_values(len(values))
     try:
-        flat = np.asarray(given.values).reshape(-1)
+        flat = np.asarray(values).reshape(-1)
     except ValueError:
         # Of rows that differ in length.
         flat = np.array([""])

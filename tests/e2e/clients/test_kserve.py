@@ -181,16 +181,16 @@ def test_health_and_metadata(shown: dict[str, Any], end: str, door: str) -> None
 
 @pytest.mark.parametrize("door", DOORS)
 def test_errors_say_what_is_wrong(shown: dict[str, Any], end: str, door: str) -> None:
-    at_edge = ("404", "NOT_FOUND", "no policy 'p-nope'")
+    no_policy = ("400", "INVALID_ARGUMENT", "policy 'p-nope': the cloud has no link")
+    if end == "edge":
+        no_policy = ("404", "NOT_FOUND", "p-nope")
     expected = {
         "no model": ("404", "NOT_FOUND", "no model 'nope' here; there is cifar10, easy-vqa"),
         "no version": ("404", "NOT_FOUND", "model 'cifar10' has the version"),
         "no image": ("400", "INVALID_ARGUMENT", "image 1: 8 bytes that are not an image"),
         "no question": ("400", "INVALID_ARGUMENT", "expected the input 'question'"),
         "no parameter": ("400", "INVALID_ARGUMENT", "parameter 'topk': not known here"),
-        "no policy": at_edge
-        if end == "edge"
-        else ("400", "INVALID_ARGUMENT", "policy 'p-nope': the cloud has no link"),
+        "no policy": no_policy,
         "async error": ("404", "NOT_FOUND", "no model 'nope' here"),
     }
     for case, (status, code, words) in expected.items():

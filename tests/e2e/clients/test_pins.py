@@ -17,3 +17,8 @@ def test_the_documented_versions_are_those_that_run() -> None:
     # No range: what is installed is what was tried.
     for version in (packages["dependencies"] | packages["overrides"]).values():
         assert all(part.isdecimal() for part in version.split("."))
+
+
+def test_so_is_that_of_tritons_client() -> None:
+    pins = dict(line.split("==") for line in (HERE / "requirements-kserve.txt").read_text().splitlines())
+    assert f"tritonclient {pins['tritonclient']}" in (HERE.parents[2] / "docs/use.md").read_text()

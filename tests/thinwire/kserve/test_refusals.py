@@ -185,6 +185,9 @@ async def test_bodies_have_their_limits(http: httpx.AsyncClient) -> None:
     assert str(MAX_BYTES) in told(await http.post(URL, content=bomb, headers={"content-encoding": "gzip"}), 413)
     assert str(MAX_JSON_BYTES) in told(await http.post(URL, content=b" " * (MAX_JSON_BYTES + 1)), 413)
     assert told(await http.post(URL, content=b"{}", headers={"content-encoding": "br"}), 415)
+    # Parsed, this would take seconds and two gigabytes.
+    lists = b'{"inputs": [{"name": "pixels", "data": [' + b"[[[[0]]]]," * 2_000_000 + b"0]}]}"
+    assert "values that are not raw; the limit is 262144" in told(await http.post(URL, content=lists), 413)
 
 
 @pytest.mark.parametrize(

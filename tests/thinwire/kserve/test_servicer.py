@@ -90,6 +90,9 @@ def wrong() -> dict[str, pb.ModelInferRequest]:
     for _ in range(16):
         many.inputs.add(name="image")
     empty.parameters["top_k"].SetInParent()
+    options = asked(RED)
+    for number in range(65):
+        options.parameters[str(number)].int64_param = 1
     return {
         "input 'image': both raw and typed contents": both,
         "raw_input_contents: expected 2, one for each, got 1": few,
@@ -102,6 +105,8 @@ def wrong() -> dict[str, pb.ModelInferRequest]:
         "expected 1 elements, as its shape says, got 0": typed("image", "BYTES", [1]),
         "n at least 1, got [-1]": typed("image", "BYTES", [-1], bytes_contents=[RED]),
         "from 0 to 255, got 1 to 256": typed("pixels", "UINT8", [1, 1, 1, 3], uint_contents=[1, 2, 256]),
+        "expected up to 8 axes, got 9": typed("image", "BYTES", [1] * 9),
+        "expected up to 64 parameters, got 65": options,
         "2 bytes that are not an image": asked(b"no"),
         "image 1: 2 bytes that are not an image": asked(RED, b"no"),
     }
@@ -115,6 +120,12 @@ async def test_what_is_wrong_is_named(stub: Any, words: str) -> None:
 async def test_an_unexpected_error_tells_no_secret(stub: Any) -> None:
     told = await refused(stub.ModelInfer(asked(BLACK)), grpc.StatusCode.INTERNAL)
     assert told == "an unexpected error; see the log"
+
+
+async def test_typed_contents_have_a_limit(stub: Any) -> None:
+    request = typed("pixels", "UINT8", [1, 1024, 1024, 3], uint_contents=bytes(3 * 2**20))
+    told = await refused(stub.ModelInfer(request), grpc.StatusCode.RESOURCE_EXHAUSTED)
+    assert told == "3145728 values that are not raw; the limit is 262144, send them in binary"
 
 
 async def test_a_models_name_is_whole(stub: Any) -> None:
