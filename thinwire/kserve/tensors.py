@@ -14,8 +14,8 @@ from thinwire.errors import InvalidRequestError, PayloadTooLargeError
 # Of an input: images as they came (of JSON, as text), questions likewise, or pixels.
 Elements: TypeAlias = Sequence[bytes | str] | NDArray[np.uint8] | NDArray[np.float32]
 LENGTH_BYTES = 4
-# Of a request's elements that are not raw, enough for an image of 224 x 224: each is an object of Python, and others wait
-# while they are made.
+# Of a request's elements that are not raw, enough for an image of 224 x 224: each is an object of Python, and all else
+# waits while they are made.
 MAX_VALUES = 2**18
 # Of a tensor.
 MAX_AXES = 8

@@ -19,6 +19,7 @@ from skimage import data
 
 from deploy.ports import Ports
 from deploy.testbed import LocalTestbed
+from tests.readme import ROOT, USE, blocks
 from thinwire.bundle import load_bundle
 from thinwire.images import to_png
 
@@ -221,3 +222,13 @@ def test_asyncio(shown: dict[str, Any], theirs: list[Any], end: str, door: str) 
     check(plain["answer"], theirs[:3], end)
     check(compressed["answer"], theirs[:3], end)
     assert "no model 'nope' here" in wrong["error"]
+
+
+def test_the_example_of_the_guide_prints_what_is_shown(testbed: LocalTestbed) -> None:
+    found = blocks(USE)
+    (at,) = [number for number, block in enumerate(found) if "import tritonclient" in block.text]
+    script = found[at].text.replace("127.0.0.1:8080", f"127.0.0.1:{testbed.ports.edge_rest}")
+    python = Path(os.environ["THINWIRE_KSERVE_CLIENT"]).resolve() / "bin/python"
+    done = subprocess.run([python, "-c", script], cwd=ROOT, env={}, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == found[at + 1].text
