@@ -4,6 +4,7 @@ import asyncio
 import io
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -96,8 +97,7 @@ async def answer(backend: Backend, request: Request, remaining_s: float | None =
         backend.check(parameters)
         wanted = _wanted(bundle, backend.has_link, request.outputs)
         images, questions = _inputs(bundle, request.inputs)
-    asked_ms = parameters.timeout_ms
-    timeout_ms = min(asked_ms, math.inf if remaining_s is None else 1e3 * remaining_s)
+    timeout_ms = min(parameters.timeout_ms, math.inf if remaining_s is None else 1e3 * remaining_s)
     deadline_s = came_s + timeout_ms / 1e3
     most = max((one.classes for one in wanted), default=0)
 
@@ -207,9 +207,12 @@ async def _each(count: int, work: Callable[[int], Awaitable[Row]], window: int) 
             try:
                 return await work(number)
             except ThinwireError as error:
-                if count > 1:
-                    error.args = (f"image {number}: {error}",)
-                raise
+                if count == 1:
+                    raise
+                # Images that fail together may share theirs.
+                numbered = copy(error)
+                numbered.args = (f"image {number}: {error}",)
+                raise numbered from None
 
     try:
         async with asyncio.TaskGroup() as group:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from typing import Any
 
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from thinwire import rpc, tracing
 from thinwire.errors import InvalidRequestError, ThinwireError
@@ -79,14 +80,17 @@ class InferenceServicer(inference_pb2_grpc.GRPCInferenceServiceServicer):
         self, request_iterator: AsyncIterable[pb.ModelInferRequest], context: Context
     ) -> AsyncIterator[pb.ModelStreamInferResponse]:
         """Answer requests one after the other; an error is told in the response, since a status would end the call."""
-        async for request in request_iterator:
-            try:
-                yield pb.ModelStreamInferResponse(infer_response=await self._answer(request, context))
-            except ThinwireError as error:
-                # Clients show the text and nothing else.
-                told = f"request {request.id[:MAX_ID]!r}: {error}" if request.id else str(error)
-                empty = pb.ModelInferResponse(model_name=request.model_name[:128], id=request.id[:MAX_ID])
-                yield pb.ModelStreamInferResponse(error_message=told, infer_response=empty)
+        try:
+            async for request in request_iterator:
+                try:
+                    yield pb.ModelStreamInferResponse(infer_response=await self._answer(request, context))
+                except ThinwireError as error:
+                    # Clients show the text and nothing else.
+                    told = f"request {request.id[:MAX_ID]!r}: {error}" if request.id else str(error)
+                    empty = pb.ModelInferResponse(model_name=request.model_name[:128], id=request.id[:MAX_ID])
+                    yield pb.ModelStreamInferResponse(error_message=told, infer_response=empty)
+        except DecodeError:
+            await rpc.abort(context, InvalidRequestError("the stream holds a message that is no request"))
 
     async def _answer(self, message: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
         """The only exceptions are cancellation and `ThinwireError`."""

@@ -41,5 +41,8 @@ async def stub(backend: FakeBackend) -> AsyncIterator[Any]:
     servicer.add_to(server, backend)
     port = await server.start("127.0.0.1:0")
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield inference_pb2_grpc.GRPCInferenceServiceStub(channel)
+        stub = inference_pb2_grpc.GRPCInferenceServiceStub(channel)  # type: ignore[no-untyped-call]
+        # For what no stub would send.
+        stub.channel = channel
+        yield stub
     await server.stop(0.0)

@@ -3,6 +3,8 @@
 import asyncio
 import gzip
 import json
+import random
+import re
 from typing import Any
 
 import httpx
@@ -11,6 +13,7 @@ import pytest
 from tests.thinwire.kserve.fakes import BLACK, BLUE, RED, FakeBackend
 from tests.thinwire.kserve.requests import ASKING, IMAGES, LENGTH, URL, in_json, send, told
 from tests.thinwire.kserve.slow import encode
+from thinwire.errors import InvalidImageError
 from thinwire.kserve.bodies import MAX_BYTES, MAX_JSON_BYTES
 from thinwire.kserve.models import MAX_IMAGES
 
@@ -166,6 +169,41 @@ async def test_elements_that_cannot_be_are_refused(http: httpx.AsyncClient, tail
 async def test_an_image_that_fails_is_numbered(http: httpx.AsyncClient, backend: FakeBackend) -> None:
     assert told(await send(http, {"image": ("BYTES", [RED, b"no", BLUE])})).startswith("image 1: 2 bytes that are not")
     assert told(await send(http, {"image": ("BYTES", [b"no"])})).startswith("2 bytes that are not an image")
+
+
+async def test_damaged_bodies_are_no_failure_of_ours(http: httpx.AsyncClient) -> None:
+    rng = random.Random(0)
+    pixels = {"pixels": ("FP32", [[[[0.5, 0.25, 1.0]] * 2] * 2])}
+    wholes = [encode({"image": ("BYTES", [RED, BLUE])}, id="x", parameters={"top_k": 2}), encode(pixels)]
+    statuses = set()
+    for _ in range(300):
+        content, headers = rng.choice(wholes)
+        damaged = bytearray(content)
+        for _ in range(rng.randint(1, 4)):
+            at = rng.randrange(len(damaged))
+            damaged[at : at + rng.choice((0, 1, 1, 8))] = rng.randbytes(rng.choice((0, 1, 1, 4)))
+        if rng.random() < 0.2:
+            headers = {LENGTH: str(rng.randint(-1, len(damaged) + 1))}
+        response = await http.post(URL, content=bytes(damaged), headers=headers)
+        statuses.add(response.status_code)
+        if response.status_code != 200:
+            assert told(response, response.status_code)
+    assert statuses <= {200, 400, 413}
+    assert 400 in statuses
+
+
+async def test_images_that_fail_together_are_told_apart(
+    http: httpx.AsyncClient, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = InvalidImageError("of the batch")
+
+    async def fail(*_: Any) -> Any:
+        await asyncio.sleep(0.01)
+        raise shared
+
+    monkeypatch.setattr(backend, "classify", fail)
+    assert re.fullmatch("image [01]: of the batch", told(await send(http, {"image": ("BYTES", [RED, BLUE])})))
+    assert str(shared) == "of the batch"
 
 
 async def test_an_unexpected_error_tells_no_secret(http: httpx.AsyncClient) -> None:

@@ -162,6 +162,19 @@ async def test_a_stream_goes_on_after_an_error(stub: Any) -> None:
     assert outputs(responses[3].infer_response)["label"][1][0] == "blue"
 
 
+async def test_a_stream_with_a_message_that_is_none_ends(stub: Any) -> None:
+    async def requests() -> AsyncIterator[Any]:
+        yield b"\xff\xff\xff"
+
+    raw_call = stub.channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")
+
+    async def read() -> None:
+        async for _ in raw_call(requests()):
+            pass
+
+    assert "no request" in await refused(read(), grpc.StatusCode.INVALID_ARGUMENT)
+
+
 async def test_metadata_and_health(stub: Any, backend: FakeBackend) -> None:
     server = await stub.ServerMetadata(pb.ServerMetadataRequest())
     assert (server.name, list(server.extensions)) == ("thinwire-fake", ["binary_tensor_data", "classification"])
