@@ -114,7 +114,8 @@ def _train_codec(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     speech = SpeechModel(model.to(device), tokenizer, recipe.sizes_in_logits)
     tower = WhisperTower.around(model)
-    make = SpokenClips(train, recipe.clips.read, SAMPLES_PER_POSITION * tower.patches / SAMPLE_RATE)
+    longest_s = SAMPLES_PER_POSITION * tower.patches / SAMPLE_RATE
+    make = SpokenClips(train, recipe.clips.digits, recipe.clips.read, longest_s)
     clips = hear(tower, speech, recipe.merging, recipe.clips, make, seed, work / "tokens")
     vocabulary = speech.vocabulary
     begin = vocabulary.begin(ONCE, next(iter(vocabulary.languages.values()), None))

@@ -9,7 +9,7 @@ from offline.data.digits import NAME, Recordings
 from offline.data.sentences import random_sentence
 from thinwire.audio import SAMPLE_RATE
 
-DIGITS, SENTENCES = (1, 40), (1, 4)
+SENTENCES = (1, 4)
 PAUSE_S = (0.05, 0.6)
 GAIN_DB = (-20.0, 6.0)
 # Power of the speech over that of the noise.
@@ -23,11 +23,12 @@ class SpokenClips:
 
     Args:
         recordings: named ``digit_speaker_number.wav``.
+        digits: fewest and most of a clip.
         read: share of the clips that are sentences, which a synthesiser reads.
         longest_s: of a clip.
     """
 
-    def __init__(self, recordings: Recordings, read: float, longest_s: float) -> None:
+    def __init__(self, recordings: Recordings, digits: tuple[int, int], read: float, longest_s: float) -> None:
         of: dict[str, list[str]] = defaultdict(list)
         for name in sorted(recordings):
             match = NAME.fullmatch(name)
@@ -35,6 +36,7 @@ class SpokenClips:
             of[match[2]].append(name)
         self._recordings = recordings
         self._names = [of[speaker] for speaker in sorted(of)]
+        self._digits_of = digits
         self._read = read
         self._longest = round(longest_s * SAMPLE_RATE)
 
@@ -67,8 +69,9 @@ class SpokenClips:
 
     def _digits(self, generator: np.random.Generator) -> list[NDArray[np.float32]]:
         names = self._names[generator.integers(len(self._names))]
+        fewest, most = self._digits_of
         # As many short ones as long ones, by octaves.
-        count = int(np.exp(generator.uniform(np.log(DIGITS[0]), np.log(DIGITS[1] + 1))))
+        count = int(np.exp(generator.uniform(np.log(fewest), np.log(most + 1))))
         return [self._recordings[name] for name in generator.choice(names, count)]
 
     def _sentences(self, generator: np.random.Generator) -> list[NDArray[np.float32]]:

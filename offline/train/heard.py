@@ -18,7 +18,7 @@ from offline.train.running import digest_of, weights_digest
 from offline.train.token_sets import Drawn
 from thinwire.audio import SAMPLE_RATE, SAMPLES_PER_POSITION, log_mel
 from thinwire.bundle import Merging
-from thinwire.errors import ThinwireError
+from thinwire.errors import InvalidRequestError, ThinwireError
 from thinwire.nn.merging.neighbours import merge_neighbours_down_to
 from thinwire.nn.merging.tokens import Tokens
 from thinwire.nn.merging.transformer import embed, rules_for, run_layers
@@ -32,7 +32,7 @@ ONCE = TranscriptionOptions(temperatures=(0.0,), max_new_tokens=96)
 FEWEST_TOKENS = 8
 SKIPPED = 0.5
 # Longer sets are mostly cut to runs of this length, which cost less.
-RUN, CUT_SHARE = 160, 0.85
+RUN, CUT_SHARE = 512, 0.75
 
 
 @record("clips")
@@ -41,17 +41,26 @@ class ClipRecipe:
 
     Attributes:
         count: how many.
+        digits: fewest and most of a clip of recorded ones.
         read: share of those that are sentences, which a synthesiser reads; the others are recorded digits.
         unmerged: share of those of which nothing merges.
         front: lowest and highest threshold of the others in front of the first layer, where tokens merge there.
         thresholds: lowest and highest of the layers', drawn for each about one of the clip's own.
+
+    Raises:
+        InvalidRequestError: the most digits are fewer than the fewest.
     """
 
     count: Count
     unmerged: Share
     front: tuple[Share, Share]
     thresholds: tuple[Share, Share]
+    digits: tuple[Count, Count] = (1, 40)
     read: Share = 0.0
+
+    def __post_init__(self) -> None:
+        if self.digits[0] > self.digits[1]:
+            raise InvalidRequestError(f"digits: expected the fewest first, got {list(self.digits)}")
 
 
 @dataclass(frozen=True)

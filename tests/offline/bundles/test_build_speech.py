@@ -26,7 +26,7 @@ from thinwire.exports import EDGE
 
 def write_recipe(folder, **changes):
     """The shipped recipe, of a tiny codec and few clips; see `tests.recipes.write_recipe`."""
-    content = json.loads(recipe_path("whisper-tiny-en").read_text()) | {"name": "tiny-speech", "begin_with": None}
+    content = json.loads(recipe_path("whisper-tiny-en").read_text()) | {"name": "tiny-speech"}
     content["codec"] |= {"hidden": 32, "max_symbols_per_token": 8, "rates": [2, 8]}
     content["clips"] |= {"count": 5}
     content["codec_training"] |= {"epochs": 2, "batch_size": 2}
@@ -93,6 +93,7 @@ def test_a_bundle_that_both_ends_run(tmp_path, data, weights, capsys, monkeypatc
         ({"begin_with": "whisper-tiny-en"}, (), "begin_with: expected a pair for 32 channels, of the recipe's shape"),
         ({"begin_with": "nobody"}, (), "no readable bundle nobody"),
         ({"clips__thresholds": [0.5, 1.5]}, (), r"clips.thresholds.* at most 1"),
+        ({"clips__digits": [3, 2]}, (), r"digits: expected the fewest first, got \[3, 2\]"),
         ({"clips__count": 1}, (), "codec_training.batch_size: expected at most the 1 clips, got 2"),
         ({"codec__hidden": 30}, (), "the codec cannot be computed"),
         ({"search__channels": ["fog:3"]}, (), "search.channels"),

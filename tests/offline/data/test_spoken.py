@@ -18,7 +18,7 @@ RECORDINGS = {
 
 
 def clips(count, read=0.0, longest_s=30.0):
-    make = SpokenClips(RECORDINGS, read, longest_s)
+    make = SpokenClips(RECORDINGS, (1, 40), read, longest_s)
     for number in range(count):
         clip = make(np.random.default_rng(number))
         assert np.array_equal(clip, make(np.random.default_rng(number)))
