@@ -148,7 +148,7 @@ class CloudServer:
             raise
         self._ready.set()
         settings = self._settings
-        settings.security.warn([str(Address(settings.rest_host, self.rest_port)), settings.grpc_address])
+        settings.security.warn([str(Address(settings.rest_host.strip("[]"), self.rest_port)), settings.grpc_address])
         log.info(
             "serving",
             extra={

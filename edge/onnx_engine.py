@@ -35,7 +35,7 @@ class OnnxEngine:
         try:
             cost = session.metadata["cost"]
             layers = tuple(LayerMacs(*layer) for layer in cost["layers"])
-            patches = bundle.patches if bundle.task == "transcription" else None
+            patches = None if self.mel_bins is None else bundle.patches
             self.cost = EdgeCost(**cost | {"layers": layers, "merging": bundle.merging, "patches": patches})
             self.least_tokens = int(session.metadata["least_tokens"])
         except (KeyError, TypeError, ValueError) as error:

@@ -125,7 +125,7 @@ class EdgeServer:
             # Last in, first out: health says no before REST stops listening.
             stack.push_async_callback(grpc_server.stop)
             self._stack = stack.pop_all()
-        security.warn([str(Address(settings.rest_host, self.rest_port)), settings.grpc_address])
+        security.warn([str(Address(settings.rest_host.strip("[]"), self.rest_port)), settings.grpc_address])
         log.info("edge serves", extra={"rest_port": self.rest_port, "grpc_port": self.grpc_port})
 
     async def stop(self) -> None:

@@ -40,6 +40,8 @@ def check_synthesiser() -> None:
 def random_sentence(generator: np.random.Generator) -> NDArray[np.float32]:
     """Some words of Python's own documentation in a random voice.
 
+    The library keeps a little of what it said before: the same words may be a sample longer another time.
+
     Args:
         generator: of the words, the voice, its speed and pitch.
 

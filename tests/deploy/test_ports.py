@@ -32,7 +32,7 @@ def started_fixture(monkeypatch):
     started = []
 
     class Testbed:
-        def __init__(self, bundles, ports, *_):
+        def __init__(self, bundles, ports, *_, **__):
             started.append(ports)
 
         def __enter__(self):

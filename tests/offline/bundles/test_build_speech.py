@@ -90,7 +90,7 @@ def test_a_bundle_that_both_ends_run(tmp_path, data, weights, capsys, monkeypatc
     ("changes", "more", "says"),
     [
         ({"clips": None}, (), "clips is missing"),
-        ({"begin_with": "whisper-tiny-en"}, (), "begin_with: expected a pair for 32 channels, of the recipe's shape"),
+        ({"begin_with": "whisper-tiny-en"}, (), "begin_with: expected a pair for 24 channels, of the recipe's shape"),
         ({"begin_with": "nobody"}, (), "no readable bundle nobody"),
         ({"clips__thresholds": [0.5, 1.5]}, (), r"clips.thresholds.* at most 1"),
         ({"clips__digits": [3, 2]}, (), r"digits: expected the fewest first, got \[3, 2\]"),
