@@ -43,8 +43,8 @@ class Way:
     pooled: int = 1
 
     def features(self, audio: NDArray[np.float32], tower: SpeechTower) -> NDArray[np.float32]:
-        """What enters the encoder: a window of it at most."""
-        heard = (gated(audio) if self.is_gated else audio)[: SAMPLES_PER_POSITION * tower.patches]
+        """What enters the encoder."""
+        heard = gated(audio) if self.is_gated else audio
         if self.margin_s is None:
             return log_mel(heard, tower.mel_bins, tower.patches)
         own = -(-len(heard) // SAMPLES_PER_POSITION) + round(POSITIONS_PER_SECOND * self.margin_s)
